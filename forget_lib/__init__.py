@@ -1,0 +1,3 @@
+"""Forget: a reproducible study of machine unlearning for image classifiers."""
+
+__version__ = "0.1.0"

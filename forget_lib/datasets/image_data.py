@@ -1,0 +1,75 @@
+"""The one form that every data set takes: uint8 tensors in memory, with their origin and checksum."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from torch import Tensor
+
+from forget_lib.errors import DataError
+
+DEFAULT_HELD_OUT = MappingProxyType({"validation": 0.1, "unseen": 0.1, "population": 0.05})
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Images and labels of one data set.
+
+    Attributes:
+        name, title: the registered name and the name for people.
+        images: uint8 [N, C, H, W], the training pool; forget, retain, validation, unseen and population come from it.
+        labels: int64 [N], class indices.
+        test_images, test_labels: the same for the test set, which only the final evaluation sees.
+        classes: name of each class.
+        source: which step of the data chain the bytes came from.
+        checksum: SHA-256 (hex) over all arrays, see `checksum_of`.
+        synthetic, sampled: rendered images; an embedded sample and not the whole set. Shown wherever the data are.
+        people, families: int64 [N] ids into `person_names` and `family_names`, or None; the same for the test set.
+        held_out: share of the pool that goes to validation, unseen and population (EVALUATION.md 0).
+    """
+
+    name: str
+    title: str
+    images: Tensor
+    labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    classes: tuple[str, ...]
+    source: str
+    checksum: str
+    synthetic: bool = False
+    sampled: bool = False
+    people: Tensor | None = None
+    families: Tensor | None = None
+    test_people: Tensor | None = None
+    test_families: Tensor | None = None
+    person_names: tuple[str, ...] = ()
+    family_names: tuple[str, ...] = ()
+    held_out: Mapping[str, float] = field(default_factory=lambda: DEFAULT_HELD_OUT)
+
+    def __post_init__(self) -> None:
+        pairs = {"training": (self.images, self.labels), "test": (self.test_images, self.test_labels)}
+        for part, (images, labels) in pairs.items():
+            if images.ndim != 4 or str(images.dtype) != "torch.uint8" or len(images) != len(labels):
+                raise DataError(
+                    f"{self.name}: the {part} images must be uint8 [N, C, H, W] with one label each; got "
+                    f"{images.dtype} {tuple(images.shape)} and {len(labels)} labels."
+                )
+            if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
+                raise DataError(f"{self.name}: the {part} labels must lie in 0..{len(self.classes) - 1}.")
+
+    @property
+    def label(self) -> str:
+        """Title with what a reader must know about the data, for figures and tables."""
+        marks = [word for word, true in (("synthetic", self.synthetic), ("sample", self.sampled)) if true]
+        return f"{self.title} ({', '.join(marks)})" if marks else self.title
+
+
+def checksum_of(*tensors: Tensor) -> str:
+    """SHA-256 (hex) over dtype, shape and bytes of the tensors, in order."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,37 @@
+"""Registry of data sets: `@dataset(name)` above a function that returns an `ImageData`."""
+
+from collections.abc import Callable
+
+from forget_lib.datasets.image_data import ImageData
+from forget_lib.errors import unknown
+
+START_STEPS = ("local", "official", "mirror", "sample")
+DATASETS: dict[str, Callable[[str], ImageData]] = {}
+
+
+def dataset(name: str) -> Callable[[Callable[[str], ImageData]], Callable[[str], ImageData]]:
+    """Registers `function(start) -> ImageData` under `name`; `start` is the first step of the data chain to try."""
+
+    def register(function: Callable[[str], ImageData]) -> Callable[[str], ImageData]:
+        DATASETS[name] = function
+        return function
+
+    return register
+
+
+def list_datasets() -> list[str]:
+    """Names of the registered data sets, sorted."""
+    return sorted(DATASETS)
+
+
+def load(name: str, start: str = "local") -> ImageData:
+    """Loads a data set by name.
+
+    Args: name: a registered name. start: first step of the chain: local, official, mirror or sample.
+    Raises: UnknownNameError for a name or a step that does not exist; DataError if no step gives intact data.
+    """
+    if name not in DATASETS:
+        raise unknown("data set", name, DATASETS)
+    if start not in START_STEPS:
+        raise unknown("first step of the data chain", start, START_STEPS)
+    return DATASETS[name](start)

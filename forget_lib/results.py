@@ -1,0 +1,271 @@
+"""The record of a run on disk: written atomically, read as one tidy table.
+
+    <root>/<dataset>-<model>/<request>/draw<d>/seed<i>/<method>/run<j>/{run.json, history.csv, predictions.npz, model.safetensors}
+"""
+
+import ast
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from forget_lib.errors import ForgetError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RESULTS = REPOSITORY / "results"
+SCHEMA = 1
+KEYS = ["dataset", "model", "request", "draw", "seed", "method", "run"]
+
+
+class Measurement(NamedTuple):
+    """One number: its name, value, interval and unit; `attack` and `null` where it belongs to an attack.
+
+    low, high: ends of a 95 % interval within this run, or None. n: number of samples behind it.
+    """
+
+    metric: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    unit: str = "share"
+    attack: str = ""
+    n: int | None = None
+    null: float | None = None
+
+
+def record_folder(root: Path, **keys: Any) -> Path:
+    """Folder of one record under `root`; keys: dataset, model, request, draw, seed, method, run."""
+    base = Path(root) / f"{keys['dataset']}-{keys['model']}" / keys["request"]
+    return base / f"draw{keys['draw']}" / f"seed{keys['seed']}" / keys["method"] / f"run{keys['run']}"
+
+
+def write_record(
+    folder: Path,
+    run: Mapping[str, Any],
+    *,
+    history: pd.DataFrame | None = None,
+    predictions: Mapping[str, np.ndarray] | None = None,
+    state: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a record so that a reader finds either all of it or none of it.
+
+    Args: run: what goes into run.json. history: one row an epoch. predictions: arrays by name. state: tensors by name.
+    Raises: ForgetError if the folder cannot be written; an older record stays as it was.
+    """
+    folder = Path(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise ForgetError(f"Cannot write to {folder.parent}: {error.strerror}. Free some space or mend the rights.") from error
+    try:
+        if history is not None:
+            history.to_csv(partial / "history.csv", index=False)
+        if predictions is not None:
+            np.savez_compressed(partial / "predictions.npz", **predictions)
+        if state is not None:
+            from safetensors.torch import save_file
+
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, partial / "model.safetensors")
+        (partial / "run.json").write_text(json.dumps({"schema": SCHEMA, **run}, indent=1, allow_nan=True))
+        partial.chmod(0o755)
+        _swap(partial, folder)
+    except OSError as error:
+        raise ForgetError(f"Cannot write the record {folder}: {error.strerror}. Free some space or mend the rights.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _swap(partial: Path, folder: Path) -> None:
+    old = folder.parent / f".old-{folder.name}-{os.getpid()}"
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """run.json of a record, or None where there is none or it cannot be read (it will then be made again)."""
+    try:
+        run = json.loads((Path(folder) / "run.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return run if run.get("schema") == SCHEMA else None
+
+
+def read_predictions(folder: Path) -> dict[str, np.ndarray]:
+    """Arrays of predictions.npz by name (never pickled).
+
+    Raises: ForgetError if the file is missing or damaged.
+    """
+    try:
+        with np.load(Path(folder) / "predictions.npz", allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, KeyError) as error:
+        raise ForgetError(f"{folder}: predictions.npz is missing or damaged; delete the folder and run again.") from error
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Weights of a record, tensors by name.
+
+    Raises: ForgetError if the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(Path(folder) / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise ForgetError(f"{folder}: model.safetensors is missing or damaged; delete the folder and run again.") from error
+
+
+def record_folders(root: Path) -> list[Path]:
+    """All folders under `root` that hold a record, sorted."""
+    found = (path.parent for path in Path(root).glob("*/*/draw*/seed*/*/run*/run.json"))
+    return sorted(found)
+
+
+def load(profile: str | Path) -> pd.DataFrame:
+    """All records of a profile as one tidy table, a row for each record and metric.
+
+    Args: profile: a name ("quick") or the path of a results folder, or of any folder of records below one.
+    Returns: columns dataset, model, request, draw, seed, method, run, attack, metric, unit, value, low, high, n, null,
+        source, synthetic, sampled, status, reason, seconds, sample_passes, folder. A record that failed or did not apply has
+        one row with an empty metric.
+    Raises: ForgetError where there are no records.
+    """
+    root = Path(profile) if os.sep in str(profile) or Path(profile).is_dir() else RESULTS / str(profile)
+    rows = []
+    folders = record_folders(root) or sorted(path.parent for path in root.rglob("run.json"))
+    for folder in folders:
+        run = read_record(folder)
+        if run is None:
+            continue
+        common = {key: run[key] for key in KEYS}
+        common |= {key: run.get(key) for key in ("source", "synthetic", "sampled", "status", "reason")}
+        common |= {f"cost_{key}": value for key, value in run.get("cost", {}).items()}
+        common["folder"] = str(folder)
+        empty = Measurement("", float("nan"))._asdict()
+        rows += [common | measurement for measurement in run.get("measurements") or [empty]]
+    if not rows:
+        raise ForgetError(f"No records under {root}. Run the study first, for example: ./run_all.sh quick")
+    return pd.DataFrame(rows).sort_values(KEYS, kind="stable", ignore_index=True)
+
+
+def summary(runs: pd.DataFrame) -> pd.DataFrame:
+    """Means over draws and seeds with 95 % t-intervals; `oracle` holds the retrained model's mean of the same metric.
+
+    Args: runs: the table of `load`. Method seeds (run) of one draw and seed are averaged first: the unit is the original.
+    Returns: columns dataset, model, request, method, attack, metric, unit, mean, low, high, n, oracle.
+        Under two seeds low and high are empty: one seed is shown as one seed.
+    """
+    from forget_lib.statistics import t_interval
+
+    runs = runs[runs["metric"] != ""]
+    keys = ["dataset", "model", "request", "method", "attack", "metric", "unit"]
+    units = runs.groupby([*keys, "draw", "seed"], sort=False)["value"].mean().reset_index()
+    rows = []
+    for names, group in units.groupby(keys, sort=False):
+        values = group["value"].to_numpy()
+        low, high = t_interval(values) if len(values) > 1 else (np.nan, np.nan)
+        rows.append([*names, values.mean(), low, high, len(values)])
+    table = pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "n"])
+    same = ["dataset", "model", "request", "attack", "metric"]
+    oracle = table[table["method"] == "retrain"][[*same, "mean"]].rename(columns={"mean": "oracle"})
+    return table.merge(oracle, on=same, how="left")
+
+
+def write_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Writes tables/runs.csv and tables/summary.csv of a results folder; returns both tables."""
+    runs = load(root)
+    table = summary(runs)
+    folder = Path(root) / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, frame in (("runs", runs.assign(folder=[str(Path(path).relative_to(root)) for path in runs["folder"]])), ("summary", table)):
+        partial = folder / f".{name}-{os.getpid()}.csv"
+        frame.to_csv(partial, index=False)
+        partial.replace(folder / f"{name}.csv")
+    return runs, table
+
+
+@lru_cache
+def provenance() -> dict[str, Any]:
+    """Commit (with "+changed" if the work tree differs), versions and platform; no path, user or host name."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", REPOSITORY, *arguments], capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD") or "unknown"
+        commit += "+changed" if git("status", "--porcelain", "--untracked-files=no") else ""
+    except OSError:
+        commit = "unknown"
+    import torch
+
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__, "pandas": pd.__version__}
+    return {"commit": commit, "versions": versions, "system": platform.system(), "machine": platform.machine()}
+
+
+def _source_file(module: str) -> Path | None:
+    base = REPOSITORY.joinpath(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+@lru_cache
+def imported_modules(module: str) -> frozenset[str]:
+    """The modules of forget_lib that `module` imports, directly or through others, itself included.
+
+    A package's __init__ counts only where its own names are imported, so that one method does not depend on all others.
+    """
+    seen: set[str] = set()
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        path = _source_file(name)
+        if name in seen or path is None:
+            continue
+        seen.add(name)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("forget_lib"):
+                submodules = [f"{node.module}.{alias.name}" for alias in node.names]
+                inner = [sub for sub in submodules if _source_file(sub) is not None]
+                todo += inner if len(inner) == len(submodules) else [node.module, *inner]
+            elif isinstance(node, ast.Import):
+                todo += [alias.name for alias in node.names if alias.name.startswith("forget_lib")]
+    return frozenset(seen)
+
+
+@lru_cache
+def code_hash(module: str) -> str:
+    """SHA-256 (hex, 16 digits) over the code, without comments and layout, that `module` depends on in forget_lib."""
+    digest = hashlib.sha256()
+    names = sorted(imported_modules(module))
+    if not names:
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.origin is None:
+            raise ForgetError(f"No source file for module {module!r}.")
+        digest.update(Path(spec.origin).read_bytes())
+    for name in names:
+        digest.update(name.encode())
+        digest.update(ast.dump(ast.parse(_source_file(name).read_text())).encode())
+    return digest.hexdigest()[:16]
+
+
+def key_of(**parts: Any) -> str:
+    """SHA-256 (hex) of named parts: a record is up to date if its key is the same."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
