@@ -1,0 +1,287 @@
+"""What an attack is given, what it must declare, and the list of all attacks.
+
+An attack is one function with the decorator `@attack`. It gets an `AttackInput` and returns Measurements.
+It only ever sees *forget* samples and exchangeable *unseen* ones (same sampling rule, same classes, never
+trained on): there is no field through which the test set could be passed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from forget_lib import statistics
+from forget_lib.errors import DivergedError, ForgetError, TooFewError, unknown
+from forget_lib.results import Measurement
+
+NULLS = ("0.5", "second retrain", "label shuffle", "1 (retrain against retrain)", "0")
+NEEDS = ("target", "references", "unlearned references", "two snapshots", "embeddings", "families of models")
+LOGIT_LIMIT = 1e4
+"""Logits beyond this are clipped: float32 softmax is saturated long before."""
+
+
+@dataclass(frozen=True)
+class References:
+    """Reference models on the samples under attack; columns are the forget samples, then the unseen ones.
+
+    logits: float [K, nF + nU, C] of the models as trained. membership: bool [K, nF + nU], True where
+    reference k was trained on the sample. population_logits: float [K, nZ, C] or None.
+    unlearned_logits: float [K, nF + nU, C] or None: the same references after the method under attack has
+    removed their own forget set, so where `membership` is True the sample was trained on and unlearned.
+    """
+
+    logits: np.ndarray
+    membership: np.ndarray
+    population_logits: np.ndarray | None = None
+    unlearned_logits: np.ndarray | None = None
+
+    @property
+    def number(self) -> int:
+        """Number of reference models K."""
+        return len(self.logits)
+
+    def take(self, columns: np.ndarray) -> References:
+        """The same references on some of the samples."""
+        unlearned = None if self.unlearned_logits is None else self.unlearned_logits[:, columns]
+        return dataclasses.replace(
+            self, logits=self.logits[:, columns], membership=self.membership[:, columns], unlearned_logits=unlearned
+        )
+
+
+@dataclass(frozen=True)
+class AttackInput:
+    """Outputs of one target model on forget and unseen samples, in evaluation mode, without augmentation.
+
+    forget_logits, unseen_logits: float [nF, C], [nU, C] (tensor or array). forget_labels, unseen_labels: int
+    [nF], [nU], the labels used in training, noisy ones included. population_logits, population_labels: [nZ, C], [nZ],
+    disjoint from all else. original_forget_logits, original_unseen_logits: the model before unlearning, for
+    two-snapshot attacks. forget_indices, unseen_indices: int, rows in the pool, to check that they are disjoint.
+    """
+
+    forget_logits: Tensor | np.ndarray
+    forget_labels: Tensor | np.ndarray
+    unseen_logits: Tensor | np.ndarray
+    unseen_labels: Tensor | np.ndarray
+    population_logits: Tensor | np.ndarray | None = None
+    population_labels: Tensor | np.ndarray | None = None
+    references: References | None = None
+    original_forget_logits: Tensor | np.ndarray | None = None
+    original_unseen_logits: Tensor | np.ndarray | None = None
+    forget_indices: Tensor | np.ndarray | None = None
+    unseen_indices: Tensor | np.ndarray | None = None
+    seed: int = 0
+    clipped: int = 0
+
+    @property
+    def logits(self) -> np.ndarray:
+        """float [nF + nU, C]: forget first, then unseen."""
+        return np.concatenate([self.forget_logits, self.unseen_logits])
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int [nF + nU]: forget first, then unseen."""
+        return np.concatenate([self.forget_labels, self.unseen_labels])
+
+    @property
+    def number_forget(self) -> int:
+        """Number of forget samples nF."""
+        return len(self.forget_labels)
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A registered attack; call it with an `AttackInput` to get Measurements.
+
+    `score` gives one number a sample (forget first; higher means "was trained on"), or is None for an attack that
+    does not rank samples.
+    """
+
+    name: str
+    title: str
+    paper: str
+    null: str
+    needs: str
+    function: Callable[[AttackInput], list[Measurement]]
+    score: Callable[[AttackInput], np.ndarray] | None = None
+
+    def __call__(self, inputs: AttackInput) -> list[Measurement]:
+        return self.function(inputs)
+
+
+ATTACKS: dict[str, Attack] = {}
+
+
+def attack(
+    name: str, *, title: str, paper: str, null: str, needs: str = "target", score: Callable | None = None
+) -> Callable:
+    """Register an attack. The function may return Measurements, or one score a sample (array [nF + nU]).
+
+    null: what the attack gives on a retrained model. needs: which models it must be given. score: for a function
+    that returns Measurements, the score behind them.
+    Raises: ForgetError for a null or need that is not known, or a name that is taken.
+    """
+    if null not in NULLS or needs not in NEEDS:
+        raise ForgetError(f"Attack {name!r}: null must be one of {NULLS}, needs one of {NEEDS}.")
+
+    def register(function: Callable) -> Callable:
+        if name in ATTACKS and ATTACKS[name].function.__module__ != function.__module__:
+            raise ForgetError(f"An attack named {name!r} exists already; choose another name.")
+
+        @functools.wraps(function)
+        def run(inputs: AttackInput) -> list[Measurement]:
+            checked = validate(inputs)
+            _require(name, needs, checked)
+            result = function(checked)
+            if isinstance(result, np.ndarray):
+                result = summarise(result, checked)
+            expected = 0.5 if null == "0.5" else None
+            return [m._replace(attack=name, null=m.null if m.null is not None else expected) for m in result]
+
+        scorer = score or (function if function.__annotations__.get("return") == "np.ndarray" else None)
+        ATTACKS[name] = Attack(name, title, paper, null, needs, run, _checked(name, needs, scorer))
+        return run
+
+    return register
+
+
+def _checked(name: str, needs: str, scorer: Callable | None) -> Callable | None:
+    if scorer is None:
+        return None
+
+    def scores(inputs: AttackInput) -> np.ndarray:
+        checked = validate(inputs)
+        _require(name, needs, checked)
+        return scorer(checked)
+
+    return scores
+
+
+def list_attacks() -> list[str]:
+    """Names of all attacks, in the order in which they were registered (weak to strong)."""
+    return list(ATTACKS)
+
+
+def get_attack(name: str) -> Attack:
+    """The attack of that name. Raises: UnknownNameError, which lists what exists."""
+    if name not in ATTACKS:
+        raise unknown("attack", name, list_attacks())
+    return ATTACKS[name]
+
+
+def summarise(scores: np.ndarray, inputs: AttackInput) -> list[Measurement]:
+    """AUC (DeLong's interval) and TPR at 1 % FPR (Clopper-Pearson, if there are enough unseen samples).
+
+    The AUC is signed: below 0.5 the forget samples look *less* like training samples than unseen ones do, which
+    is over-forgetting and just as detectable.
+    Raises: ForgetError when all scores are the same.
+    """
+    if np.ptp(scores) == 0:
+        raise ForgetError("All scores are the same: the model answers alike on every sample, nothing can be ranked.")
+    members, others = scores[: inputs.number_forget], scores[inputs.number_forget :]
+    area = statistics.auc_interval(members, others)
+    found = [Measurement("auc", area.value, area.low, area.high, "auc", n=area.n, null=0.5)]
+    try:
+        rate = statistics.tpr_at_fpr(members, others, 0.01).true_positive_rate
+        found.append(Measurement("tpr_at_1_fpr", rate.value, rate.low, rate.high, "share", n=rate.n, null=0.01))
+    except TooFewError:
+        pass  # too few unseen samples in one run: the rate is quoted from pooled targets instead
+    if inputs.clipped:
+        found.append(Measurement("clipped_logits", float(inputs.clipped), unit="count", n=len(scores)))
+    return found
+
+
+def validate(inputs: AttackInput) -> AttackInput:
+    """A checked copy with float64 arrays: finite logits, same classes on both sides, disjoint sets.
+
+    Infinite logits are clipped and counted in `clipped`. Unseen samples of classes that the forget set does not have
+    are left out, so that nobody compares a forgotten class with all the others.
+    Raises: TooFewError, DivergedError (NaN), ForgetError (shapes, a class missing from unseen, overlap).
+    """
+    clipped, fields = 0, {}
+    for side in ("forget", "unseen", "population", "original_forget", "original_unseen"):
+        logits = getattr(inputs, f"{side}_logits")
+        if logits is None:
+            continue
+        fields[f"{side}_logits"], count = _clean(logits, side)
+        clipped += count
+    for side in ("forget", "unseen", "population"):
+        labels = getattr(inputs, f"{side}_labels")
+        if labels is None:
+            continue
+        labels = fields[f"{side}_labels"] = _numpy(labels).astype(np.int64)
+        if len(labels) != len(fields[f"{side}_logits"]):
+            raise ForgetError(f"{side}: {len(fields[f'{side}_logits'])} rows of logits but {len(labels)} labels.")
+        if len(labels) < 2:
+            raise TooFewError(f"An attack needs at least 2 {side} samples, got {len(labels)}.")
+    checked = dataclasses.replace(inputs, **fields, clipped=inputs.clipped + clipped)
+    _check_disjoint(checked)
+    return _same_classes(checked)
+
+
+def _numpy(values: Tensor | np.ndarray) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+def _clean(logits: Tensor | np.ndarray, side: str) -> tuple[np.ndarray, int]:
+    array = _numpy(logits).astype(np.float64)
+    if array.ndim != 2 or array.shape[1] < 2:
+        raise ForgetError(f"{side} logits must be [samples, classes >= 2], got shape {array.shape}.")
+    if np.isnan(array).any():
+        raise DivergedError(f"{side} logits hold NaN: the model has diverged and cannot be attacked.")
+    count = int((np.abs(array) > LOGIT_LIMIT).any(axis=1).sum())
+    return np.clip(array, -LOGIT_LIMIT, LOGIT_LIMIT), count
+
+
+def _check_disjoint(inputs: AttackInput) -> None:
+    if inputs.forget_indices is None or inputs.unseen_indices is None:
+        return
+    common = np.intersect1d(_numpy(inputs.forget_indices), _numpy(inputs.unseen_indices))
+    if len(common):
+        raise ForgetError(
+            f"{len(common)} samples are in both the forget and the unseen set (first: {common[0]}); "
+            "unseen samples must never have been trained on."
+        )
+
+
+def _same_classes(inputs: AttackInput) -> AttackInput:
+    missing = sorted(set(inputs.forget_labels.tolist()) - set(inputs.unseen_labels.tolist()))
+    if missing:
+        raise ForgetError(
+            f"Classes {missing} are in the forget set but not among the unseen samples. Compare a forgotten class with "
+            "held-out samples of the same class; where none exist, report the paired difference from the retrained model."
+        )
+    keep = np.isin(inputs.unseen_labels, inputs.forget_labels)
+    if keep.all():
+        return inputs
+    fields = {"unseen_logits": inputs.unseen_logits[keep], "unseen_labels": inputs.unseen_labels[keep]}
+    if inputs.original_unseen_logits is not None:
+        fields["original_unseen_logits"] = inputs.original_unseen_logits[keep]
+    if inputs.unseen_indices is not None:
+        fields["unseen_indices"] = _numpy(inputs.unseen_indices)[keep]
+    if inputs.references is not None:
+        columns = np.concatenate([np.ones(inputs.number_forget, dtype=bool), keep])
+        fields["references"] = inputs.references.take(columns)
+    return dataclasses.replace(inputs, **fields)
+
+
+def _require(name: str, needs: str, inputs: AttackInput) -> None:
+    references = inputs.references
+    if needs in ("references", "unlearned references"):
+        if references is None:
+            raise ForgetError(f"Attack {name!r} needs reference models; train a pool first (forget_lib.pools).")
+        shape = (references.number, len(inputs.labels))
+        if references.membership.shape != shape or references.logits.shape[:2] != shape:
+            raise ForgetError(
+                f"References must hold membership and logits for {shape[1]} samples (forget, then unseen), got "
+                f"{references.membership.shape} and {references.logits.shape}."
+            )
+    if needs == "unlearned references" and references.unlearned_logits is None:
+        raise ForgetError(f"Attack {name!r} needs references unlearned by the method under attack.")
+    if needs == "two snapshots" and (inputs.original_forget_logits is None or inputs.original_unseen_logits is None):
+        raise ForgetError(f"Attack {name!r} needs the logits of the model before unlearning as well.")
