@@ -1,0 +1,247 @@
+"""What is to be forgotten, and the six disjoint sets that follow from it (forget, retain, validation, unseen, population, test)."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from forget_lib.datasets.image_data import ImageData
+from forget_lib.errors import ForgetError, unknown
+
+KINDS = ("class", "random", "mislabelled", "indices", "person", "family")
+HELD_OUT = ("validation", "unseen", "population")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to forget, such as `class:5,7`, `random:0.1` or `person:*20`.
+
+    Attributes:
+        kind: class, random, mislabelled, indices, person or family.
+        members: classes, people or families by name, or sample indices; `count` of them are drawn where it is given.
+        fraction: share of the training set, in (0, 1), for random and mislabelled.
+    """
+
+    kind: str
+    members: tuple[str, ...] = ()
+    fraction: float | None = None
+    count: int | None = None
+
+    @property
+    def name(self) -> str:
+        """A name for folders and tables: letters, digits and . + - only."""
+        if self.fraction is not None:
+            return f"{self.kind}-{self.fraction:g}"
+        if self.count is not None:
+            return f"{self.kind}-any{self.count}"
+        text = "+".join("".join(c if c.isalnum() or c in ".-" else "_" for c in member) for member in self.members)
+        if self.kind == "indices" or len(text) > 60:
+            text = f"{len(self.members)}-{hashlib.sha256(','.join(self.members).encode()).hexdigest()[:8]}"
+        return f"{self.kind}-{text}"
+
+    @property
+    def original_name(self) -> str:
+        """Requests with the same value share one original model, since they share the training set and its labels."""
+        if self.kind in ("class", "random"):
+            return "all"
+        return f"all-by-{self.kind}" if self.kind in ("person", "family") else self.name
+
+    @property
+    def removes_class(self) -> bool:
+        """Whether no sample of the requested classes is left to train on."""
+        return self.kind == "class"
+
+
+def parse_request(text: str) -> Request:
+    """Reads `kind:what`.
+
+    `class:5,7` or `class:airplane`, `random:0.1`, `mislabelled:0.1`, `indices:3,17` or `indices:@file` (one a line),
+    `person:NAME,…`, `family:NAME,…`, or `person:*20` for 20 drawn at random.
+    Raises: ForgetError (UnknownNameError for a kind that does not exist) that says what was expected.
+    """
+    kind, _, what = text.strip().partition(":")
+    if kind not in KINDS:
+        raise unknown("kind of request", kind, KINDS)
+    if not what:
+        raise ForgetError(f"Request {text!r} does not say what to forget; write for example class:5 or random:0.1.")
+    if kind in ("random", "mislabelled"):
+        try:
+            fraction = float(what)
+        except ValueError:
+            fraction = -1.0
+        if not 0 < fraction < 1:
+            raise ForgetError(f"Request {text!r}: the fraction must be a number between 0 and 1, both excluded.")
+        return Request(kind, fraction=fraction)
+    if what.startswith("*"):
+        if kind not in ("person", "family") or not what[1:].isdigit() or int(what[1:]) < 1:
+            raise ForgetError(f"Request {text!r}: *N draws N people or families; write for example person:*20.")
+        return Request(kind, count=int(what[1:]))
+    if kind == "indices" and what.startswith("@"):
+        try:
+            what = ",".join(Path(what[1:]).read_text().split())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ForgetError(f"Request {text!r}: cannot read the file of indices ({error}).") from error
+    members = tuple(dict.fromkeys(part.strip() for part in what.split(",") if part.strip()))
+    if not members:
+        raise ForgetError(f"Request {text!r} names nothing to forget.")
+    if kind == "indices" and not all(member.isdigit() for member in members):
+        raise ForgetError(f"Request {text!r}: indices are whole numbers from 0 on, separated by commas.")
+    return Request(kind, members)
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Indices into the training pool, int64, disjoint and together covering it, and the labels to train with.
+
+    `labels` (int64 [N]) differs from the data set's own only for a `mislabelled` request.
+    """
+
+    forget: Tensor
+    retain: Tensor
+    validation: Tensor
+    unseen: Tensor
+    population: Tensor
+    labels: Tensor
+
+    @property
+    def trained(self) -> Tensor:
+        """D: what the original model is trained on, forget and retain together, sorted."""
+        return torch.cat([self.forget, self.retain]).sort().values
+
+
+def draw_sets(data: ImageData, request: Request, draw: int = 0) -> Sets:
+    """Draws the six sets of EVALUATION.md 0; the test set is the data set's own.
+
+    Held-out sets come first and depend on the draw alone, so that requests of one draw share the training set. They are
+    stratified by class or, for a person or family request, made of whole people or families, since only people whom
+    the model never saw are exchangeable with a forgotten person. Unseen samples that do not match the forget set (other
+    classes) join the population.
+    Raises: ForgetError for members that do not exist, or a request that would forget nothing or everything.
+    """
+    generator = torch.Generator().manual_seed(_seed("held out", data.name, draw))
+    wanted = _explicit_indices(data, request)
+    groups = _groups(data, request)
+    held = _hold_out(data, groups, wanted, generator)
+    trained = torch.ones(len(data.labels), dtype=torch.bool)
+    for part in held.values():
+        trained[part] = False
+    pool = trained.nonzero().flatten()
+
+    generator.manual_seed(_seed("forget", data.name, request.name, draw))
+    labels = data.labels.clone()
+    unseen = held["unseen"]
+    if request.kind == "class":
+        classes = torch.tensor([class_index(data, member) for member in request.members])
+        forget = pool[torch.isin(labels[pool], classes)]
+        matches = torch.isin(labels[unseen], classes)
+    elif request.kind in ("random", "mislabelled"):
+        forget = _stratified(pool, labels, request.fraction, generator)
+        matches = torch.ones(len(unseen), dtype=torch.bool)
+    elif request.kind == "indices":
+        forget = wanted
+        matches = torch.isin(labels[unseen], labels[forget])
+    else:
+        forget = pool[torch.isin(groups[pool], _members(data, request, groups[pool], generator))]
+        matches = _matched(labels, forget, unseen, generator)
+    if request.kind == "mislabelled":
+        for part in (forget, unseen):
+            labels[part] = _corrupted(labels[part], len(data.classes), generator)
+    retain = pool[~torch.isin(pool, forget)]
+    if len(forget) == 0 or len(retain) == 0:
+        what = "nothing" if len(forget) == 0 else "the whole training set"
+        raise ForgetError(f"Request {request.name} on {data.name} would forget {what} ({len(pool)} training samples); ask for another part.")
+    population = torch.cat([held["population"], unseen[~matches]]).sort().values
+    return Sets(forget, retain, held["validation"], unseen[matches], population, labels)
+
+
+def class_index(data: ImageData, member: str) -> int:
+    """Index of a class given by name or by number.
+
+    Raises: UnknownNameError that lists the classes.
+    """
+    if member in data.classes:
+        return data.classes.index(member)
+    if member.isdigit() and int(member) < len(data.classes):
+        return int(member)
+    raise unknown(f"class of {data.name}", member, data.classes)
+
+
+def _seed(*parts: object) -> int:
+    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:7], "big")
+
+
+def _explicit_indices(data: ImageData, request: Request) -> Tensor:
+    indices = torch.tensor(sorted(int(member) for member in request.members) if request.kind == "indices" else [], dtype=torch.int64)
+    if len(indices) and int(indices[-1]) >= len(data.labels):
+        raise ForgetError(f"Index {int(indices[-1])} is not in {data.name}: its training pool has {len(data.labels)} samples, counted from 0.")
+    return indices
+
+
+def _groups(data: ImageData, request: Request) -> Tensor | None:
+    if request.kind not in ("person", "family"):
+        return None
+    groups = data.people if request.kind == "person" else data.families
+    if groups is None:
+        raise ForgetError(f"{data.name} has no {request.kind} ids; ask to forget a class, a random share or indices instead.")
+    return groups
+
+
+def _hold_out(data: ImageData, groups: Tensor | None, kept: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    """Parts for validation, unseen and population; `kept` samples stay in the training set."""
+    strata = data.labels if groups is None else torch.zeros_like(data.labels)
+    units = torch.arange(len(data.labels)) if groups is None else groups
+    parts: dict[str, list[Tensor]] = {name: [] for name in HELD_OUT}
+    for stratum in strata.unique():
+        members = units[strata == stratum].unique()
+        members = members[torch.randperm(len(members), generator=generator)]
+        members = members[~torch.isin(members, kept)] if groups is None else members
+        start = 0
+        for name in HELD_OUT:
+            size = round(data.held_out[name] * len(members))
+            parts[name].append(members[start : start + size])
+            start += size
+    return {name: torch.isin(units, torch.cat(chosen)).nonzero().flatten() for name, chosen in parts.items()}
+
+
+def _stratified(pool: Tensor, labels: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
+    chosen = []
+    for label in labels[pool].unique():
+        members = pool[labels[pool] == label]
+        order = torch.randperm(len(members), generator=generator)
+        chosen.append(members[order[: round(fraction * len(members))]])
+    return torch.cat(chosen).sort().values
+
+
+def _members(data: ImageData, request: Request, present: Tensor, generator: torch.Generator) -> Tensor:
+    names: Sequence[str] = data.person_names if request.kind == "person" else data.family_names
+    trained = present.unique()
+    if request.count is not None:
+        if request.count >= len(trained):
+            raise ForgetError(f"{request.name}: only {len(trained)} are in the training set of {data.name}; ask for fewer.")
+        return trained[torch.randperm(len(trained), generator=generator)[: request.count]]
+    known = {names[int(index)]: int(index) for index in trained}
+    for member in request.members:
+        if member not in known:
+            raise unknown(f"{request.kind} in the training set of {data.name} at this draw", member, known)
+    return torch.tensor([known[member] for member in request.members])
+
+
+def _matched(labels: Tensor, forget: Tensor, unseen: Tensor, generator: torch.Generator) -> Tensor:
+    """Which unseen samples to keep so that their class mix is that of the forget set, as many as there can be."""
+    wanted = torch.bincount(labels[forget], minlength=int(labels.max()) + 1).double()
+    there = torch.bincount(labels[unseen], minlength=len(wanted)).double()
+    scale = (there / wanted.clamp(min=1e-9))[(wanted > 0) & (there > 0)].quantile(0.25) if len(unseen) else torch.tensor(0.0)
+    keep = torch.zeros(len(unseen), dtype=torch.bool)
+    for label, count in enumerate(wanted):
+        members = (labels[unseen] == label).nonzero().flatten()
+        order = torch.randperm(len(members), generator=generator)
+        keep[members[order[: round(float(count * scale))]]] = True
+    return keep
+
+
+def _corrupted(labels: Tensor, number_of_classes: int, generator: torch.Generator) -> Tensor:
+    shift = torch.randint(1, number_of_classes, (len(labels),), generator=generator)
+    return (labels + shift) % number_of_classes

@@ -1,0 +1,125 @@
+"""Classifiers by name: `build("mlp", (1, 28, 28), 10, seed=0)`."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from forget_lib.errors import unknown
+
+
+class Classifier(nn.Module):
+    """Features [B, D], then a linear head: logits [B, K] = head(features(x)).
+
+    Input: float32 [B, C, H, W] as `Samples.batches` gives it.
+    """
+
+    def __init__(self, body: nn.Module, width: int, number_of_classes: int) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(width, number_of_classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Penultimate activations, float32 [B, D]."""
+        return self.body(images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+
+MODELS: dict[str, Callable[[tuple[int, int, int], int], Classifier]] = {}
+Builder = Callable[[tuple[int, int, int], int], Classifier]
+
+
+def model(name: str) -> Callable[[Builder], Builder]:
+    """Registers `function(input_shape, number_of_classes) -> Classifier` under `name`."""
+
+    def register(function: Builder) -> Builder:
+        MODELS[name] = function
+        return function
+
+    return register
+
+
+def list_models() -> list[str]:
+    """Names of the registered models, sorted."""
+    return sorted(MODELS)
+
+
+def build(name: str, input_shape: tuple[int, int, int], number_of_classes: int, seed: int = 0) -> Classifier:
+    """A new, untrained classifier.
+
+    Args: input_shape: (C, H, W). seed: of the random weights; the global random state is left as it was.
+    Raises: UnknownNameError for a name that is not registered.
+    """
+    if name not in MODELS:
+        raise unknown("model", name, MODELS)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        built = MODELS[name](input_shape, number_of_classes)
+    return built.to(memory_format=torch.channels_last) if input_shape[0] == 3 else built
+
+
+@model("mlp")
+def mlp(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier:
+    """One hidden layer of 128 units: 784-128-10 on MNIST."""
+    channels, height, width = input_shape
+    body = nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, 128), nn.ReLU())
+    return Classifier(body, 128, number_of_classes)
+
+
+def _block(inputs: int, outputs: int, *, batch_norm: bool = True) -> nn.Sequential:
+    layers = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=not batch_norm)]
+    if batch_norm:
+        layers.append(nn.BatchNorm2d(outputs))
+    return nn.Sequential(*layers, nn.ReLU())
+
+
+@model("small_cnn")
+def small_cnn(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier:
+    """Three 3×3 convolutions with batch norm (16, 32, 64 channels), each followed by 2×2 max-pooling; no augmentation needed."""
+    layers: list[nn.Module] = []
+    widths = (input_shape[0], 16, 32, 64)
+    for inputs, outputs in zip(widths, widths[1:], strict=False):
+        layers += [_block(inputs, outputs), nn.MaxPool2d(2)]
+    return Classifier(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()), 64 * 4, number_of_classes)
+
+
+class Residual(nn.Module):
+    """x + block(x)."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images + self.block(images)
+
+
+@model("resnet9")
+def resnet9(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier:
+    """ResNet-9 at half width (32, 64, 128, 256 channels): a stem, three stages, two of them with a residual pair."""
+
+    def stage(inputs: int, outputs: int, residual: bool) -> list[nn.Module]:
+        pair = [Residual(nn.Sequential(_block(outputs, outputs), _block(outputs, outputs)))] if residual else []
+        return [_block(inputs, outputs), nn.MaxPool2d(2), *pair]
+
+    layers = [_block(input_shape[0], 32), *stage(32, 64, True), *stage(64, 128, False), *stage(128, 256, True)]
+    return Classifier(nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten()), 256, number_of_classes)
+
+
+@model("resnet18")
+def resnet18(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier:
+    """torchvision's ResNet-18 with the usual stem for small images: 3×3, stride 1, no max-pooling (He et al., 2016)."""
+    from torchvision.models import resnet18 as torchvision_resnet18
+
+    body = torchvision_resnet18(num_classes=number_of_classes)
+    body.conv1 = nn.Conv2d(input_shape[0], 64, 3, padding=1, bias=False)
+    body.maxpool = nn.Identity()
+    body.fc = nn.Identity()
+    return Classifier(body, 512, number_of_classes)
+
+
+def count_parameters(net: nn.Module) -> int:
+    """Number of trainable numbers in `net`."""
+    return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)

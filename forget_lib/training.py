@@ -1,0 +1,256 @@
+"""The one training loop, prediction, deterministic seeding, and the meter of sample passes."""
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from forget_lib.datasets.samples import AUGMENTATIONS, Samples
+from forget_lib.errors import DivergedError, ForgetError, unknown
+
+OPTIMIZERS = ("sgd", "adam")
+SCHEDULES = ("constant", "cosine", "triangular")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes: epochs (>= 1); batch_size (>= 1); learning_rate (> 0, the peak of the schedule); momentum in [0, 1);
+        weight_decay (>= 0); label_smoothing in [0, 1); schedule: constant, cosine (to 0) or triangular (up in the first
+        fifth, then down to 0), by step; augmentation: none, shift or flip_shift; optimizer: sgd (Nesterov) or adam.
+    """
+
+    epochs: int = 10
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.0
+    schedule: str = "triangular"
+    augmentation: str = "none"
+    optimizer: str = "sgd"
+
+    def __post_init__(self) -> None:
+        for kind, value, known in (
+            ("schedule", self.schedule, SCHEDULES),
+            ("augmentation", self.augmentation, AUGMENTATIONS),
+            ("optimizer", self.optimizer, OPTIMIZERS),
+        ):
+            if value not in known:
+                raise unknown(kind, value, known)
+        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0:
+            raise ForgetError(f"A recipe needs epochs >= 1, batch_size >= 1 and learning_rate > 0; got {self}.")
+
+
+def make_recipe(settings: Mapping[str, Any] | None) -> Recipe:
+    """A `Recipe` from the config's settings.
+
+    Raises: UnknownNameError for a setting that does not exist; ForgetError for a value out of range.
+    """
+    known = [field.name for field in dataclasses.fields(Recipe)]
+    for name in settings or {}:
+        if name not in known:
+            raise unknown("setting of a recipe", name, known)
+    return Recipe(**(settings or {}))
+
+
+def set_threads(threads: int = 1) -> None:
+    """Deterministic algorithms on a fixed number of threads: on a CPU the same seed then gives the same bits."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """"auto" is CUDA, else Apple's MPS, else the CPU.
+
+    Raises: ForgetError for a device that this machine does not have.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(device for device in ("cuda", "mps", "cpu") if there[device])
+    if not there.get(name.split(":")[0], False):
+        have = ", ".join(device for device, present in there.items() if present)
+        raise ForgetError(f"Device {name!r} is not to be had here. Available: {have}. Set device in the config, or auto.")
+    return torch.device(name)
+
+
+class Meter:
+    """Counts sample passes (forward = 1, backward = 2, per sample) of every model it is attached to, and wall time."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+        self.paused_seconds = 0.0
+        self._on = True
+        self._start = time.perf_counter()
+
+    def attach(self, model: nn.Module) -> nn.Module:
+        """Counts all later passes of `model`, and of copies made of it."""
+
+        def after_forward(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if not self._on:
+                return
+            size = len(inputs[0])
+            self.passes += size
+            if output.requires_grad:
+                output.register_hook(lambda _gradient: self.add(2 * size))
+
+        model.register_forward_hook(after_forward)
+        return model
+
+    def add(self, passes: int) -> None:
+        """Counts passes that no hook sees, such as per-sample gradients under vmap."""
+        if self._on:
+            self.passes += passes
+
+    @contextmanager
+    def paused(self) -> Any:
+        """Leaves out what happens inside: evaluation is not part of a method's cost."""
+        self._on, start = False, time.perf_counter()
+        try:
+            yield
+        finally:
+            self._on = True
+            self.paused_seconds += time.perf_counter() - start
+
+    @property
+    def seconds(self) -> float:
+        """Wall time since the meter was made, without the pauses."""
+        return time.perf_counter() - self._start - self.paused_seconds
+
+
+def detach_meters(model: nn.Module) -> nn.Module:
+    """Takes all hooks of meters off `model`."""
+    model._forward_hooks.clear()
+    return model
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer over the trainable parameters of `model`."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
+    nesterov = recipe.momentum > 0
+    return torch.optim.SGD(parameters, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=nesterov)
+
+
+def rate_at(recipe: Recipe, progress: float) -> float:
+    """Learning rate at `progress` in [0, 1] of the training."""
+    if recipe.schedule == "constant":
+        return recipe.learning_rate
+    if recipe.schedule == "cosine":
+        return recipe.learning_rate * 0.5 * (1 + float(np.cos(np.pi * progress)))
+    return recipe.learning_rate * min(1.0, (progress + 0.01) / 0.2, (1 - progress) / 0.8)
+
+
+def train(
+    model: nn.Module,
+    samples: Samples,
+    recipe: Recipe,
+    seed: int,
+    *,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[int, nn.Module], None] | None = None,
+    title: str = "",
+) -> pd.DataFrame:
+    """Trains `model` in place with cross-entropy; the same seed gives the same bits on a CPU.
+
+    Args:
+        samples: what to train on; its batch size, order and augmentation are the recipe's and the seed's.
+        checkpoint: file that keeps the state after each epoch. If it holds the state of this very training, it goes on there.
+        on_epoch: called with the number of epochs done (from 1) and the model.
+        title: printed with the progress of a training of more than a few seconds; empty prints nothing.
+    Returns: one row an epoch: epoch, loss (nats, mean over the epoch), accuracy (share, while training), seconds.
+    Raises: ForgetError for an empty set; DivergedError as soon as a loss is not finite.
+    """
+    if len(samples) == 0:
+        raise ForgetError("There is nothing to train on: the set of samples is empty.")
+    generator = torch.Generator().manual_seed(seed)
+    samples = dataclasses.replace(samples, batch_size=recipe.batch_size, augmentation=recipe.augmentation, generator=generator)
+    optimizer = make_optimizer(model, recipe)
+    steps = recipe.epochs * max(1, -(-len(samples) // recipe.batch_size))
+    rows, step = _resume(checkpoint, model, optimizer, generator, recipe, seed)
+    start = time.perf_counter()
+    for epoch in range(len(rows) + 1, recipe.epochs + 1):
+        model.train()
+        loss_sum = correct = torch.zeros((), device=samples.labels.device)
+        for images, labels in samples.batches():
+            for group in optimizer.param_groups:
+                group["lr"] = rate_at(recipe, min(step / steps, 1.0))
+            logits = model(images)
+            loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            loss_sum = loss_sum + loss.detach() * len(labels)
+            correct = correct + (logits.detach().argmax(1) == labels).sum()
+            step += 1
+        mean_loss = float(loss_sum) / len(samples)
+        if not np.isfinite(mean_loss):
+            raise DivergedError(f"The loss is {mean_loss} in epoch {epoch}. Lower learning_rate (now {recipe.learning_rate:g}).")
+        seconds = time.perf_counter() - start
+        rows.append({"epoch": epoch, "loss": mean_loss, "accuracy": float(correct) / len(samples), "seconds": seconds})
+        left = seconds / epoch * (recipe.epochs - epoch)
+        if title and (seconds + left > 5):
+            print(f"{title}: epoch {epoch}/{recipe.epochs}, loss {mean_loss:.3f}, accuracy {rows[-1]['accuracy']:.3f}, {left:.0f} s left", flush=True)
+        if on_epoch is not None:
+            on_epoch(epoch, model)
+        if checkpoint is not None and left > 5:
+            _save(checkpoint, model, optimizer, generator, recipe, seed, rows, step)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return pd.DataFrame(rows)
+
+
+def _save(checkpoint: Path, model: nn.Module, optimizer: Any, generator: Any, recipe: Recipe, seed: int, rows: list, step: int) -> None:
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    partial = checkpoint.with_name(f".{checkpoint.name}-{os.getpid()}")
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "generator": generator.get_state()}
+    torch.save(state | {"key": repr((recipe, seed)), "rows": rows, "step": step}, partial)
+    partial.replace(checkpoint)
+
+
+def _resume(checkpoint: Path | None, model: nn.Module, optimizer: Any, generator: Any, recipe: Recipe, seed: int) -> tuple[list, int]:
+    """Rows and step of an interrupted training of the same recipe and seed, whose state is put back; else nothing done."""
+    if checkpoint is None or not checkpoint.is_file():
+        return [], 0
+    try:
+        state = torch.load(checkpoint, weights_only=True, map_location=next(model.parameters()).device)
+        if state["key"] != repr((recipe, seed)):
+            return [], 0
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        generator.set_state(state["generator"].cpu())
+        return list(state["rows"]), state["step"]
+    except Exception as error:
+        print(f"The checkpoint {checkpoint.name} cannot be used ({type(error).__name__}); the training starts again.")
+        return [], 0
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, samples: Samples, batch_size: int = 1000) -> Tensor:
+    """Logits float32 [N, K] on the CPU, in eval mode, in order and without augmentation; the model's mode is put back."""
+    was_training = model.training
+    model.eval()
+    try:
+        parts = [model(images).float().cpu() for images, _ in samples.batches(batch_size=batch_size, shuffle=False, augment=False)]
+    finally:
+        model.train(was_training)
+    return torch.cat(parts) if parts else torch.empty(0, 0)
+
+
+def accuracy(model: nn.Module, samples: Samples) -> float:
+    """Share of samples whose largest logit is at the label; not a number for an empty set."""
+    if len(samples) == 0:
+        return float("nan")
+    return float((predict(model, samples).argmax(1) == samples.labels.cpu()).float().mean())

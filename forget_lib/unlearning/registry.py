@@ -1,0 +1,144 @@
+"""Registry of methods: `@method(...)` above `function(model, task, *, settings) -> model`."""
+
+import copy
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from forget_lib.errors import DivergedError, ForgetError, NotApplicableError, unknown
+from forget_lib.training import detach_meters
+from forget_lib.unlearning.task import UnlearningTask
+
+NEEDS = {
+    "class request": lambda model, task: bool(task.classes),
+    "convolution": lambda model, task: any(isinstance(module, nn.Conv2d) for module in model.modules()),
+    "linear head": lambda model, task: isinstance(getattr(model, "head", None), nn.Linear),
+    "validation": lambda model, task: len(task.validation) > 0,
+    "training log": lambda model, task: task.training_log is not None,
+    "memorisation scores": lambda model, task: task.memorisation is not None,
+}
+Function = Callable[..., nn.Module]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One registered method.
+
+    Attributes: name; title for people; paper (source); uses: the data it touches ("forget, retain"); family; needs: keys of
+        NEEDS; control: not a method but a row to compare with; exact: the same distribution as retraining; function.
+    """
+
+    name: str
+    title: str
+    paper: str
+    uses: str
+    family: str
+    needs: tuple[str, ...]
+    control: bool
+    exact: bool
+    function: Function
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings and their defaults."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+    @property
+    def idea(self) -> str:
+        """First paragraph of the docstring."""
+        return inspect.cleandoc(self.function.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+
+
+METHODS: dict[str, Method] = {}
+
+
+def method(
+    name: str,
+    *,
+    title: str,
+    paper: str,
+    uses: str,
+    family: str,
+    needs: tuple[str, ...] = (),
+    control: bool = False,
+    exact: bool = False,
+) -> Callable[[Function], Function]:
+    """Registers the function below it; see `Method` for the arguments."""
+    for need in needs:
+        if need not in NEEDS:
+            raise unknown("need of a method", need, NEEDS)
+
+    def register(function: Function) -> Function:
+        METHODS[name] = Method(name, title, paper, uses, family, needs, control, exact, function)
+        return function
+
+    return register
+
+
+def list_methods(*, controls: bool = True) -> list[str]:
+    """Names of the registered methods in the order of registration, with or without the controls."""
+    return [name for name, entry in METHODS.items() if controls or not entry.control]
+
+
+def get_method(name: str) -> Method:
+    """The method of that name.
+
+    Raises: UnknownNameError that lists the methods.
+    """
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return METHODS[name]
+
+
+def check_settings(name: str, settings: Mapping[str, Any]) -> None:
+    """Refuses settings that a method does not have, and values of another type or not finite.
+
+    Raises: UnknownNameError, ForgetError.
+    """
+    defaults = get_method(name).settings
+    for key, value in settings.items():
+        if key not in defaults:
+            raise unknown(f"setting of method {name}", key, defaults)
+        default = defaults[key]
+        number = isinstance(default, int | float) and not isinstance(default, bool)
+        right = isinstance(value, int | float) and not isinstance(value, bool) if number else isinstance(value, type(default))
+        if default is not None and (not right or (number and not math.isfinite(value))):
+            raise ForgetError(f"Setting {key} of method {name} is {value!r}; expected a value like its default {default!r}.")
+        if isinstance(default, int) and number and value != int(value):
+            raise ForgetError(f"Setting {key} of method {name} is {value!r}; expected a whole number.")
+
+
+def why_not_applicable(name: str, model: nn.Module, task: UnlearningTask) -> str | None:
+    """The needs of a method that this model and task do not meet, in words; None where it can run."""
+    missing = [need for need in get_method(name).needs if not NEEDS[need](model, task)]
+    return f"{name} needs: {', '.join(missing)}" if missing else None
+
+
+def unlearn(name: str, model: nn.Module, task: UnlearningTask, **settings: Any) -> nn.Module:
+    """Runs a method on a copy of `model`; neither the model nor the samples are changed.
+
+    Returns: another model, in eval mode, on the task's device.
+    Raises: UnknownNameError, ForgetError for settings; NotApplicableError with the reason; DivergedError for weights that are
+        not finite.
+    """
+    check_settings(name, settings)
+    reason = why_not_applicable(name, model, task)
+    if reason is not None:
+        raise NotApplicableError(reason)
+    student = task.meter.attach(detach_meters(copy.deepcopy(model)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(task.seed)
+        unlearned = get_method(name).function(student, task, **settings)
+    if not isinstance(unlearned, nn.Module):
+        raise ForgetError(f"Method {name} returned {type(unlearned).__name__}; it must return a model.")
+    if not all(bool(tensor.isfinite().all()) for tensor in unlearned.state_dict().values()):
+        raise DivergedError(f"Method {name} left weights that are not finite; lower its learning rate.")
+    for parameter in unlearned.parameters():
+        parameter.requires_grad_(True)
+    return detach_meters(unlearned).eval()

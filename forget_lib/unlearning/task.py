@@ -1,0 +1,55 @@
+"""What a method of unlearning gets, and all that it gets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from forget_lib.datasets.requests import Request
+from forget_lib.datasets.samples import Samples
+from forget_lib.errors import ForgetError
+from forget_lib.training import Meter, Recipe
+
+
+@dataclass(frozen=True)
+class UnlearningTask:
+    """The request, the data and the means. Unseen, population and test data and the retrained model are not among them.
+
+    Attributes:
+        request: what is to be forgotten. classes: indices of the requested classes (class requests), else empty.
+        forget, retain, validation: samples on the device; batches come in an order drawn from `generator`.
+        number_of_classes: K. device: where model and samples are.
+        seed, generator: the method's own randomness.
+        fresh_model: makes an untrained model of the same architecture from a seed.
+        recipe: how the original was trained. training_log: recorded batch updates of the original's training, or None.
+        memorisation: float [len(forget)] scores of the forget samples, higher is more memorised, or None.
+        meter: counts sample passes. on_epoch: called with (epoch, model), epoch 0 being before the first.
+    """
+
+    request: Request
+    forget: Samples
+    retain: Samples
+    validation: Samples
+    number_of_classes: int
+    fresh_model: Callable[[int], nn.Module]
+    recipe: Recipe = field(default_factory=Recipe)
+    classes: tuple[int, ...] = ()
+    seed: int = 0
+    generator: torch.Generator = field(default_factory=torch.Generator)
+    device: torch.device = torch.device("cpu")
+    training_log: object | None = None
+    memorisation: Tensor | None = None
+    meter: Meter = field(default_factory=Meter)
+    on_epoch: Callable[[int, nn.Module], None] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("forget", "retain"):
+            if len(getattr(self, name)) == 0:
+                raise ForgetError(f"The {name} set is empty: ask to forget some, and not all, of the training set.")
+
+    def epoch_done(self, epoch: int, model: nn.Module) -> None:
+        """Tells the runner that `epoch` epochs of unlearning are done."""
+        if self.on_epoch is not None:
+            with self.meter.paused():
+                self.on_epoch(epoch, model)
