@@ -7,8 +7,10 @@ study: t-intervals over seeds, a bootstrap from 10 seeds on, an exact test from 
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -145,3 +147,257 @@ def tpr_at_fpr(members: Values, non_members: Values, target: float = 0.01, level
         clopper_pearson(found, len(positive), level),
         clopper_pearson(false, len(negative), level),
     )
+
+
+def bootstrap_interval(values: Values, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Mean with a bootstrap-t interval, for 10 seeds or more.
+
+    The studentised bootstrap follows skewed values, which the t-interval does not, and keeps its coverage at 10
+    values, which the plain percentile interval does not.
+    Raises: TooFewError below 10 values. Source: Efron & Tibshirani 1993, chapter 12.
+    """
+    array = _array(values, BOOTSTRAP_FROM, "A bootstrap interval")
+    size, mean, error = len(array), array.mean(), array.std(ddof=1) / math.sqrt(len(array))
+    if error == 0:
+        return Interval(float(mean), float(mean), float(mean), size)
+    drawn = array[np.random.default_rng(seed).integers(0, size, (resamples, size))]
+    errors = drawn.std(axis=1, ddof=1) / math.sqrt(size)
+    usable = errors > error * 1e-6
+    pivots = (drawn.mean(axis=1)[usable] - mean) / errors[usable]
+    low, high = np.quantile(pivots, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(mean), float(mean - high * error), float(mean - low * error), size)
+
+
+def mean_interval(values: Values, level: float = 0.95) -> Interval:
+    """Mean over seeds: t-interval, bootstrap from 10 values on. Raises: TooFewError below 2 values."""
+    enough = np.size(values) >= BOOTSTRAP_FROM
+    return bootstrap_interval(values, level) if enough else t_interval(values, level)
+
+
+def differences(values: Values | Mapping, reference: Values | Mapping) -> np.ndarray:
+    """values - reference, seed by seed. Two mappings are matched by key (seed, draw), two sequences by position.
+
+    Raises: ForgetError when lengths or keys differ.
+    """
+    if isinstance(values, Mapping) and isinstance(reference, Mapping):
+        if set(values) != set(reference):
+            unmatched = sorted(map(str, set(values) ^ set(reference)))
+            raise ForgetError(f"Paired values must have the same seeds; only one side has {', '.join(unmatched)}.")
+        values, reference = [values[key] for key in values], [reference[key] for key in values]
+    if len(values) != len(reference):
+        raise ForgetError(f"Paired values must have the same length, got {len(values)} and {len(reference)}.")
+    return np.asarray(values, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
+
+
+def paired_difference(values: Values | Mapping, reference: Values | Mapping, level: float = 0.95) -> Interval:
+    """Mean of values - reference, paired by seed; interval as in `mean_interval`. See `differences`."""
+    return mean_interval(differences(values, reference), level)
+
+
+def sign_flip_test(paired: Values, limit: int = 20, draws: int = 100_000, seed: int = 0) -> float:
+    """Two-sided p-value that paired differences are symmetric about 0, from all 2^n flips of their signs.
+
+    Exact up to `limit` differences, by random flips (never below 1 / (draws + 1)) beyond.
+    Raises: TooFewError below 6 differences, where p < 0.05 cannot be reached.
+    """
+    array = _array(paired, SIGN_FLIP_FROM, "A sign-flip test")
+    size = len(array)
+    if size <= limit:
+        sums = np.zeros(1)
+        for value in array:
+            sums = np.concatenate([sums + value, sums - value])
+        return float((np.abs(sums) >= abs(array.sum()) - 1e-12 * np.abs(array).sum()).mean())
+    signs = np.random.default_rng(seed).integers(0, 2, (draws, size), dtype=np.int8) * 2 - 1
+    extreme = np.abs(signs @ array) >= abs(array.sum()) - 1e-12 * np.abs(array).sum()
+    return float((extreme.sum() + 1) / (draws + 1))
+
+
+def holm(p_values: Values) -> np.ndarray:
+    """p-values adjusted by Holm within one metric family: reject where the result is <= alpha.
+
+    Order of the input is kept; results are >= the input and at most 1. Raises: ForgetError outside [0, 1].
+    """
+    array = _array(p_values, 1, "Holm's adjustment")
+    if (array < 0).any() or (array > 1).any():
+        raise ForgetError("p-values must lie in [0, 1].")
+    order = np.argsort(array)
+    stepped = np.minimum(1, np.maximum.accumulate(array[order] * np.arange(len(array), 0, -1)))
+    adjusted = np.empty_like(array)
+    adjusted[order] = stepped
+    return adjusted
+
+
+def tost(paired: Values, margin: float, alpha: float = 0.05) -> Equivalence:
+    """Two one-sided t-tests: is the mean paired difference inside (-margin, margin)?
+
+    `margin` must be fixed before looking (config). This, not a non-significant difference, supports "equal to
+    retraining". `low`, `high`: the 1 - 2 alpha t-interval, inside the margin exactly when `equivalent`.
+    Raises: TooFewError below 2 differences; ForgetError for a margin that is not positive.
+    """
+    if margin <= 0:
+        raise ForgetError(f"An equivalence margin must be positive, got {margin}.")
+    array = _array(paired, 2, "An equivalence test")
+    mean, low, high, size = t_interval(array, 1 - 2 * alpha)
+    error = array.std(ddof=1) / math.sqrt(size)
+    if error == 0:
+        p_value = 0.0 if abs(mean) < margin else 1.0
+    else:
+        p_value = float(stats.t.sf((margin - abs(mean)) / error, size - 1))
+    return Equivalence(p_value, low, high, p_value <= alpha)
+
+
+def cluster_bootstrap(
+    clusters: Sequence | np.ndarray,
+    statistic: Callable[[np.ndarray], float],
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """Interval of `statistic(indices)` when samples come in clusters (images of one person): people are redrawn.
+
+    clusters: the person of each sample, [N]. statistic: takes int indices into the samples (with repeats), gives a
+    number. Expanded percentile interval: percentiles are widened as t exceeds the normal at this number of people.
+    `n` counts people. Raises: TooFewError below 10 people. Source: Hesterberg, The American Statistician 2015.
+    """
+    _, codes = np.unique(np.asarray(clusters), return_inverse=True)
+    people = codes.max() + 1 if len(codes) else 0
+    if people < BOOTSTRAP_FROM:
+        raise TooFewError(f"A bootstrap by person needs at least {BOOTSTRAP_FROM} people, got {people}.")
+    members = [np.flatnonzero(codes == person) for person in range(people)]
+    generator = np.random.default_rng(seed)
+    drawn = generator.integers(0, people, (resamples, people))
+    values = np.array([statistic(np.concatenate([members[person] for person in row])) for row in drawn])
+    widened = stats.t.ppf((1 - level) / 2, people - 1) * math.sqrt(people / (people - 1))
+    tail = stats.norm.cdf(widened)
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return Interval(float(statistic(np.arange(len(codes)))), float(low), float(high), int(people))
+
+
+class VarianceComponents(NamedTuple):
+    """Random-effects split; `between` is the first factor (seed or draw), `within` the residual.
+
+    `standard_error` and the interval belong to `mean` and respect the grouping; `naive_error` does not.
+    """
+
+    mean: float
+    low: float
+    high: float
+    between: float
+    within: float
+    intraclass_correlation: float
+    standard_error: float
+    naive_error: float
+
+
+def variance_components(table: np.ndarray, level: float = 0.95) -> VarianceComponents:
+    r"""Variance between I original-model seeds and within them, over J runs each: :math:`v_{ij} = \mu + a_i + e_{ij}`.
+
+    table: float [I, J]. :math:`s_e^2 = MSW`, :math:`s_a^2 = \max(0, (MSB - MSW) / J)`,
+    :math:`SE(\mu) = \sqrt{MSB / (IJ)}` with I - 1 degrees of freedom. With J = 1 the residual cannot be told from
+    the seed: `within` is NaN. For forget draws crossed with seeds see `crossed_variance_components`.
+    Raises: TooFewError below 2 seeds; ForgetError for another shape.
+    """
+    values = np.asarray(table, dtype=np.float64)
+    if values.ndim != 2 or not np.isfinite(values).all():
+        raise ForgetError(f"Variance components need a full, finite table [seeds, runs], got shape {values.shape}.")
+    seeds, runs = values.shape
+    if seeds < 2:
+        raise TooFewError(f"Variance components need at least 2 seeds, got {seeds}.")
+    means = values.mean(axis=1)
+    between_squares = runs * means.var(ddof=1)
+    within = float(values.var(axis=1, ddof=1).mean()) if runs > 1 else math.nan
+    between = max(0.0, (between_squares - within) / runs) if runs > 1 else float(between_squares)
+    total = between + within
+    error = math.sqrt(between_squares / values.size)
+    half = stats.t.ppf((1 + level) / 2, seeds - 1) * error
+    naive = math.sqrt(values.var(ddof=1) / values.size)
+    share = between / total if total > 0 else math.nan
+    mean = float(values.mean())
+    return VarianceComponents(mean, float(mean - half), float(mean + half), float(between), within, share, error, naive)
+
+
+def crossed_variance_components(table: np.ndarray) -> dict[str, float]:
+    r"""Variances of forget draw, original-model seed, their interaction and method seed.
+
+    table: float [draws F, seeds I, runs J], :math:`v_{fij} = \mu + d_f + a_i + (da)_{fi} + e_{fij}`, from the mean
+    squares of the two-way layout; negative estimates are set to 0. With J = 1 the interaction holds the residual too.
+    Returns "draw", "seed", "draw x seed", "run". Raises: TooFewError below 2 draws or seeds.
+    """
+    values = np.asarray(table, dtype=np.float64)
+    if values.ndim != 3 or not np.isfinite(values).all():
+        raise ForgetError(f"Expected a full, finite table [draws, seeds, runs], got shape {values.shape}.")
+    draws, seeds, runs = values.shape
+    if min(draws, seeds) < 2:
+        raise TooFewError(f"Crossed variance components need at least 2 draws and 2 seeds, got {draws} and {seeds}.")
+    cells = values.mean(axis=2)
+    by_draw, by_seed = cells.mean(axis=1), cells.mean(axis=0)
+    draw_squares = seeds * runs * by_draw.var(ddof=1)
+    seed_squares = draws * runs * by_seed.var(ddof=1)
+    leftover = cells - by_draw[:, None] - by_seed[None, :] + cells.mean()
+    crossed_squares = runs * (leftover**2).sum() / ((draws - 1) * (seeds - 1))
+    run_squares = float(values.var(axis=2, ddof=1).mean()) if runs > 1 else math.nan
+    crossed = (crossed_squares - run_squares) / runs if runs > 1 else crossed_squares
+    estimates = {
+        "draw": (draw_squares - crossed_squares) / (seeds * runs),
+        "seed": (seed_squares - crossed_squares) / (draws * runs),
+        "draw x seed": crossed,
+    }
+    return {name: max(0.0, float(value)) for name, value in estimates.items()} | {"run": run_squares}
+
+
+def seeds_needed(standard_deviation: float, margin: float, level: float = 0.95) -> int:
+    """Fewest seeds at which the t-interval of a mean is at most +-`margin` wide, given the SD between seeds.
+
+    Raises: ForgetError for a negative SD or a margin that is not positive.
+    """
+    if standard_deviation < 0 or margin <= 0:
+        raise ForgetError(f"Expected an SD >= 0 and a margin > 0, got {standard_deviation} and {margin}.")
+
+    def half_width(number: int) -> float:
+        return stats.t.ppf((1 + level) / 2, number - 1) * standard_deviation / math.sqrt(number)
+
+    enough = 2
+    while half_width(enough) > margin:
+        enough *= 2
+    return bisect.bisect_left(range(enough + 1), True, lo=2, key=lambda number: half_width(number) <= margin)
+
+
+def rank_test(first: Values, second: Values, limit: int = 200_000) -> float:
+    """Exact two-sided rank-sum (Mann-Whitney) p-value for small samples, ties included (mid-ranks).
+
+    All splits of the joint sample are counted, so there is no normal approximation.
+    Raises: TooFewError when no outcome could reach p < 0.05; ForgetError when there are more than `limit` splits.
+    """
+    one, two = _array(first, 1, "A rank test"), _array(second, 1, "A rank test")
+    splits = math.comb(len(one) + len(two), len(one))
+    if 2 / splits > 0.05:
+        raise TooFewError(
+            f"A rank test of {len(one)} against {len(two)} values cannot reach p < 0.05 (smallest p {2 / splits:.3g}); "
+            "4 against 4 is enough."
+        )
+    if splits > limit:
+        raise ForgetError(f"{splits} splits are too many to count; use scipy.stats.mannwhitneyu for large samples.")
+    ranks = stats.rankdata(np.concatenate([one, two]))
+    expected = len(one) * (len(ranks) + 1) / 2
+    chosen = np.array(list(itertools.combinations(range(len(ranks)), len(one))))
+    extreme = np.abs(ranks[chosen].sum(axis=1) - expected) >= abs(ranks[: len(one)].sum() - expected) - 1e-9
+    return float(extreme.mean())
+
+
+def rank_test_power(
+    first: int, second: int, shift: float, alpha: float = 0.05, draws: int = 4000, seed: int = 0
+) -> float:
+    """Share of normal samples, `shift` SDs apart, in which `rank_test` gives p <= alpha; simulated, in [0, 1].
+
+    Tells beforehand whether that many retrained models could show anything at all.
+    """
+    generator = np.random.default_rng(seed)
+    values = np.concatenate(
+        [generator.normal(shift, 1, (draws, first)), generator.normal(0, 1, (draws, second))], axis=1
+    )
+    sums = stats.rankdata(values, axis=1)[:, :first].sum(axis=1)
+    chosen = np.array(list(itertools.combinations(range(1, first + second + 1), first))).sum(axis=1)
+    middle = first * (first + second + 1) / 2
+    null = np.sort(np.abs(chosen - middle))
+    p_values = 1 - np.searchsorted(null, np.abs(sums - middle) - 1e-9) / len(null)
+    return float((p_values <= alpha).mean())
