@@ -178,7 +178,8 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for names, group in units.groupby(keys, sort=False):
         values = group["value"].to_numpy()
-        low, high = t_interval(values) if len(values) > 1 else (np.nan, np.nan)
+        interval = t_interval(values)[1:3] if len(values) > 1 else None
+        low, high = (interval.low, interval.high) if interval else (np.nan, np.nan)
         rows.append([*names, values.mean(), low, high, len(values)])
     table = pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "n"])
     same = ["dataset", "model", "request", "attack", "metric"]
