@@ -219,6 +219,11 @@ def provenance() -> dict[str, Any]:
     return {"commit": commit, "versions": versions, "system": platform.system(), "machine": platform.machine()}
 
 
+def root_of(profile: str, folder: str = "") -> Path:
+    """The results folder of a profile; `folder` overrides it where it is not empty."""
+    return Path(folder) if folder else RESULTS / profile
+
+
 def _source_file(module: str) -> Path | None:
     base = REPOSITORY.joinpath(*module.split("."))
     for path in (base.with_suffix(".py"), base / "__init__.py"):

@@ -47,7 +47,7 @@ class Request:
         """Requests with the same value share one original model, since they share the training set and its labels."""
         if self.kind in ("class", "random"):
             return "all"
-        return f"all-by-{self.kind}" if self.kind in ("person", "family") else self.name
+        return f"all-by-{self.kind}" if self.kind in ("person", "family") else f"all-with-{self.name}"
 
     @property
     def removes_class(self) -> bool:

@@ -1,0 +1,315 @@
+"""One scenario from data to records: train or load the original, run methods, evaluate, write."""
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from forget_lib import results
+from forget_lib.attacks import AttackInput, get_attack
+from forget_lib.datasets import ImageData, Samples, load
+from forget_lib.datasets.requests import Request, Sets, class_index, draw_sets, parse_request
+from forget_lib.errors import DivergedError, ForgetError, NotApplicableError
+from forget_lib.models import build
+from forget_lib.results import Measurement, code_hash, key_of, read_record, record_folder, write_record
+from forget_lib.training import Meter, Recipe, choose_device, make_recipe, predict, set_threads, train
+from forget_lib.unlearning import UnlearningTask, get_method, unlearn
+from forget_lib.unlearning.registry import check_settings
+
+EVALUATED = ("forget", "retain", "validation", "unseen", "population", "test")
+SECOND_RETRAIN = 1
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A data set, a model, a request, a draw and a seed: everything that methods are compared on.
+
+    Attributes: root: results folder of the profile. start: first step of the data chain. request: as text, see
+        `parse_request`. draw: which forget set of that kind. seed: of the original's training. recipe: how it is trained.
+        attacks: names of the attacks on each model. device: "cpu", "cuda", "mps" or "auto".
+    """
+
+    root: Path
+    dataset: str
+    model: str
+    request: str
+    draw: int = 0
+    seed: int = 0
+    start: str = "local"
+    device: str = "cpu"
+    recipe: Recipe = dataclasses.field(default_factory=Recipe)
+    attacks: tuple[str, ...] = ("loss_regression",)
+
+    @cached_property
+    def data(self) -> ImageData:
+        """The data set, loaded once."""
+        return load(self.dataset, self.start)
+
+    @cached_property
+    def parsed(self) -> Request:
+        """The request."""
+        return parse_request(self.request)
+
+    @cached_property
+    def sets(self) -> Sets:
+        """Indices of the six sets."""
+        return draw_sets(self.data, self.parsed, self.draw)
+
+    @cached_property
+    def samples(self) -> dict[str, Samples]:
+        """The six sets by name, on the device, and "trained" (forget and retain together)."""
+        data, labels, device = self.data, self.sets.labels, self.torch_device
+        parts = {name: getattr(self.sets, name) for name in ("forget", "retain", "validation", "unseen", "population", "trained")}
+        common = {"batch_size": self.recipe.batch_size, "augmentation": self.recipe.augmentation}
+        people = data.people
+        found = {
+            name: Samples(data.images[part], labels[part], people=None if people is None else people[part], **common)
+            for name, part in parts.items()
+        }
+        found["test"] = Samples(data.test_images, data.test_labels, people=data.test_people, **common)
+        return {name: samples.to(device) for name, samples in found.items()}
+
+    @cached_property
+    def torch_device(self) -> torch.device:
+        """Where models and samples are."""
+        return choose_device(self.device)
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Requested classes of a class request, else empty."""
+        return tuple(class_index(self.data, name) for name in self.parsed.members) if self.parsed.kind == "class" else ()
+
+    def new_model(self, seed: int) -> nn.Module:
+        """An untrained model on the device."""
+        return build(self.model, tuple(self.data.images.shape[1:]), len(self.data.classes), seed).to(self.torch_device)
+
+    def folder(self, method: str, run: int = 0, *, request: str | None = None) -> Path:
+        """Folder of a record of this scenario."""
+        keys = {"dataset": self.dataset, "model": self.model, "draw": self.draw, "seed": self.seed}
+        return record_folder(self.root, request=request or self.parsed.name, method=method, run=run, **keys)
+
+
+def make_scenario(
+    root: str | Path, recipe: Mapping[str, Any] | None = None, attacks: tuple[str, ...] | list[str] = ("loss_regression",), **fields: Any
+) -> Scenario:
+    """A `Scenario` from a notebook's parameters; everything that can be wrong is checked before anything trains.
+
+    Args: root: results folder. recipe: settings of a `Recipe`. attacks: names. fields: dataset, model, request, draw, seed, start, device.
+    Raises: ForgetError and its kinds.
+    """
+    set_threads(1)
+    for name in attacks:
+        get_attack(name)
+    scenario = Scenario(Path(root), recipe=make_recipe(recipe), attacks=tuple(attacks), **fields)
+    scenario.new_model(0)
+    _ = scenario.sets
+    return scenario
+
+
+def seed_of(*parts: object) -> int:
+    """A seed below 2^31 that belongs to these parts alone."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:4], "big") >> 1
+
+
+def describe(scenario: Scenario) -> dict[str, Any]:
+    """What a record says of its scenario."""
+    data, recipe = scenario.data, dataclasses.asdict(scenario.recipe)
+    sizes = {name: len(scenario.samples[name]) for name in EVALUATED}
+    about = {"source": data.source, "synthetic": data.synthetic, "sampled": data.sampled, "data_checksum": data.checksum}
+    keys = {"dataset": scenario.dataset, "model": scenario.model, "draw": scenario.draw, "seed": scenario.seed}
+    return keys | about | {"recipe": recipe, "sizes": sizes, "device": str(scenario.torch_device)}
+
+
+def original(scenario: Scenario) -> nn.Module:
+    """The model trained on forget and retain together, loaded from its record or trained now; in eval mode.
+
+    Requests that leave the training set and its labels as they are share it (folder `all`).
+    """
+    name = scenario.parsed.original_name
+    folder = scenario.folder("original", request=name)
+    sets = results.key_of(trained=scenario.sets.trained.tolist(), labels=scenario.sets.labels.tolist())
+    # The names of attacks and the request are not part of the key: they do not change the training.
+    key = key_of(about={**describe(scenario), "sizes": sets}, code=[code_hash(f"forget_lib.{part}") for part in ("training", "models")])
+    model = scenario.new_model(seed_of("original", scenario.seed))
+    record = read_record(folder)
+    if record is not None and record["key"] == key:
+        try:
+            model.load_state_dict(results.read_state(folder))
+            return model.eval()
+        except (ForgetError, RuntimeError) as error:
+            print(f"{error} It is trained again.")
+    meter = Meter()
+    checkpoint = scenario.root / "checkpoints" / f"{key[:16]}.pt"
+    training = seed_of("original", scenario.seed)
+    # A separate copy carries the meter, so that no hook stays on the model.
+    history = train(meter.attach(model), scenario.samples["trained"], scenario.recipe, training, checkpoint=checkpoint, title="original")
+    model._forward_hooks.clear()
+    cost = {"seconds": meter.seconds, "sample_passes": meter.passes}
+    measured, _ = evaluate(scenario, model, ("validation", "test"), attacks=())
+    run = describe(scenario) | {"request": name, "method": "original", "run": 0, "status": "done", "key": key, "cost": cost}
+    run |= {"measurements": [m._asdict() for m in measured], **results.provenance(), "written": _now()}
+    write_record(folder, run, history=history, state=model.state_dict())
+    return model.eval()
+
+
+def make_task(scenario: Scenario, run: int = 0, on_epoch: Callable[[int, nn.Module], None] | None = None, name: str = "") -> UnlearningTask:
+    """What a method gets in this scenario: forget, retain and validation samples, and nothing of unseen, population or test."""
+    seed = seed_of("method", name, scenario.seed, scenario.draw, run)
+    generator = torch.Generator().manual_seed(seed)
+    samples = {part: dataclasses.replace(scenario.samples[part], generator=generator) for part in ("forget", "retain", "validation")}
+    return UnlearningTask(
+        request=scenario.parsed,
+        classes=scenario.classes,
+        number_of_classes=len(scenario.data.classes),
+        fresh_model=scenario.new_model,
+        recipe=scenario.recipe,
+        seed=seed,
+        generator=generator,
+        device=scenario.torch_device,
+        on_epoch=on_epoch,
+        **samples,
+    )
+
+
+def evaluate(
+    scenario: Scenario, model: nn.Module, parts: tuple[str, ...] = EVALUATED, attacks: tuple[str, ...] | None = None
+) -> tuple[list[Measurement], dict[str, np.ndarray]]:
+    """The one evaluation: accuracies on the six sets, per class on the test set, and the attacks.
+
+    Returns: measurements, and logits (float32 [N, K]) and labels by "<set>_logits" and "<set>_labels".
+    """
+    logits = {part: predict(model, scenario.samples[part]) for part in parts}
+    labels = {part: scenario.samples[part].labels.cpu() for part in parts}
+    right = {part: (logits[part].argmax(1) == labels[part]).float() for part in parts}
+    found = [Measurement(f"{part}_accuracy", float(right[part].mean()), n=len(right[part])) for part in parts if len(right[part])]
+    if "test" in parts:
+        gone = torch.isin(labels["test"], torch.tensor(scenario.classes, dtype=torch.int64))
+        if gone.any():
+            found.append(Measurement("test_accuracy_forgotten", float(right["test"][gone].mean()), n=int(gone.sum())))
+            found.append(Measurement("test_accuracy_retained", float(right["test"][~gone].mean()), n=int((~gone).sum())))
+        for index, title in enumerate(scenario.data.classes):
+            here = labels["test"] == index
+            if here.any():
+                found.append(Measurement(f"test_accuracy_of_{title}", float(right["test"][here].mean()), n=int(here.sum())))
+    for name in scenario.attacks if attacks is None else attacks:
+        found += attack(scenario, name, logits, labels)
+    arrays = {f"{part}_logits": logits[part].numpy() for part in parts} | {f"{part}_labels": labels[part].numpy() for part in parts}
+    return found, arrays
+
+
+def attack(scenario: Scenario, name: str, logits: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor]) -> list[Measurement]:
+    """An attack on forget samples against exchangeable unseen ones; empty, with a printed reason, where there are too few."""
+    inputs = AttackInput(
+        forget_logits=logits["forget"],
+        forget_labels=labels["forget"],
+        unseen_logits=logits["unseen"],
+        unseen_labels=labels["unseen"],
+        forget_indices=scenario.sets.forget,
+        unseen_indices=scenario.sets.unseen,
+        seed=seed_of("attack", name, scenario.seed, scenario.draw),
+    )
+    try:
+        return [measurement._replace(attack=name) for measurement in get_attack(name).function(inputs)]
+    except ForgetError as error:
+        print(f"attack {name}: no result, {error}")
+        return []
+
+
+def run_method(scenario: Scenario, name: str, settings: Mapping[str, Any] | None = None, run: int = 0, *, keep_history: bool = True) -> dict[str, Any]:
+    """One method on one scenario: its record, read from disk where it is up to date, else made now.
+
+    "original" evaluates the model as it is. A method that does not apply or diverges leaves a record that says so.
+    Args: settings: the method's settings, defaults where left out. run: seed of the method.
+    Returns: the content of run.json.
+    Raises: UnknownNameError, ForgetError for settings, before anything is computed.
+    """
+    settings = dict(settings or {})
+    if name != "original":
+        check_settings(name, settings)
+        settings = get_method(name).settings | settings
+    module = "forget_lib.training" if name == "original" else get_method(name).function.__module__
+    code = [code_hash(part) for part in ("forget_lib.training", "forget_lib.models", "forget_lib.study", module)]
+    code += [code_hash(get_attack(each).function.__module__) for each in scenario.attacks]
+    about = describe(scenario) | {"request": scenario.parsed.name, "method": name, "run": run, "settings": settings}
+    key = key_of(about=about, code=code, attacks=scenario.attacks)
+    folder = scenario.folder(name, run)
+    record = read_record(folder)
+    if record is not None and record["key"] == key:
+        return record
+    start = original(scenario)
+    epochs: list[dict[str, float]] = []
+
+    def on_epoch(epoch: int, model: nn.Module) -> None:
+        parts = {part: predict(model, scenario.samples[part]).argmax(1) for part in ("forget", "retain", "validation")}
+        epochs.append({"epoch": epoch} | {f"{p}_accuracy": float((v == scenario.samples[p].labels.cpu()).float().mean()) for p, v in parts.items()})
+
+    task = make_task(scenario, run, on_epoch if keep_history else None, name)
+    about |= {"key": key, **results.provenance(), "written": _now(), "reason": None}
+    try:
+        model = start if name == "original" else unlearn(name, start, task, **settings)
+    except (NotApplicableError, DivergedError) as error:
+        status = "not applicable" if isinstance(error, NotApplicableError) else "failed"
+        about |= {"status": status, "reason": str(error), "measurements": [], "cost": {}}
+        write_record(folder, about)
+        return about
+    about["status"] = "done"
+    about["cost"] = {"seconds": task.meter.seconds, "sample_passes": task.meter.passes} if name != "original" else {}
+    measured, arrays = evaluate(scenario, model)
+    measured += _cost(scenario, about["cost"])
+    about["measurements"] = [m._asdict() for m in measured]
+    history = pd.DataFrame(epochs) if epochs else None
+    write_record(folder, about, history=history, predictions=arrays, state=model.state_dict() if name != "original" else None)
+    return about
+
+
+def _cost(scenario: Scenario, cost: Mapping[str, float]) -> list[Measurement]:
+    if not cost:
+        return []
+    found = [Measurement("seconds", cost["seconds"], unit="s"), Measurement("sample_passes", cost["sample_passes"], unit="passes")]
+    retraining = 3 * scenario.recipe.epochs * len(scenario.samples["retain"])
+    return [*found, Measurement("relative_cost", cost["sample_passes"] / retraining, unit="retrainings")]
+
+
+def run_methods(scenario: Scenario, methods: Mapping[str, Mapping[str, Any] | None]) -> pd.DataFrame:
+    """Original, retrained model and second retrain, then each method; each is a record of its own, so that a killed run resumes.
+
+    Args: methods: settings by name; all are checked before the first one runs.
+    Returns: the tidy table of this scenario (see `results.load`).
+    """
+    for name, settings in methods.items():
+        check_settings(name, settings or {})
+    rows: list[tuple[str, Mapping[str, Any] | None, int]] = [("original", {}, 0), ("retrain", {}, 0), ("retrain", {}, SECOND_RETRAIN)]
+    rows += [(name, settings, 0) for name, settings in methods.items() if name not in ("original", "retrain")]
+    begun = time.perf_counter()
+    for number, (name, settings, run) in enumerate(rows, 1):
+        record = run_method(scenario, name, settings, run)
+        spent = time.perf_counter() - begun
+        note = "" if record["status"] == "done" else f" ({record['status']}: {record['reason']})"
+        print(f"{number}/{len(rows)} {name}{note}, {spent:.0f} s, about {spent / number * (len(rows) - number):.0f} s left", flush=True)
+    table = results.load(scenario.folder("original").parent.parent)
+    return table[table["method"].isin([name for name, _, _ in rows])]
+
+
+def load_model(scenario: Scenario, name: str, run: int = 0) -> nn.Module:
+    """The model of a record of this scenario, in eval mode.
+
+    Raises: ForgetError if it was not made yet or has no model.
+    """
+    if name == "original":
+        return original(scenario)
+    model = scenario.new_model(0)
+    model.load_state_dict(results.read_state(scenario.folder(name, run)))
+    return model.eval()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
