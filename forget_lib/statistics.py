@@ -1,8 +1,7 @@
 """Intervals, paired tests and variance decomposition: how far a number of the study can be trusted.
 
-Everything here is a pure function on numpy arrays (float64). Where there are too few values for an
-estimator it refuses with `TooFewError`, which says how many are needed. The protocol is the one of the
-study: t-intervals over seeds, a bootstrap from 10 seeds on, an exact test from 6 seeds on.
+Pure functions on numpy arrays (float64). With too few values an estimator refuses: `TooFewError` says how many are
+needed. t-intervals over seeds, a bootstrap from 10 seeds on, an exact test from 6 seeds on.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from forget_lib.errors import ForgetError, TooFewError
 BOOTSTRAP_FROM = 10
 """Number of seeds from which a bootstrap interval is used instead of a t-interval."""
 SIGN_FLIP_FROM = 6
-"""Fewest seeds for a sign-flip test: with 5 the smallest two-sided p-value is 0.0625."""
+"""Fewest seeds for a sign-flip test: with 5 the smallest two-sided p is 0.0625."""
 NEGATIVES_PER_FALSE_POSITIVE = 10
 """A rate of false positives f is only quoted with at least 10 / f negatives."""
 
@@ -90,8 +89,7 @@ def auc(members: Values, non_members: Values) -> float:
 def auc_interval(members: Values, non_members: Values, level: float = 0.95) -> Interval:
     """AUC of one target model with DeLong's interval over samples; `n` counts both sides.
 
-    It treats samples as independent given the model. Variation between models is not in it: over
-    several targets use `mean_interval` of their AUCs.
+    Samples count as independent given the model; over several models use `mean_interval` of their AUCs.
     Raises: TooFewError below 2 samples a side. Source: DeLong et al., Biometrics 1988.
     """
     positive = _array(members, 2, "An AUC interval, members")
@@ -130,7 +128,7 @@ def tpr_at_fpr(members: Values, non_members: Values, target: float = 0.01, level
     """True-positive rate at the largest false-positive rate at or under `target`.
 
     The threshold is the (floor(target * n) + 1)-th largest non-member score; a member is found if its
-    score is strictly above it, so ties never push the false-positive rate over the target.
+    score is strictly above it, so ties never push the rate over the target.
     Raises: TooFewError with fewer than 10 / target non-members.
     """
     positive = _array(members, 1, "A true-positive rate, members")
@@ -152,8 +150,7 @@ def tpr_at_fpr(members: Values, non_members: Values, target: float = 0.01, level
 def bootstrap_interval(values: Values, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
     """Mean with a bootstrap-t interval, for 10 seeds or more.
 
-    The studentised bootstrap follows skewed values, which the t-interval does not, and keeps its coverage at 10
-    values, which the plain percentile interval does not.
+    It follows skewed values and, unlike the percentile interval, keeps its coverage at 10 values.
     Raises: TooFewError below 10 values. Source: Efron & Tibshirani 1993, chapter 12.
     """
     array = _array(values, BOOTSTRAP_FROM, "A bootstrap interval")

@@ -254,7 +254,7 @@ def _same_classes(inputs: AttackInput) -> AttackInput:
     if missing:
         raise ForgetError(
             f"Classes {missing} are in the forget set but not among the unseen samples. Compare a forgotten class with "
-            "held-out samples of the same class; where none exist, report the paired difference from the retrained model."
+            "held-out samples of that class; where none exist, report the paired difference from the retrained model."
         )
     keep = np.isin(inputs.unseen_labels, inputs.forget_labels)
     if keep.all():
