@@ -1,6 +1,7 @@
 """Classifiers by name: `build("mlp", (1, 28, 28), 10, seed=0)`."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -77,10 +78,11 @@ def _block(inputs: int, outputs: int, *, batch_norm: bool = True) -> nn.Sequenti
 
 @model("small_cnn")
 def small_cnn(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier:
-    """Three 3×3 convolutions with batch norm (16, 32, 64 channels), each followed by 2×2 max-pooling; no augmentation needed."""
+    """Three 3×3 convolutions with batch norm (16, 32, 64 channels), each followed by 2×2 max-pooling; no
+    augmentation needed."""
     layers: list[nn.Module] = []
     widths = (input_shape[0], 16, 32, 64)
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in pairwise(widths):
         layers += [_block(inputs, outputs), nn.MaxPool2d(2)]
     return Classifier(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()), 64 * 4, number_of_classes)
 

@@ -1,6 +1,7 @@
 """The record of a run on disk: written atomically, read as one tidy table.
 
-    <root>/<dataset>-<model>/<request>/draw<d>/seed<i>/<method>/run<j>/{run.json, history.csv, predictions.npz, model.safetensors}
+<root>/<dataset>-<model>/<request>/draw<d>/seed<i>/<method>/run<j>/{run.json, history.csv, predictions.npz,
+model.safetensors}
 """
 
 import ast
@@ -68,7 +69,9 @@ def write_record(
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
-        raise ForgetError(f"Cannot write to {folder.parent}: {error.strerror}. Free some space or mend the rights.") from error
+        raise ForgetError(
+            f"Cannot write to {folder.parent}: {error.strerror}. Free some space or mend the rights."
+        ) from error
     try:
         if history is not None:
             history.to_csv(partial / "history.csv", index=False)
@@ -77,12 +80,17 @@ def write_record(
         if state is not None:
             from safetensors.torch import save_file
 
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, partial / "model.safetensors")
+            save_file(
+                {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()},
+                partial / "model.safetensors",
+            )
         (partial / "run.json").write_text(json.dumps({"schema": SCHEMA, **run}, indent=1, allow_nan=True))
         partial.chmod(0o755)
         _swap(partial, folder)
     except OSError as error:
-        raise ForgetError(f"Cannot write the record {folder}: {error.strerror}. Free some space or mend the rights.") from error
+        raise ForgetError(
+            f"Cannot write the record {folder}: {error.strerror}. Free some space or mend the rights."
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -113,7 +121,9 @@ def read_predictions(folder: Path) -> dict[str, np.ndarray]:
         with np.load(Path(folder) / "predictions.npz", allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, KeyError) as error:
-        raise ForgetError(f"{folder}: predictions.npz is missing or damaged; delete the folder and run again.") from error
+        raise ForgetError(
+            f"{folder}: predictions.npz is missing or damaged; delete the folder and run again."
+        ) from error
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -127,7 +137,9 @@ def read_state(folder: Path) -> dict[str, Any]:
     try:
         return load_file(Path(folder) / "model.safetensors")
     except (OSError, SafetensorError) as error:
-        raise ForgetError(f"{folder}: model.safetensors is missing or damaged; delete the folder and run again.") from error
+        raise ForgetError(
+            f"{folder}: model.safetensors is missing or damaged; delete the folder and run again."
+        ) from error
 
 
 def record_folders(root: Path) -> list[Path]:
@@ -140,8 +152,10 @@ def load(profile: str | Path) -> pd.DataFrame:
     """All records of a profile as one tidy table, a row for each record and metric.
 
     Args: profile: a name ("quick") or the path of a results folder, or of any folder of records below one.
+    A second retrained model (method retrain, run 1) is the floor and stands under the method name second_retrain.
     Returns: columns dataset, model, request, draw, seed, method, run, attack, metric, unit, value, low, high, n, null,
-        source, synthetic, sampled, status, reason, seconds, sample_passes, folder. A record that failed or did not apply has
+        source, synthetic, sampled, status, reason, seconds, sample_passes, folder. A record that failed or did not
+        apply has
         one row with an empty metric.
     Raises: ForgetError where there are no records.
     """
@@ -153,6 +167,8 @@ def load(profile: str | Path) -> pd.DataFrame:
         if run is None:
             continue
         common = {key: run[key] for key in KEYS}
+        if run["method"] == "retrain" and run["run"] == 1:
+            common |= {"method": "second_retrain", "run": 0}
         common |= {key: run.get(key) for key in ("source", "synthetic", "sampled", "status", "reason")}
         common |= {f"cost_{key}": value for key, value in run.get("cost", {}).items()}
         common["folder"] = str(folder)
@@ -166,7 +182,8 @@ def load(profile: str | Path) -> pd.DataFrame:
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
     """Means over draws and seeds with 95 % t-intervals; `oracle` holds the retrained model's mean of the same metric.
 
-    Args: runs: the table of `load`. Method seeds (run) of one draw and seed are averaged first: the unit is the original.
+    Args: runs: the table of `load`. Method seeds (run) of one draw and seed are averaged first: the unit is the
+        original.
     Returns: columns dataset, model, request, method, attack, metric, unit, mean, low, high, n, oracle.
         Under two seeds low and high are empty: one seed is shown as one seed.
     """
@@ -178,7 +195,7 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for names, group in units.groupby(keys, sort=False):
         values = group["value"].to_numpy()
-        interval = t_interval(values)[1:3] if len(values) > 1 else None
+        interval = t_interval(values) if len(values) > 1 else None
         low, high = (interval.low, interval.high) if interval else (np.nan, np.nan)
         rows.append([*names, values.mean(), low, high, len(values)])
     table = pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "n"])
@@ -193,7 +210,10 @@ def write_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     table = summary(runs)
     folder = Path(root) / "tables"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, frame in (("runs", runs.assign(folder=[str(Path(path).relative_to(root)) for path in runs["folder"]])), ("summary", table)):
+    for name, frame in (
+        ("runs", runs.assign(folder=[str(Path(path).relative_to(root)) for path in runs["folder"]])),
+        ("summary", table),
+    ):
         partial = folder / f".{name}-{os.getpid()}.csv"
         frame.to_csv(partial, index=False)
         partial.replace(folder / f"{name}.csv")
@@ -215,7 +235,12 @@ def provenance() -> dict[str, Any]:
         commit = "unknown"
     import torch
 
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__, "pandas": pd.__version__}
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pandas": pd.__version__,
+    }
     return {"commit": commit, "versions": versions, "system": platform.system(), "machine": platform.machine()}
 
 

@@ -34,7 +34,8 @@ class Scenario:
     """A data set, a model, a request, a draw and a seed: everything that methods are compared on.
 
     Attributes: root: results folder of the profile. start: first step of the data chain. request: as text, see
-        `parse_request`. draw: which forget set of that kind. seed: of the original's training. recipe: how it is trained.
+        `parse_request`. draw: which forget set of that kind. seed: of the original's training. recipe: how it is
+        trained.
         attacks: names of the attacks on each model. device: "cpu", "cuda", "mps" or "auto".
     """
 
@@ -68,7 +69,10 @@ class Scenario:
     def samples(self) -> dict[str, Samples]:
         """The six sets by name, on the device, and "trained" (forget and retain together)."""
         data, labels, device = self.data, self.sets.labels, self.torch_device
-        parts = {name: getattr(self.sets, name) for name in ("forget", "retain", "validation", "unseen", "population", "trained")}
+        parts = {
+            name: getattr(self.sets, name)
+            for name in ("forget", "retain", "validation", "unseen", "population", "trained")
+        }
         common = {"batch_size": self.recipe.batch_size, "augmentation": self.recipe.augmentation}
         people = data.people
         found = {
@@ -86,7 +90,9 @@ class Scenario:
     @property
     def classes(self) -> tuple[int, ...]:
         """Requested classes of a class request, else empty."""
-        return tuple(class_index(self.data, name) for name in self.parsed.members) if self.parsed.kind == "class" else ()
+        return (
+            tuple(class_index(self.data, name) for name in self.parsed.members) if self.parsed.kind == "class" else ()
+        )
 
     def new_model(self, seed: int) -> nn.Module:
         """An untrained model on the device."""
@@ -99,11 +105,15 @@ class Scenario:
 
 
 def make_scenario(
-    root: str | Path, recipe: Mapping[str, Any] | None = None, attacks: tuple[str, ...] | list[str] = ("loss_regression",), **fields: Any
+    root: str | Path,
+    recipe: Mapping[str, Any] | None = None,
+    attacks: tuple[str, ...] | list[str] = ("loss_regression",),
+    **fields: Any,
 ) -> Scenario:
     """A `Scenario` from a notebook's parameters; everything that can be wrong is checked before anything trains.
 
-    Args: root: results folder. recipe: settings of a `Recipe`. attacks: names. fields: dataset, model, request, draw, seed, start, device.
+    Args: root: results folder. recipe: settings of a `Recipe`. attacks: names. fields: dataset, model, request,
+        draw, seed, start, device.
     Raises: ForgetError and its kinds.
     """
     set_threads(1)
@@ -124,7 +134,12 @@ def describe(scenario: Scenario) -> dict[str, Any]:
     """What a record says of its scenario."""
     data, recipe = scenario.data, dataclasses.asdict(scenario.recipe)
     sizes = {name: len(scenario.samples[name]) for name in EVALUATED}
-    about = {"source": data.source, "synthetic": data.synthetic, "sampled": data.sampled, "data_checksum": data.checksum}
+    about = {
+        "source": data.source,
+        "synthetic": data.synthetic,
+        "sampled": data.sampled,
+        "data_checksum": data.checksum,
+    }
     keys = {"dataset": scenario.dataset, "model": scenario.model, "draw": scenario.draw, "seed": scenario.seed}
     return keys | about | {"recipe": recipe, "sizes": sizes, "device": str(scenario.torch_device)}
 
@@ -138,7 +153,10 @@ def original(scenario: Scenario) -> nn.Module:
     folder = scenario.folder("original", request=name)
     sets = results.key_of(trained=scenario.sets.trained.tolist(), labels=scenario.sets.labels.tolist())
     # The names of attacks and the request are not part of the key: they do not change the training.
-    key = key_of(about={**describe(scenario), "sizes": sets}, code=[code_hash(f"forget_lib.{part}") for part in ("training", "models")])
+    key = key_of(
+        about={**describe(scenario), "sizes": sets},
+        code=[code_hash(f"forget_lib.{part}") for part in ("training", "models")],
+    )
     model = scenario.new_model(seed_of("original", scenario.seed))
     record = read_record(folder)
     if record is not None and record["key"] == key:
@@ -151,21 +169,41 @@ def original(scenario: Scenario) -> nn.Module:
     checkpoint = scenario.root / "checkpoints" / f"{key[:16]}.pt"
     training = seed_of("original", scenario.seed)
     # A separate copy carries the meter, so that no hook stays on the model.
-    history = train(meter.attach(model), scenario.samples["trained"], scenario.recipe, training, checkpoint=checkpoint, title="original")
+    history = train(
+        meter.attach(model),
+        scenario.samples["trained"],
+        scenario.recipe,
+        training,
+        checkpoint=checkpoint,
+        title="original",
+    )
     model._forward_hooks.clear()
     cost = {"seconds": meter.seconds, "sample_passes": meter.passes}
     measured, _ = evaluate(scenario, model, ("validation", "test"), attacks=())
-    run = describe(scenario) | {"request": name, "method": "original", "run": 0, "status": "done", "key": key, "cost": cost}
+    run = describe(scenario) | {
+        "request": name,
+        "method": "original",
+        "run": 0,
+        "status": "done",
+        "key": key,
+        "cost": cost,
+    }
     run |= {"measurements": [m._asdict() for m in measured], **results.provenance(), "written": _now()}
     write_record(folder, run, history=history, state=model.state_dict())
     return model.eval()
 
 
-def make_task(scenario: Scenario, run: int = 0, on_epoch: Callable[[int, nn.Module], None] | None = None, name: str = "") -> UnlearningTask:
-    """What a method gets in this scenario: forget, retain and validation samples, and nothing of unseen, population or test."""
+def make_task(
+    scenario: Scenario, run: int = 0, on_epoch: Callable[[int, nn.Module], None] | None = None, name: str = ""
+) -> UnlearningTask:
+    """What a method gets in this scenario: forget, retain and validation samples, and nothing of unseen, population
+    or test."""
     seed = seed_of("method", name, scenario.seed, scenario.draw, run)
     generator = torch.Generator().manual_seed(seed)
-    samples = {part: dataclasses.replace(scenario.samples[part], generator=generator) for part in ("forget", "retain", "validation")}
+    samples = {
+        part: dataclasses.replace(scenario.samples[part], generator=generator)
+        for part in ("forget", "retain", "validation")
+    }
     return UnlearningTask(
         request=scenario.parsed,
         classes=scenario.classes,
@@ -190,24 +228,37 @@ def evaluate(
     logits = {part: predict(model, scenario.samples[part]) for part in parts}
     labels = {part: scenario.samples[part].labels.cpu() for part in parts}
     right = {part: (logits[part].argmax(1) == labels[part]).float() for part in parts}
-    found = [Measurement(f"{part}_accuracy", float(right[part].mean()), n=len(right[part])) for part in parts if len(right[part])]
+    found = [
+        Measurement(f"{part}_accuracy", float(right[part].mean()), n=len(right[part]))
+        for part in parts
+        if len(right[part])
+    ]
     if "test" in parts:
         gone = torch.isin(labels["test"], torch.tensor(scenario.classes, dtype=torch.int64))
         if gone.any():
             found.append(Measurement("test_accuracy_forgotten", float(right["test"][gone].mean()), n=int(gone.sum())))
-            found.append(Measurement("test_accuracy_retained", float(right["test"][~gone].mean()), n=int((~gone).sum())))
+            found.append(
+                Measurement("test_accuracy_retained", float(right["test"][~gone].mean()), n=int((~gone).sum()))
+            )
         for index, title in enumerate(scenario.data.classes):
             here = labels["test"] == index
             if here.any():
-                found.append(Measurement(f"test_accuracy_of_{title}", float(right["test"][here].mean()), n=int(here.sum())))
+                found.append(
+                    Measurement(f"test_accuracy_of_{title}", float(right["test"][here].mean()), n=int(here.sum()))
+                )
     for name in scenario.attacks if attacks is None else attacks:
         found += attack(scenario, name, logits, labels)
-    arrays = {f"{part}_logits": logits[part].numpy() for part in parts} | {f"{part}_labels": labels[part].numpy() for part in parts}
+    arrays = {f"{part}_logits": logits[part].numpy() for part in parts} | {
+        f"{part}_labels": labels[part].numpy() for part in parts
+    }
     return found, arrays
 
 
-def attack(scenario: Scenario, name: str, logits: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor]) -> list[Measurement]:
-    """An attack on forget samples against exchangeable unseen ones; empty, with a printed reason, where there are too few."""
+def attack(
+    scenario: Scenario, name: str, logits: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor]
+) -> list[Measurement]:
+    """An attack on forget samples against exchangeable unseen ones; empty, with a printed reason, where there are
+    too few."""
     inputs = AttackInput(
         forget_logits=logits["forget"],
         forget_labels=labels["forget"],
@@ -224,7 +275,9 @@ def attack(scenario: Scenario, name: str, logits: Mapping[str, torch.Tensor], la
         return []
 
 
-def run_method(scenario: Scenario, name: str, settings: Mapping[str, Any] | None = None, run: int = 0, *, keep_history: bool = True) -> dict[str, Any]:
+def run_method(
+    scenario: Scenario, name: str, settings: Mapping[str, Any] | None = None, run: int = 0, *, keep_history: bool = True
+) -> dict[str, Any]:
     """One method on one scenario: its record, read from disk where it is up to date, else made now.
 
     "original" evaluates the model as it is. A method that does not apply or diverges leaves a record that says so.
@@ -250,7 +303,10 @@ def run_method(scenario: Scenario, name: str, settings: Mapping[str, Any] | None
 
     def on_epoch(epoch: int, model: nn.Module) -> None:
         parts = {part: predict(model, scenario.samples[part]).argmax(1) for part in ("forget", "retain", "validation")}
-        epochs.append({"epoch": epoch} | {f"{p}_accuracy": float((v == scenario.samples[p].labels.cpu()).float().mean()) for p, v in parts.items()})
+        epochs.append(
+            {"epoch": epoch}
+            | {f"{p}_accuracy": float((v == scenario.samples[p].labels.cpu()).float().mean()) for p, v in parts.items()}
+        )
 
     task = make_task(scenario, run, on_epoch if keep_history else None, name)
     about |= {"key": key, **results.provenance(), "written": _now(), "reason": None}
@@ -267,36 +323,50 @@ def run_method(scenario: Scenario, name: str, settings: Mapping[str, Any] | None
     measured += _cost(scenario, about["cost"])
     about["measurements"] = [m._asdict() for m in measured]
     history = pd.DataFrame(epochs) if epochs else None
-    write_record(folder, about, history=history, predictions=arrays, state=model.state_dict() if name != "original" else None)
+    write_record(
+        folder, about, history=history, predictions=arrays, state=model.state_dict() if name != "original" else None
+    )
     return about
 
 
 def _cost(scenario: Scenario, cost: Mapping[str, float]) -> list[Measurement]:
     if not cost:
         return []
-    found = [Measurement("seconds", cost["seconds"], unit="s"), Measurement("sample_passes", cost["sample_passes"], unit="passes")]
+    found = [
+        Measurement("seconds", cost["seconds"], unit="s"),
+        Measurement("sample_passes", cost["sample_passes"], unit="passes"),
+    ]
     retraining = 3 * scenario.recipe.epochs * len(scenario.samples["retain"])
     return [*found, Measurement("relative_cost", cost["sample_passes"] / retraining, unit="retrainings")]
 
 
 def run_methods(scenario: Scenario, methods: Mapping[str, Mapping[str, Any] | None]) -> pd.DataFrame:
-    """Original, retrained model and second retrain, then each method; each is a record of its own, so that a killed run resumes.
+    """Original, retrained model and second retrain, then each method; each is a record of its own, so that a killed
+    run resumes.
 
     Args: methods: settings by name; all are checked before the first one runs.
     Returns: the tidy table of this scenario (see `results.load`).
     """
     for name, settings in methods.items():
         check_settings(name, settings or {})
-    rows: list[tuple[str, Mapping[str, Any] | None, int]] = [("original", {}, 0), ("retrain", {}, 0), ("retrain", {}, SECOND_RETRAIN)]
+    rows: list[tuple[str, Mapping[str, Any] | None, int]] = [
+        ("original", {}, 0),
+        ("retrain", {}, 0),
+        ("retrain", {}, SECOND_RETRAIN),
+    ]
     rows += [(name, settings, 0) for name, settings in methods.items() if name not in ("original", "retrain")]
     begun = time.perf_counter()
     for number, (name, settings, run) in enumerate(rows, 1):
         record = run_method(scenario, name, settings, run)
         spent = time.perf_counter() - begun
+        left = spent / number * (len(rows) - number)
         note = "" if record["status"] == "done" else f" ({record['status']}: {record['reason']})"
-        print(f"{number}/{len(rows)} {name}{note}, {spent:.0f} s, about {spent / number * (len(rows) - number):.0f} s left", flush=True)
+        print(
+            f"{number}/{len(rows)} {name}{note}, {spent:.0f} s, about {left:.0f} s left",
+            flush=True,
+        )
     table = results.load(scenario.folder("original").parent.parent)
-    return table[table["method"].isin([name for name, _, _ in rows])]
+    return table[table["method"].isin([*(name for name, _, _ in rows), "second_retrain"])].reset_index(drop=True)
 
 
 def load_model(scenario: Scenario, name: str, run: int = 0) -> nn.Module:
@@ -313,3 +383,42 @@ def load_model(scenario: Scenario, name: str, run: int = 0) -> nn.Module:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def provenance_table(
+    begun: float, scenario: Scenario | None = None, *, profile: str = "", checksums: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """The last table of every notebook: commit, versions, data, seeds and the time it took.
+
+    Args: begun: `time.perf_counter()` at the start. checksums: SHA-256 by data set, where there is no scenario.
+    """
+    source = results.provenance()
+    rows = {
+        "profile": profile,
+        "commit": source["commit"],
+        "system": f"{source['system']} {source['machine']}",
+    } | source["versions"]
+    if scenario is not None:
+        checksums = {scenario.data.name: scenario.data.checksum}
+        rows |= {
+            "request": scenario.parsed.name,
+            "draw": scenario.draw,
+            "seed": scenario.seed,
+            "device": str(scenario.torch_device),
+        }
+    rows |= {f"SHA-256 of {name}": value for name, value in (checksums or {}).items()}
+    rows["seconds"] = f"{time.perf_counter() - begun:.1f}"
+    return pd.DataFrame({"value": {name: str(value) for name, value in rows.items()}})
+
+
+def losses(scenario: Scenario, name: str, run: int = 0) -> dict[str, np.ndarray]:
+    """Cross-entropy (nats) of each forget and unseen sample under a recorded model: float [n] by "forget" and "unseen".
+
+    Raises: ForgetError if the record has no predictions.
+    """
+    arrays = results.read_predictions(scenario.folder(name, run))
+    parts = {}
+    for part in ("forget", "unseen"):
+        logits, labels = torch.from_numpy(arrays[f"{part}_logits"]), torch.from_numpy(arrays[f"{part}_labels"])
+        parts[part] = torch.nn.functional.cross_entropy(logits.double(), labels, reduction="none").numpy()
+    return parts

@@ -72,7 +72,7 @@ def set_threads(threads: int = 1) -> None:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """"auto" is CUDA, else Apple's MPS, else the CPU.
+    """ "auto" is CUDA, else Apple's MPS, else the CPU.
 
     Raises: ForgetError for a device that this machine does not have.
     """
@@ -81,7 +81,9 @@ def choose_device(name: str = "auto") -> torch.device:
         name = next(device for device in ("cuda", "mps", "cpu") if there[device])
     if not there.get(name.split(":")[0], False):
         have = ", ".join(device for device, present in there.items() if present)
-        raise ForgetError(f"Device {name!r} is not to be had here. Available: {have}. Set device in the config, or auto.")
+        raise ForgetError(
+            f"Device {name!r} is not to be had here. Available: {have}. Set device in the config, or auto."
+        )
     return torch.device(name)
 
 
@@ -141,7 +143,9 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "adam":
         return torch.optim.Adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
     nesterov = recipe.momentum > 0
-    return torch.optim.SGD(parameters, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=nesterov)
+    return torch.optim.SGD(
+        parameters, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=nesterov
+    )
 
 
 def rate_at(recipe: Recipe, progress: float) -> float:
@@ -167,7 +171,8 @@ def train(
 
     Args:
         samples: what to train on; its batch size, order and augmentation are the recipe's and the seed's.
-        checkpoint: file that keeps the state after each epoch. If it holds the state of this very training, it goes on there.
+        checkpoint: file that keeps the state after each epoch. If it holds the state of this very training, it goes
+        on there.
         on_epoch: called with the number of epochs done (from 1) and the model.
         title: printed with the progress of a training of more than a few seconds; empty prints nothing.
     Returns: one row an epoch: epoch, loss (nats, mean over the epoch), accuracy (share, while training), seconds.
@@ -176,7 +181,9 @@ def train(
     if len(samples) == 0:
         raise ForgetError("There is nothing to train on: the set of samples is empty.")
     generator = torch.Generator().manual_seed(seed)
-    samples = dataclasses.replace(samples, batch_size=recipe.batch_size, augmentation=recipe.augmentation, generator=generator)
+    samples = dataclasses.replace(
+        samples, batch_size=recipe.batch_size, augmentation=recipe.augmentation, generator=generator
+    )
     optimizer = make_optimizer(model, recipe)
     steps = recipe.epochs * max(1, -(-len(samples) // recipe.batch_size))
     rows, step = _resume(checkpoint, model, optimizer, generator, recipe, seed)
@@ -197,12 +204,15 @@ def train(
             step += 1
         mean_loss = float(loss_sum) / len(samples)
         if not np.isfinite(mean_loss):
-            raise DivergedError(f"The loss is {mean_loss} in epoch {epoch}. Lower learning_rate (now {recipe.learning_rate:g}).")
+            raise DivergedError(
+                f"The loss is {mean_loss} in epoch {epoch}. Lower learning_rate (now {recipe.learning_rate:g})."
+            )
         seconds = time.perf_counter() - start
         rows.append({"epoch": epoch, "loss": mean_loss, "accuracy": float(correct) / len(samples), "seconds": seconds})
         left = seconds / epoch * (recipe.epochs - epoch)
         if title and (seconds + left > 5):
-            print(f"{title}: epoch {epoch}/{recipe.epochs}, loss {mean_loss:.3f}, accuracy {rows[-1]['accuracy']:.3f}, {left:.0f} s left", flush=True)
+            progress = f"epoch {epoch}/{recipe.epochs}, loss {mean_loss:.3f}, accuracy {rows[-1]['accuracy']:.3f}"
+            print(f"{title}: {progress}, {left:.0f} s left", flush=True)
         if on_epoch is not None:
             on_epoch(epoch, model)
         if checkpoint is not None and left > 5:
@@ -212,7 +222,9 @@ def train(
     return pd.DataFrame(rows)
 
 
-def _save(checkpoint: Path, model: nn.Module, optimizer: Any, generator: Any, recipe: Recipe, seed: int, rows: list, step: int) -> None:
+def _save(
+    checkpoint: Path, model: nn.Module, optimizer: Any, generator: Any, recipe: Recipe, seed: int, rows: list, step: int
+) -> None:
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     partial = checkpoint.with_name(f".{checkpoint.name}-{os.getpid()}")
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "generator": generator.get_state()}
@@ -220,8 +232,11 @@ def _save(checkpoint: Path, model: nn.Module, optimizer: Any, generator: Any, re
     partial.replace(checkpoint)
 
 
-def _resume(checkpoint: Path | None, model: nn.Module, optimizer: Any, generator: Any, recipe: Recipe, seed: int) -> tuple[list, int]:
-    """Rows and step of an interrupted training of the same recipe and seed, whose state is put back; else nothing done."""
+def _resume(
+    checkpoint: Path | None, model: nn.Module, optimizer: Any, generator: Any, recipe: Recipe, seed: int
+) -> tuple[list, int]:
+    """Rows and step of an interrupted training of the same recipe and seed, whose state is put back; else nothing
+    done."""
     if checkpoint is None or not checkpoint.is_file():
         return [], 0
     try:
@@ -239,11 +254,15 @@ def _resume(checkpoint: Path | None, model: nn.Module, optimizer: Any, generator
 
 @torch.inference_mode()
 def predict(model: nn.Module, samples: Samples, batch_size: int = 1000) -> Tensor:
-    """Logits float32 [N, K] on the CPU, in eval mode, in order and without augmentation; the model's mode is put back."""
+    """Logits float32 [N, K] on the CPU, in eval mode, in order and without augmentation; the model's mode is put
+    back."""
     was_training = model.training
     model.eval()
     try:
-        parts = [model(images).float().cpu() for images, _ in samples.batches(batch_size=batch_size, shuffle=False, augment=False)]
+        parts = [
+            model(images).float().cpu()
+            for images, _ in samples.batches(batch_size=batch_size, shuffle=False, augment=False)
+        ]
     finally:
         model.train(was_training)
     return torch.cat(parts) if parts else torch.empty(0, 0)

@@ -1,4 +1,5 @@
-"""What is to be forgotten, and the six disjoint sets that follow from it (forget, retain, validation, unseen, population, test)."""
+"""What is to be forgotten, and the six disjoint sets that follow from it (forget, retain, validation, unseen,
+population, test)."""
 
 import hashlib
 from collections.abc import Sequence
@@ -152,7 +153,10 @@ def draw_sets(data: ImageData, request: Request, draw: int = 0) -> Sets:
     retain = pool[~torch.isin(pool, forget)]
     if len(forget) == 0 or len(retain) == 0:
         what = "nothing" if len(forget) == 0 else "the whole training set"
-        raise ForgetError(f"Request {request.name} on {data.name} would forget {what} ({len(pool)} training samples); ask for another part.")
+        raise ForgetError(
+            f"Request {request.name} on {data.name} would forget {what} "
+            f"({len(pool)} training samples); ask for another part."
+        )
     population = torch.cat([held["population"], unseen[~matches]]).sort().values
     return Sets(forget, retain, held["validation"], unseen[matches], population, labels)
 
@@ -174,9 +178,14 @@ def _seed(*parts: object) -> int:
 
 
 def _explicit_indices(data: ImageData, request: Request) -> Tensor:
-    indices = torch.tensor(sorted(int(member) for member in request.members) if request.kind == "indices" else [], dtype=torch.int64)
+    indices = torch.tensor(
+        sorted(int(member) for member in request.members) if request.kind == "indices" else [], dtype=torch.int64
+    )
     if len(indices) and int(indices[-1]) >= len(data.labels):
-        raise ForgetError(f"Index {int(indices[-1])} is not in {data.name}: its training pool has {len(data.labels)} samples, counted from 0.")
+        raise ForgetError(
+            f"Index {int(indices[-1])} is not in {data.name}: its training pool has "
+            f"{len(data.labels)} samples, counted from 0."
+        )
     return indices
 
 
@@ -185,7 +194,9 @@ def _groups(data: ImageData, request: Request) -> Tensor | None:
         return None
     groups = data.people if request.kind == "person" else data.families
     if groups is None:
-        raise ForgetError(f"{data.name} has no {request.kind} ids; ask to forget a class, a random share or indices instead.")
+        raise ForgetError(
+            f"{data.name} has no {request.kind} ids; ask to forget a class, a random share or indices instead."
+        )
     return groups
 
 
@@ -220,7 +231,9 @@ def _members(data: ImageData, request: Request, present: Tensor, generator: torc
     trained = present.unique()
     if request.count is not None:
         if request.count >= len(trained):
-            raise ForgetError(f"{request.name}: only {len(trained)} are in the training set of {data.name}; ask for fewer.")
+            raise ForgetError(
+                f"{request.name}: only {len(trained)} are in the training set of {data.name}; ask for fewer."
+            )
         return trained[torch.randperm(len(trained), generator=generator)[: request.count]]
     known = {names[int(index)]: int(index) for index in trained}
     for member in request.members:
@@ -233,7 +246,11 @@ def _matched(labels: Tensor, forget: Tensor, unseen: Tensor, generator: torch.Ge
     """Which unseen samples to keep so that their class mix is that of the forget set, as many as there can be."""
     wanted = torch.bincount(labels[forget], minlength=int(labels.max()) + 1).double()
     there = torch.bincount(labels[unseen], minlength=len(wanted)).double()
-    scale = (there / wanted.clamp(min=1e-9))[(wanted > 0) & (there > 0)].quantile(0.25) if len(unseen) else torch.tensor(0.0)
+    scale = (
+        (there / wanted.clamp(min=1e-9))[(wanted > 0) & (there > 0)].quantile(0.25)
+        if len(unseen)
+        else torch.tensor(0.0)
+    )
     keep = torch.zeros(len(unseen), dtype=torch.bool)
     for label, count in enumerate(wanted):
         members = (labels[unseen] == label).nonzero().flatten()

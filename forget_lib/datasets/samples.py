@@ -15,14 +15,16 @@ AUGMENTATIONS = ("none", "shift", "flip_shift")
 def normalise(images: Tensor) -> Tensor:
     """uint8 [B, C, H, W] to float32 in [-2, 2]: (x / 255 - 0.5) / 0.25.
 
-    The constants are fixed. Mean and deviation of the data would carry a trace of the forget set into a retrained model.
+    The constants are fixed. Mean and deviation of the data would carry a trace of the forget set into a retrained
+    model.
     """
     batch = images.to(torch.float32).mul_(4 / 255).sub_(2)
     return batch.contiguous(memory_format=torch.channels_last) if batch.shape[1] == 3 else batch
 
 
 def augmented(images: Tensor, augmentation: str, generator: torch.Generator | None) -> Tensor:
-    """Flips (each image with probability 1/2) and shifts (the whole batch by up to H/16 pixels, reflected) uint8 images."""
+    """Flips (each image with probability 1/2) and shifts (the whole batch by up to H/16 pixels, reflected) uint8
+    images."""
     if augmentation == "none":
         return images
     reach = max(1, images.shape[2] // 16)

@@ -25,7 +25,13 @@ def retrain(model: nn.Module, task: UnlearningTask) -> nn.Module:
     return fresh
 
 
-@method("finetune", title="Fine-tune", paper="common baseline (e.g. Golatkar et al., CVPR 2020)", uses="retain", family="retain only")
+@method(
+    "finetune",
+    title="Fine-tune",
+    paper="common baseline (e.g. Golatkar et al., CVPR 2020)",
+    uses="retain",
+    family="retain only",
+)
 def finetune(model: nn.Module, task: UnlearningTask, *, learning_rate: float = 0.05, epochs: int = 2) -> nn.Module:
     r"""Go on training on the retain set and rely on catastrophic forgetting: :math:`\min_\theta \mathcal{L}_{CE}(D_r)`.
 
@@ -42,8 +48,12 @@ def finetune(model: nn.Module, task: UnlearningTask, *, learning_rate: float = 0
     return model
 
 
-@method("negative_gradient", title="NegGrad", paper="Golatkar et al., CVPR 2020", uses="forget", family="gradient ascent")
-def negative_gradient(model: nn.Module, task: UnlearningTask, *, learning_rate: float = 1e-3, epochs: int = 1) -> nn.Module:
+@method(
+    "negative_gradient", title="NegGrad", paper="Golatkar et al., CVPR 2020", uses="forget", family="gradient ascent"
+)
+def negative_gradient(
+    model: nn.Module, task: UnlearningTask, *, learning_rate: float = 1e-3, epochs: int = 1
+) -> nn.Module:
     r"""Climb the loss on the forget set: :math:`\max_\theta \mathcal{L}_{CE}(D_f)`. The loss has no upper bound.
 
     Batch-norm statistics stay: batches of the forget set alone would shift them.
@@ -60,15 +70,23 @@ def negative_gradient(model: nn.Module, task: UnlearningTask, *, learning_rate: 
     return model
 
 
-@method("random_label", title="Random label", paper="Graves et al., AAAI 2021; Fan et al., ICLR 2024", uses="forget, retain", family="relabelling")
+@method(
+    "random_label",
+    title="Random label",
+    paper="Graves et al., AAAI 2021; Fan et al., ICLR 2024",
+    uses="forget, retain",
+    family="relabelling",
+)
 def random_label(
     model: nn.Module, task: UnlearningTask, *, learning_rate: float = 0.02, epochs: int = 2, labels: str = "other"
 ) -> nn.Module:
     r"""Learn random labels on the forget set and the true ones on the retain set, mixed.
 
-    Minimises :math:`\mathcal{L}_{CE}(f_\theta(x_f), \tilde y) + \mathcal{L}_{CE}(f_\theta(x_r), y)`, with :math:`\tilde y` drawn
+    Minimises :math:`\mathcal{L}_{CE}(f_\theta(x_f), \tilde y) + \mathcal{L}_{CE}(f_\theta(x_r), y)`, with
+    :math:`\tilde y` drawn
     anew for every epoch.
-    Args: learning_rate: of SGD (> 0). epochs: passes over both sets (>= 1). labels: "other" draws among the other classes
+    Args: learning_rate: of SGD (> 0). epochs: passes over both sets (>= 1). labels: "other" draws among the other
+        classes
         (Graves et al.); "any" allows the true one (Fan et al.).
     Raises: ForgetError for settings out of range; DivergedError.
     """

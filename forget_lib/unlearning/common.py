@@ -24,7 +24,8 @@ def check_range(name: str, value: float, low: float, high: float = float("inf"),
 def sgd(
     parameters: nn.Module | Iterable[Tensor], learning_rate: float, momentum: float = 0.9, weight_decay: float = 5e-4
 ) -> torch.optim.SGD:
-    """SGD with the field's usual momentum and weight decay, over a model's trainable parameters or the tensors given."""
+    """SGD with the field's usual momentum and weight decay, over a model's trainable parameters or the tensors
+    given."""
     check_range("learning_rate", learning_rate, 0, open_low=True)
     tensors = parameters.parameters() if isinstance(parameters, nn.Module) else parameters
     return torch.optim.SGD([t for t in tensors if t.requires_grad], learning_rate, momentum, weight_decay=weight_decay)
@@ -64,7 +65,9 @@ def train_mode(model: nn.Module, *, batch_norm: bool = True) -> nn.Module:
     return model
 
 
-def pairs(first: Samples, second: Samples, epochs: int = 1) -> Iterator[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
+def pairs(
+    first: Samples, second: Samples, epochs: int = 1
+) -> Iterator[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
     """Each batch of `first` with the next batch of `second`, which starts again, shuffled anew, when it is used up."""
     partner = second.forever()
     for batch in first.batches(epochs):
@@ -81,4 +84,6 @@ def distillation(teacher_logits: Tensor, student_logits: Tensor, temperature: fl
 @torch.no_grad()
 def logits_of(model: nn.Module, samples: Samples, batch_size: int = 500) -> Tensor:
     """Logits float32 [N, K] of all samples, in order, not augmented, in the mode the model is in."""
-    return torch.cat([model(images) for images, _ in samples.batches(batch_size=batch_size, shuffle=False, augment=False)])
+    return torch.cat(
+        [model(images) for images, _ in samples.batches(batch_size=batch_size, shuffle=False, augment=False)]
+    )

@@ -29,7 +29,8 @@ Function = Callable[..., nn.Module]
 class Method:
     """One registered method.
 
-    Attributes: name; title for people; paper (source); uses: the data it touches ("forget, retain"); family; needs: keys of
+    Attributes: name; title for people; paper (source); uses: the data it touches ("forget, retain"); family; needs:
+        keys of
         NEEDS; control: not a method but a row to compare with; exact: the same distribution as retraining; function.
     """
 
@@ -107,9 +108,15 @@ def check_settings(name: str, settings: Mapping[str, Any]) -> None:
             raise unknown(f"setting of method {name}", key, defaults)
         default = defaults[key]
         number = isinstance(default, int | float) and not isinstance(default, bool)
-        right = isinstance(value, int | float) and not isinstance(value, bool) if number else isinstance(value, type(default))
+        right = (
+            isinstance(value, int | float) and not isinstance(value, bool)
+            if number
+            else isinstance(value, type(default))
+        )
         if default is not None and (not right or (number and not math.isfinite(value))):
-            raise ForgetError(f"Setting {key} of method {name} is {value!r}; expected a value like its default {default!r}.")
+            raise ForgetError(
+                f"Setting {key} of method {name} is {value!r}; expected a value like its default {default!r}."
+            )
         if isinstance(default, int) and number and value != int(value):
             raise ForgetError(f"Setting {key} of method {name} is {value!r}; expected a whole number.")
 
@@ -124,7 +131,8 @@ def unlearn(name: str, model: nn.Module, task: UnlearningTask, **settings: Any) 
     """Runs a method on a copy of `model`; neither the model nor the samples are changed.
 
     Returns: another model, in eval mode, on the task's device.
-    Raises: UnknownNameError, ForgetError for settings; NotApplicableError with the reason; DivergedError for weights that are
+    Raises: UnknownNameError, ForgetError for settings; NotApplicableError with the reason; DivergedError for
+    weights that are
         not finite.
     """
     check_settings(name, settings)

@@ -37,7 +37,7 @@ class UnlearningTask:
     classes: tuple[int, ...] = ()
     seed: int = 0
     generator: torch.Generator = field(default_factory=torch.Generator)
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     training_log: object | None = None
     memorisation: Tensor | None = None
     meter: Meter = field(default_factory=Meter)

@@ -25,7 +25,13 @@ def uniform_divergence(logits: Tensor, direction: str = "uniform_to_model") -> T
     return (logs.exp() * logs).sum(1).mean() + math.log(classes)
 
 
-@method("uniform_kl", title="Uniform KL", paper="this project's first experiments; stage 1 of fanchuan, NeurIPS 2023 challenge", uses="forget, retain", family="relabelling")
+@method(
+    "uniform_kl",
+    title="Uniform KL",
+    paper="this project's first experiments; stage 1 of fanchuan, NeurIPS 2023 challenge",
+    uses="forget, retain",
+    family="relabelling",
+)
 def uniform_kl(
     model: nn.Module,
     task: UnlearningTask,
@@ -39,7 +45,8 @@ def uniform_kl(
 ) -> nn.Module:
     r"""In each epoch a *forget step* towards the uniform distribution, then a *retain step* on the true labels.
 
-    Forget step: one pass over the forget set minimising :math:`KL(u \| p_\theta(x_f))`, :math:`u = 1/K`. Retain step: one pass
+    Forget step: one pass over the forget set minimising :math:`KL(u \| p_\theta(x_f))`, :math:`u = 1/K`. Retain
+    step: one pass
     over the retain set minimising :math:`\mathcal{L}_{CE}`. Each has an SGD optimiser of its own (momentum 0.9).
     Known weakness: a retrained model is not uniform on random samples, so these are over-forgotten.
     Args: forget_rate, retain_rate: learning rates (> 0). epochs (>= 1). forget_step, retain_step: switch a step off.

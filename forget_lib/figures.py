@@ -1,0 +1,339 @@
+"""Every figure of the study. Figures of results take a tidy table (see `results.load`) and nothing else.
+
+Colours are Okabe and Ito's, told apart by colour-blind readers and on grey paper together with the marker.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import display
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from forget_lib.datasets import ImageData
+from forget_lib.errors import ForgetError
+from forget_lib.findings import paired_gap
+from forget_lib.results import summary
+from forget_lib.statistics import t_interval
+
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"
+)  # fmt: skip
+ACCURACIES = {
+    "forget_accuracy": ("forget set", RED, "s"),
+    "retain_accuracy": ("retain set", BLUE, "o"),
+    "test_accuracy": ("test set", GREEN, "^"),
+    "test_accuracy_forgotten": ("test, forgotten classes", ORANGE, "D"),
+    "test_accuracy_retained": ("test, other classes", SKY, "v"),
+}
+CONTROL_COLOURS = {"original": RED, "retrain": GREEN, "second_retrain": GREEN}
+FIRST = ["original", "retrain", "second_retrain"]
+plt.rcParams.update(
+    {
+        "figure.dpi": 110,
+        "savefig.bbox": "tight",
+        "axes.grid": True,
+        "grid.alpha": 0.3,
+        "axes.axisbelow": True,
+        "font.size": 10,
+    }
+)
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Shows a figure in a notebook with text for those who cannot see it."""
+    display(figure, metadata={"image/png": {"alt": alt}})
+    plt.close(figure)
+
+
+def method_order(table: pd.DataFrame) -> list[str]:
+    """Original and retrained model first, then the methods in the order of the registry, then others by name."""
+    from forget_lib.unlearning import list_methods
+
+    there = set(table["method"])
+    known = [name for name in [*FIRST, *list_methods()] if name in there]
+    return [*dict.fromkeys(known), *sorted(there - set(known))]
+
+
+def marks(table: pd.DataFrame) -> str:
+    """What must stand on a figure of these records: their data and whether they are synthetic or a sample."""
+    found = []
+    for name, group in table.groupby("dataset", sort=False):
+        words = [word for word in ("synthetic", "sampled") if group[word].fillna(False).astype(bool).any()]
+        found.append(f"{name} ({', '.join(words)})" if words else str(name))
+    return "; ".join(found)
+
+
+def seeds_of(table: pd.DataFrame) -> str:
+    """How many originals are behind a figure, in words."""
+    count = len(table[["draw", "seed"]].drop_duplicates())
+    return "one seed, no interval" if count == 1 else f"mean and 95 % t-interval over {count} seeds"
+
+
+def contact_sheet(data: ImageData, columns: int = 10, names: Sequence[str] | None = None) -> Figure:
+    """The first images of each class of the training pool, a row a class (at most 12 classes)."""
+    classes = range(min(12, len(data.classes)))
+    figure, axes = plt.subplots(len(classes), columns, figsize=(columns * 0.75, len(classes) * 0.78), squeeze=False)
+    for row, label in zip(axes, classes, strict=True):
+        chosen = (data.labels == label).nonzero().flatten()[:columns]
+        for axis in row:
+            axis.axis("off")
+        for axis, index in zip(row, chosen, strict=False):
+            axis.imshow(picture(data.images[index]), cmap="gray", vmin=0, vmax=255)
+        title = (names or data.classes)[label]
+        row[0].text(-0.15, 0.5, title, transform=row[0].transAxes, ha="right", va="center", fontsize=9)
+    figure.suptitle(f"{data.label}: training images by class", y=0.94)
+    return figure
+
+
+def picture(image: Tensor) -> np.ndarray:
+    """uint8 [C, H, W] as an array that matplotlib draws: [H, W] or [H, W, 3]."""
+    array = image.cpu().numpy()
+    return array[0] if len(array) == 1 else array.transpose(1, 2, 0)
+
+
+def class_counts(data: ImageData) -> Figure:
+    """Number of images a class, training pool and test set."""
+    figure, axis = plt.subplots(figsize=(7, 2.8))
+    position = np.arange(len(data.classes))
+    for shift, labels, name, colour in (
+        (-0.2, data.labels, "training pool", BLUE),
+        (0.2, data.test_labels, "test", ORANGE),
+    ):
+        axis.bar(position + shift, torch.bincount(labels, minlength=len(data.classes)), 0.4, label=name, color=colour)
+    axis.set(title=f"{data.label}: images by class", ylabel="images", xticks=position)
+    axis.set_xticklabels(data.classes, rotation=45 if max(map(len, data.classes)) > 3 else 0, ha="center", fontsize=8)
+    axis.legend()
+    return figure
+
+
+def training_curve(history: pd.DataFrame, title: str) -> Figure:
+    """Loss and accuracy while training, by epoch; columns epoch, loss, accuracy."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8))
+    left.plot(history["epoch"], history["loss"], "o-", color=BLUE)
+    left.set(title=f"{title}: loss", xlabel="epoch", ylabel="cross-entropy (nats)")
+    right.plot(history["epoch"], history["accuracy"] * 100, "o-", color=GREEN)
+    right.set(title=f"{title}: accuracy while training", xlabel="epoch", ylabel="accuracy (%)")
+    figure.tight_layout()
+    return figure
+
+
+def _rows(table: pd.DataFrame, metric: str, attack: str = "") -> pd.DataFrame:
+    means = summary(table)
+    means = means[(means["metric"] == metric) & (means["attack"] == attack)].set_index("method")
+    if means.empty:
+        raise ForgetError(f"No values of {metric!r} in the table; metrics: {', '.join(sorted(set(table['metric'])))}.")
+    return means.reindex([name for name in method_order(table) if name in means.index])
+
+
+def _error(means: pd.DataFrame, scale: float = 1.0) -> np.ndarray:
+    ends = np.vstack([means["mean"] - means["low"], means["high"] - means["mean"]])
+    return np.nan_to_num(ends) * scale
+
+
+def accuracies(table: pd.DataFrame) -> Figure:
+    """Accuracy on forget, retain and test set by method, with intervals; dashed lines: the retrained model."""
+    metrics = [name for name in ACCURACIES if name in set(table["metric"])]
+    if "test_accuracy_retained" in metrics:
+        metrics.remove("test_accuracy")
+    names = method_order(table[table["metric"] != ""])
+    figure, axis = plt.subplots(figsize=(7.5, 0.36 * len(names) * max(1, len(metrics) / 3) + 1.4))
+    for number, metric in enumerate(metrics):
+        title, colour, marker = ACCURACIES[metric]
+        means = _rows(table, metric)
+        height = np.array([names.index(name) for name in means.index]) + (number - (len(metrics) - 1) / 2) * 0.18
+        axis.errorbar(
+            means["mean"] * 100,
+            height,
+            xerr=_error(means, 100),
+            fmt=marker,
+            color=colour,
+            label=title,
+            capsize=3,
+            markersize=5,
+        )
+        if "retrain" in means.index:
+            axis.axvline(means.loc["retrain", "mean"] * 100, color=colour, linestyle="--", linewidth=0.9)
+    axis.set(yticks=range(len(names)), yticklabels=names, xlabel="accuracy (%)", xlim=(-3, 103))
+    axis.set_title(f"Accuracy on {_scenario(table)}\n{seeds_of(table)}; dashed: retrained model", fontsize=10)
+    axis.invert_yaxis()
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
+    return figure
+
+
+def _scenario(table: pd.DataFrame) -> str:
+    requests = ", ".join(dict.fromkeys(table["request"]))
+    return f"{marks(table)}, {', '.join(dict.fromkeys(table['model']))}, {requests}"
+
+
+def attack_strength(
+    table: pd.DataFrame, attack: str = "loss_regression", metric: str = "auc", null: float | None = 0.5
+) -> Figure:
+    """An attack's result by method, with intervals and its null; below the null is over-forgetting."""
+    means = _rows(table, metric, attack)
+    figure, axis = plt.subplots(figsize=(7, 0.32 * len(means) + 1.4))
+    colours = [CONTROL_COLOURS.get(name, BLUE) for name in means.index]
+    for height, (name, row) in enumerate(means.iterrows()):
+        one = means.loc[[name]]
+        axis.errorbar(row["mean"], height, xerr=_error(one), fmt="o", color=colours[height], capsize=3)
+    if null is not None:
+        axis.axvline(null, color=BLACK, linestyle="--", linewidth=1, label=f"null: {null:g}")
+        axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
+    axis.set(yticks=range(len(means)), yticklabels=means.index, xlabel=f"{metric} of {attack}")
+    axis.set_title(f"Attack on {_scenario(table)}\n{seeds_of(table)}", fontsize=10)
+    axis.invert_yaxis()
+    return figure
+
+
+def forgetting_against_utility(table: pd.DataFrame) -> Figure:
+    """Gap to the retrained model on the forget set against the gap on what is kept; the marker's size is the cost."""
+    kept = "test_accuracy_retained" if "test_accuracy_retained" in set(table["metric"]) else "test_accuracy"
+    forget, utility = _rows(table, "forget_accuracy"), _rows(table, kept)
+    cost = _rows(table, "relative_cost")["mean"]
+    figure, axis = plt.subplots(figsize=(6.5, 4.2))
+    for name in forget.index:
+        x, y = (100 * (frame.loc[name, "mean"] - frame.loc["retrain", "mean"]) for frame in (forget, utility))
+        colour = CONTROL_COLOURS.get(name, BLUE)
+        axis.scatter(x, y, s=30 + 150 * float(cost.get(name, 0)), color=colour, alpha=0.8)
+        axis.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    axis.axhline(0, color=BLACK, linewidth=0.7)
+    axis.axvline(0, color=BLACK, linewidth=0.7)
+    axis.set(
+        xlabel="forget accuracy minus retrained model (points)",
+        ylabel=f"{ACCURACIES[kept][0]} minus retrained (points)",
+    )
+    axis.set_title(f"Forgetting against utility: {_scenario(table)}\nbest at the crossing; size: cost", fontsize=10)
+    return figure
+
+
+def class_heat_map(table: pd.DataFrame) -> Figure:
+    """Test accuracy by class and method (%), means over seeds."""
+    prefix = "test_accuracy_of_"
+    part = table[table["metric"].str.startswith(prefix)]
+    grid = part.pivot_table(index="method", columns="metric", values="value", sort=False) * 100
+    grid = grid.reindex(method_order(part))
+    figure, axis = plt.subplots(figsize=(0.62 * grid.shape[1] + 2, 0.34 * grid.shape[0] + 1.6))
+    image = axis.imshow(grid, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+    for (row, column), value in np.ndenumerate(grid.to_numpy()):
+        axis.text(
+            column, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color="white" if value < 60 else "black"
+        )
+    axis.set(yticks=range(grid.shape[0]), yticklabels=grid.index, xticks=range(grid.shape[1]))
+    axis.set_xticklabels([name.removeprefix(prefix) for name in grid.columns], rotation=45, ha="right")
+    axis.grid(False)
+    axis.set_title(f"Test accuracy by class (%): {_scenario(table)}", fontsize=10)
+    figure.colorbar(image, ax=axis, label="%")
+    return figure
+
+
+def unlearning_curve(history: pd.DataFrame, title: str) -> Figure:
+    """Accuracy on forget, retain and validation set after each epoch of unlearning, 0 being before the first."""
+    figure, axis = plt.subplots(figsize=(6, 3))
+    for metric, label, colour, marker in (
+        ("forget_accuracy", "forget set", RED, "s"),
+        ("retain_accuracy", "retain set", BLUE, "o"),
+        ("validation_accuracy", "validation set", GREEN, "^"),
+    ):
+        axis.plot(history["epoch"], history[metric] * 100, f"{marker}-", color=colour, label=label)
+    axis.set(title=title, xlabel="epoch of unlearning", ylabel="accuracy (%)", ylim=(-3, 103), xticks=history["epoch"])
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
+    return figure
+
+
+def comparison(table: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """Methods by metric as text: mean in per cent (or as it is) with half the 95 % interval where there is more
+    than one seed."""
+    chosen = list(
+        metrics
+        or ["forget_accuracy", "retain_accuracy", "test_accuracy", "test_accuracy_retained", "auc", "relative_cost"]
+    )
+    means = summary(table)
+    means = means[means["metric"].isin(chosen)]
+    means = means[(means["metric"] != "auc") | (means["attack"] == "loss_regression")]
+    rows = {}
+    for row in means.itertuples():
+        scale = 100 if row.metric.endswith("accuracy") or "_accuracy_" in row.metric else 1
+        digits = 1 if scale == 100 else 3
+        half = f" ± {(row.high - row.mean) * scale:.{digits}f}" if row.n > 1 else ""
+        rows.setdefault(row.method, {})[row.metric] = f"{row.mean * scale:.{digits}f}{half}"
+    frame = pd.DataFrame.from_dict(rows, orient="index").reindex(method_order(table[table["metric"] != ""]))
+    units = {name: f"{name} (%)" if "accuracy" in name else name for name in chosen}
+    frame = frame[[name for name in chosen if name in frame.columns]].rename(columns=units)
+    return frame.fillna("–")
+
+
+def loss_distributions(losses: Mapping[str, Mapping[str, np.ndarray]], title: str) -> Figure:
+    """Cumulative distribution of the loss of forget and unseen samples, a panel a model (log axis)."""
+    columns = 3
+    rows = -(-len(losses) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(3.1 * columns, 2.3 * rows), squeeze=False, sharex=True, sharey=True
+    )
+    for axis in axes.flat[len(losses) :]:
+        axis.axis("off")
+    for axis, (name, parts) in zip(axes.flat, losses.items(), strict=False):
+        for part, colour, style in (("forget", RED, "-"), ("unseen", BLUE, "--")):
+            values = np.sort(np.maximum(parts[part], 1e-6))
+            axis.plot(values, np.arange(1, len(values) + 1) / len(values), style, color=colour, label=part)
+        axis.set(title=name, xscale="log", xlabel="loss (nats)", ylabel="share of samples")
+    axes.flat[0].legend(fontsize=8)
+    figure.suptitle(f"Loss of forget and unseen samples: {title}", fontsize=10)
+    figure.tight_layout()
+    return figure
+
+
+def _gaps(table: pd.DataFrame, metric: str = "forget_accuracy") -> pd.DataFrame:
+    """Mean paired gap to the retrained model with its interval, by scenario and method, in points."""
+    rows = []
+    for names, part in table.groupby(["dataset", "model", "request"], sort=True):
+        for method in method_order(part[part["metric"] != ""]):
+            values = 100 * paired_gap(part, method, metric)
+            if method == "retrain" or len(values) == 0:
+                continue
+            interval = t_interval(values) if len(values) > 1 else None
+            low, high = (interval.low, interval.high) if interval else (np.nan, np.nan)
+            rows.append((", ".join(names), method, values.mean(), low, high, len(values)))
+    return pd.DataFrame(rows, columns=["scenario", "method", "mean", "low", "high", "n"])
+
+
+def headline(table: pd.DataFrame) -> Figure:
+    """Gap of forget accuracy to the retrained model by method, a panel a scenario; 0 is right."""
+    gaps = _gaps(table)
+    names = method_order(table[(table["metric"] != "") & (table["method"] != "retrain")])
+    scenarios = list(dict.fromkeys(gaps["scenario"]))
+    figure, axes = plt.subplots(
+        1, len(scenarios), figsize=(2.3 * len(scenarios) + 1.2, 0.3 * len(names) + 1.7), squeeze=False, sharey=True
+    )
+    for axis, scenario in zip(axes.flat, scenarios, strict=True):
+        part = gaps[gaps["scenario"] == scenario].set_index("method")
+        for method, row in part.iterrows():
+            colour = CONTROL_COLOURS.get(method, BLUE)
+            axis.errorbar(
+                row["mean"],
+                names.index(method),
+                xerr=_error(part.loc[[method]]),
+                fmt="o",
+                color=colour,
+                capsize=3,
+                markersize=5,
+            )
+        axis.axvline(0, color=BLACK, linestyle="--", linewidth=1)
+        axis.set_title(scenario.replace(", ", "\n"), fontsize=9)
+        axis.set_xlabel("points")
+    axes[0, 0].set(yticks=range(len(names)), yticklabels=names)
+    axes[0, 0].invert_yaxis()
+    figure.suptitle(
+        f"Forget accuracy minus the retrained model's; {seeds_of(table)}\n{marks(table)}", fontsize=10, y=1.06
+    )
+    return figure
+
+
+def gap_table(table: pd.DataFrame, metric: str = "forget_accuracy") -> pd.DataFrame:
+    """The numbers of `headline` as text: mean gap in points ± half of the interval."""
+    gaps = _gaps(table, metric)
+    half = (gaps["high"] - gaps["mean"]).map(lambda value: "" if np.isnan(value) else f" ± {value:.1f}")
+    gaps["text"] = gaps["mean"].map("{:+.1f}".format) + half
+    return gaps.pivot(index="method", columns="scenario", values="text").reindex(method_order(gaps)).fillna("–")

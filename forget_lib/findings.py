@@ -1,0 +1,155 @@
+"""Sentences computed from the tables: if the numbers change, so do the sentences."""
+
+import numpy as np
+import pandas as pd
+
+from forget_lib.results import summary
+from forget_lib.statistics import t_interval
+
+CONTROLS = ("original", "retrain", "second_retrain")
+MARGIN = 0.05
+"""Forget accuracy this close to the retrained model's counts as near it, and so does a loss of utility."""
+
+
+def paired_gap(
+    table: pd.DataFrame, method: str, metric: str, attack: str = "", reference: str = "retrain"
+) -> np.ndarray:
+    """Differences method minus reference by draw and seed, float [n]; the reference's first run is taken."""
+    part = table[(table["metric"] == metric) & (table["attack"] == attack) & (table["run"] == 0)]
+    wide = part.pivot_table(index=["dataset", "model", "request", "draw", "seed"], columns="method", values="value")
+    if method not in wide or reference not in wide:
+        return np.array([])
+    return (wide[method] - wide[reference]).dropna().to_numpy()
+
+
+def with_interval(values: np.ndarray, *, points: bool = True) -> str:
+    """Mean of the values with a 95 % t-interval over seeds, in points of a per cent or as it is."""
+    scale, digits, unit = (100, 1, " points") if points else (1, 3, "")
+    if len(values) == 0:
+        return "not measured"
+    if len(values) == 1:
+        return f"{values[0] * scale:+.{digits}f}{unit} (one seed)"
+    interval = t_interval(values)
+    mean, low, high = (f"{value * scale:+.{digits}f}" for value in interval[:3])
+    return f"{mean}{unit} (95 % interval {low} to {high})"
+
+
+def kept_metric(table: pd.DataFrame) -> str:
+    """The accuracy that unlearning must keep: on the other classes where classes are forgotten, else on the test
+    set."""
+    retained = "test_accuracy_retained"
+    return retained if retained in set(table["metric"]) else "test_accuracy"
+
+
+def is_near(table: pd.DataFrame, method: str) -> tuple[bool, bool]:
+    """Whether the mean gaps to the retrained model lie within `MARGIN`: on the forget set (both sides), on what is
+    kept."""
+    forget, kept = (paired_gap(table, method, metric) for metric in ("forget_accuracy", kept_metric(table)))
+    if len(forget) == 0:
+        return False, False
+    return bool(abs(forget.mean()) <= MARGIN), bool(kept.mean() >= -MARGIN)
+
+
+def oracle_sentences(table: pd.DataFrame) -> list[str]:
+    """What the retrained model shows about this request."""
+    means = summary(table).set_index(["method", "attack", "metric"])["mean"]
+    kept = kept_metric(table)
+    forget, original = (f"{100 * means[name, '', 'forget_accuracy']:.1f} %" for name in ("retrain", "original"))
+    gap = with_interval(paired_gap(table, "retrain", kept, reference="original"))
+    found = [
+        f"The retrained model answers {forget} of the forget set correctly, the original {original}.",
+        f"On what is kept ({kept}) the retrained model differs from the original by {gap}.",
+    ]
+    floor = paired_gap(table, "second_retrain", kept)
+    if len(floor):
+        found.append(f"The floor: a second retrained model differs from the first on {kept} by {with_interval(floor)}.")
+    return found
+
+
+VERDICTS = {
+    (True, True): "near the retrained model on both",
+    (True, False): "forgets as the retrained model does, but loses utility",
+    (False, True): "keeps utility, but its forget accuracy is not the retrained model's",
+    (False, False): "far from the retrained model on both",
+}
+
+
+def method_sentences(table: pd.DataFrame) -> list[str]:
+    """For each method: is its forgetting near the retrained model's, and what did it cost in utility?"""
+    kept = kept_metric(table)
+    found = []
+    for method in dict.fromkeys(table["method"]):
+        if method in CONTROLS:
+            continue
+        rows = table[table["method"] == method]
+        broken = rows[rows["status"] != "done"]
+        if len(broken) == len(rows):
+            found.append(f"**{method}**: {broken.iloc[0]['status']} ({broken.iloc[0]['reason']}).")
+            continue
+        forget, utility = (with_interval(paired_gap(table, method, metric)) for metric in ("forget_accuracy", kept))
+        verdict = VERDICTS[is_near(table, method)]
+        found.append(f"**{method}**: {verdict}; forget accuracy {forget}, {kept} {utility} against it.")
+    return found
+
+
+def has_power(table: pd.DataFrame, attack: str = "loss_regression", power: float = 0.05) -> bool | None:
+    """Whether the attack finds the original's members: the AUC's low end (one seed: the AUC) is over 0.5 + power.
+
+    Returns: None where the attack gave no result.
+    """
+    part = summary(table[(table["attack"] == attack) & (table["metric"] == "auc") & (table["method"] == "original")])
+    if part.empty:
+        return None
+    original = part.iloc[0]
+    return bool((original["low"] if original["n"] > 1 else original["mean"]) >= 0.5 + power)
+
+
+def attack_sentences(table: pd.DataFrame, attack: str = "loss_regression") -> list[str]:
+    """Controls first: where the attack does not find the original's members, nothing is ranked."""
+    part = summary(table[(table["attack"] == attack) & (table["metric"] == "auc")])
+    if part.empty:
+        return [f"The attack {attack} gave no result here: too few exchangeable unseen samples."]
+    rows = part.set_index("method")
+
+    def text(name: str) -> str:
+        row = rows.loc[name]
+        ends = f" ({row['low']:.3f} to {row['high']:.3f})" if row["n"] > 1 else " (one seed)"
+        return f"{row['mean']:.3f}{ends}"
+
+    found = [
+        f"AUC of {attack}: original (positive control) {text('original')}, retrained (null 0.5) {text('retrain')}."
+    ]
+    retrain = rows.loc["retrain"]
+    if retrain["n"] > 1 and not retrain["low"] <= 0.5 <= retrain["high"]:
+        found.append("The retrained model's interval does not hold 0.5: not calibrated here, read differences only.")
+    if not has_power(table, attack):
+        return [*found, "The positive control has no power here: **no ranking can be read**; a low AUC means nothing."]
+    for name in rows.index:
+        if name not in CONTROLS:
+            side = "above" if rows.loc[name, "mean"] > 0.5 else "below"
+            gap = with_interval(paired_gap(table, name, "auc", attack), points=False)
+            found.append(f"**{name}**: AUC {text(name)}, {side} the null; against the retrained model {gap}.")
+    return found
+
+
+def overview_sentences(table: pd.DataFrame) -> list[str]:
+    """For each scenario: which methods come near the retrained model, and whether the attack could have told."""
+    found = []
+    for names, part in table.groupby(["dataset", "model", "request"], sort=True):
+        if "retrain" not in set(part["method"]):
+            continue
+        methods = [name for name in dict.fromkeys(part["method"]) if name not in CONTROLS]
+        near = [name for name in methods if all(is_near(part, name))]
+        text = f"**{', '.join(names)}**: within {100 * MARGIN:.0f} points of the retrained model: "
+        text += ", ".join(near) or "no method"
+        if is_near(part, "original")[0]:
+            text += " (the untouched original is so too: accuracy cannot tell here)"
+        power = has_power(part)
+        note = "" if power is None else " No ranking can be read." if not power else " The attack has power here."
+        found.append(f"{text}. {attack_sentences(part)[0]}{note}")
+    return found
+
+
+def as_list(sentences: list[str]) -> str:
+    """Markdown list."""
+    return "\n".join(f"- {sentence}" for sentence in sentences)
