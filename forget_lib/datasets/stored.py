@@ -1,0 +1,174 @@
+"""Image arrays on disk: the embedded samples (PNG sheets) and the caches of whole data sets (safetensors)."""
+
+import csv
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from forget_lib.datasets.image_data import ImageData, checksum_of
+from forget_lib.datasets.sources import BY_HAND, check_file, data_folder, one_line, samples_folder, shown
+from forget_lib.errors import DataError
+
+SAMPLE_TITLE = "embedded sample"
+LOCAL_TITLE = "local files"
+PARTS = ("images", "labels", "test_images", "test_labels")
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """uint8 [N, C, H, W] images and int64 [N] labels, training and test; `origin`: where a cache was filled from."""
+
+    images: Tensor
+    labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    origin: str = ""
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 (hex) over the four arrays."""
+        return checksum_of(*(getattr(self, part) for part in PARTS))
+
+
+def image_data(name: str, title: str, classes: Sequence[str], arrays: Arrays, source: str) -> ImageData:
+    """The arrays as an `ImageData`, marked as a sample if they are the embedded one."""
+    return ImageData(
+        name=name,
+        title=title,
+        images=arrays.images,
+        labels=arrays.labels,
+        test_images=arrays.test_images,
+        test_labels=arrays.test_labels,
+        classes=tuple(classes),
+        source=f"{source} ({arrays.origin})" if arrays.origin else source,
+        checksum=arrays.checksum,
+        sampled=source == SAMPLE_TITLE,
+    )
+
+
+def check_whole(arrays: Arrays, shape: tuple[int, int, int], counts: tuple[int, int], classes: int = 10) -> Arrays:
+    """Returns the arrays if they have the sizes of the whole data set; raises DataError if not."""
+    for part, images, labels, count in (
+        ("training", arrays.images, arrays.labels, counts[0]),
+        ("test", arrays.test_images, arrays.test_labels, counts[1]),
+    ):
+        if tuple(images.shape) != (count, *shape) or len(labels) != count:
+            raise DataError(
+                f"expected {count:,} {part} images of shape {shape}, found {tuple(images.shape)} "
+                f"with {len(labels):,} labels; {BY_HAND}."
+            )
+        if int(labels.min()) < 0 or int(labels.max()) >= classes:
+            raise DataError(f"the {part} labels are not all in 0..{classes - 1}; {BY_HAND}.")
+    return arrays
+
+
+def halved(images: Tensor) -> Tensor:
+    """Averages blocks of 2 × 2 pixels: uint8 [N, C, H, W] to uint8 [N, C, H/2, W/2], halves rounded up."""
+    number, channels, height, width = images.shape
+    blocks = images.reshape(number, channels, height // 2, 2, width // 2, 2)
+    return ((blocks.sum(dim=(3, 5), dtype=torch.int16) + 2) // 4).to(torch.uint8)
+
+
+def to_sheet(images: np.ndarray, columns: int = 100) -> Image.Image:
+    """Lays uint8 [N, H, W, C] images out row by row on one sheet, without gaps; N must be a multiple of `columns`."""
+    number, height, width, channels = images.shape
+    grid = images.reshape(number // columns, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
+    sheet = grid.reshape(number // columns * height, columns * width, channels)
+    return Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet)
+
+
+def from_sheet(sheet: Image.Image, height: int, width: int) -> Tensor:
+    """The images of a sheet, uint8 [N, C, height, width], row by row."""
+    pixels = np.array(sheet)
+    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    rows, columns = pixels.shape[0] // height, pixels.shape[1] // width
+    grid = pixels.reshape(rows, height, columns, width, -1).transpose(0, 2, 4, 1, 3)
+    return torch.from_numpy(np.ascontiguousarray(grid.reshape(rows * columns, -1, height, width)))
+
+
+def sample_checksums() -> dict[str, str]:
+    """SHA-256 of each file of the embedded samples, from SHA256SUMS (the format of sha256sum)."""
+    path = samples_folder() / "SHA256SUMS"
+    if not path.is_file():
+        raise DataError(f"{shown(path)} is missing; the embedded samples come with the repository: clone it again.")
+    lines = (line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    return {name.strip(): checksum for checksum, name in lines}
+
+
+def read_sample(name: str, height: int, width: int) -> Arrays:
+    """Reads the embedded sample `name`: one sheet a part and a table of labels, each checked against SHA256SUMS.
+
+    Raises: DataError if a file is missing, damaged or does not fit the table.
+    """
+    folder, checksums = samples_folder(), sample_checksums()
+    files = {part: f"{name}_{part}.png" for part in ("train", "test")} | {"labels": f"{name}_labels.csv"}
+    for file in files.values():
+        if file not in checksums:
+            raise DataError(f"data/samples/SHA256SUMS does not list {file}; clone the repository again.")
+        check_file(folder / file, checksums[file])
+    with open(folder / files["labels"], newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    pieces = []
+    for part in ("train", "test"):
+        with Image.open(folder / files[part], formats=["PNG"]) as sheet:
+            images = from_sheet(sheet, height, width)
+        labels = torch.tensor([int(row["label"]) for row in rows if row["part"] == part], dtype=torch.int64)
+        if len(images) != len(labels):
+            raise DataError(f"{files[part]} holds {len(images)} images, {files['labels']} {len(labels)} labels for it.")
+        pieces += [images, labels]
+    return Arrays(*pieces)
+
+
+def cache_path(name: str) -> Path:
+    """Where the cache of a whole data set lies."""
+    return data_folder() / name / f"{name}.safetensors"
+
+
+def write_cache(name: str, arrays: Arrays, origin: str) -> None:
+    """Leaves the arrays where `read_cache` finds them, written under another name first and renamed when whole.
+
+    A folder that cannot be written to costs the next run its speed, not this run its data: one line says so.
+    """
+    path = cache_path(name)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+        os.close(handle)
+        tensors = {part: getattr(arrays, part).contiguous() for part in PARTS}
+        save_file(tensors, temporary, metadata={"origin": origin, "checksum": arrays.checksum})
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        print(f"{name}: no cache written to {shown(path.parent)} ({one_line(error)}); the data are used all the same")
+
+
+def read_cache(name: str) -> Arrays | None:
+    """Reads the cache of a whole data set, or returns None if there is none.
+
+    Raises: DataError if it is truncated, damaged or lacks a part.
+    """
+    path = cache_path(name)
+    if not path.is_file():
+        return None
+    advice = f"delete it and run again, or {BY_HAND}"
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            arrays = Arrays(*(file.get_tensor(part) for part in PARTS), origin=metadata.get("origin", ""))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(f"{shown(path)} is truncated or damaged ({one_line(error)}); {advice}.") from error
+    if arrays.checksum != metadata.get("checksum"):
+        raise DataError(f"{shown(path)} is damaged (its checksum differs from the recorded one); {advice}.")
+    return arrays
