@@ -1,6 +1,36 @@
 """Attacks on forgetting, from weak to strong: can somebody tell which samples were trained on?"""
 
-from forget_lib.attacks import population
-from forget_lib.attacks.registry import AttackInput, References, attack, get_attack, list_attacks, validate
+from forget_lib.attacks import audit, identity, neurips, per_sample, two_snapshot
+from forget_lib.attacks.identity import ProbeInput
+from forget_lib.attacks.neurips import FamilyInput
+from forget_lib.attacks.registry import (
+    ATTACKS,
+    Attack,
+    AttackInput,
+    References,
+    attack,
+    get_attack,
+    list_attacks,
+    summarise,
+    validate,
+)
 
-__all__ = ["AttackInput", "References", "attack", "get_attack", "list_attacks", "population", "validate"]
+__all__ = [
+    "ATTACKS",
+    "Attack",
+    "AttackInput",
+    "FamilyInput",
+    "ProbeInput",
+    "References",
+    "attack",
+    "audit",
+    "get_attack",
+    "identity",
+    "list_attacks",
+    "neurips",
+    "per_sample",
+    "population",
+    "summarise",
+    "two_snapshot",
+    "validate",
+]

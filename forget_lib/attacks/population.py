@@ -61,3 +61,44 @@ def loss_regression(inputs: AttackInput) -> list[Measurement]:
     right = statistics.clopper_pearson(int((guess == member).sum()), len(member))
     accuracy = Measurement("accuracy", right.value, right.low, right.high, "share", n=right.n, null=0.5)
     return [accuracy, *summarise(score, inputs)]
+
+
+def per_class(score: np.ndarray, inputs: AttackInput) -> np.ndarray:
+    """Share of the unseen samples of the same class that score lower (ties half), in [0, 1]: a threshold a class.
+
+    A forget sample is compared with the unseen of its class, an unseen one with the others of its class, so that one
+    threshold on the result is a threshold per class at the same false-positive rate.
+    """
+    ranked = np.empty(len(score))
+    unseen = np.arange(len(score)) >= inputs.number_forget
+    for label in np.unique(inputs.labels):
+        own = np.flatnonzero(inputs.labels == label)
+        others = np.sort(score[own[unseen[own]]])
+        below = np.searchsorted(others, score[own], "left") + np.searchsorted(others, score[own], "right")
+        # An unseen sample ties with itself: that half is taken out, and it is compared with one sample fewer.
+        itself = unseen[own].astype(np.float64)
+        ranked[own] = (below / 2 - itself / 2) / np.maximum(len(others) - itself, 1)
+    return ranked
+
+
+@attack("confidence", title="Confidence, threshold per class", paper="Song & Mittal, USENIX Security 2021", null="0.5")
+def confidence(inputs: AttackInput) -> np.ndarray:
+    """Probability of the label (by the margin, which ranks alike without underflow), a threshold for each class."""
+    return per_class(scores.phi(inputs.logits, inputs.labels), inputs)
+
+
+@attack("entropy", title="Entropy, threshold per class", paper="Song & Mittal, USENIX Security 2021", null="0.5")
+def entropy(inputs: AttackInput) -> np.ndarray:
+    """Minus the entropy of the prediction, a threshold for each class. Ignores whether the prediction is right."""
+    return per_class(-scores.entropy(inputs.logits), inputs)
+
+
+@attack(
+    "modified_entropy",
+    title="Modified entropy, threshold per class",
+    paper="Song & Mittal, USENIX Security 2021",
+    null="0.5",
+)
+def modified_entropy(inputs: AttackInput) -> np.ndarray:
+    """Minus the modified entropy (each row with its own label), a threshold for each class."""
+    return per_class(-scores.modified_entropy(inputs.logits, inputs.labels), inputs)

@@ -22,6 +22,8 @@ from forget_lib.results import Measurement
 
 NULLS = ("0.5", "second retrain", "label shuffle", "1 (retrain against retrain)", "0")
 NEEDS = ("target", "references", "unlearned references", "two snapshots", "embeddings", "families of models")
+OWN_INPUT = ("embeddings", "families of models")
+"""Needs of the attacks that take an input of their own: `identity.ProbeInput`, `neurips.FamilyInput`."""
 LOGIT_LIMIT = 1e4
 """Logits beyond this are clipped: float32 softmax is saturated long before."""
 
@@ -135,8 +137,12 @@ def attack(
 
         @functools.wraps(function)
         def run(inputs: AttackInput) -> list[Measurement]:
-            checked = validate(inputs)
-            _require(name, needs, checked)
+            checked = inputs
+            if isinstance(inputs, AttackInput):
+                checked = validate(inputs)
+                _require(name, needs, checked)
+            elif needs not in OWN_INPUT:
+                raise ForgetError(f"Attack {name!r} takes an AttackInput, got {type(inputs).__name__}.")
             result = function(checked)
             if isinstance(result, np.ndarray):
                 result = summarise(result, checked)
@@ -162,9 +168,10 @@ def _checked(name: str, needs: str, scorer: Callable | None) -> Callable | None:
     return scores
 
 
-def list_attacks() -> list[str]:
-    """Names of all attacks, in the order in which they were registered (weak to strong)."""
-    return list(ATTACKS)
+def list_attacks(needs: str | None = None) -> list[str]:
+    """Names of the attacks, weak to strong; with `needs` only those that need that ("target": a model's logits)."""
+    names = [name for name, entry in ATTACKS.items() if needs in (None, entry.needs)]
+    return sorted(names, key=lambda name: NEEDS.index(ATTACKS[name].needs))
 
 
 def get_attack(name: str) -> Attack:
