@@ -1,0 +1,9 @@
+"""From notebooks to pages: run one in batch, write it as a self-contained HTML page, link all pages of a profile.
+
+    python -m forget_lib.report run NOTEBOOK --parameters JSON --output OUT.ipynb --page OUT.html --log LOG
+    python -m forget_lib.report page EXECUTED.ipynb PAGE.html
+    python -m forget_lib.report index results/PROFILE
+
+Modules: `run` (run_notebook), `page` (export_html), `index` (write_index), `files` (writing whole or not at all). They are
+imported one by one, so that running a notebook does not wait for what only the index needs.
+"""

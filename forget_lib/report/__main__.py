@@ -1,0 +1,56 @@
+"""The commands of `python -m forget_lib.report`, which the workflow calls."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from forget_lib.errors import ForgetError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="python -m forget_lib.report", description="Run notebooks and write their pages."
+    )
+    commands = top.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run a notebook with parameters")
+    run.add_argument("notebook", type=Path)
+    run.add_argument("--parameters", default="{}", help="values by name, as JSON")
+    run.add_argument("--output", type=Path, required=True, help="the executed notebook")
+    run.add_argument("--page", type=Path, help="the same as HTML")
+    run.add_argument("--log", type=Path, help="text of the cells; the executed copy stands beside it")
+    page = commands.add_parser("page", help="write an executed notebook as HTML")
+    page.add_argument("executed", type=Path)
+    page.add_argument("page", type=Path)
+    index = commands.add_parser("index", help="link all pages of a results folder")
+    index.add_argument("folder", type=Path)
+    index.add_argument("--missing", nargs="*", default=[], help="names of pages that could not be made")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; a mistake that the user can mend is one message and exit status 1."""
+    given = parser().parse_args(arguments)
+    try:
+        if given.command == "run":
+            from forget_lib.report.run import run_notebook
+
+            parameters = json.loads(given.parameters)
+            run_notebook(given.notebook, parameters, given.output, given.page, given.log)
+        elif given.command == "page":
+            from forget_lib.report.page import export_html
+
+            export_html(given.executed, given.page)
+        else:
+            from forget_lib.report.index import write_index
+
+            print(write_index(given.folder, given.missing))
+    except (ForgetError, json.JSONDecodeError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""The overview of a profile: one page that links all others, in reading order, and says what they were made from."""
+
+import html
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from forget_lib.errors import ForgetError
+from forget_lib.report.files import write_text
+from forget_lib.report.page import TEMPLATES, export_html, style, title_of
+from forget_lib.report.run import read_notebook
+
+# Shown for each page where it has them; the other parameters stand in the page itself.
+TOLD = ("dataset", "model", "request", "draw", "seed")
+
+
+def write_index(folder: Path, missing: Iterable[str] = ()) -> Path:
+    """Writes index.html of a profile's results folder; pages older than their notebook or the template are made again.
+
+    Args: folder: results/<profile>. missing: names of pages that could not be made, shown as such.
+    Returns: the path of the index.
+    Raises: ForgetError where no notebook was executed there.
+    """
+    folder = Path(folder)
+    executed = sorted((folder / "notebooks").glob("*/*.ipynb"))
+    missing = list(missing)
+    if not executed and not missing:
+        raise ForgetError(f"No executed notebook under {folder}. Run the study first, for example: ./run_all.sh quick")
+    newest = max(path.stat().st_mtime for path in [*TEMPLATES.rglob("*"), *Path(__file__).parent.glob("*.py")])
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for path in executed:
+        page = path.with_suffix(".html")
+        if not page.exists() or page.stat().st_mtime < max(newest, path.stat().st_mtime):
+            export_html(path, page)
+        groups.setdefault(path.parent.name, []).append(_entry(folder, path, page))
+    parts = [_group(name, entries) for name, entries in sorted(groups.items())]
+    notes = _missing(missing) + _data(folder)
+    text = _PAGE.format(
+        name=html.escape(folder.name),
+        style=style(),
+        notes=notes,
+        groups="\n".join(parts),
+        files=_files(folder),
+        provenance=_provenance(),
+    )
+    write_text(folder / "index.html", text)
+    return folder / "index.html"
+
+
+def _entry(folder: Path, path: Path, page: Path) -> dict[str, Any]:
+    notebook = read_notebook(path)
+    told = notebook["metadata"].get("papermill", {})
+    return {
+        "title": title_of(notebook),
+        "name": path.stem,
+        "link": page.relative_to(folder).as_posix(),
+        "parameters": told.get("parameters", {}),
+        "seconds": told.get("duration"),
+        "ended": (told.get("end_time") or "")[:16].replace("T", " "),
+    }
+
+
+def _group(notebook: str, entries: list[dict[str, Any]]) -> str:
+    title = html.escape(entries[0]["title"])
+    told = [key for key in TOLD if any(key in entry["parameters"] for entry in entries)]
+    head = "".join(f'<th class="text" scope="col">{html.escape(key)}</th>' for key in told)
+    rows = []
+    for entry in sorted(entries, key=lambda each: [str(each["parameters"].get(key, "")) for key in told]):
+        cells = "".join(f'<td class="text">{html.escape(_shown(entry["parameters"].get(key)))}</td>' for key in told)
+        seconds = f"{entry['seconds']:.0f} s" if entry["seconds"] is not None else ""
+        link = f'<a href="{html.escape(entry["link"], quote=True)}">{html.escape(entry["name"])}</a>'
+        rows.append(f'<tr><td class="text">{link}</td>{cells}<td>{seconds}</td><td>{entry["ended"]}</td></tr>')
+    return (
+        f'<section><h2>{title}</h2><p class="soft">{html.escape(notebook)}</p><div class="scroll"><table>'
+        f'<thead><tr><th class="text" scope="col">page</th>{head}<th scope="col">time</th>'
+        f'<th scope="col">made (UTC)</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div></section>'
+    )
+
+
+def _shown(value: Any) -> str:
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _missing(names: list[str]) -> str:
+    if not names:
+        return ""
+    items = "".join(f"<li>{html.escape(name)}</li>" for name in names)
+    return f'<section><h2 class="mark">Not made in the last run</h2><ul>{items}</ul></section>'
+
+
+def _data(folder: Path) -> str:
+    """Where the data of the records came from; what is synthetic or a sample is called so."""
+    from forget_lib import results
+
+    rows = {}
+    for record in results.record_folders(folder):
+        run = results.read_record(record) or {}
+        if "dataset" in run:
+            rows[run["dataset"], run.get("source"), bool(run.get("synthetic")), bool(run.get("sampled"))] = None
+    if not rows:
+        return ""
+    lines = []
+    for dataset, source, synthetic, sampled in sorted(rows, key=str):
+        marks = [
+            text for text, there in (("synthetic images", synthetic), ("a sample, not the whole set", sampled)) if there
+        ]
+        mark = f' <span class="mark">({", ".join(marks)})</span>' if marks else ""
+        lines.append(f"<li>{html.escape(str(dataset))}: {html.escape(str(source or 'unknown source'))}{mark}</li>")
+    return f"<section><h2>Data behind these pages</h2><ul>{''.join(lines)}</ul></section>"
+
+
+def _files(folder: Path) -> str:
+    found = sorted([*(folder / "tables").glob("*.csv"), *(folder / "figures").glob("*.*")])
+    if not found:
+        return ""
+    links = (path.relative_to(folder).as_posix() for path in found if not path.name.startswith("."))
+    items = "".join(f'<li><a href="{html.escape(link, quote=True)}">{html.escape(link)}</a></li>' for link in links)
+    return f"<section><h2>Tables and figures as files</h2><ul>{items}</ul></section>"
+
+
+def _provenance() -> str:
+    from forget_lib.results import provenance
+
+    told = provenance()
+    versions = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
+    return html.escape(f"Commit {told['commit']}; {versions}; {told['system']} {told['machine']}.")
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Forget: the {name} study</title>
+<style>
+{style}
+</style>
+</head>
+<body>
+<main>
+<h1>Forget: the {name} study</h1>
+<p>Take a trained image classifier, ask it to forget some of its training data, and measure against a model trained without
+those data whether it did. Read the pages from the top; each one works without a network.</p>
+{groups}
+{notes}
+{files}
+<section><h2>Provenance</h2><p class="soft">{provenance}</p></section>
+</main>
+</body>
+</html>
+"""

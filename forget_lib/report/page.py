@@ -1,0 +1,114 @@
+"""An executed notebook as one HTML file that needs no network: maths as MathML, pictures inside, code foldable."""
+
+import html
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jinja2 import pass_context
+from latex2mathml.converter import convert
+from nbconvert.exporters import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from pygments.formatters import HtmlFormatter
+
+from forget_lib.report.files import write_text
+
+TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
+# What makes a browser fetch something; a plain link (<a href>) does not.
+LOADS = re.compile(
+    r"""<(?:script|img|iframe|link|source|video|audio|embed|object)\b[^>]*?\b(?:src|href|data|srcset)\s*=\s*["']?"""
+    r"""((?!data:|\#)[^"'\s>]+)|url\(\s*["']?((?!data:|\#)[^"')\s]+)|@import\s+["']([^"']+)""",
+    re.IGNORECASE,
+)
+
+
+def mathml(source: str, display: bool) -> str:
+    """TeX as MathML; what cannot be converted is shown as its source."""
+    try:
+        return convert(source.strip(), display="block" if display else "inline")
+    except Exception:  # the converter raises many kinds, none of which should lose the page
+        return f"<code>{html.escape(source)}</code>"
+
+
+class MathRenderer(IPythonRenderer):
+    """Markdown with maths as MathML in place of TeX that a script from the network would have to render."""
+
+    def block_math(self, body: str) -> str:
+        """$$…$$"""
+        return f'<div class="math">{mathml(body, True)}</div>'
+
+    def multiline_math(self, text: str) -> str:
+        """An environment such as align."""
+        return f'<div class="math">{mathml(text, True)}</div>'
+
+    def latex_environment(self, name: str, body: str) -> str:
+        """An environment such as align."""
+        source = rf"\begin{{{name}}}{body}\end{{{name}}}"
+        return f'<div class="math">{mathml(source, True)}</div>'
+
+    def inline_math(self, body: str) -> str:
+        """$…$"""
+        return mathml(body, False)
+
+
+class PageExporter(HTMLExporter):
+    """The exporter of the study's pages; template `templates/forget`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(template_name="forget", extra_template_basedirs=[str(TEMPLATES)], **options)
+        self.exclude_anchor_links = self.exclude_input_prompt = self.exclude_output_prompt = True
+
+    @pass_context
+    def markdown2html(self, context: Any, source: str) -> str:
+        """Markdown to HTML, maths included."""
+        cell = context.get("cell", {})
+        renderer = MathRenderer(escape=False, attachments=cell.get("attachments", {}), exclude_anchor_links=True)
+        return MarkdownWithMath(renderer=renderer).render(source)
+
+    def default_filters(self) -> Any:
+        """The filters of HTMLExporter with ours."""
+        yield from super().default_filters()
+        yield "markdown2html", self.markdown2html
+        yield "mathml", lambda source: mathml(source.strip().strip("$"), True)
+
+
+@lru_cache
+def style() -> str:
+    """The style sheet of pages and index, with the colours of code for light and dark."""
+    light = HtmlFormatter(style="default", nobackground=True).get_style_defs(".highlight")
+    dark = HtmlFormatter(style="github-dark", nobackground=True).get_style_defs(".highlight")
+    dark = f"@media (prefers-color-scheme: dark) {{ @media screen {{\n{dark}\n}} }}"
+    return "\n".join([(TEMPLATES / "forget" / "style.css").read_text(encoding="utf-8"), light, dark])
+
+
+def title_of(notebook: Any) -> str:
+    """The first heading of a notebook as plain text, or "Untitled"."""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            found = re.search(r"^#\s+(.+)$", "".join(cell["source"]), re.MULTILINE)
+            if found:
+                return re.sub(r"[*_`$]", "", found[1]).strip()
+    return "Untitled"
+
+
+def export_html(executed: Path, page: Path, index: str = "../../index.html") -> Path:
+    """Writes an executed notebook as a self-contained page.
+
+    Args: index: where the page's link to the overview of all pages points.
+    Returns: page.
+    Raises: ForgetError if the page cannot be written.
+    """
+    notebook = nbformat.read(str(executed), as_version=4)
+    notebook.metadata.pop("widgets", None)  # widgets need a running kernel; their text is shown in their place
+    resources = {"page": {"title": title_of(notebook), "style": style(), "index": index}}
+    body, _ = PageExporter().from_notebook_node(notebook, resources=resources)
+    write_text(Path(page), body)
+    return Path(page)
+
+
+def external_requests(page: Path) -> list[str]:
+    """What a browser would fetch from elsewhere to show this page; empty for a self-contained one."""
+    text = Path(page).read_text(encoding="utf-8")
+    return sorted({next(part for part in found if part) for found in LOADS.findall(text)})

@@ -1,0 +1,135 @@
+"""Run a notebook in batch with parameters; an executed copy and a text log are kept whether or not it ends well."""
+
+import ast
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from forget_lib.errors import ForgetError, unknown
+from forget_lib.report.files import only_one, write_text
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+TAIL = 25
+
+
+def read_notebook(path: Path) -> dict[str, Any]:
+    """A notebook as plain JSON.
+
+    Raises: ForgetError if there is none or it cannot be read.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        there = ", ".join(sorted(each.stem for each in Path(path).parent.glob("*.ipynb"))) or "none"
+        raise ForgetError(f"No notebook {path}. Notebooks there: {there}.") from error
+    except (OSError, ValueError) as error:
+        raise ForgetError(f"{path} is not a notebook that can be read: {error}.") from error
+
+
+def declared_parameters(path: Path) -> list[str]:
+    """Names assigned in the cell tagged `parameters`, in order; empty where there is no such cell."""
+    for cell in read_notebook(path)["cells"]:
+        if "parameters" in cell.get("metadata", {}).get("tags", []):
+            names = []
+            for node in ast.parse("".join(cell["source"])).body:
+                targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+                names += [target.id for target in targets if isinstance(target, ast.Name)]
+            return names
+    return []
+
+
+def run_notebook(
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    output: Path,
+    page: Path | None = None,
+    log: Path | None = None,
+    timeout: float | None = None,
+) -> Path:
+    """Runs a notebook in its own folder, as by hand, and writes the executed copy and its page.
+
+    Args: parameters: values by name; each must be declared by the notebook. output: where the executed notebook goes if
+        it ends well. page: the same as HTML. log: text of all cells, written as it comes; the executed copy is kept beside
+        it, with the error where there is one. Default: `output` with the suffix .log. timeout: seconds a cell may take.
+    Returns: output.
+    Raises: UnknownNameError for a parameter that the notebook does not declare. ForgetError if a cell fails: the message
+        names the cell and the error and says where the copy is.
+    """
+    notebook, output = Path(notebook), Path(output)
+    log = Path(log) if log else output.with_suffix(".log")
+    known = declared_parameters(notebook)
+    for name in parameters:
+        if name not in known:
+            raise unknown(f"parameter of {notebook.stem}", name, known)
+    executed = log.with_suffix(".ipynb")
+    if executed.resolve() == output.resolve():
+        executed = log.with_name(f"{log.stem}.executed.ipynb")
+    with only_one(output):
+        begun = time.perf_counter()
+        executed.parent.mkdir(parents=True, exist_ok=True)
+        _execute(notebook, parameters, executed, log, timeout)
+        if page is not None:
+            from forget_lib.report.page import export_html
+
+            export_html(executed, page)
+        write_text(output, executed.read_text(encoding="utf-8"))
+        print(f"{notebook.stem} {output.stem}: {time.perf_counter() - begun:.0f} s", flush=True)
+    return output
+
+
+def _execute(notebook: Path, parameters: Mapping[str, Any], executed: Path, log: Path, timeout: float | None) -> None:
+    # jsonschema imports this optional package if it is there; it alone costs a second.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+    from traitlets.config import Config
+
+    _prepare_environment()
+    with log.open("w", encoding="utf-8") as text:
+        print(f"{notebook.name} {json.dumps(dict(parameters), sort_keys=True)}", file=text, flush=True)
+        try:
+            papermill.execute_notebook(
+                str(notebook),
+                str(executed),
+                dict(parameters),
+                kernel_name="python3",
+                cwd=str(notebook.resolve().parent),
+                progress_bar=False,
+                stdout_file=text,
+                stderr_file=text,
+                execution_timeout=timeout,
+                # Sockets as files: quicker than TCP ports, and two kernels can never be given the same one.
+                config=Config({"KernelManager": {"transport": "ipc"}}),
+            )
+        except PapermillExecutionError as error:
+            message = f"{error.ename}: {error.evalue}"
+            print(message, file=text, flush=True)
+            raise ForgetError(
+                f"{notebook.name} failed in cell {error.cell_index}: {message}\n"
+                f"The executed copy with the error is {executed}, its text {log}."
+            ) from error
+        except (RuntimeError, TimeoutError) as error:  # the kernel died or a cell took too long
+            print(error, file=text, flush=True)
+            raise ForgetError(f"{notebook.name} could not be run to its end: {error}\nIts text is {log}.") from error
+
+
+def _prepare_environment() -> None:
+    path = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(part for part in path if part)
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not one of the same name of the user
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+    os.environ["TQDM_DISABLE"] = "1"  # a bar of widgets would stand still in the page
+    os.environ["FORGET_BATCH"] = "1"
+    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+
+
+def tail(log: Path, lines: int = TAIL) -> str:
+    """The last lines of a text log, or an empty text where there is none."""
+    try:
+        return "\n".join(Path(log).read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
