@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import DivergedError, ForgetError
+from forget_lib.unlearning.task import UnlearningTask
 
 
 def check_range(name: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
@@ -31,6 +32,26 @@ def sgd(
     return torch.optim.SGD([t for t in tensors if t.requires_grad], learning_rate, momentum, weight_decay=weight_decay)
 
 
+def adam(parameters: nn.Module | Iterable[Tensor], learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Adam:
+    """Adam over a model's trainable parameters or the tensors given."""
+    check_range("learning_rate", learning_rate, 0, open_low=True)
+    tensors = parameters.parameters() if isinstance(parameters, nn.Module) else parameters
+    return torch.optim.Adam([t for t in tensors if t.requires_grad], learning_rate, weight_decay=weight_decay)
+
+
+def epochs_of(task: UnlearningTask, model: nn.Module, epochs: int, *, batch_norm: bool = True) -> Iterator[int]:
+    """Yields 0, 1, …, epochs - 1, each with the model in train mode (see `train_mode`), and reports each epoch done.
+
+    Raises: ForgetError for epochs < 1.
+    """
+    check_range("epochs", epochs, 1)
+    task.epoch_done(0, model)
+    for epoch in range(epochs):
+        train_mode(model, batch_norm=batch_norm)
+        yield epoch
+        task.epoch_done(epoch + 1, model)
+
+
 def step(optimizer: torch.optim.Optimizer, loss: Tensor, *, clip_norm: float | None = None) -> None:
     """One optimiser step on a scalar loss, with gradients clipped to a norm if one is given.
 
@@ -45,6 +66,27 @@ def step(optimizer: torch.optim.Optimizer, loss: Tensor, *, clip_norm: float | N
     optimizer.step()
 
 
+class WeightMask:
+    """Lets an optimiser move some numbers of a model's parameters and no others.
+
+    A mask on gradients alone does not do that: weight decay and momentum still move a weight whose gradient is zero.
+    So `hold`, called after each step, puts the other weights back, and clears their momentum.
+    """
+
+    def __init__(self, model: nn.Module, free: dict[str, Tensor]) -> None:
+        """Args: free: bool tensors by name of parameter, true where the weight may move."""
+        self.parts = [(p, free[name], p.detach().clone()) for name, p in model.named_parameters()]
+
+    @torch.no_grad()
+    def hold(self, optimizer: torch.optim.Optimizer) -> None:
+        """Puts back what the last step should not have moved."""
+        for parameter, free, original in self.parts:
+            parameter.copy_(torch.where(free, parameter, original))
+            for value in optimizer.state.get(parameter, {}).values():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    value.mul_(free)
+
+
 def frozen_copy(model: nn.Module) -> nn.Module:
     """A copy in eval mode whose parameters take no gradient: a teacher."""
     teacher = copy.deepcopy(model).eval()
@@ -54,7 +96,9 @@ def frozen_copy(model: nn.Module) -> nn.Module:
 
 
 def train_mode(model: nn.Module, *, batch_norm: bool = True) -> nn.Module:
-    """Train mode; with `batch_norm=False`, and for modules whose parameters are all frozen, running statistics stay."""
+    """Train mode; with `batch_norm=False`, and for modules whose parameters are all frozen, running statistics
+    stay.
+    """
     model.train()
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -68,10 +112,28 @@ def train_mode(model: nn.Module, *, batch_norm: bool = True) -> nn.Module:
 def pairs(
     first: Samples, second: Samples, epochs: int = 1
 ) -> Iterator[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
-    """Each batch of `first` with the next batch of `second`, which starts again, shuffled anew, when it is used up."""
+    """Each batch of `first` with the next batch of `second`, which starts again, shuffled anew, when it is used
+    up.
+    """
     partner = second.forever()
     for batch in first.batches(epochs):
         yield batch, next(partner)
+
+
+def both(model: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of two batches in one forward pass: batch norm then sees the mixture, as it did in training."""
+    first_logits, second_logits = model(torch.cat([first, second])).split([len(first), len(second)])
+    return first_logits, second_logits
+
+
+def random_part(task: UnlearningTask, samples: Samples, share: float) -> Samples:
+    """A random share in (0, 1] of `samples`, at least one, drawn by the task's generator.
+
+    Raises: ForgetError for a share out of range.
+    """
+    check_range("retain_share", share, 0, 1, open_low=True)
+    order = torch.randperm(len(samples), generator=task.generator)
+    return samples.subset(order[: max(1, round(share * len(samples)))].to(samples.labels.device))
 
 
 def distillation(teacher_logits: Tensor, student_logits: Tensor, temperature: float = 1.0) -> Tensor:
