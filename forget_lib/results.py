@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -120,7 +121,7 @@ def read_predictions(folder: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(Path(folder) / "predictions.npz", allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ForgetError(
             f"{folder}: predictions.npz is missing or damaged; delete the folder and run again."
         ) from error

@@ -20,6 +20,8 @@ from forget_lib.errors import DivergedError, ForgetError, unknown
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "cosine", "triangular")
+CHECKPOINT_SECONDS = 5.0
+"""A training with less than this left is not worth a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -213,10 +215,10 @@ def train(
         if title and (seconds + left > 5):
             progress = f"epoch {epoch}/{recipe.epochs}, loss {mean_loss:.3f}, accuracy {rows[-1]['accuracy']:.3f}"
             print(f"{title}: {progress}, {left:.0f} s left", flush=True)
+        if checkpoint is not None and left > CHECKPOINT_SECONDS:
+            _save(checkpoint, model, optimizer, generator, recipe, seed, rows, step)
         if on_epoch is not None:
             on_epoch(epoch, model)
-        if checkpoint is not None and left > 5:
-            _save(checkpoint, model, optimizer, generator, recipe, seed, rows, step)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return pd.DataFrame(rows)

@@ -1,0 +1,54 @@
+"""Small data for the tests: everything here is made on the spot, nothing is read or fetched."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from forget_lib import study
+from forget_lib.datasets.image_data import ImageData, checksum_of
+from forget_lib.datasets.registry import DATASETS, dataset
+
+
+def make_blobs(classes: int = 4, each: int = 60, size: int = 8) -> ImageData:
+    """Noisy copies of one image a class; person ids in runs of ten images, two people a family."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.rand(classes, 1, size, size, generator=generator) * 255
+    labels = torch.arange(classes * each) % classes
+    images = centres[labels] * 0.4 + 150 * torch.rand(len(labels), 1, size, size, generator=generator)
+    images, test = images.to(torch.uint8), torch.arange(len(labels)) % 5 == 0
+    people = torch.arange(int((~test).sum())) // 10
+    return ImageData(
+        name="blobs",
+        title="Blobs",
+        images=images[~test],
+        labels=labels[~test],
+        test_images=images[test],
+        test_labels=labels[test],
+        classes=tuple(f"c{index}" for index in range(classes)),
+        source="made in a test",
+        checksum=checksum_of(images, labels),
+        synthetic=True,
+        people=people,
+        families=people // 2,
+        person_names=tuple(f"p{index}" for index in range(int(people.max()) + 1)),
+        family_names=tuple(f"f{index}" for index in range(int(people.max()) // 2 + 1)),
+        held_out={"validation": 0.15, "unseen": 0.15, "population": 0.1},
+    )
+
+
+@pytest.fixture
+def blobs() -> Iterator[ImageData]:
+    """A data set named "blobs", registered for the length of a test."""
+    data = make_blobs()
+    dataset("blobs")(lambda start: data)
+    yield data
+    DATASETS.pop("blobs")
+
+
+@pytest.fixture
+def scenario(blobs: ImageData, tmp_path: Path) -> study.Scenario:
+    """A class request on the blobs, with a net that learns them in a moment."""
+    recipe = {"epochs": 4, "batch_size": 16, "learning_rate": 0.05}
+    return study.make_scenario(tmp_path, recipe, dataset="blobs", model="mlp", request="class:c1")

@@ -1,0 +1,116 @@
+import json
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from forget_lib import results
+from forget_lib.errors import ForgetError
+from forget_lib.results import Measurement, record_folder, write_record
+
+
+def run(seed: int = 0, method: str = "finetune", value: float = 0.5, number: int = 0) -> dict:
+    measured = [Measurement("forget_accuracy", value)._asdict()]
+    keys = {"dataset": "blobs", "model": "mlp", "request": "class-1", "draw": 0, "seed": seed, "method": method}
+    return keys | {"run": number, "status": "done", "synthetic": True, "sampled": False, "measurements": measured}
+
+
+def write(root, content: dict) -> None:
+    write_record(record_folder(root, **{key: content[key] for key in results.KEYS}), content)
+
+
+def test_a_record_comes_back_as_it_was_written(tmp_path):
+    folder = tmp_path / "record"
+    predictions = {"forget_logits": np.eye(3, dtype=np.float32)}
+    history = pd.DataFrame({"epoch": [1], "loss": [0.25]})
+    write_record(folder, run(), history=history, predictions=predictions, state={"w": torch.ones(2)})
+    assert results.read_record(folder)["method"] == "finetune"
+    assert np.array_equal(results.read_predictions(folder)["forget_logits"], np.eye(3))
+    assert torch.equal(results.read_state(folder)["w"], torch.ones(2))
+    assert pd.read_csv(folder / "history.csv").equals(history)
+
+
+def test_a_failed_write_leaves_the_older_record_and_no_rubbish(tmp_path, monkeypatch):
+    folder = tmp_path / "record"
+    write_record(folder, run(value=0.1))
+
+    def full(*_args, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results.np, "savez_compressed", full)
+    with pytest.raises(ForgetError, match="No space left"):
+        write_record(folder, run(value=0.9), predictions={"x": np.zeros(1)})
+    assert results.read_record(folder)["measurements"][0]["value"] == 0.1
+    assert [path.name for path in tmp_path.iterdir()] == ["record"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_named(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ForgetError, match="Cannot write"):
+        write_record(tmp_path / "a" / "b", run())
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(ForgetError, match="Cannot write"):
+        write_record(tmp_path / "a" / "b", run())
+
+
+def test_damaged_files_are_noticed(tmp_path):
+    folder = tmp_path / "record"
+    write_record(folder, run(), predictions={"x": np.zeros(3)}, state={"w": torch.ones(2)})
+    for name in ("run.json", "predictions.npz", "model.safetensors"):
+        (folder / name).write_bytes((folder / name).read_bytes()[:20])
+    assert results.read_record(folder) is None
+    for read in (results.read_predictions, results.read_state):
+        with pytest.raises(ForgetError, match="delete the folder"):
+            read(folder)
+
+
+def test_the_table_has_a_row_for_each_record_and_metric(tmp_path):
+    for seed, value in ((0, 0.2), (1, 0.4)):
+        write(tmp_path, run(seed, value=value))
+        write(tmp_path, run(seed, "retrain", value / 2))
+    write(tmp_path, run(0, "retrain", 0.15, number=1))
+    table = results.load(tmp_path)
+    assert len(table) == 5
+    assert set(table["method"]) == {"finetune", "retrain", "second_retrain"}
+    means = results.summary(table).set_index("method")
+    assert means.loc["finetune", "mean"] == pytest.approx(0.3)
+    assert means.loc["finetune", "oracle"] == pytest.approx(0.15)
+    assert means.loc["finetune", "low"] < 0 < means.loc["finetune", "high"]
+    assert np.isnan(means.loc["second_retrain", "low"])
+
+
+def test_a_failed_record_is_in_the_table_with_its_reason(tmp_path):
+    write(tmp_path, run() | {"status": "failed", "reason": "diverged", "measurements": []})
+    table = results.load(tmp_path)
+    assert table.loc[0, "reason"] == "diverged"
+    assert results.summary(table).empty
+
+
+def test_an_empty_folder_says_what_to_run(tmp_path):
+    with pytest.raises(ForgetError, match=r"\./run_all\.sh"):
+        results.load(tmp_path)
+
+
+def test_written_tables_name_no_folder_of_this_machine(tmp_path):
+    write(tmp_path, run())
+    results.write_tables(tmp_path)
+    assert str(tmp_path) not in (tmp_path / "tables" / "runs.csv").read_text()
+
+
+def test_provenance_names_no_user_and_no_path():
+    text = json.dumps(results.provenance())
+    assert "commit" in text
+    assert str(results.REPOSITORY) not in text
+
+
+def test_a_method_depends_on_what_it_imports_and_not_on_the_other_methods():
+    modules = results.imported_modules("forget_lib.unlearning.uniform")
+    assert "forget_lib.unlearning.common" in modules
+    assert "forget_lib.training" in modules
+    assert "forget_lib.unlearning.basic" not in modules

@@ -1,0 +1,151 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from forget_lib import findings, results, study
+from forget_lib.errors import ForgetError, UnknownNameError
+from forget_lib.unlearning import METHODS, list_methods, method
+
+SOME = {"finetune": {"epochs": 1}, "uniform_kl": {"forget_rate": 0.05, "retain_rate": 0.02}}
+
+
+def value(table, name: str, metric: str) -> float:
+    return table[(table["method"] == name) & (table["metric"] == metric)]["value"].item()
+
+
+def test_the_retrained_model_does_not_know_the_forgotten_class_and_the_original_does(scenario):
+    table = study.run_methods(scenario, SOME)
+    assert value(table, "original", "forget_accuracy") > 0.9
+    assert value(table, "retrain", "forget_accuracy") == 0
+    assert value(table, "retrain", "test_accuracy_retained") > 0.9
+    assert value(table, "retrain", "relative_cost") == pytest.approx(1.0)
+    assert value(table, "finetune", "relative_cost") == pytest.approx(1 / 4)
+
+
+def test_what_is_on_disk_is_not_made_again(scenario, monkeypatch):
+    first = study.run_methods(scenario, SOME)
+    monkeypatch.setattr(study, "train", None)
+    monkeypatch.setattr(study, "unlearn", None)
+    assert study.run_methods(scenario, SOME).equals(first)
+
+
+def test_a_changed_setting_reruns_that_method_alone(scenario, monkeypatch):
+    study.run_methods(scenario, SOME)
+    ran = []
+    real = study.unlearn
+    monkeypatch.setattr(
+        study, "unlearn", lambda name, *rest, **settings: ran.append(name) or real(name, *rest, **settings)
+    )
+    study.run_methods(scenario, SOME | {"finetune": {"epochs": 2}})
+    assert ran == ["finetune"]
+
+
+def test_a_record_holds_everything_needed_to_redo_it(scenario):
+    study.run_method(scenario, "finetune")
+    run = json.loads((scenario.folder("finetune") / "run.json").read_text())
+    wanted = {
+        "settings",
+        "recipe",
+        "data_checksum",
+        "seed",
+        "draw",
+        "versions",
+        "commit",
+        "cost",
+        "measurements",
+        "source",
+    }
+    assert wanted <= set(run)
+    assert run["settings"] == METHODS["finetune"].settings
+
+
+def test_the_same_scenario_twice_gives_the_same_numbers(scenario, tmp_path):
+    other = dataclasses.replace(scenario, root=tmp_path / "other")
+    first, second = (study.run_methods(each, SOME) for each in (scenario, other))
+    timed = first["metric"] == "seconds"
+    assert np.array_equal(first["value"][~timed], second["value"][~timed], equal_nan=True)
+
+
+def test_requests_that_keep_the_training_set_share_the_original(scenario, monkeypatch):
+    study.original(scenario)
+    monkeypatch.setattr(study, "train", None)
+    study.original(dataclasses.replace(scenario, request="random:0.2"))
+
+
+def test_the_original_of_mislabelled_data_keeps_its_weights(blobs, tmp_path):
+    recipe = {"epochs": 2, "batch_size": 16}
+    noisy = study.make_scenario(tmp_path, recipe, dataset="blobs", model="mlp", request="mislabelled:0.2")
+    study.run_methods(noisy, {"finetune": {}})
+    first = study.original(noisy).state_dict()
+    assert all(
+        torch.equal(first[name], tensor) for name, tensor in study.load_model(noisy, "original").state_dict().items()
+    )
+    assert results.read_state(noisy.folder("original", request="all-with-mislabelled-0.2"))
+
+
+def test_a_damaged_original_is_trained_again(scenario, capsys):
+    before = study.original(scenario).state_dict()
+    path = scenario.folder("original", request="all") / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:50])
+    after = study.original(scenario).state_dict()
+    assert "trained again" in capsys.readouterr().out
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("name", list_methods())
+def test_no_method_sees_unseen_population_or_test_data(scenario, name):
+    task = study.make_task(scenario)
+    there = {field.name for field in dataclasses.fields(task)}
+    assert not there & {"unseen", "population", "test", "retrained"}
+    allowed = torch.cat([scenario.samples[part].images for part in ("trained", "validation")]).flatten(1)
+    for part in (task.forget, task.retain, task.validation):
+        assert all((allowed == image.flatten()).all(1).any() for image in part.images)
+
+
+def test_divergence_and_inapplicability_are_recorded_and_the_study_goes_on(scenario):
+    @method("explodes", title="", paper="", uses="forget", family="test")
+    def explodes(model, task):
+        for parameter in model.parameters():
+            parameter.data.fill_(float("nan"))
+        return model
+
+    @method("needs_a_log", title="", paper="", uses="forget", family="test", needs=("training log",))
+    def needs_a_log(model, task):
+        return model
+
+    try:
+        table = study.run_methods(scenario, {"explodes": {}, "needs_a_log": {}, "finetune": {}})
+    finally:
+        METHODS.pop("explodes"), METHODS.pop("needs_a_log")
+    status = table.drop_duplicates("method").set_index("method")
+    assert status.loc["explodes", "status"] == "failed"
+    assert "not finite" in status.loc["explodes", "reason"]
+    assert status.loc["needs_a_log", "status"] == "not applicable"
+    assert status.loc["finetune", "status"] == "done"
+    assert any("training log" in line for line in findings.method_sentences(table))
+
+
+def test_wrong_names_and_settings_are_refused_before_anything_runs(scenario, tmp_path):
+    with pytest.raises(UnknownNameError, match="Did you mean 'finetune'"):
+        study.run_methods(scenario, {"fine_tune": {}})
+    with pytest.raises(UnknownNameError, match="learning_rate"):
+        study.run_methods(scenario, {"finetune": {"rate": 1}})
+    with pytest.raises(ForgetError, match="expected a value like"):
+        study.run_methods(scenario, {"finetune": {"learning_rate": "high"}})
+    with pytest.raises(UnknownNameError, match="Unknown data set"):
+        study.make_scenario(tmp_path, dataset="mnits", model="mlp", request="class:1")
+    with pytest.raises(UnknownNameError, match="Unknown attack"):
+        study.make_scenario(tmp_path, attacks=["loss"], dataset="blobs", model="mlp", request="class:1")
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_uniform_kl_keeps_the_metrics_of_every_epoch_from_zero(scenario):
+    import pandas as pd
+
+    study.run_methods(scenario, SOME)
+    history = pd.read_csv(scenario.folder("uniform_kl") / "history.csv")
+    assert history["epoch"].tolist() == [0, 1, 2, 3]
+    assert history["forget_accuracy"].iloc[0] > 0.9

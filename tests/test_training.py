@@ -1,0 +1,132 @@
+import dataclasses
+
+import pytest
+import torch
+
+from forget_lib.datasets.samples import Samples
+from forget_lib.errors import DivergedError, ForgetError, UnknownNameError
+from forget_lib.models import build
+from forget_lib.training import (
+    Meter,
+    Recipe,
+    accuracy,
+    choose_device,
+    make_recipe,
+    predict,
+    rate_at,
+    set_threads,
+    train,
+)
+
+RECIPE = Recipe(epochs=4, batch_size=16, learning_rate=0.05)
+
+
+@pytest.fixture
+def samples(blobs) -> Samples:
+    set_threads(1)
+    return Samples(blobs.images, blobs.labels)
+
+
+def net(seed: int = 0, name: str = "mlp") -> torch.nn.Module:
+    return build(name, (1, 8, 8), 4, seed)
+
+
+def bits(model: torch.nn.Module) -> list[bytes]:
+    return [tensor.numpy().tobytes() for tensor in model.state_dict().values()]
+
+
+@pytest.mark.parametrize("name", ["mlp", "small_cnn"])
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(samples, name):
+    models = [net(0, name) for _ in range(3)]
+    for model, seed in zip(models, (5, 5, 6), strict=True):
+        train(model, samples, dataclasses.replace(RECIPE, augmentation="flip_shift"), seed)
+    assert bits(models[0]) == bits(models[1]) != bits(models[2])
+
+
+def test_it_learns_and_tells_the_history(samples):
+    model = net()
+    history = train(model, samples, RECIPE, 0)
+    assert history["epoch"].tolist() == [1, 2, 3, 4]
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    assert accuracy(model, samples) > 0.95
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_an_interrupted_training_goes_on_to_the_same_bits(samples, tmp_path, monkeypatch, optimizer):
+    recipe = dataclasses.replace(RECIPE, optimizer=optimizer, learning_rate=0.01, augmentation="shift")
+    whole, cut = net(), net()
+    train(whole, samples, recipe, 3)
+    monkeypatch.setattr("forget_lib.training.CHECKPOINT_SECONDS", -1.0)
+
+    def stop(epoch: int, _model: torch.nn.Module) -> None:
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    checkpoint = tmp_path / "state.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(cut, samples, recipe, 3, checkpoint=checkpoint, on_epoch=stop)
+    assert checkpoint.is_file()
+    again = net(9)
+    history = train(again, samples, recipe, 3, checkpoint=checkpoint)
+    assert bits(again) == bits(whole)
+    assert len(history) == 4
+    assert not checkpoint.exists()
+
+
+def test_a_damaged_or_foreign_checkpoint_is_not_used(samples, tmp_path, capsys):
+    checkpoint = tmp_path / "state.pt"
+    checkpoint.write_bytes(b"not a checkpoint")
+    fresh, other = net(), net()
+    train(fresh, samples, RECIPE, 1)
+    train(other, samples, RECIPE, 1, checkpoint=checkpoint)
+    assert bits(fresh) == bits(other)
+    assert "starts again" in capsys.readouterr().out
+
+
+def test_divergence_is_refused_early(samples):
+    with pytest.raises(DivergedError, match="Lower learning_rate"):
+        train(net(), samples, dataclasses.replace(RECIPE, learning_rate=1e20), 0)
+
+
+def test_an_empty_set_is_refused(samples):
+    with pytest.raises(ForgetError, match="empty"):
+        train(net(), samples.subset(torch.arange(0)), RECIPE, 0)
+
+
+def test_bad_recipes_are_refused():
+    with pytest.raises(UnknownNameError, match="Did you mean 'learning_rate'"):
+        make_recipe({"learning_rates": 1})
+    with pytest.raises(UnknownNameError, match="cosine"):
+        make_recipe({"schedule": "cosin"})
+    with pytest.raises(ForgetError, match="epochs >= 1"):
+        make_recipe({"epochs": 0})
+
+
+def test_the_triangular_schedule_rises_then_falls_to_zero():
+    assert rate_at(RECIPE, 0.0) < rate_at(RECIPE, 0.1) < rate_at(RECIPE, 0.2) == pytest.approx(0.05)
+    assert rate_at(RECIPE, 1.0) == 0
+
+
+def test_prediction_keeps_order_and_mode_and_ignores_augmentation(samples):
+    model = net(0, "small_cnn").train()
+    plain, moved = (predict(model, dataclasses.replace(samples, augmentation=kind)) for kind in ("none", "flip_shift"))
+    assert model.training
+    assert torch.equal(plain, moved)
+    torch.testing.assert_close(plain[5:6], predict(model, samples.subset(torch.tensor([5]))))
+
+
+def test_the_meter_counts_forward_as_one_and_backward_as_two(samples):
+    meter = Meter()
+    model = meter.attach(net())
+    train(model, samples, RECIPE, 0)
+    assert meter.passes == 3 * 4 * len(samples)
+    with meter.paused():
+        predict(model, samples)
+    predict(model, samples)
+    assert meter.passes == 13 * len(samples)
+
+
+def test_an_unavailable_device_says_which_there_are():
+    with pytest.raises(ForgetError, match=r"Available: .*cpu"):
+        choose_device("tpu")
+    assert choose_device("auto").type in ("cpu", "cuda", "mps")
