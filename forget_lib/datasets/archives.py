@@ -87,7 +87,7 @@ def _checked(
         total += member.size
         if total > max_bytes:
             raise DataError(f"{archive} unpacks to more than {max_bytes:,} bytes: refused.")
-        _check_name(archive, member.name)
+        member = member._replace(name=_safe_name(archive, member))
         if not (member.is_file or member.is_folder):
             raise DataError(f"{archive} holds {member.name!r}, which is a link or a device: refused.")
         if member.is_file and (not members or member.name in members):
@@ -98,11 +98,13 @@ def _checked(
     return wanted
 
 
-def _check_name(archive: str, name: str) -> None:
-    parts = PurePosixPath(name).parts
-    unsafe = name.startswith(("/", "\\")) or "\\" in name or "\0" in name or ":" in name or ".." in parts
-    if unsafe or not parts:
+def _safe_name(archive: str, member: _Member) -> str:
+    """The member's name without `./`; raises DataError for one that could lead out of the folder on any system."""
+    name, parts = member.name, PurePosixPath(member.name).parts
+    unsafe = name.startswith("/") or "\\" in name or "\0" in name or name[1:2] == ":" or ".." in parts
+    if unsafe or not (parts or member.is_folder):
         raise DataError(f"{archive} holds the unsafe name {name!r}: refused.")
+    return "/".join(parts)
 
 
 def _write(archive: str, opened: tarfile.TarFile | zipfile.ZipFile, member: _Member, folder: Path) -> Path:

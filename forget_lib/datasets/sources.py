@@ -50,7 +50,9 @@ def one_line(error: BaseException) -> str:
 
 
 def first_that_works(name: str, steps: Sequence[Step], start: str = "local") -> tuple[Any, str]:
-    """Tries the steps of a data chain in order and returns (what the first working one gave, its title).
+    """Tries the steps of a data chain in order and returns what the first working one gave, and its source.
+
+    The source is the step's title, with the `origin` of what it gave where that has one (a cache knows who filled it).
 
     Args: name: the data set, for messages. steps: (step, title, function without arguments); `step` is one of
         START_STEPS. start: steps before this one are left out.
@@ -72,8 +74,10 @@ def first_that_works(name: str, steps: Sequence[Step], start: str = "local") -> 
                 raise DataError(f"{name}: no source works. {'; '.join(reasons)}. {BY_HAND}.") from error
             print(f"{name}: {reasons[-1]}; trying the next source", flush=True)
         else:
-            print(f"{name}: using {title}", flush=True)
-            return result, title
+            origin = getattr(result, "origin", "")
+            source = f"{title} ({origin})" if origin else title
+            print(f"{name}: using {source}", flush=True)
+            return result, source
     raise AssertionError("unreachable: the loop returns or raises")
 
 
@@ -83,15 +87,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_file(path: Path, sha256: str) -> None:
-    """Raises DataError unless the file exists and has this SHA-256."""
+def check_file(path: Path, sha256: str, advice: str = f"delete it and try again, or {BY_HAND}") -> None:
+    """Raises DataError, with the advice, unless the file exists and has this SHA-256."""
     if not path.is_file():
-        raise DataError(f"{shown(path)} is missing; {BY_HAND}.")
+        raise DataError(f"{shown(path)} is missing; {advice}.")
     found = sha256_of(path)
     if found != sha256:
         raise DataError(
-            f"{shown(path)} is damaged or another file (SHA-256 {found[:12]}…, expected {sha256[:12]}…); "
-            f"delete it and try again, or {BY_HAND}."
+            f"{shown(path)} is damaged or another file (SHA-256 {found[:12]}…, expected {sha256[:12]}…); {advice}."
         )
 
 

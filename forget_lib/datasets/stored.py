@@ -3,6 +3,7 @@
 import csv
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from forget_lib.errors import DataError
 
 SAMPLE_TITLE = "embedded sample"
 LOCAL_TITLE = "local files"
+RESTORE = "the embedded samples belong to the repository: bring them back with `git checkout -- data/samples`"
+STALE = 3600.0  # seconds after which a half-written cache belongs to a run that was killed
 PARTS = ("images", "labels", "test_images", "test_labels")
 
 
@@ -49,7 +52,7 @@ def image_data(name: str, title: str, classes: Sequence[str], arrays: Arrays, so
         test_images=arrays.test_images,
         test_labels=arrays.test_labels,
         classes=tuple(classes),
-        source=f"{source} ({arrays.origin})" if arrays.origin else source,
+        source=source,
         checksum=arrays.checksum,
         sampled=source == SAMPLE_TITLE,
     )
@@ -99,7 +102,7 @@ def sample_checksums() -> dict[str, str]:
     """SHA-256 of each file of the embedded samples, from SHA256SUMS (the format of sha256sum)."""
     path = samples_folder() / "SHA256SUMS"
     if not path.is_file():
-        raise DataError(f"{shown(path)} is missing; the embedded samples come with the repository: clone it again.")
+        raise DataError(f"{shown(path)} is missing; {RESTORE}.")
     lines = (line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     return {name.strip(): checksum for checksum, name in lines}
 
@@ -113,8 +116,8 @@ def read_sample(name: str, height: int, width: int) -> Arrays:
     files = {part: f"{name}_{part}.png" for part in ("train", "test")} | {"labels": f"{name}_labels.csv"}
     for file in files.values():
         if file not in checksums:
-            raise DataError(f"data/samples/SHA256SUMS does not list {file}; clone the repository again.")
-        check_file(folder / file, checksums[file])
+            raise DataError(f"data/samples/SHA256SUMS does not list {file}; {RESTORE}.")
+        check_file(folder / file, checksums[file], RESTORE)
     with open(folder / files["labels"], newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     pieces = []
@@ -142,6 +145,9 @@ def write_cache(name: str, arrays: Arrays, origin: str) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left_over in path.parent.glob(".part-*"):
+            if time.time() - left_over.stat().st_mtime > STALE:
+                left_over.unlink(missing_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
         os.close(handle)
         tensors = {part: getattr(arrays, part).contiguous() for part in PARTS}

