@@ -4,6 +4,6 @@
     python -m forget_lib.report page EXECUTED.ipynb PAGE.html
     python -m forget_lib.report index results/PROFILE
 
-Modules: `run` (run_notebook), `page` (export_html), `index` (write_index), `files` (writing whole or not at all). They are
-imported one by one, so that running a notebook does not wait for what only the index needs.
+Modules: `run` (run_notebook), `page` (export_html), `index` (write_index), `files` (writing whole or not at all).
+They are imported one by one, so that running a notebook does not wait for what only the index needs.
 """

@@ -25,8 +25,19 @@ def parser() -> argparse.ArgumentParser:
     page.add_argument("page", type=Path)
     index = commands.add_parser("index", help="link all pages of a results folder")
     index.add_argument("folder", type=Path)
-    index.add_argument("--missing", nargs="*", default=[], help="names of pages that could not be made")
+    failed = commands.add_parser("failures", help="print the ends of failed jobs' logs, and link what there is")
+    failed.add_argument("folder", type=Path)
     return top
+
+
+def _print_failures(folder: Path) -> list[str]:
+    from forget_lib.report.index import failures
+    from forget_lib.report.run import tail
+
+    logs = failures(folder)
+    for log in logs:
+        print(f"\n{log.parent.name} {log.stem} did not end well. The end of {log}:\n{tail(log)}", file=sys.stderr)
+    return [f"{log.parent.name} {log.stem}" for log in logs]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,7 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             from forget_lib.report.index import write_index
 
-            print(write_index(given.folder, given.missing))
+            failed = _print_failures(given.folder) if given.command == "failures" else []
+            print(write_index(given.folder, failed))
     except (ForgetError, json.JSONDecodeError) as error:
         print(error, file=sys.stderr)
         return 1

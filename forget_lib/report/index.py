@@ -27,7 +27,8 @@ def write_index(folder: Path, missing: Iterable[str] = ()) -> Path:
     missing = list(missing)
     if not executed and not missing:
         raise ForgetError(f"No executed notebook under {folder}. Run the study first, for example: ./run_all.sh quick")
-    newest = max(path.stat().st_mtime for path in [*TEMPLATES.rglob("*"), *Path(__file__).parent.glob("*.py")])
+    code = [*(TEMPLATES / "forget").glob("*.*"), Path(__file__).with_name("page.py")]
+    newest = max(path.stat().st_mtime for path in code)
     groups: dict[str, list[dict[str, Any]]] = {}
     for path in executed:
         page = path.with_suffix(".html")
@@ -46,6 +47,13 @@ def write_index(folder: Path, missing: Iterable[str] = ()) -> Path:
     )
     write_text(folder / "index.html", text)
     return folder / "index.html"
+
+
+def failures(folder: Path) -> list[Path]:
+    """Text logs of the jobs that were started and did not end well: those without an executed notebook."""
+    folder = Path(folder)
+    logs = sorted((folder / "logs").glob("*/*.log"))
+    return [log for log in logs if not (folder / "notebooks" / log.parent.name / f"{log.stem}.ipynb").exists()]
 
 
 def _entry(folder: Path, path: Path, page: Path) -> dict[str, Any]:
@@ -123,8 +131,9 @@ def _provenance() -> str:
     from forget_lib.results import provenance
 
     told = provenance()
+    commit, changed, _ = told["commit"].partition("+changed")
     versions = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
-    return html.escape(f"Commit {told['commit']}; {versions}; {told['system']} {told['machine']}.")
+    return html.escape(f"Commit {commit[:12]}{changed}; {versions}; {told['system']} {told['machine']}.")
 
 
 _PAGE = """<!DOCTYPE html>
@@ -140,8 +149,8 @@ _PAGE = """<!DOCTYPE html>
 <body>
 <main>
 <h1>Forget: the {name} study</h1>
-<p>Take a trained image classifier, ask it to forget some of its training data, and measure against a model trained without
-those data whether it did. Read the pages from the top; each one works without a network.</p>
+<p>Take a trained image classifier, ask it to forget some of its training data, and measure against a model trained
+without those data whether it did. Read the pages from the top; each one works without a network.</p>
 {groups}
 {notes}
 {files}

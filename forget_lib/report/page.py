@@ -16,6 +16,7 @@ from pygments.formatters import HtmlFormatter
 from forget_lib.report.files import write_text
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 # What makes a browser fetch something; a plain link (<a href>) does not.
 LOADS = re.compile(
     r"""<(?:script|img|iframe|link|source|video|audio|embed|object)\b[^>]*?\b(?:src|href|data|srcset)\s*=\s*["']?"""
@@ -101,7 +102,9 @@ def export_html(executed: Path, page: Path, index: str = "../../index.html") -> 
     Raises: ForgetError if the page cannot be written.
     """
     notebook = nbformat.read(str(executed), as_version=4)
-    notebook.metadata.pop("widgets", None)  # widgets need a running kernel; their text is shown in their place
+    for cell in notebook.cells:  # widgets need a running kernel, and a bar would stand at 0 % for ever
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     resources = {"page": {"title": title_of(notebook), "style": style(), "index": index}}
     body, _ = PageExporter().from_notebook_node(notebook, resources=resources)
     write_text(Path(page), body)

@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,12 +53,13 @@ def run_notebook(
 ) -> Path:
     """Runs a notebook in its own folder, as by hand, and writes the executed copy and its page.
 
-    Args: parameters: values by name; each must be declared by the notebook. output: where the executed notebook goes if
-        it ends well. page: the same as HTML. log: text of all cells, written as it comes; the executed copy is kept beside
-        it, with the error where there is one. Default: `output` with the suffix .log. timeout: seconds a cell may take.
+    Args: parameters: values by name; each must be declared by the notebook. output: where the executed notebook goes
+        if it ends well. page: the same as HTML. log: text of all cells, written as it comes; the executed copy is kept
+        beside it, with the error where there is one. Default: `output` with the suffix .log. timeout: seconds a cell
+        may take.
     Returns: output.
-    Raises: UnknownNameError for a parameter that the notebook does not declare. ForgetError if a cell fails: the message
-        names the cell and the error and says where the copy is.
+    Raises: UnknownNameError for a parameter that the notebook does not declare. ForgetError if a cell fails: the
+        message names the cell and the error and says where the copy is.
     """
     notebook, output = Path(notebook), Path(output)
     log = Path(log) if log else output.with_suffix(".log")
@@ -89,7 +91,9 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], executed: Path, log:
     from traitlets.config import Config
 
     _prepare_environment()
-    with log.open("w", encoding="utf-8") as text:
+    # Sockets as files are quicker than TCP ports and cannot be taken by others between choosing and opening them. The
+    # folder keeps those of two kernels apart.
+    with tempfile.TemporaryDirectory(prefix="forget-") as sockets, log.open("w", encoding="utf-8") as text:
         print(f"{notebook.name} {json.dumps(dict(parameters), sort_keys=True)}", file=text, flush=True)
         try:
             papermill.execute_notebook(
@@ -102,8 +106,7 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], executed: Path, log:
                 stdout_file=text,
                 stderr_file=text,
                 execution_timeout=timeout,
-                # Sockets as files: quicker than TCP ports, and two kernels can never be given the same one.
-                config=Config({"KernelManager": {"transport": "ipc"}}),
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
             )
         except PapermillExecutionError as error:
             message = f"{error.ename}: {error.evalue}"

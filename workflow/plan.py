@@ -1,0 +1,157 @@
+"""From a profile's config to the list of jobs: one notebook, one set of parameters, what must be done before."""
+
+import ast
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from forget_lib.errors import ForgetError, unknown
+from forget_lib.report.run import read_notebook
+from forget_lib.results import REPOSITORY, imported_modules
+
+TOP_KEYS = {"profile", "start", "device", "datasets", "scenarios", "results", "plugins"}
+SCENARIO_KEYS = {
+    *("notebook", "dataset", "model", "requests", "draws", "seeds", "recipe", "methods", "attacks"),
+    *("parameters", "shared_original", "part", "start", "device"),
+}
+DATA, BASELINE, FIGURES, OVERVIEW = "01_data", "02_train_baseline", "08_figures", "00_overview"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a notebook.
+
+    Attributes: notebook: its name without suffix. name: of its page. parameters: values by name. after: keys of the
+        jobs that come first. part: the scenario it belongs to, a target of its own; empty for what is about all.
+    """
+
+    notebook: str
+    name: str
+    parameters: Mapping[str, Any]
+    after: tuple[str, ...] = ()
+    part: str = ""
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", f"{self.notebook}/{self.name}")
+
+
+def plan(config: Mapping[str, Any]) -> dict[str, Job]:
+    """All jobs of a profile by key, each after those that it needs.
+
+    Raises: ForgetError for a config that lacks something or has a key that nothing reads.
+    """
+    _check(config)
+    # Notebooks run in their own folder, so a path relative to it stays the same wherever the repository lies.
+    common = {"profile": config["profile"], "results": f"../{results_folder(config)}"}
+    jobs: dict[str, Job] = {}
+
+    def add(job: Job) -> str:
+        if job.key in jobs and jobs[job.key] != job:
+            raise ForgetError(f"Two different jobs would be called {job.key}; rename a scenario of the config.")
+        jobs[job.key] = job
+        return job.key
+
+    if config.get("datasets"):
+        start = {"start": config["start"], "datasets_shown": list(config["datasets"])}
+        add(Job(DATA, "data", common | start))
+    baselines: dict[str, str] = {}
+    for name, scenario in config["scenarios"].items():
+        for job in _scenario_jobs(config, name, scenario, common, baselines):
+            add(job)
+    every = tuple(jobs)
+    figures = add(Job(FIGURES, "figures", common, every))
+    add(Job(OVERVIEW, "overview", common, (*every, figures)))
+    return jobs
+
+
+def _scenario_jobs(
+    config: Mapping[str, Any],
+    name: str,
+    scenario: Mapping[str, Any],
+    common: Mapping[str, Any],
+    baselines: dict[str, str],
+) -> Iterator[Job]:
+    """The jobs of one scenario; `baselines` remembers, over scenarios, which original models have a job."""
+    fixed = dict(common)
+    fixed |= {key: scenario.get(key, config[key]) for key in ("start", "device")}
+    fixed |= {key: scenario[key] for key in ("dataset", "model", "recipe") if key in scenario}
+    own = {key: scenario[key] for key in ("methods", "attacks") if key in scenario} | scenario.get("parameters", {})
+    part = scenario.get("part", name)
+    for draw in scenario.get("draws", [0]):
+        for seed in scenario.get("seeds", [0]):
+            parameters = fixed | {"draw": draw, "seed": seed}
+            after: tuple[str, ...] = ()
+            if scenario.get("shared_original", True):
+                text = json.dumps(parameters, sort_keys=True)
+                if text not in baselines:
+                    title = _plain(f"{scenario['dataset']}-{scenario['model']}-draw{draw}-seed{seed}")
+                    if f"{BASELINE}/{title}" in baselines.values():  # the same model, trained by another recipe
+                        title += f"-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+                    baselines[text] = f"{BASELINE}/{title}"
+                    yield Job(BASELINE, title, parameters, part=part)
+                after = (baselines[text],)
+            for request in scenario.get("requests", [""]):
+                title = _plain("-".join(filter(None, [name, request, f"draw{draw}", f"seed{seed}"])))
+                asked = {"request": request} if request else {}
+                yield Job(scenario["notebook"], title, parameters | asked | own, after, part)
+
+
+def _plain(text: str) -> str:
+    """A name for files: letters, digits and . + _ - only."""
+    return re.sub(r"[^A-Za-z0-9.+_-]+", "-", text)
+
+
+def results_folder(config: Mapping[str, Any]) -> str:
+    """The results folder of a profile, relative to the repository."""
+    return f"{config.get('results', 'results')}/{config['profile']}"
+
+
+def _check(config: Mapping[str, Any]) -> None:
+    for key in ("profile", "start", "device", "scenarios"):
+        if key not in config:
+            raise ForgetError(f"The config has no {key!r}. Give it with --configfile workflow/config/<profile>.yaml.")
+    for key in config:
+        if key not in TOP_KEYS:
+            raise unknown("key of the config", key, TOP_KEYS)
+    for name, scenario in config["scenarios"].items():
+        for key in scenario:
+            if key not in SCENARIO_KEYS:
+                raise unknown(f"key of scenario {name}", key, SCENARIO_KEYS)
+        for key in ("notebook", "dataset", "model"):
+            if key not in scenario:
+                raise ForgetError(f"Scenario {name} of the config has no {key!r}.")
+
+
+@lru_cache
+def library_files(notebook: str) -> list[str]:
+    """The files of forget_lib that a notebook depends on, directly or through others, relative to the repository.
+
+    Args: notebook: its name without suffix.
+    """
+    modules: set[str] = set()
+    for cell in read_notebook(REPOSITORY / "notebooks" / f"{notebook}.ipynb")["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        lines = "".join(cell["source"]).splitlines()
+        tree = ast.parse("\n".join("" if line.startswith(("%", "!")) else line for line in lines))
+        for node in ast.walk(tree):
+            # A name that is no module has no file, so that asking for it as well does no harm.
+            if isinstance(node, ast.Import):
+                modules |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    ours = [module for module in modules if module.split(".")[0] == "forget_lib"]
+    needed = {name for module in ours for name in imported_modules(module)}
+    return sorted(_file_of(name) for name in needed)
+
+
+def _file_of(module: str) -> str:
+    base = Path(*module.split("."))
+    path = base.with_suffix(".py")
+    return str(path if (REPOSITORY / path).is_file() else base / "__init__.py")
