@@ -15,7 +15,7 @@ from torch import Tensor
 
 from forget_lib.datasets import ImageData
 from forget_lib.errors import ForgetError
-from forget_lib.findings import paired_gap
+from forget_lib.findings import kept_metric, paired_gap
 from forget_lib.results import summary
 from forget_lib.statistics import t_interval
 
@@ -30,6 +30,7 @@ ACCURACIES = {
     "test_accuracy_retained": ("test, other classes", SKY, "v"),
 }
 CONTROL_COLOURS = {"original": RED, "retrain": GREEN, "second_retrain": GREEN}
+MARKERS = "osD^vP*X<>hp"
 FIRST = ["original", "retrain", "second_retrain"]
 plt.rcParams.update(
     {
@@ -62,7 +63,8 @@ def marks(table: pd.DataFrame) -> str:
     """What must stand on a figure of these records: their data and whether they are synthetic or a sample."""
     found = []
     for name, group in table.groupby("dataset", sort=False):
-        words = [word for word in ("synthetic", "sampled") if group[word].fillna(False).astype(bool).any()]
+        flags = {"synthetic": "synthetic", "sampled": "sample"}
+        words = [word for flag, word in flags.items() if group[flag].eq(True).any()]
         found.append(f"{name} ({', '.join(words)})" if words else str(name))
     return "; ".join(found)
 
@@ -189,23 +191,29 @@ def attack_strength(
 
 
 def forgetting_against_utility(table: pd.DataFrame) -> Figure:
-    """Gap to the retrained model on the forget set against the gap on what is kept; the marker's size is the cost."""
-    kept = "test_accuracy_retained" if "test_accuracy_retained" in set(table["metric"]) else "test_accuracy"
+    """Gap to the retrained model on the forget set against the gap on what is kept, in points, on axes that open up
+    around zero; the marker's size is the cost."""
+    kept = kept_metric(table)
     forget, utility = _rows(table, "forget_accuracy"), _rows(table, kept)
-    cost = _rows(table, "relative_cost")["mean"]
-    figure, axis = plt.subplots(figsize=(6.5, 4.2))
-    for name in forget.index:
+    cost = summary(table[table["metric"] == "relative_cost"]).set_index("method")["mean"]
+    figure, axis = plt.subplots(figsize=(6.5, 4.4))
+    colours = plt.get_cmap("cividis")(np.linspace(0, 1, max(2, len(forget))))
+    for number, name in enumerate(forget.index):
         x, y = (100 * (frame.loc[name, "mean"] - frame.loc["retrain", "mean"]) for frame in (forget, utility))
-        colour = CONTROL_COLOURS.get(name, BLUE)
-        axis.scatter(x, y, s=30 + 150 * float(cost.get(name, 0)), color=colour, alpha=0.8)
-        axis.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
-    axis.axhline(0, color=BLACK, linewidth=0.7)
-    axis.axvline(0, color=BLACK, linewidth=0.7)
-    axis.set(
-        xlabel="forget accuracy minus retrained model (points)",
-        ylabel=f"{ACCURACIES[kept][0]} minus retrained (points)",
-    )
-    axis.set_title(f"Forgetting against utility: {_scenario(table)}\nbest at the crossing; size: cost", fontsize=10)
+        colour, marker = CONTROL_COLOURS.get(name, colours[number]), MARKERS[number % len(MARKERS)]
+        size = 35 + 150 * min(1.0, float(cost.get(name, 0)))
+        axis.scatter(x, y, s=size, color=colour, marker=marker, alpha=0.8, label=name)
+    for scale, lines in ((axis.set_xscale, axis.axvline), (axis.set_yscale, axis.axhline)):
+        scale("symlog", linthresh=2)
+        lines(0, color=BLACK, linewidth=0.8)
+    axis.margins(0.1)
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_major_formatter("{x:g}")
+    xlabel = "forget accuracy minus retrained model (points)"
+    axis.set(xlabel=xlabel, ylabel=f"{ACCURACIES[kept][0]} minus retrained (points)")
+    title = f"Forgetting against utility: {_scenario(table)}\nbest at the crossing; size: cost in sample passes"
+    axis.set_title(title, fontsize=10)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
     return figure
 
 
@@ -302,32 +310,23 @@ def _gaps(table: pd.DataFrame, metric: str = "forget_accuracy") -> pd.DataFrame:
 def headline(table: pd.DataFrame) -> Figure:
     """Gap of forget accuracy to the retrained model by method, a panel a scenario; 0 is right."""
     gaps = _gaps(table)
-    names = method_order(table[(table["metric"] != "") & (table["method"] != "retrain")])
+    names = [name for name in method_order(gaps) if name != "retrain"]
     scenarios = list(dict.fromkeys(gaps["scenario"]))
-    figure, axes = plt.subplots(
-        1, len(scenarios), figsize=(2.3 * len(scenarios) + 1.2, 0.3 * len(names) + 1.7), squeeze=False, sharey=True
-    )
+    size = (min(14, 1.9 * len(scenarios) + 1.5), 0.27 * len(names) + 1.9)
+    figure, axes = plt.subplots(1, len(scenarios), figsize=size, squeeze=False, sharey=True, layout="constrained")
     for axis, scenario in zip(axes.flat, scenarios, strict=True):
         part = gaps[gaps["scenario"] == scenario].set_index("method")
         for method, row in part.iterrows():
-            colour = CONTROL_COLOURS.get(method, BLUE)
-            axis.errorbar(
-                row["mean"],
-                names.index(method),
-                xerr=_error(part.loc[[method]]),
-                fmt="o",
-                color=colour,
-                capsize=3,
-                markersize=5,
-            )
+            colour, error = CONTROL_COLOURS.get(method, BLUE), _error(part.loc[[method]])
+            height = names.index(method)
+            axis.errorbar(row["mean"], height, xerr=error, fmt="o", color=colour, capsize=3, markersize=5)
         axis.axvline(0, color=BLACK, linestyle="--", linewidth=1)
-        axis.set_title(scenario.replace(", ", "\n"), fontsize=9)
-        axis.set_xlabel("points")
+        axis.set_title(scenario.replace(", ", "\n"), fontsize=8)
+        axis.set_xlabel("points", fontsize=9)
     axes[0, 0].set(yticks=range(len(names)), yticklabels=names)
     axes[0, 0].invert_yaxis()
-    figure.suptitle(
-        f"Forget accuracy minus the retrained model's; {seeds_of(table)}\n{marks(table)}", fontsize=10, y=1.06
-    )
+    title = f"Forget accuracy minus the retrained model's (0 is right); {seeds_of(table)}\ndata: {marks(table)}"
+    figure.suptitle(title, fontsize=10)
     return figure
 
 
