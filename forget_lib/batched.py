@@ -79,7 +79,7 @@ class BatchedMlp:
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
-        """Logits float32 [K, N, C] of uint8 images [N, C, H, W]."""
+        """Logits float32 [K, N, C] of images [N, C, H, W]; see `flattened`."""
         parts = [self.forward(flattened(part)) for part in images.split(CHUNK)]
         return torch.cat(parts, dim=1) if parts else torch.empty(len(self), 0, self.w2.shape[2])
 
@@ -98,8 +98,9 @@ class BatchedMlp:
 
 
 def flattened(images: Tensor) -> Tensor:
-    """uint8 [N, C, H, W] to normalised float32 [N, C * H * W], as the nets see them."""
-    return normalise(images).contiguous().flatten(1)
+    """uint8 [N, C, H, W] to normalised float32 [N, C * H * W], as the nets see them; float32 images are kept."""
+    ready = normalise(images) if images.dtype == torch.uint8 else images
+    return ready.contiguous().flatten(1)
 
 
 def train_batched(
@@ -107,7 +108,7 @@ def train_batched(
 ) -> BatchedMlp:
     """Trains net k on images[sets[k]] by the recipe (no augmentation), in place; returns the nets.
 
-    images: uint8 [N, C, H, W]. labels: int64 [N]. sets: int64 [K, n], the training set of each net, all of one size.
+    images: [N, C, H, W], see `flattened`. labels: int64 [N]. sets: int64 [K, n], training sets of one size.
     seeds: one a net, for its order of batches, so that a net's data do not depend on which others train beside it.
     Raises: ForgetError for sets of another number or an augmentation; DivergedError for a loss that is not finite.
     """
