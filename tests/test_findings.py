@@ -1,0 +1,93 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from forget_lib import figures, findings
+
+
+def table(forget: dict[str, list[float]], kept: dict[str, list[float]], auc: dict[str, list[float]]) -> pd.DataFrame:
+    """A tidy table of one scenario with one value a seed."""
+    rows = []
+    for metric, attack, by_method in (
+        ("forget_accuracy", "", forget),
+        ("retain_accuracy", "", kept),
+        ("test_accuracy", "", kept),
+        ("relative_cost", "", {name: [0.1] * len(v) for name, v in kept.items() if name != "original"}),
+        ("test_accuracy_of_cat", "", kept),
+        ("auc", "loss_regression", auc),
+    ):
+        for method, values in by_method.items():
+            for seed, value in enumerate(values):
+                keys = {"dataset": "d", "model": "m", "request": "random-0.1", "draw": 0, "seed": seed, "run": 0}
+                row = {"method": method, "attack": attack, "metric": metric, "value": value, "unit": "share"}
+                rows.append(keys | row | {"status": "done", "reason": None, "synthetic": False, "sampled": True})
+    return pd.DataFrame(rows)
+
+
+GOOD = table(
+    {
+        "original": [1.0, 0.99, 1.0],
+        "retrain": [0.6, 0.62, 0.61],
+        "scrub": [0.62, 0.63, 0.6],
+        "finetune": [0.9, 0.9, 0.9],
+    },
+    {"original": [0.8, 0.8, 0.81], "retrain": [0.79, 0.8, 0.8], "scrub": [0.6, 0.6, 0.6], "finetune": [0.8, 0.8, 0.8]},
+    {
+        "original": [0.8, 0.81, 0.82],
+        "retrain": [0.49, 0.5, 0.51],
+        "scrub": [0.4, 0.41, 0.4],
+        "finetune": [0.7, 0.7, 0.71],
+    },
+)
+
+
+def test_verdicts_follow_from_the_numbers():
+    lines = "\n".join(findings.method_sentences(GOOD))
+    assert "**scrub**: forgets as the retrained model does, but loses utility" in lines
+    assert "**finetune**: keeps utility, but its forget accuracy is not the retrained model's" in lines
+
+
+def test_the_gap_is_paired_by_seed():
+    assert findings.paired_gap(GOOD, "scrub", "forget_accuracy") == pytest.approx([0.02, 0.01, -0.01])
+
+
+def test_below_the_null_is_said_to_be_below():
+    assert any("scrub" in line and "below the null" in line for line in findings.attack_sentences(GOOD))
+
+
+def test_without_power_nothing_is_ranked():
+    weak = GOOD.assign(value=np.where(GOOD["metric"] == "auc", 0.5 + 0.01 * GOOD["seed"], GOOD["value"]))
+    lines = findings.attack_sentences(weak)
+    assert "no ranking can be read" in lines[-1]
+    assert not any("scrub" in line for line in lines)
+
+
+def test_one_seed_is_called_one_seed():
+    assert "one seed" in findings.with_interval(np.array([0.1]))
+    assert figures.seeds_of(GOOD[GOOD["seed"] == 0]) == "one seed, no interval"
+
+
+def test_a_sample_is_called_a_sample_on_every_figure():
+    for draw in (
+        figures.accuracies,
+        figures.attack_strength,
+        figures.class_heat_map,
+        figures.forgetting_against_utility,
+    ):
+        figure = draw(GOOD)
+        titles = [axis.get_title() for axis in figure.axes] + [figure.get_suptitle()]
+        assert any("sample" in title for title in titles), draw.__name__
+        figures.plt.close(figure)
+
+
+def test_the_overview_says_where_accuracy_cannot_tell():
+    same = {"original": [0.6, 0.6], "retrain": [0.6, 0.61], "finetune": [0.6, 0.6]}
+    lines = findings.overview_sentences(table(same, same, {"original": [0.5, 0.5], "retrain": [0.5, 0.5]}))
+    assert "accuracy cannot tell here" in lines[0]
+    assert "No ranking can be read" in lines[0]
+
+
+def test_the_table_for_people_has_means_and_half_intervals():
+    frame = figures.comparison(GOOD)
+    assert list(frame.index[:2]) == ["original", "retrain"]
+    assert "±" in frame.loc["scrub", "forget_accuracy (%)"]

@@ -1,0 +1,61 @@
+"""The shape that all notebooks share."""
+
+import ast
+import json
+import re
+
+import pytest
+import yaml
+
+from forget_lib.report.run import declared_parameters
+from forget_lib.results import REPOSITORY
+
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+
+
+def cells(path, kind: str) -> list[dict]:
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == kind]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_has_the_common_shape(path):
+    text = ["".join(cell["source"]) for cell in cells(path, "markdown")]
+    assert re.match(r"# .+\n\n.+", text[0]), "a title and a paragraph come first"
+    for part in ("**Reads**", "**Writes**", "**Takes**"):
+        assert part in text[0]
+    headings = re.findall(r"^## (.+)", "\n".join(text), flags=re.MULTILINE)
+    assert headings[:2] == ["Setup", "Parameters"]
+    assert headings[-1] == "Provenance"
+    assert sum("parameters" in cell["metadata"].get("tags", []) for cell in cells(path, "code")) == 1
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_code_cells_are_short_and_come_without_outputs(path):
+    for cell in cells(path, "code"):
+        lines = [line for line in "".join(cell["source"]).splitlines() if line.strip()]
+        assert len(lines) <= 15 or "parameters" in cell["metadata"].get("tags", [])
+        assert not cell["outputs"]
+        assert cell["execution_count"] is None
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_parameter_has_a_type_and_a_comment(path):
+    cell = next(cell for cell in cells(path, "code") if "parameters" in cell["metadata"].get("tags", []))
+    source = "".join(cell["source"])
+    assert all(isinstance(node, ast.AnnAssign) for node in ast.parse(source).body)
+    assert len(re.findall(r"(?m)  # |^# ", source)) >= len(declared_parameters(path)) - 1
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick", "study", "paper"])
+def test_a_profile_passes_only_what_the_notebooks_declare(profile):
+    import sys
+
+    sys.path.insert(0, str(REPOSITORY / "workflow"))
+    try:
+        from plan import plan
+    finally:
+        sys.path.pop(0)
+    config = yaml.safe_load((REPOSITORY / "workflow" / "config" / f"{profile}.yaml").read_text())
+    for job in plan(config).values():
+        known = declared_parameters(REPOSITORY / "notebooks" / f"{job.notebook}.ipynb")
+        assert set(job.parameters) <= set(known), job.key

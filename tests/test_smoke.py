@@ -1,0 +1,112 @@
+"""The whole smoke study for real: every notebook runs, and its numbers are what they must be."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from forget_lib import results
+
+REPOSITORY = results.REPOSITORY
+ROOT = REPOSITORY / "results" / "smoke"
+CONFIG = REPOSITORY / "workflow" / "config" / "smoke.yaml"
+pytestmark = pytest.mark.slow
+
+
+def snakemake(*options: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "snakemake", "--configfile", str(CONFIG), "--nolock", *options]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def study() -> pd.DataFrame:
+    done = snakemake()
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+    return results.load(ROOT)
+
+
+def values(table: pd.DataFrame, dataset: str, metric: str) -> pd.Series:
+    part = table[(table["dataset"] == dataset) & (table["metric"] == metric) & ~table["request"].str.startswith("all")]
+    return part.set_index("method")["value"]
+
+
+class Page(HTMLParser):
+    """Collects what a page loads, where it links to, and the alt texts of its pictures."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.links: list[str] = []
+        self.pictures_without_alt = self.pictures = 0
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        if tag in ("script", "img", "iframe", "link") and (found.get("src") or found.get("href")):
+            self.loads.append(found.get("src") or found["href"])
+        if tag == "a" and found.get("href"):
+            self.links.append(found["href"])
+        if tag == "img":
+            self.pictures += 1
+            self.pictures_without_alt += (
+                not found.get("alt") or found["alt"] == "No description has been provided for this image"
+            )
+
+
+def pages() -> list[Path]:
+    return sorted(ROOT.glob("notebooks/*/*.html"))
+
+
+def test_every_notebook_of_the_profile_has_its_page(study):
+    wanted = {scenario["notebook"] for scenario in yaml.safe_load(CONFIG.read_text())["scenarios"].values()}
+    wanted |= {"00_overview", "01_data", "02_train_baseline", "08_figures"}
+    assert {path.parent.name for path in pages()} == wanted
+
+
+def test_pages_load_nothing_from_elsewhere_and_describe_their_pictures(study):
+    for path in [ROOT / "index.html", *pages()]:
+        page = Page(path)
+        assert all(source.startswith("data:") for source in page.loads), path
+        assert page.pictures_without_alt == 0, path
+    assert sum(Page(path).pictures for path in pages()) > 10
+
+
+def test_the_index_links_every_page(study):
+    links = {link.split("#")[0] for link in Page(ROOT / "index.html").links}
+    assert {str(path.relative_to(ROOT)) for path in pages()} <= links
+    assert all((ROOT / link).exists() for link in links if not re.match("https?:", link))
+
+
+def test_the_retrained_model_does_not_know_the_digit_and_keeps_the_others(study):
+    assert values(study, "mnist", "forget_accuracy")["retrain"] == 0
+    kept = values(study, "mnist", "test_accuracy_retained")
+    assert kept["retrain"] == pytest.approx(kept["original"], abs=0.03)
+    assert kept["original"] > 0.85
+
+
+def test_uniform_kl_forgets_the_digit_and_keeps_the_others(study):
+    assert values(study, "mnist", "forget_accuracy")["uniform_kl"] <= 0.1
+    kept = values(study, "mnist", "test_accuracy_retained")
+    assert kept["uniform_kl"] > kept["original"] - 0.05
+
+
+def test_the_attack_finds_the_original_and_not_the_retrained_model(study):
+    part = study[(study["dataset"] == "cifar16") & (study["attack"] == "loss_regression") & (study["metric"] == "auc")]
+    rows = part.set_index("method")
+    assert rows.loc["original", "value"] >= 0.57
+    assert rows.loc["original", "low"] > 0.5
+    assert rows.loc["retrain", "low"] <= 0.5 <= rows.loc["retrain", "high"]
+
+
+def test_every_record_names_its_source_and_says_that_it_is_a_sample(study):
+    assert study["source"].eq("embedded sample").all()
+    assert study["sampled"].all()
+
+
+def test_a_second_run_has_nothing_to_do(study):
+    assert "Nothing to be done" in snakemake().stderr
