@@ -58,7 +58,7 @@ def step(optimizer: torch.optim.Optimizer, loss: Tensor, *, clip_norm: float | N
     Raises: DivergedError if the loss is not finite.
     """
     if not bool(loss.isfinite()):
-        raise DivergedError(f"The loss is {float(loss)}; lower the learning rate.")
+        raise DivergedError(f"The loss is {float(loss.detach())}; lower the learning rate.")
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if clip_norm is not None:

@@ -59,8 +59,8 @@ def cf_k(
 def eu_k(model: nn.Module, task: UnlearningTask, *, k: int = 1, epochs: int = 0) -> nn.Module:
     r"""Train the last k layers from scratch on the retain set, by the original's recipe; the layers before stay.
 
-    The new weights, batch norm's affine part and statistics included, are a fresh model's. With k = all it is
-    retraining.
+    :math:`\min_{\theta_{last\ k}} \mathcal{L}_{CE}(D_r)` from :math:`\theta_{last\ k}` of a fresh model, batch
+    norm's affine part and statistics included. With k = all it is retraining.
     Status V. Public copies do not reset batch norm (Goel et al.), leave a re-initialised head frozen (SCRUB), or
     reset nothing (DLFD's baseline).
     Args: k: number of layers in [1, all]. epochs (>= 0): length of the recipe's schedule, 0 for the recipe's own.

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from forget_lib.datasets.samples import concatenate
 from forget_lib.unlearning.basic import check_convention, random_labels
-from forget_lib.unlearning.common import WeightMask, check_range, epochs_of, sgd, step
+from forget_lib.unlearning.common import WeightMask, check_range, epochs_of, sgd, step, train_mode
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask
 
@@ -47,8 +47,8 @@ def salun(
     :math:`m = 1` for the top `share` of :math:`|\nabla_\theta \mathcal{L}_{CE}(D_f; \theta_0)|`, all parameters
     ranked together; then each epoch learns random labels on the forget set and true ones on the retain set,
     :math:`\theta \leftarrow m\,\theta + (1 - m)\,\theta_0` after every step. Running statistics of batch norm are
-    not masked. Status V. Until February 2026 the public code masked gradients only, so weight decay and momentum
-    moved "frozen" weights; LoTUS's copy leaves the retain pass unmasked.
+    not masked, but stay in a pass over the forget set alone. Status V. Until February 2026 the public code masked
+    gradients only, so weight decay and momentum moved "frozen" weights; LoTUS's copy leaves the retain pass unmasked.
     Args: learning_rate: of SGD (> 0). epochs (>= 1). share of weights that may move, in (0, 1]. labels: "any" or
         "other", see random_label. mixed: both sets in one shuffled pass (the authors' CIFAR-100) or forget before
         retain (their CIFAR-10).
@@ -61,6 +61,7 @@ def salun(
     for _ in epochs_of(task, model, epochs):
         relabelled = task.forget.with_labels(random_labels(task, allow_true=labels == "any"))
         for samples in [concatenate(task.retain, relabelled)] if mixed else [relabelled, task.retain]:
+            train_mode(model, batch_norm=samples is not relabelled)
             for images, targets in samples.batches():
                 step(optimizer, functional.cross_entropy(model(images), targets))
                 mask.hold(optimizer)
