@@ -1,0 +1,286 @@
+#!/usr/bin/env bash
+# One entry to the study: makes the environment if need be, then runs a command. ./run_all.sh --help lists them.
+# Written for Bash 3.2, which macOS has.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+COMMANDS="smoke quick study paper test lab demo forget data clean help"
+PYTHON=""
+
+usage() {
+    cat <<'TEXT'
+Usage: ./run_all.sh [COMMAND] [OPTIONS]
+
+  quick            the study on embedded data: some minutes, no network   (default)
+  smoke            the same, smaller still: shows that everything works, about a minute
+  study [PART]     the real one for a laptop: whole data sets, overnight; PART is a scenario of the config, e.g. mnist
+  paper            the published set-ups, for GPUs or a cluster (--profile slurm)
+  test             lint, format, stripped notebooks, and all tests with a whole smoke study
+  lab              JupyterLab on the notebooks
+  demo             the demo notebook as a page
+  forget REQUEST   answer a deletion request
+  data NAME        fetch a data set (all: every one), and say where it came from
+  clean [PROFILE]  remove results: of one profile, or all but the committed reference
+  help             this text
+
+Options of smoke, quick, study and paper go to Snakemake, for example:
+  -n               say what would be run, and run nothing
+  --cores 4        at most four jobs at a time (default: one a core)
+  --profile slurm  submit each notebook to a Slurm cluster
+
+A second run does only what changed; a run that was stopped goes on where it was. The reports are in
+results/PROFILE/index.html. The environment is made in .venv, unless an active one has all that is needed.
+TEXT
+}
+
+say() { printf '%s\n' "$*"; }
+fail() { printf 'run_all.sh: %s\n' "$*" >&2; exit 1; }
+
+# --- environment ------------------------------------------------------------------------------------------------------
+
+find_python() {
+    local name
+    for name in python3.11 python3.12 python3.13 python3 python; do
+        if "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1; then
+            command -v "$name"
+            return
+        fi
+    done
+    return 1
+}
+
+checksum() { cksum requirements.txt requirements-test.txt requirements.lock | cksum | cut -d ' ' -f 1; }
+
+install_into_venv() { # requirements file
+    if command -v uv >/dev/null 2>&1; then
+        uv pip install --quiet --python .venv/bin/python -r "$1" -c requirements.lock
+    else
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$1" -c requirements.lock
+    fi
+}
+
+make_venv() {
+    if command -v uv >/dev/null 2>&1; then
+        uv venv --quiet --clear --python '>=3.11,<3.14' .venv || fail "uv found no Python 3.11 to 3.13 and could not fetch one."
+        return
+    fi
+    local python
+    python=$(find_python) || fail "No Python 3.11, 3.12 or 3.13 found. Install one, or uv, or use conda: conda env create -n forget -f environment.yml"
+    "$python" -m venv --clear .venv || fail "Could not make .venv with $python. On Debian or Ubuntu: install python3-venv."
+}
+
+# Sets PYTHON to one that has the packages of the given requirements file.
+use_environment() { # requirements file
+    local stamp missing
+    if [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && command -v python >/dev/null 2>&1; then
+        if missing=$(python workflow/environment.py "$1" 2>/dev/null); then
+            PYTHON=$(command -v python)
+        elif [ "${VIRTUAL_ENV:-}" != "$PWD/.venv" ]; then
+            say "The active environment is left alone (${missing:-it cannot be read}); .venv is used."
+        fi
+    fi
+    if [ -z "$PYTHON" ]; then
+        stamp=".venv/.forget-$(basename "$1" .txt)-$(checksum)"
+        if [ ! -e "$stamp" ]; then
+            enough_space . 8000000 "the environment"
+            say "Making the environment in .venv; the first time takes some minutes ..."
+            # A venv of an older lock is brought up to date in place; one whose Python is gone is made anew.
+            .venv/bin/python -c '' >/dev/null 2>&1 || make_venv
+            install_into_venv "$1" || fail "The packages could not be installed; the reason stands above. Run the same command again."
+            .venv/bin/python workflow/environment.py "$1" || fail "The environment in .venv is not complete. Remove .venv and run again."
+            : > "$stamp"
+        fi
+        PYTHON="$PWD/.venv/bin/python"
+    fi
+    PATH="$(dirname "$PYTHON"):$PATH"
+    PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+    export PATH PYTHONPATH
+}
+
+# --- checks before a run ----------------------------------------------------------------------------------------------
+
+enough_space() { # folder, kilobytes, what for
+    local free
+    free=$(df -Pk "$1" | awk 'NR == 2 { print $4 }')
+    [ "$free" -ge "$2" ] || fail "Only $((free / 1000)) MB are free, $3 needs about $(($2 / 1000)) MB. Free some space."
+}
+
+check_results() { # profile
+    local probe="results/$1/.writable"
+    { mkdir -p "results/$1" && : > "$probe"; } 2>/dev/null ||
+        fail "Cannot write to results/$1. Mend the rights of that folder (chmod u+w), or free some space."
+    rm -f "$probe"
+    case "$1" in
+        smoke | quick) enough_space "results/$1" 500000 "profile $1" ;;
+        *) enough_space "results/$1" 5000000 "profile $1" ;;
+    esac
+}
+
+# Two runs in one folder would write the same files; a killed one leaves locks that nobody holds any more.
+take_turn() {
+    local other=""
+    mkdir -p .snakemake
+    [ -r .snakemake/forget.pid ] && other=$(cat .snakemake/forget.pid)
+    if [ -n "$other" ] && [ "$other" != $$ ] && kill -0 "$other" 2>/dev/null; then
+        fail "Another run is going on in this folder (process $other). Wait for it, or stop it with: kill $other"
+    fi
+    echo $$ > .snakemake/forget.pid
+    trap 'rm -f .snakemake/forget.pid' EXIT
+    if [ -n "$(ls .snakemake/locks 2>/dev/null)" ]; then
+        say "The last run was stopped; going on where it was."
+        "$PYTHON" -m snakemake --unlock --configfile "workflow/config/$1.yaml" >/dev/null 2>&1 || true
+    fi
+}
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+run_profile() { # profile, options for Snakemake
+    local profile=$1 status=0 config="workflow/config/$1.yaml"
+    shift
+    [ -f "$config" ] || fail "There is no $config."
+    local plan_only=""
+    local -a options targets
+    options=(--configfile "$config")
+    targets=()
+    while [ $# -gt 0 ]; do
+        case "$1" in
+            --profile) [ $# -gt 1 ] || fail "--profile needs a name, for example: --profile slurm"
+                options+=(--workflow-profile "workflow/profiles/$2"); shift ;;
+            -n | --dry-run) plan_only=yes; options+=("$1") ;;
+            -*) options+=("$1") ;;
+            [0-9]*) options+=("$1") ;; # the value of the option before it
+            *) targets+=("part_$1") ;;
+        esac
+        shift
+    done
+    use_environment requirements.txt
+    check_results "$profile"
+    take_turn "$profile"
+    if [ -n "$plan_only" ]; then
+        "$PYTHON" -m snakemake ${targets[@]+"${targets[@]}"} "${options[@]}"
+        return
+    fi
+    # ${name[@]+...}: an empty array is an unset variable to Bash 3.2.
+    "$PYTHON" -m snakemake ${targets[@]+"${targets[@]}"} "${options[@]}" 2>&1 | "$PYTHON" workflow/progress.py || status=$?
+    if [ "$status" -ne 0 ]; then
+        if [ -f "results/$profile/index.html" ]; then
+            say "What there is so far: results/$profile/index.html"
+        fi
+        fail "Profile $profile did not end well (status $status); the reason stands above. What was computed is kept: mend it and run the same command again."
+    fi
+    if [ ${#targets[@]} -gt 0 ]; then
+        "$PYTHON" -m forget_lib.report index "results/$profile" >/dev/null
+    fi
+    say "Done. Open the reports in a browser: $PWD/results/$profile/index.html"
+}
+
+run_tests() { # options for pytest
+    use_environment requirements-test.txt
+    say "ruff: lint and format of code and notebooks"
+    "$PYTHON" -m ruff check .
+    "$PYTHON" -m ruff format --check .
+    say "nbstripout: notebooks hold no outputs"
+    "$PYTHON" -m nbstripout --verify --extra-keys "metadata.papermill metadata.widgets cell.metadata.papermill cell.metadata.execution" \
+        notebooks/*.ipynb
+    say "pytest: everything else, with a whole smoke study"
+    "$PYTHON" -m pytest "$@"
+}
+
+need_notebook() { # name, command
+    [ -f "notebooks/$1.ipynb" ] || fail "$2 is not part of this version: there is no notebooks/$1.ipynb."
+}
+
+as_root() { if [ "$(id -u)" -eq 0 ]; then say --allow-root; fi; }
+
+fetch_data() { # name
+    use_environment requirements.txt
+    "$PYTHON" - "$1" <<'PY'
+import sys
+
+from forget_lib.datasets import list_datasets, load
+from forget_lib.errors import ForgetError
+
+names = list_datasets() if sys.argv[1] == "all" else [sys.argv[1]]
+failed = False
+for name in names:
+    try:
+        data = load(name)
+        print(f"{name}: {len(data.labels)} + {len(data.test_labels)} images from {data.source}")
+    except ForgetError as error:
+        failed = True
+        print(f"{name}: {error}", file=sys.stderr)
+sys.exit(failed)
+PY
+}
+
+clean() { # profile or nothing
+    local folder
+    if [ $# -gt 0 ]; then
+        [ -f "workflow/config/$1.yaml" ] || fail "Unknown profile '$1'. Known: smoke quick study paper."
+        rm -rf "results/$1"
+        say "Removed results/$1"
+        return
+    fi
+    for folder in results/*/; do
+        if [ -d "$folder" ] && [ "$folder" != results/reference/ ]; then
+            rm -rf "$folder"
+            say "Removed ${folder%/}"
+        fi
+    done
+    rm -rf .snakemake .pytest_cache .ruff_cache .hypothesis
+}
+
+# The known word with the most letters in common at the same places, or at the end.
+nearest() { # word
+    local word best="" most=0 common i
+    for word in $COMMANDS; do
+        common=0
+        i=0
+        while [ "$i" -lt "${#word}" ] && [ "$i" -lt "${#1}" ]; do
+            if [ "${word:$i:1}" = "${1:$i:1}" ]; then common=$((common + 1)); fi
+            if [ "${word: -1-$i:1}" = "${1: -1-$i:1}" ]; then common=$((common + 1)); fi
+            i=$((i + 1))
+        done
+        if [ "$common" -gt "$most" ]; then most=$common; best=$word; fi
+    done
+    say "$best"
+}
+
+main() {
+    local command=${1:-quick} guess
+    if [ $# -gt 0 ]; then shift; fi
+    case "$command" in
+        smoke | quick | study | paper) run_profile "$command" "$@" ;;
+        test) run_tests "$@" ;;
+        lab)
+            use_environment requirements.txt
+            exec "$PYTHON" -m jupyter lab $(as_root) --ServerApp.root_dir="$PWD" notebooks/00_overview.ipynb "$@"
+            ;;
+        demo)
+            need_notebook 09_face_demo "The demo"
+            use_environment requirements.txt
+            exec "$PYTHON" -m voila notebooks/09_face_demo.ipynb "$@"
+            ;;
+        forget)
+            need_notebook 10_deletion_request "Answering a deletion request"
+            [ $# -gt 0 ] || fail "forget needs a request, for example: ./run_all.sh forget class:5"
+            use_environment requirements.txt
+            "$PYTHON" -m forget_lib.report run notebooks/10_deletion_request.ipynb \
+                --parameters "$("$PYTHON" -c 'import json, sys; print(json.dumps({"request": sys.argv[1]}))' "$1")" \
+                --output results/forget/notebooks/10_deletion_request/request.ipynb \
+                --page results/forget/notebooks/10_deletion_request/request.html
+            ;;
+        data)
+            [ $# -eq 1 ] || fail "data needs the name of one data set, or all, for example: ./run_all.sh data mnist"
+            fetch_data "$1"
+            ;;
+        clean) clean "$@" ;;
+        help | -h | --help) usage ;;
+        *)
+            guess=$(nearest "$command")
+            fail "Unknown command '$command'. Did you mean '$guess'? Known: $COMMANDS. ./run_all.sh --help says more."
+            ;;
+    esac
+}
+
+main "$@"
