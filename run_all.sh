@@ -180,7 +180,7 @@ run_tests() { # options for pytest
     "$PYTHON" -m ruff check .
     "$PYTHON" -m ruff format --check .
     say "nbstripout: notebooks hold no outputs"
-    "$PYTHON" -m nbstripout --verify --extra-keys "metadata.papermill metadata.widgets cell.metadata.papermill cell.metadata.execution" \
+    "$PYTHON" -m nbstripout --verify --keep-id --extra-keys "metadata.papermill metadata.widgets cell.metadata.papermill cell.metadata.execution" \
         notebooks/*.ipynb
     say "pytest: everything else, with a whole smoke study"
     "$PYTHON" -m pytest "$@"

@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from forget_lib.errors import ForgetError
@@ -24,7 +24,8 @@ def write_text(path: Path, text: str) -> None:
         message = f"Cannot write {path}: {error.strerror}. Free some space or mend the rights of the folder."
         raise ForgetError(message) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -101,6 +101,7 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], executed: Path, log:
                 str(executed),
                 dict(parameters),
                 kernel_name="python3",
+                language="python",
                 cwd=str(notebook.resolve().parent),
                 progress_bar=False,
                 stdout_file=text,

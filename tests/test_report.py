@@ -1,0 +1,184 @@
+"""Notebooks run in batch, and pages that need no network."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from forget_lib.errors import ForgetError, UnknownNameError
+from forget_lib.report.files import only_one, write_text
+from forget_lib.report.index import failures, write_index
+from forget_lib.report.page import export_html, external_requests, mathml, title_of
+from forget_lib.report.run import declared_parameters, run_notebook, tail
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+def write(path, *cells, **metadata):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(new_notebook(cells=list(cells), metadata=metadata), path)
+    return path
+
+
+def parameters_cell():
+    return new_code_cell("x: int = 1  # a number\nnames = {\n    'a': 1,\n}", metadata={"tags": ["parameters"]})
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    body = new_code_cell("import forget_lib\nif x < 0:\n    raise ValueError('x is negative')\nprint('x is', x)")
+    return write(tmp_path / "here" / "toy.ipynb", new_markdown_cell("# A *toy*"), parameters_cell(), body)
+
+
+@pytest.fixture
+def executed(tmp_path):
+    """As if run: a picture, a stream, a table, maths, a widget."""
+    figure = new_output("display_data", {"image/png": PIXEL, "text/plain": "Figure"})
+    figure.metadata = {"image/png": {"alt": 'A "line"'}}
+    widget = new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "0%|  |"})
+    formula = new_output("display_data", {"text/latex": r"$\frac{a}{b}$", "text/plain": "a/b"})
+    table = new_output("display_data", {"text/html": "<table><tr><td>cell</td></tr></table>", "text/plain": "t"})
+    stream = new_output("stream", name="stdout", text="<said>")
+    code = new_code_cell("secret = 1 < 2", outputs=[figure, widget, formula, table, stream])
+    text = new_markdown_cell(
+        "# Can *it* $x^2$?\n\nInline $a_1 + b$ and\n\n$$\\sum_k \\log p_k$$\n\n[there](https://example.org/)"
+    )
+    told = {"parameters": {"dataset": "mnist", "seed": 3}, "duration": 2.4, "end_time": "2026-01-02T03:04:05"}
+    return write(tmp_path / "quick" / "notebooks" / "03_toy" / "one.ipynb", text, code, papermill=told)
+
+
+def test_parameters_are_read_from_the_tagged_cell(notebook, tmp_path):
+    assert declared_parameters(notebook) == ["x", "names"]
+    assert declared_parameters(write(tmp_path / "none.ipynb", new_code_cell("x = 1"))) == []
+
+
+def test_a_parameter_that_is_not_declared_is_refused(notebook, tmp_path):
+    with pytest.raises(UnknownNameError, match="Did you mean 'names'"):
+        run_notebook(notebook, {"name": 1}, tmp_path / "out.ipynb")
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_a_missing_notebook_names_those_there_are(notebook):
+    with pytest.raises(ForgetError, match="Notebooks there: toy"):
+        declared_parameters(notebook.with_name("tyo.ipynb"))
+
+
+@pytest.mark.slow
+def test_a_notebook_runs_in_its_folder_with_its_parameters(notebook, tmp_path):
+    out = tmp_path / "out" / "a.ipynb"
+    run_notebook(notebook, {"x": 5}, out, tmp_path / "out" / "a.html", tmp_path / "logs" / "a.log")
+    assert "x is 5" in (tmp_path / "logs" / "a.log").read_text()
+    assert json.loads(out.read_text())["metadata"]["papermill"]["parameters"] == {"x": 5}
+    assert "x is 5" in (tmp_path / "out" / "a.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_failed_notebook_leaves_its_copy_with_the_error_and_no_output(notebook, tmp_path):
+    out, log = tmp_path / "quick" / "notebooks" / "toy" / "a.ipynb", tmp_path / "quick" / "logs" / "toy" / "a.log"
+    with pytest.raises(ForgetError, match="ValueError: x is negative"):
+        run_notebook(notebook, {"x": -1}, out, out.with_suffix(".html"), log)
+    assert not out.exists()
+    assert "ValueError" in log.with_suffix(".ipynb").read_text()
+    assert "x is negative" in tail(log)
+    assert failures(tmp_path / "quick") == [log]
+
+
+def test_a_page_asks_for_nothing_from_elsewhere(executed, tmp_path):
+    page = export_html(executed, tmp_path / "page.html")
+    assert external_requests(page) == []
+    text = page.read_text()
+    assert text.count("<math") == 4
+    assert 'alt="A &quot;line&quot;"' in text or "alt='A \"line\"'" in text
+    assert "0%|" not in text
+    assert "&lt;said&gt;" in text
+    assert "<details" in text
+    assert "Show all code" in text
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        '<script src="https://a.b/c.js"></script>',
+        "<img alt='x' src='//a.b/c.png'>",
+        '<link rel="stylesheet" href="theme.css">',
+        "<style>p { background: url(https://a.b/c.png) }</style>",
+        '<style>@import "a.css";</style>',
+    ],
+)
+def test_what_a_page_would_fetch_is_found(part, tmp_path):
+    (tmp_path / "page.html").write_text(f"<html>{part}<a href='https://a.b'>a</a></html>")
+    assert len(external_requests(tmp_path / "page.html")) == 1
+
+
+def test_maths_that_cannot_be_converted_is_shown_as_it_is(monkeypatch):
+    assert "<mfrac>" in mathml(r"\frac{1}{2}", False)
+    monkeypatch.setattr("forget_lib.report.page.convert", lambda *_, **__: 1 / 0)
+    assert mathml("a<b", False) == "<code>a&lt;b</code>"
+
+
+def test_the_title_is_the_first_heading(executed):
+    assert title_of(nbformat.read(executed, 4)) == "Can it x^2?"
+    assert title_of(new_notebook()) == "Untitled"
+
+
+def test_the_index_links_pages_and_says_what_was_not_made(executed):
+    folder = executed.parents[2]
+    text = write_index(folder, ["04_two class-1"]).read_text()
+    assert 'href="notebooks/03_toy/one.html"' in text
+    assert (folder / "notebooks/03_toy/one.html").exists()
+    assert "mnist" in text
+    assert "04_two class-1" in text
+    assert external_requests(folder / "index.html") == []
+
+
+def test_the_index_calls_synthetic_data_synthetic(executed):
+    folder = executed.parents[2]
+    record = folder / "faces-mlp" / "class-5" / "draw0" / "seed0" / "retrain" / "run0"
+    record.mkdir(parents=True)
+    run = {"schema": 1, "dataset": "faces", "source": "embedded <sample>", "synthetic": True, "sampled": True}
+    (record / "run.json").write_text(json.dumps(run))
+    text = write_index(folder).read_text()
+    assert "synthetic images, a sample, not the whole set" in text
+    assert "embedded &lt;sample&gt;" in text
+
+
+def test_an_index_of_nothing_says_what_to_do(tmp_path):
+    with pytest.raises(ForgetError, match="Run the study first"):
+        write_index(tmp_path)
+
+
+def test_text_is_written_whole_or_not_at_all(tmp_path):
+    write_text(tmp_path / "a" / "b.txt", "one")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.txt"]
+    (tmp_path / "file").touch()
+    with pytest.raises(ForgetError, match="Cannot write"):
+        write_text(tmp_path / "file" / "b.txt", "two")
+
+
+def test_one_writer_at_a_time(tmp_path):
+    order = []
+
+    def second():
+        with only_one(tmp_path / "out.ipynb"):
+            order.append("second")
+
+    with only_one(tmp_path / "out.ipynb"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.2)
+        order.append("first")
+    thread.join(5)
+    assert order == ["first", "second"]
+
+
+def test_the_command_line_ends_with_one_message(tmp_path):
+    command = [sys.executable, "-m", "forget_lib.report", "index", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("No executed notebook under")
+    assert "Traceback" not in done.stderr

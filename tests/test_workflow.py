@@ -1,0 +1,194 @@
+"""What is run again after a change: exactly what depends on it. The jobs are stand-ins that copy their notebook."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from forget_lib.errors import ForgetError, UnknownNameError
+from forget_lib.results import REPOSITORY
+
+sys.path.append(str(REPOSITORY / "workflow"))
+from plan import library_files, plan
+
+CONFIG = {
+    "profile": "tiny",
+    "start": "sample",
+    "device": "cpu",
+    "datasets": ["mnist"],
+    "scenarios": {
+        "mnist": {
+            "notebook": "03_one",
+            "dataset": "mnist",
+            "model": "mlp",
+            "requests": ["class:5", "random:0.1"],
+            "seeds": [0, 1],
+            "recipe": {"epochs": 1},
+            "methods": {"finetune": {}},
+        },
+        "other": {
+            "notebook": "04_two",
+            "dataset": "cifar10",
+            "model": "mlp",
+            "requests": ["class:1"],
+            "recipe": {"epochs": 1},
+            "methods": {"finetune": {"learning_rate": 0.1}},
+        },
+    },
+}
+IMPORTS = {
+    "00_overview": "from forget_lib import figures",
+    "01_data": "from forget_lib import datasets",
+    "02_train_baseline": "from forget_lib.tiny import trained",
+    "03_one": "from forget_lib.tiny import trained\nfrom forget_lib.one import only",
+    "04_two": "from forget_lib.tiny import trained",
+    "08_figures": "from forget_lib import figures",
+}
+STAND_IN = """
+import pathlib, sys
+given = sys.argv[1:]
+if given[0] == "run":
+    for option in ("--output", "--page", "--log"):
+        pathlib.Path(given[given.index(option) + 1]).write_text(given[given.index("--parameters") + 1])
+    pathlib.Path(given[given.index("--log") + 1]).with_suffix(".ipynb").write_text("{}")
+else:
+    pathlib.Path(given[1], "index.html").write_text("index")
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A copy of the workflow with tiny notebooks and a library of a few lines, run once."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copytree(REPOSITORY / "workflow", root / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
+    library = root / "forget_lib"
+    (root / "notebooks").mkdir()
+    shutil.copytree(REPOSITORY / "forget_lib" / "report", library / "report")
+    shutil.copytree(REPOSITORY / "forget_lib" / "templates", library / "templates")
+    for name in ("__init__", "errors", "results"):
+        shutil.copy(REPOSITORY / "forget_lib" / f"{name}.py", library)
+    (library / "report" / "__main__.py").write_text(STAND_IN)
+    (library / "tiny.py").write_text("from forget_lib import deep\n\ntrained = deep\n")
+    for name in ("deep", "one", "figures", "datasets"):
+        (library / f"{name}.py").write_text("only = 1\n")
+    for name, source in IMPORTS.items():
+        cell = {"cell_type": "code", "source": source, "metadata": {}, "outputs": [], "execution_count": None}
+        (root / "notebooks" / f"{name}.ipynb").write_text(json.dumps({"cells": [cell], "metadata": {}}))
+    write_config(root, CONFIG)
+    snakemake(root)
+    assert planned(root) == set()
+    return root
+
+
+@pytest.fixture
+def project(finished, tmp_path):
+    """A copy of the finished project, times of files included, for a test to change."""
+    return shutil.copytree(finished, tmp_path / "project", symlinks=True)
+
+
+def write_config(root: Path, config: dict) -> None:
+    (root / "config.yaml").write_text(yaml.safe_dump(config))
+
+
+def snakemake(root: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "snakemake", *options, "--configfile", "config.yaml"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, env=environment(root))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def environment(root: Path) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(root)}
+
+
+def planned(root: Path) -> set[str]:
+    """The notebook jobs that a run would make now."""
+    return set(re.findall(r"^Job \d+: (\S+  \S+)$", snakemake(root, "-n", "--quiet", "host"), re.MULTILINE))
+
+
+LAST = {"08_figures  figures", "00_overview  overview"}
+BASELINES = {f"02_train_baseline  mnist-mlp-draw0-seed{seed}" for seed in (0, 1)}
+OTHER = {"02_train_baseline  cifar10-mlp-draw0-seed0", "04_two  other-class-1-draw0-seed0"}
+ONE = {f"03_one  mnist-{request}-draw0-seed{seed}" for request in ("class-5", "random-0.1") for seed in (0, 1)}
+
+
+@pytest.mark.slow
+def test_a_changed_setting_of_a_scenario_reruns_its_notebooks_alone(project):
+    config = json.loads(json.dumps(CONFIG))
+    config["scenarios"]["other"]["methods"]["finetune"]["learning_rate"] = 0.2
+    write_config(project, config)
+    assert planned(project) == {"04_two  other-class-1-draw0-seed0"} | LAST
+
+
+@pytest.mark.slow
+def test_a_changed_recipe_reruns_the_original_too(project):
+    config = json.loads(json.dumps(CONFIG))
+    config["scenarios"]["mnist"]["recipe"]["epochs"] = 2
+    write_config(project, config)
+    assert planned(project) == BASELINES | ONE | LAST
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("forget_lib/one.py", ONE | LAST),
+        ("forget_lib/deep.py", BASELINES | OTHER | ONE | LAST),
+        ("forget_lib/figures.py", LAST),
+        ("notebooks/04_two.ipynb", {"04_two  other-class-1-draw0-seed0"} | LAST),
+    ],
+)
+def test_a_changed_file_reruns_what_depends_on_it(project, file, expected):
+    path = project / file
+    path.write_text(path.read_text().rstrip() + " \n# changed\n" if path.suffix == ".py" else path.read_text() + " \n")
+    assert planned(project) == expected
+
+
+@pytest.mark.slow
+def test_a_part_is_a_target_of_its_own_and_other_pages_stay(project):
+    shutil.rmtree(project / "results")
+    jobs = re.findall(r"^Job \d+: (\S+  \S+)$", snakemake(project, "part_other", "-n", "--quiet", "host"), re.MULTILINE)
+    assert set(jobs) == OTHER
+
+
+def test_jobs_come_after_what_they_need():
+    jobs = plan(CONFIG)
+    seen: set[str] = set()
+    for key, job in jobs.items():
+        assert set(job.after) <= seen
+        seen.add(key)
+    assert set(jobs["08_figures/figures"].after) == set(jobs) - {"08_figures/figures", "00_overview/overview"}
+
+
+def test_scenarios_with_one_recipe_share_their_original():
+    config = json.loads(json.dumps(CONFIG))
+    config["scenarios"]["again"] = config["scenarios"]["mnist"] | {"requests": ["class:7"]}
+    baselines = [job for job in plan(config).values() if job.notebook == "02_train_baseline"]
+    assert len(baselines) == 3
+    config["scenarios"]["again"]["recipe"] = {"epochs": 9}
+    assert len([job for job in plan(config).values() if job.notebook == "02_train_baseline"]) == 5
+    config["scenarios"]["again"]["shared_original"] = False
+    assert len([job for job in plan(config).values() if job.notebook == "02_train_baseline"]) == 3
+
+
+def test_a_config_with_a_key_that_nothing_reads_is_refused():
+    with pytest.raises(UnknownNameError, match="Did you mean 'scenarios'"):
+        plan(CONFIG | {"scenario": {}})
+    config = json.loads(json.dumps(CONFIG))
+    config["scenarios"]["mnist"]["method"] = {}
+    with pytest.raises(UnknownNameError, match="Did you mean 'methods'"):
+        plan(config)
+    with pytest.raises(ForgetError, match="has no 'profile'"):
+        plan({})
+
+
+def test_a_notebook_depends_on_what_it_imports_and_not_on_all():
+    files = library_files("01_data")
+    assert "forget_lib/datasets/image_data.py" in files
+    assert "forget_lib/report/page.py" not in files
