@@ -22,6 +22,7 @@ from forget_lib.datasets.requests import Request
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import ForgetError, NotApplicableError, TooFewError
 from forget_lib.pools import Pool, PoolPlan, Unlearner, half_splits, load_unlearned, train_nets, unlearn_shard
+from forget_lib.results import Measurement
 from forget_lib.training import Recipe, predict
 from forget_lib.unlearning import UnlearningTask, unlearn
 
@@ -37,8 +38,6 @@ ATTACK_ORDER = (
     "lira",
     "u_lira",
 )
-POWER = 10
-"""The positive control must lie this many standard errors above its null, or nothing is ranked."""
 TARGET_SEED = 7_000_003
 CONTROLS = ("original", "retrain", "second_retrain")
 
@@ -159,6 +158,46 @@ class Scored:
         return np.array([statistics.auc(*pair) for pair in zip(self.forget, self.unseen, strict=True)])
 
 
+def target_input(
+    pool: Pool,
+    split: np.ndarray,
+    model: nn.Module,
+    *,
+    unlearned: np.ndarray | None = None,
+    original: nn.Module | None = None,
+    shuffle: int | None = None,
+    seed: int = 0,
+) -> AttackInput:
+    """What an attack is given on one target.
+
+    unlearned: float [K, E, C], references after the same method. original: the model before, for two-snapshot attacks.
+    shuffle: a seed that mixes forget and unseen samples, the control in which nothing may be found.
+    """
+    plan = pool.plan
+    forget, unseen = forget_and_unseen(plan, split)
+    columns, size = np.concatenate([forget, unseen]), len(forget)
+    if shuffle is not None:
+        columns = np.random.default_rng([shuffle, seed]).permutation(columns)
+    forget, unseen = columns[:size], columns[size:]
+    logits = predict(model, plan.samples(columns)).numpy()
+    before = None if original is None else predict(original, plan.samples(columns)).numpy()
+    population = plan.population
+    return AttackInput(
+        logits[:size],
+        plan.labels[forget],
+        logits[size:],
+        plan.labels[unseen],
+        None if population is None else predict(model, population),
+        None if population is None else population.labels,
+        pool.references(columns, unlearned),
+        None if before is None else before[:size],
+        None if before is None else before[size:],
+        forget_indices=forget,
+        unseen_indices=unseen,
+        seed=seed,
+    )
+
+
 def score(
     pool: Pool,
     splits: np.ndarray,
@@ -167,40 +206,47 @@ def score(
     unlearned: np.ndarray | None = None,
     shuffle: int | None = None,
 ) -> dict[str, Scored]:
-    """Scores of each attack on R target models. `unlearned`: float [K, E, C], references after the same method.
+    """Scores of each attack that ranks samples on R target models; see `target_input` for the other arguments.
 
-    U-LiRA is left out where there are no unlearned references. `shuffle`: a seed that mixes forget and unseen samples,
-    the control in which nothing may be found.
+    U-LiRA is left out where there are no unlearned references.
     """
-    plan, found = pool.plan, {}
+    found: dict[str, Scored] = {}
     for r, (split, model) in enumerate(zip(splits, models, strict=True)):
-        forget, unseen = forget_and_unseen(plan, split)
-        columns = np.concatenate([forget, unseen])
-        if shuffle is not None:
-            columns = np.random.default_rng([shuffle, r]).permutation(columns)
-        forget, unseen = columns[: len(forget)], columns[len(forget) :]
-        logits = predict(model, plan.samples(columns)).numpy()
-        population = plan.population
-        inputs = AttackInput(
-            logits[: len(forget)],
-            plan.labels[forget],
-            logits[len(forget) :],
-            plan.labels[unseen],
-            None if population is None else predict(model, population),
-            None if population is None else population.labels,
-            pool.references(columns, unlearned),
-            forget_indices=forget,
-            unseen_indices=unseen,
-            seed=r,
-        )
+        inputs = target_input(pool, split, model, unlearned=unlearned, shuffle=shuffle, seed=r)
         for name in attacks:
             entry = get_attack(name)
             if entry.score is None or (entry.needs == "unlearned references" and unlearned is None):
                 continue
             values = entry.score(inputs)
             kept = found.setdefault(name, Scored([], []))
-            kept.forget.append(values[: len(forget)])
-            kept.unseen.append(values[len(forget) :])
+            kept.forget.append(values[: inputs.number_forget])
+            kept.unseen.append(values[inputs.number_forget :])
+    return found
+
+
+def measure(
+    pool: Pool,
+    splits: np.ndarray,
+    models: Sequence[nn.Module],
+    attack: str,
+    originals: Sequence[nn.Module] | None = None,
+    **keys: object,
+) -> list[dict[str, object]]:
+    """Rows of an attack that gives numbers and no scores (audit, two_snapshot, ...): mean over targets and interval.
+
+    Raises: TooFewError below 2 targets; what the attack raises.
+    """
+    values: dict[str, list[Measurement]] = {}
+    for r, (split, model) in enumerate(zip(splits, models, strict=True)):
+        inputs = target_input(pool, split, model, original=None if originals is None else originals[r], seed=r)
+        for measurement in get_attack(attack)(inputs):
+            values.setdefault(measurement.metric, []).append(measurement)
+    base = keys | {"attack": attack, "title": ATTACKS[attack].title, "targets": len(splits)}
+    found = []
+    for metric, each in values.items():
+        nulls = [one.null for one in each if one.null is not None]
+        mean = statistics.mean_interval([one.value for one in each])
+        found.append(base | _measured(metric, mean, float(np.mean(nulls)) if nulls else np.nan))
     return found
 
 
@@ -248,11 +294,13 @@ def run_scenario(
     methods: Mapping[str, Mapping[str, object]] | None = None,
     doses: Sequence[float] = (0.1, 0.25, 0.5),
     attacks: Sequence[str] = ATTACK_ORDER,
+    measured: Sequence[str] = ("audit",),
     seed: int = 0,
 ) -> pd.DataFrame:
     """Everything about one pool: controls, methods (each with its own unlearned references), doses and nulls.
 
-    folder: of the pool; unlearned references are cached below it. methods: settings by name.
+    folder: of the pool; unlearned references are cached below it. methods: settings by name. attacks rank samples;
+    measured: attacks that give numbers only (audit, two_snapshot).
     Returns: one row for each method, share, attack and metric: method, kind (control, method, dose, null), share (of
     the forget set left in training; NaN for methods), attack, title, metric, value, low, high, null, error, null_error,
     targets, forgotten (share of the training set), status, reason. A method that does not apply has one row.
@@ -269,6 +317,7 @@ def run_scenario(
             unlearned = _after(plan, folder, "retrain", {})
         kind = {"method": name, "kind": "control", "share": share, **common}
         table += rows(score(pool, splits, models[name], attacks, unlearned), **kind)
+        table += _all_measured(pool, splits, models[name], measured, models["original"], **kind)
     shuffled = score(pool, splits, models["original"], attacks, shuffle=seed)
     table += rows(shuffled, method="original", kind="null", share=np.nan, **common)
     for share in doses:
@@ -280,11 +329,24 @@ def run_scenario(
             after = _after(plan, folder, name, settings) if "u_lira" in attacks else None
             done = unlearned_targets(plan, splits, models["original"], method_unlearner(plan, name, settings), seed)
             table += rows(score(pool, splits, done, attacks, after), **kind)
+            table += _all_measured(pool, splits, done, measured, models["original"], **kind)
         except NotApplicableError as error:
             table.append(kind | {"status": "not applicable", "reason": str(error)})
         except ForgetError as error:
             table.append(kind | {"status": "failed", "reason": str(error)})
     return pd.DataFrame(table)
+
+
+def _all_measured(
+    pool: Pool, splits: np.ndarray, models: Sequence, attacks: Sequence[str], originals: Sequence, **keys
+):
+    found: list[dict[str, object]] = []
+    for name in attacks:
+        try:
+            found += measure(pool, splits, models, name, originals, **keys)
+        except TooFewError as error:
+            found.append(keys | {"attack": name, "status": "too few", "reason": str(error)})
+    return found
 
 
 def _after(plan: PoolPlan, folder: Path, name: str, settings: Mapping[str, object]) -> np.ndarray:
@@ -309,28 +371,3 @@ def retrained_references(plan: PoolPlan, folder: Path) -> np.ndarray:
 
     unlearn_shard(plan, folder, "retrain", unlearner, settings={})
     return load_unlearned(plan, folder, "retrain", {})
-
-
-def dose_response(table: pd.DataFrame, attack: str) -> pd.DataFrame:
-    """Share left, AUC and interval of one attack, from 0 (retrained) to 1 (original); a share a row, sorted."""
-    chosen = table[(table["attack"] == attack) & (table["metric"] == "auc") & table["share"].notna()]
-    chosen = chosen[chosen["method"] != "second_retrain"]
-    return chosen[["share", "value", "low", "high", "error", "null_error"]].sort_values("share", ignore_index=True)
-
-
-def detectable_share(table: pd.DataFrame, attack: str, errors: float = 3.0) -> float:
-    """Smallest share of undeleted samples that an attack tells from a clean retrain, `errors` SEs up; NaN if none.
-
-    Read off the straight line from share 0 to 1, on which the AUC lies closely. In [0, 1].
-    """
-    curve = dose_response(table, attack)
-    slope = float(np.polyfit(curve["share"], curve["value"], 1)[0])
-    needed = errors * float(curve["null_error"].iloc[0])
-    return needed / slope if 0 < needed <= slope else float("nan")
-
-
-def has_power(table: pd.DataFrame) -> bool:
-    """Whether the best attack finds the original's forget samples, 10 standard errors above 0.5; else rank nothing."""
-    areas = table[(table["method"] == "original") & (table["kind"] == "control") & (table["metric"] == "auc")]
-    best = areas.loc[areas["value"].idxmax()]
-    return bool(best["value"] > 0.5 + POWER * np.nanmax([best["error"], best["null_error"]]))

@@ -12,7 +12,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from forget_lib import models
+from forget_lib.attacks.per_sample import mean_probability
 from forget_lib.attacks.registry import References
 from forget_lib.batched import HIDDEN, BatchedMlp, mlp_classifier, train_batched
 from forget_lib.datasets.image_data import checksum_of
@@ -187,6 +190,16 @@ def train_shard(plan: PoolPlan, folder: Path, shard: int = 0, shards: int = 1) -
     return len(missing)
 
 
+def train_pool(plan: PoolPlan, folder: Path, processes: int = 1) -> int:
+    """Trains all missing references, one one-thread process a core; returns how many. Raises: as `train_shard`."""
+    processes = max(1, min(processes, plan.number // 2))
+    if processes == 1:
+        return train_shard(plan, folder)
+    shards = [(plan, folder, shard, processes) for shard in range(processes)]
+    with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (1,)) as executor:
+        return sum(executor.map(train_shard, *zip(*shards, strict=True)))
+
+
 def _seed(plan: PoolPlan, k: int) -> int:
     return 100_003 * (plan.seed + 1) + k
 
@@ -228,6 +241,35 @@ def load_pool(plan: PoolPlan, folder: Path) -> Pool:
     check_balance(trained)
     population = None if plan.population is None else np.stack([record["population"] for record in records])
     return Pool(plan, np.stack([record["logits"] for record in records]), population, trained)
+
+
+def mislabelled(plan: PoolPlan, seed: int = 0) -> PoolPlan:
+    """The same plan with a wrong label on every evaluation sample: forget and unseen ones have the same noise."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = plan.labels.clone()
+    shift = torch.randint(1, plan.number_of_classes, (len(plan.evaluation),), generator=generator)
+    labels[plan.evaluation] = (labels[plan.evaluation] + shift) % plan.number_of_classes
+    return dataclasses.replace(plan, labels=labels)
+
+
+def most_memorised(pool: Pool, number: int) -> PoolPlan:
+    """A plan of a new pool whose evaluation samples are those that `pool` memorises most, `number` of them (even).
+
+    Targets forget half of them and never saw the other half, so both come from the same stratum of scores. The new
+    pool and its targets are other models: the scores are independent of what is judged by them.
+    """
+    chosen = np.sort(np.argsort(-memorisation(pool), kind="stable")[:number])
+    return dataclasses.replace(pool.plan, evaluation=chosen, seed=pool.plan.seed + 1)
+
+
+def memorisation(pool: Pool) -> np.ndarray:
+    """Mean probability of the label under models with the sample less that under models without it, [N] in [-1, 1].
+
+    Source: Feldman & Zhang, NeurIPS 2020.
+    """
+    labels = pool.plan.labels.numpy()
+    inside, outside = (mean_probability(pool.logits, labels, side) for side in (pool.membership, ~pool.membership))
+    return inside - outside
 
 
 def load_reference(plan: PoolPlan, folder: Path, k: int) -> models.Classifier:

@@ -163,6 +163,16 @@ def test_conv_pools_are_cached_model_by_model(tmp_path):
     assert np.allclose(predict(model, plan.samples(np.arange(24))).numpy(), pool.logits[1].astype(float), atol=0.01)
 
 
+@pytest.mark.slow
+def test_two_processes_train_the_same_pool(tmp_path):
+    plan = make_plan()
+    assert pools.train_pool(plan, tmp_path / "two", processes=2) == 4
+    assert pools.train_pool(plan, tmp_path / "two") == 0
+    pools.train_pool(plan, tmp_path / "one")
+    one, two = (pools.load_pool(plan, tmp_path / name).logits.astype(float) for name in ("one", "two"))
+    assert np.allclose(one, two, atol=0.05)
+
+
 def test_unlearned_references_get_their_own_forget_and_retain_sets(tmp_path):
     plan, seen = make_plan(), []
     pools.train_shard(plan, tmp_path)

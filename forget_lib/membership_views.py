@@ -1,0 +1,121 @@
+"""Reading the membership table: dose-response, detection limit, ROC curves, power, and one sample at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from forget_lib import statistics
+from forget_lib.attacks import scores
+from forget_lib.errors import ForgetError
+from forget_lib.membership import Scored
+from forget_lib.pools import Pool
+
+POWER = 10
+"""The positive control must lie this many standard errors above its null, or nothing is ranked."""
+
+
+def dose_response(table: pd.DataFrame, attack: str) -> pd.DataFrame:
+    """Share left, AUC and interval of one attack, from 0 (retrained) to 1 (original); a share a row, sorted."""
+    chosen = table[(table["attack"] == attack) & (table["metric"] == "auc") & table["share"].notna()]
+    chosen = chosen[chosen["method"] != "second_retrain"]
+    return chosen[["share", "value", "low", "high", "error", "null_error"]].sort_values("share", ignore_index=True)
+
+
+def detectable_share(table: pd.DataFrame, attack: str, errors: float = 3.0) -> float:
+    """Smallest share of undeleted samples that an attack tells from a clean retrain, `errors` SEs up; NaN if none.
+
+    Read off the straight line from share 0 to 1, on which the AUC lies closely. In [0, 1].
+    """
+    curve = dose_response(table, attack)
+    slope = float(np.polyfit(curve["share"], curve["value"], 1)[0])
+    needed = errors * float(curve["null_error"].iloc[0])
+    return needed / slope if 0 < needed <= slope else float("nan")
+
+
+def has_power(table: pd.DataFrame) -> bool:
+    """Whether the best attack finds the original's forget samples, 10 standard errors above 0.5; else rank nothing."""
+    areas = table[(table["method"] == "original") & (table["kind"] == "control") & (table["metric"] == "auc")]
+    best = areas.loc[areas["value"].idxmax()]
+    return bool(best["value"] > 0.5 + POWER * np.nanmax([best["error"], best["null_error"]]))
+
+
+def passes_weak_fails_strong(
+    table: pd.DataFrame, weak: str = "loss_regression", strong: tuple[str, ...] = ("rmia", "lira", "u_lira")
+) -> list[str]:
+    """Methods on which the weak attack finds nothing and a strong one does; both sides of 0.5 count as found.
+
+    Found: the 95 % interval of the mean AUC and three null standard errors both exclude 0.5. Not found by the weak
+    attack: its interval holds 0.5. Empty where the positive control has no power.
+    """
+    if not has_power(table):
+        return []
+    areas = table[(table["kind"] == "method") & (table["metric"] == "auc")]
+    found = []
+    for method, group in areas.groupby("method", sort=False):
+        each = group.set_index("attack")
+        if weak not in each.index or not each.loc[weak, "low"] <= 0.5 <= each.loc[weak, "high"]:
+            continue
+        rest = each[each.index.isin(strong)]
+        outside = (rest["low"] > 0.5) | (rest["high"] < 0.5)
+        if (outside & ((rest["value"] - 0.5).abs() > 3 * rest["null_error"])).any():
+            found.append(str(method))
+    return found
+
+
+def roc(scored: Scored) -> pd.DataFrame:
+    """Pooled ROC curve of one attack, for log axes: false_positive_rate, true_positive_rate, threshold, a step a row.
+
+    Starts at the smallest rate that the unseen samples can show, 1 / n.
+    """
+    forget, unseen = (np.sort(np.concatenate(part)) for part in (scored.forget, scored.unseen))
+    thresholds = np.unique(unseen)[::-1]
+    rates = [1 - np.searchsorted(part, thresholds, "left") / len(part) for part in (unseen, forget)]
+    return pd.DataFrame({"false_positive_rate": rates[0], "true_positive_rate": rates[1], "threshold": thresholds})
+
+
+def sample_margins(pool: Pool, sample: int, unlearned: np.ndarray | None = None) -> pd.DataFrame:
+    """Margins phi of one pool sample under all references: columns phi, group.
+
+    Groups: "in" and "out" (trained with and without it) and, with `unlearned` (float [K, E, C], an evaluation sample),
+    "unlearned" (trained on it, then removed) and "never, after" (never seen, after the same method).
+    Raises: ForgetError for a sample that is not in the pool.
+    """
+    if not 0 <= sample < len(pool.plan.labels):
+        raise ForgetError(f"Sample {sample} is not in the pool of {len(pool.plan.labels)}.")
+    references = pool.references(np.array([sample]), unlearned)
+    label = pool.plan.labels[[sample]].numpy()
+    seen = references.membership[:, 0]
+    parts = [(references.logits, "in", "out")]
+    if references.unlearned_logits is not None:
+        parts.append((references.unlearned_logits, "unlearned", "never, after"))
+    frames = [
+        pd.DataFrame({"phi": scores.phi(logits, label)[:, 0], "group": np.where(seen, inside, outside)})
+        for logits, inside, outside in parts
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def neighbours(pool: Pool, sample: int, number: int = 5) -> np.ndarray:
+    """Pool indices of the nearest other samples by pixels (L2), nearest first, int [number]."""
+    flat = pool.plan.images.flatten(1).float()
+    distance = (flat - flat[sample]).norm(dim=1)
+    distance[sample] = float("inf")
+    return distance.argsort(stable=True)[:number].numpy()
+
+
+def threshold_table(scored: Scored, thresholds: np.ndarray | None = None) -> pd.DataFrame:
+    """What an attacker gets at each threshold: found, false alarms and precision at equal numbers, each in [0, 1]."""
+    forget, unseen = np.concatenate(scored.forget), np.concatenate(scored.unseen)
+    if thresholds is None:
+        thresholds = np.quantile(np.concatenate([forget, unseen]), np.linspace(0, 1, 101))
+    found = np.array([[(forget > cut).mean(), (unseen > cut).mean()] for cut in thresholds])
+    precision = np.divide(found[:, 0], found.sum(axis=1), out=np.full(len(found), np.nan), where=found.sum(axis=1) > 0)
+    return pd.DataFrame(
+        {"threshold": thresholds, "found": found[:, 0], "false_alarms": found[:, 1], "precision": precision}
+    )
+
+
+def area_difference(one: Scored, other: Scored) -> statistics.Interval:
+    """Mean difference of AUC between two kinds of models on the same targets, paired by target, with its interval."""
+    return statistics.paired_difference(one.areas, other.areas)
