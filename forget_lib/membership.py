@@ -22,9 +22,9 @@ from forget_lib.datasets.requests import Request
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import ForgetError, NotApplicableError, TooFewError
 from forget_lib.pools import Pool, PoolPlan, Unlearner, half_splits, load_unlearned, train_nets, unlearn_shard
-from forget_lib.results import Measurement
+from forget_lib.results import Measurement, code_hash
 from forget_lib.training import Recipe, predict
-from forget_lib.unlearning import UnlearningTask, unlearn
+from forget_lib.unlearning import UnlearningTask, get_method, unlearn
 
 RATES = (0.01, 0.001)
 ATTACK_ORDER = (
@@ -350,11 +350,11 @@ def _all_measured(
 
 
 def _after(plan: PoolPlan, folder: Path, name: str, settings: Mapping[str, object]) -> np.ndarray:
-    settings = dict(settings)
     if name == "retrain" and not settings:
         return retrained_references(plan, folder)
-    unlearn_shard(plan, folder, name, method_unlearner(plan, name, settings), settings=settings)
-    return load_unlearned(plan, folder, name, settings)
+    about = {"settings": dict(settings), "code": code_hash(get_method(name).function.__module__)}
+    unlearn_shard(plan, folder, name, method_unlearner(plan, name, settings), settings=about)
+    return load_unlearned(plan, folder, name, about)
 
 
 def retrained_references(plan: PoolPlan, folder: Path) -> np.ndarray:

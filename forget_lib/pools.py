@@ -28,7 +28,7 @@ from forget_lib.batched import HIDDEN, BatchedMlp, mlp_classifier, train_batched
 from forget_lib.datasets.image_data import checksum_of
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import DataError, ForgetError
-from forget_lib.results import key_of
+from forget_lib.results import code_hash, key_of
 from forget_lib.training import Recipe, predict, train
 
 LARGEST = 6e4
@@ -131,7 +131,13 @@ class PoolPlan:
         parts = {name: getattr(self, name) for name in ("number_of_classes", "model", "hidden", "number", "seed")}
         population = "" if self.population is None else checksum_of(self.population.images, self.population.labels)
         data = checksum_of(self.images, self.labels, torch.as_tensor(np.asarray(self.evaluation)))
-        return key_of(**parts, recipe=dataclasses.asdict(self.recipe), data=data, population=population)
+        return key_of(
+            **parts,
+            recipe=dataclasses.asdict(self.recipe),
+            data=data,
+            population=population,
+            code=code_hash("forget_lib.batched"),
+        )
 
     def samples(self, indices: Tensor | np.ndarray) -> Samples:
         """Pool samples by index, in batches of the recipe."""
