@@ -49,5 +49,6 @@ def problems(path: Path) -> list[str]:
 
 if __name__ == "__main__":
     missing = problems(Path(sys.argv[1]))
-    print("; ".join(missing))
+    if missing:
+        print("; ".join(missing))
     sys.exit(1 if missing else 0)
