@@ -293,6 +293,7 @@ def run_scenario(
     targets: int = 8,
     methods: Mapping[str, Mapping[str, object]] | None = None,
     doses: Sequence[float] = (0.1, 0.25, 0.5),
+    dose_targets: int = 8,
     attacks: Sequence[str] = ATTACK_ORDER,
     measured: Sequence[str] = ("audit",),
     seed: int = 0,
@@ -300,7 +301,7 @@ def run_scenario(
     """Everything about one pool: controls, methods (each with its own unlearned references), doses and nulls.
 
     folder: of the pool; unlearned references are cached below it. methods: settings by name. attacks rank samples;
-    measured: attacks that give numbers only (audit, two_snapshot).
+    measured: attacks that give numbers only (audit, two_snapshot). dose_targets: targets behind each dose.
     Returns: one row for each method, share, attack and metric: method, kind (control, method, dose, null), share (of
     the forget set left in training; NaN for methods), attack, title, metric, value, low, high, null, error, null_error,
     targets, forgotten (share of the training set), status, reason. A method that does not apply has one row.
@@ -321,7 +322,8 @@ def run_scenario(
     shuffled = score(pool, splits, models["original"], attacks, shuffle=seed)
     table += rows(shuffled, method="original", kind="null", share=np.nan, **common)
     for share in doses:
-        kept = score(pool, splits, partly_retrained(plan, splits, share, seed), attacks)
+        some = splits[:dose_targets]
+        kept = score(pool, some, partly_retrained(plan, some, share, seed), attacks)
         table += rows(kept, method=f"retrain_keeping_{share:g}", kind="dose", share=share, **common)
     for name, settings in (methods or {}).items():
         kind = {"method": name, "kind": "method", "share": np.nan, **common}

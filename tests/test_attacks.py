@@ -206,6 +206,17 @@ def test_rate_at_low_false_positives_is_quoted_only_with_enough_unseen():
     assert rate.value == pytest.approx(true[false <= 0.01].max())
 
 
+def test_intervals_redraw_people_where_there_are_people():
+    inputs = simulated(1.0, forget=100, unseen=100)
+    people = dataclasses.replace(inputs, forget_people=np.arange(100) // 5, unseen_people=20 + np.arange(100) // 5)
+    found, plain = (next(m for m in get_attack("lira")(one) if m.metric == "auc") for one in (people, inputs))
+    assert found.value == pytest.approx(plain.value)
+    assert found.n == 40
+    assert found.low < found.value < found.high
+    few = dataclasses.replace(people, forget_people=np.zeros(100, int), unseen_people=np.ones(100, int))
+    assert next(m for m in get_attack("lira")(few) if m.metric == "auc").low is None
+
+
 def test_per_class_thresholds_ignore_differences_between_classes():
     generator = np.random.default_rng(0)
     labels = np.repeat([0, 1], 200)

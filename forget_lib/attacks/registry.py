@@ -64,6 +64,7 @@ class AttackInput:
     [nF], [nU], the labels used in training, noisy ones included. population_logits, population_labels: [nZ, C], [nZ],
     disjoint from all else. original_forget_logits, original_unseen_logits: the model before unlearning, for
     two-snapshot attacks. forget_indices, unseen_indices: int, rows in the pool, to check that they are disjoint.
+    forget_people, unseen_people: int person ids; intervals then redraw people, since images of one person are alike.
     """
 
     forget_logits: Tensor | np.ndarray
@@ -77,6 +78,8 @@ class AttackInput:
     original_unseen_logits: Tensor | np.ndarray | None = None
     forget_indices: Tensor | np.ndarray | None = None
     unseen_indices: Tensor | np.ndarray | None = None
+    forget_people: Tensor | np.ndarray | None = None
+    unseen_people: Tensor | np.ndarray | None = None
     seed: int = 0
     clipped: int = 0
 
@@ -191,8 +194,11 @@ def summarise(scores: np.ndarray, inputs: AttackInput) -> list[Measurement]:
     if np.ptp(scores) == 0:
         raise ForgetError("All scores are the same: the model answers alike on every sample, nothing can be ranked.")
     members, others = scores[: inputs.number_forget], scores[inputs.number_forget :]
-    area = statistics.auc_interval(members, others)
-    found = [Measurement("auc", area.value, area.low, area.high, "auc", n=area.n, null=0.5)]
+    if inputs.forget_people is None or inputs.unseen_people is None:
+        area = statistics.auc_interval(members, others)
+        found = [Measurement("auc", area.value, area.low, area.high, "auc", n=area.n, null=0.5)]
+    else:
+        found = [_area_by_person(scores, inputs)]
     try:
         rate = statistics.tpr_at_fpr(members, others, 0.01).true_positive_rate
         found.append(Measurement("tpr_at_1_fpr", rate.value, rate.low, rate.high, "share", n=rate.n, null=0.01))
@@ -201,6 +207,24 @@ def summarise(scores: np.ndarray, inputs: AttackInput) -> list[Measurement]:
     if inputs.clipped:
         found.append(Measurement("clipped_logits", float(inputs.clipped), unit="count", n=len(scores)))
     return found
+
+
+def _area_by_person(scores: np.ndarray, inputs: AttackInput) -> Measurement:
+    """AUC whose interval redraws people (n counts them); without an interval where there are fewer than 10."""
+    people = np.concatenate([_numpy(inputs.forget_people), _numpy(inputs.unseen_people)])
+    member = np.arange(len(scores)) < inputs.number_forget
+    area = statistics.auc(scores[member], scores[~member])
+
+    def redrawn(rows: np.ndarray) -> float:
+        inside = member[rows]
+        # Without a person on one side nothing was compared in this draw.
+        return 0.5 if inside.all() or not inside.any() else statistics.auc(scores[rows[inside]], scores[rows[~inside]])
+
+    low = high = None
+    number = len(np.unique(people))
+    if number >= statistics.BOOTSTRAP_FROM:
+        low, high = statistics.cluster_bootstrap(people, redrawn, seed=inputs.seed)[1:3]
+    return Measurement("auc", area, low, high, "auc", n=number, null=0.5)
 
 
 def validate(inputs: AttackInput) -> AttackInput:
@@ -269,8 +293,9 @@ def _same_classes(inputs: AttackInput) -> AttackInput:
     fields = {"unseen_logits": inputs.unseen_logits[keep], "unseen_labels": inputs.unseen_labels[keep]}
     if inputs.original_unseen_logits is not None:
         fields["original_unseen_logits"] = inputs.original_unseen_logits[keep]
-    if inputs.unseen_indices is not None:
-        fields["unseen_indices"] = _numpy(inputs.unseen_indices)[keep]
+    for name in ("unseen_indices", "unseen_people"):
+        if getattr(inputs, name) is not None:
+            fields[name] = _numpy(getattr(inputs, name))[keep]
     if inputs.references is not None:
         columns = np.concatenate([np.ones(inputs.number_forget, dtype=bool), keep])
         fields["references"] = inputs.references.take(columns)
