@@ -72,7 +72,9 @@ def marks(table: pd.DataFrame) -> str:
 def seeds_of(table: pd.DataFrame) -> str:
     """How many originals are behind a figure, in words."""
     count = len(table[["draw", "seed"]].drop_duplicates())
-    return "one seed, no interval" if count == 1 else f"mean and 95 % t-interval over {count} seeds"
+    return (
+        "one seed; bars, if any, are within the run" if count == 1 else f"mean and 95 % t-interval over {count} seeds"
+    )
 
 
 def contact_sheet(data: ImageData, columns: int = 10, names: Sequence[str] | None = None) -> Figure:

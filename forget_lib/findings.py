@@ -132,6 +132,28 @@ def attack_sentences(table: pd.DataFrame, attack: str = "loss_regression") -> li
     return found
 
 
+def strong_attack_sentences(strong: pd.DataFrame) -> list[str]:
+    """What the strong attacks say, from the table of `membership.run_scenario`; nothing where they have no power."""
+    from forget_lib.membership_views import detectable_share, has_power, passes_weak_fails_strong
+
+    share = strong["forgotten"].iloc[0]
+    found = [f"Each target forgets {share:.1%} of its training set; {int(strong['targets'].max())} targets are pooled."]
+    if not has_power(strong):
+        return [*found, "No strong attack finds the original's samples here: **no ranking can be read**."]
+    areas = strong[(strong["metric"] == "auc") & strong["kind"].isin(["control", "method"])]
+    for name, part in areas.groupby("method", sort=False):
+        each = part.set_index("attack")
+        best = each.loc[(each["value"] - 0.5).abs().idxmax()]
+        interval = f"{best['value']:.3f} ({best['low']:.3f} to {best['high']:.3f})"
+        found.append(f"**{name}**: strongest sign {interval}, by {best.name}.")
+    passing = passes_weak_fails_strong(strong)
+    found.append(f"Pass the weak attack and fail a strong one: {', '.join(passing) or 'no method here'}.")
+    least = detectable_share(strong, "lira")
+    if np.isfinite(least):
+        found.append(f"LiRA tells a clean retrained model from one that kept {least:.0%} of the forget set or more.")
+    return found
+
+
 def overview_sentences(table: pd.DataFrame) -> list[str]:
     """For each scenario: which methods come near the retrained model, and whether the attack could have told."""
     found = []

@@ -186,18 +186,20 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     Args: runs: the table of `load`. Method seeds (run) of one draw and seed are averaged first: the unit is the
         original.
     Returns: columns dataset, model, request, method, attack, metric, unit, mean, low, high, n, oracle.
-        Under two seeds low and high are empty: one seed is shown as one seed.
+        Under two seeds low and high are those within the run, such as an attack's interval over samples, or empty.
     """
     from forget_lib.statistics import t_interval
 
     runs = runs[runs["metric"] != ""]
     keys = ["dataset", "model", "request", "method", "attack", "metric", "unit"]
-    units = runs.groupby([*keys, "draw", "seed"], sort=False)["value"].mean().reset_index()
+    units = runs.groupby([*keys, "draw", "seed"], sort=False)[["value", "low", "high"]].mean().reset_index()
     rows = []
     for names, group in units.groupby(keys, sort=False):
         values = group["value"].to_numpy()
-        interval = t_interval(values) if len(values) > 1 else None
-        low, high = (interval.low, interval.high) if interval else (np.nan, np.nan)
+        if len(values) > 1:
+            _, low, high, _ = t_interval(values)
+        else:  # one original: only the interval within its run, if it has one
+            low, high = (group[end].iloc[0] for end in ("low", "high"))
         rows.append([*names, values.mean(), low, high, len(values)])
     table = pd.DataFrame(rows, columns=[*keys, "mean", "low", "high", "n"])
     same = ["dataset", "model", "request", "attack", "metric"]

@@ -1,12 +1,8 @@
 """One scenario from data to records: train or load the original, run methods, evaluate, write."""
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,132 +12,16 @@ from torch import nn
 
 from forget_lib import results
 from forget_lib.attacks import AttackInput, get_attack
-from forget_lib.datasets import ImageData, Samples, load
-from forget_lib.datasets.requests import Request, Sets, class_index, draw_sets, parse_request
+from forget_lib.chosen import with_chosen
 from forget_lib.errors import DivergedError, ForgetError, NotApplicableError
-from forget_lib.models import build
-from forget_lib.results import Measurement, code_hash, key_of, read_record, record_folder, write_record
-from forget_lib.training import Meter, Recipe, choose_device, make_recipe, predict, set_threads, train
+from forget_lib.results import Measurement, code_hash, key_of, read_record, write_record
+from forget_lib.scenario import EVALUATED, Scenario, describe, make_scenario, seed_of
+from forget_lib.training import Meter, predict, train
 from forget_lib.unlearning import UnlearningTask, get_method, unlearn
 from forget_lib.unlearning.registry import check_settings
 
-EVALUATED = ("forget", "retain", "validation", "unseen", "population", "test")
 SECOND_RETRAIN = 1
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A data set, a model, a request, a draw and a seed: everything that methods are compared on.
-
-    Attributes: root: results folder of the profile. start: first step of the data chain. request: as text, see
-        `parse_request`. draw: which forget set of that kind. seed: of the original's training. recipe: how it is
-        trained.
-        attacks: names of the attacks on each model. device: "cpu", "cuda", "mps" or "auto".
-    """
-
-    root: Path
-    dataset: str
-    model: str
-    request: str
-    draw: int = 0
-    seed: int = 0
-    start: str = "local"
-    device: str = "cpu"
-    recipe: Recipe = dataclasses.field(default_factory=Recipe)
-    attacks: tuple[str, ...] = ("loss_regression",)
-
-    @cached_property
-    def data(self) -> ImageData:
-        """The data set, loaded once."""
-        return load(self.dataset, self.start)
-
-    @cached_property
-    def parsed(self) -> Request:
-        """The request."""
-        return parse_request(self.request)
-
-    @cached_property
-    def sets(self) -> Sets:
-        """Indices of the six sets."""
-        return draw_sets(self.data, self.parsed, self.draw)
-
-    @cached_property
-    def samples(self) -> dict[str, Samples]:
-        """The six sets by name, on the device, and "trained" (forget and retain together)."""
-        data, labels, device = self.data, self.sets.labels, self.torch_device
-        parts = {
-            name: getattr(self.sets, name)
-            for name in ("forget", "retain", "validation", "unseen", "population", "trained")
-        }
-        common = {"batch_size": self.recipe.batch_size, "augmentation": self.recipe.augmentation}
-        people = data.people
-        found = {
-            name: Samples(data.images[part], labels[part], people=None if people is None else people[part], **common)
-            for name, part in parts.items()
-        }
-        found["test"] = Samples(data.test_images, data.test_labels, people=data.test_people, **common)
-        return {name: samples.to(device) for name, samples in found.items()}
-
-    @cached_property
-    def torch_device(self) -> torch.device:
-        """Where models and samples are."""
-        return choose_device(self.device)
-
-    @property
-    def classes(self) -> tuple[int, ...]:
-        """Requested classes of a class request, else empty."""
-        return (
-            tuple(class_index(self.data, name) for name in self.parsed.members) if self.parsed.kind == "class" else ()
-        )
-
-    def new_model(self, seed: int) -> nn.Module:
-        """An untrained model on the device."""
-        return build(self.model, tuple(self.data.images.shape[1:]), len(self.data.classes), seed).to(self.torch_device)
-
-    def folder(self, method: str, run: int = 0, *, request: str | None = None) -> Path:
-        """Folder of a record of this scenario."""
-        keys = {"dataset": self.dataset, "model": self.model, "draw": self.draw, "seed": self.seed}
-        return record_folder(self.root, request=request or self.parsed.name, method=method, run=run, **keys)
-
-
-def make_scenario(
-    root: str | Path,
-    recipe: Mapping[str, Any] | None = None,
-    attacks: tuple[str, ...] | list[str] = ("loss_regression",),
-    **fields: Any,
-) -> Scenario:
-    """A `Scenario` from a notebook's parameters; everything that can be wrong is checked before anything trains.
-
-    Args: root: results folder. recipe: settings of a `Recipe`. attacks: names. fields: dataset, model, request,
-        draw, seed, start, device.
-    Raises: ForgetError and its kinds.
-    """
-    set_threads(1)
-    for name in attacks:
-        get_attack(name)
-    scenario = Scenario(Path(root), recipe=make_recipe(recipe), attacks=tuple(attacks), **fields)
-    scenario.new_model(0)
-    _ = scenario.sets
-    return scenario
-
-
-def seed_of(*parts: object) -> int:
-    """A seed below 2^31 that belongs to these parts alone."""
-    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:4], "big") >> 1
-
-
-def describe(scenario: Scenario) -> dict[str, Any]:
-    """What a record says of its scenario."""
-    data, recipe = scenario.data, dataclasses.asdict(scenario.recipe)
-    sizes = {name: len(scenario.samples[name]) for name in EVALUATED}
-    about = {
-        "source": data.source,
-        "synthetic": data.synthetic,
-        "sampled": data.sampled,
-        "data_checksum": data.checksum,
-    }
-    keys = {"dataset": scenario.dataset, "model": scenario.model, "draw": scenario.draw, "seed": scenario.seed}
-    return keys | about | {"recipe": recipe, "sizes": sizes, "device": str(scenario.torch_device)}
+__all__ = ["EVALUATED", "Scenario", "make_scenario", "original", "run_method", "run_methods"]
 
 
 def original(scenario: Scenario) -> nn.Module:
@@ -281,14 +161,16 @@ def run_method(
     """One method on one scenario: its record, read from disk where it is up to date, else made now.
 
     "original" evaluates the model as it is. A method that does not apply or diverges leaves a record that says so.
-    Args: settings: the method's settings, defaults where left out. run: seed of the method.
+    Args: settings: the method's settings; those left out are as chosen by tuning, else the defaults. run: seed of
+        the method.
     Returns: the content of run.json.
     Raises: UnknownNameError, ForgetError for settings, before anything is computed.
     """
     settings = dict(settings or {})
     if name != "original":
         check_settings(name, settings)
-        settings = get_method(name).settings | settings
+        chosen = with_chosen(name, settings, scenario.dataset, scenario.model, scenario.parsed.kind)
+        settings = get_method(name).settings | chosen
     module = "forget_lib.training" if name == "original" else get_method(name).function.__module__
     code = [code_hash(part) for part in ("forget_lib.training", "forget_lib.models", "forget_lib.study", module)]
     code += [code_hash(get_attack(each).function.__module__) for each in scenario.attacks]

@@ -4,6 +4,8 @@ import pytest
 
 from forget_lib import figures, findings
 
+NO_INTERVAL = {"low": float("nan"), "high": float("nan")}
+
 
 def table(forget: dict[str, list[float]], kept: dict[str, list[float]], auc: dict[str, list[float]]) -> pd.DataFrame:
     """A tidy table of one scenario with one value a seed."""
@@ -20,7 +22,7 @@ def table(forget: dict[str, list[float]], kept: dict[str, list[float]], auc: dic
             for seed, value in enumerate(values):
                 keys = {"dataset": "d", "model": "m", "request": "random-0.1", "draw": 0, "seed": seed, "run": 0}
                 row = {"method": method, "attack": attack, "metric": metric, "value": value, "unit": "share"}
-                rows.append(keys | row | {"status": "done", "reason": None, "synthetic": False, "sampled": True})
+                rows.append(keys | row | NO_INTERVAL | {"status": "done", "reason": None, "synthetic": False, "sampled": True})
     return pd.DataFrame(rows)
 
 
@@ -64,7 +66,7 @@ def test_without_power_nothing_is_ranked():
 
 def test_one_seed_is_called_one_seed():
     assert "one seed" in findings.with_interval(np.array([0.1]))
-    assert figures.seeds_of(GOOD[GOOD["seed"] == 0]) == "one seed, no interval"
+    assert figures.seeds_of(GOOD[GOOD["seed"] == 0]) == "one seed; bars, if any, are within the run"
 
 
 def test_a_sample_is_called_a_sample_on_every_figure():

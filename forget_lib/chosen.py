@@ -1,0 +1,49 @@
+"""Settings chosen by tuning, committed with the trials behind them:
+workflow/config/settings/<dataset>-<model>-<kind>.yaml."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from forget_lib.errors import ForgetError
+from forget_lib.results import REPOSITORY
+
+FOLDER = REPOSITORY / "workflow" / "config" / "settings"
+KINDS = {
+    "class": "class",
+    "random": "subset",
+    "mislabelled": "subset",
+    "indices": "subset",
+    "person": "person",
+    "family": "person",
+}
+"""Kind of tuning for each kind of request: what counts is whether a class goes, samples go, or people go."""
+
+
+def settings_file(dataset: str, model: str, request_kind: str) -> Path:
+    """Where the chosen settings for this data set, model and kind of request are, if there are any."""
+    return FOLDER / f"{dataset}-{model}-{KINDS[request_kind]}.yaml"
+
+
+@lru_cache
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return {name: dict(entry["settings"]) for name, entry in content["methods"].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise ForgetError(
+            f"{path.name} cannot be read ({error}); make it again with python -m forget_lib.tuning."
+        ) from error
+
+
+def with_chosen(method: str, given: Mapping[str, Any], dataset: str, model: str, request_kind: str) -> dict[str, Any]:
+    """The settings given, on top of those chosen by tuning; what neither names stays at the method's default.
+
+    Raises: ForgetError if the file of chosen settings is damaged.
+    """
+    return _read(settings_file(dataset, model, request_kind)).get(method, {}) | dict(given)

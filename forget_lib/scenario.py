@@ -1,0 +1,136 @@
+"""A scenario: a data set, a model, a request, a draw and a seed, checked before anything trains."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from forget_lib.attacks import get_attack
+from forget_lib.datasets import ImageData, Samples, load
+from forget_lib.datasets.requests import Request, Sets, class_index, draw_sets, parse_request
+from forget_lib.models import build
+from forget_lib.results import record_folder
+from forget_lib.training import Recipe, choose_device, make_recipe, set_threads
+
+EVALUATED = ("forget", "retain", "validation", "unseen", "population", "test")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A data set, a model, a request, a draw and a seed: everything that methods are compared on.
+
+    Attributes: root: results folder of the profile. start: first step of the data chain. request: as text, see
+        `parse_request`. draw: which forget set of that kind. seed: of the original's training. recipe: how it is
+        trained.
+        attacks: names of the attacks on each model. device: "cpu", "cuda", "mps" or "auto".
+    """
+
+    root: Path
+    dataset: str
+    model: str
+    request: str
+    draw: int = 0
+    seed: int = 0
+    start: str = "local"
+    device: str = "cpu"
+    recipe: Recipe = dataclasses.field(default_factory=Recipe)
+    attacks: tuple[str, ...] = ("loss_regression",)
+
+    @cached_property
+    def data(self) -> ImageData:
+        """The data set, loaded once."""
+        return load(self.dataset, self.start)
+
+    @cached_property
+    def parsed(self) -> Request:
+        """The request."""
+        return parse_request(self.request)
+
+    @cached_property
+    def sets(self) -> Sets:
+        """Indices of the six sets."""
+        return draw_sets(self.data, self.parsed, self.draw)
+
+    @cached_property
+    def samples(self) -> dict[str, Samples]:
+        """The six sets by name, on the device, and "trained" (forget and retain together)."""
+        data, labels, device = self.data, self.sets.labels, self.torch_device
+        parts = {
+            name: getattr(self.sets, name)
+            for name in ("forget", "retain", "validation", "unseen", "population", "trained")
+        }
+        common = {"batch_size": self.recipe.batch_size, "augmentation": self.recipe.augmentation}
+        people = data.people
+        found = {
+            name: Samples(data.images[part], labels[part], people=None if people is None else people[part], **common)
+            for name, part in parts.items()
+        }
+        found["test"] = Samples(data.test_images, data.test_labels, people=data.test_people, **common)
+        return {name: samples.to(device) for name, samples in found.items()}
+
+    @cached_property
+    def torch_device(self) -> torch.device:
+        """Where models and samples are."""
+        return choose_device(self.device)
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Requested classes of a class request, else empty."""
+        return (
+            tuple(class_index(self.data, name) for name in self.parsed.members) if self.parsed.kind == "class" else ()
+        )
+
+    def new_model(self, seed: int) -> nn.Module:
+        """An untrained model on the device."""
+        return build(self.model, tuple(self.data.images.shape[1:]), len(self.data.classes), seed).to(self.torch_device)
+
+    def folder(self, method: str, run: int = 0, *, request: str | None = None) -> Path:
+        """Folder of a record of this scenario."""
+        keys = {"dataset": self.dataset, "model": self.model, "draw": self.draw, "seed": self.seed}
+        return record_folder(self.root, request=request or self.parsed.name, method=method, run=run, **keys)
+
+
+def make_scenario(
+    root: str | Path,
+    recipe: Mapping[str, Any] | None = None,
+    attacks: tuple[str, ...] | list[str] = ("loss_regression",),
+    **fields: Any,
+) -> Scenario:
+    """A `Scenario` from a notebook's parameters; everything that can be wrong is checked before anything trains.
+
+    Args: root: results folder. recipe: settings of a `Recipe`. attacks: names. fields: dataset, model, request,
+        draw, seed, start, device.
+    Raises: ForgetError and its kinds.
+    """
+    set_threads(1)
+    for name in attacks:
+        get_attack(name)
+    scenario = Scenario(Path(root), recipe=make_recipe(recipe), attacks=tuple(attacks), **fields)
+    scenario.new_model(0)
+    _ = scenario.sets
+    return scenario
+
+
+def seed_of(*parts: object) -> int:
+    """A seed below 2^31 that belongs to these parts alone."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:4], "big") >> 1
+
+
+def describe(scenario: Scenario) -> dict[str, Any]:
+    """What a record says of its scenario."""
+    data, recipe = scenario.data, dataclasses.asdict(scenario.recipe)
+    sizes = {name: len(scenario.samples[name]) for name in EVALUATED}
+    about = {
+        "source": data.source,
+        "synthetic": data.synthetic,
+        "sampled": data.sampled,
+        "data_checksum": data.checksum,
+    }
+    keys = {"dataset": scenario.dataset, "model": scenario.model, "draw": scenario.draw, "seed": scenario.seed}
+    return keys | about | {"recipe": recipe, "sizes": sizes, "device": str(scenario.torch_device)}
