@@ -32,10 +32,10 @@ def settings_file(dataset: str, model: str, request_kind: str) -> Path:
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return {name: dict(entry["settings"]) for name, entry in content["methods"].items()}
+        return {name: dict(entry) for name, entry in content["methods"].items()}
     except FileNotFoundError:
         return {}
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ForgetError(
             f"{path.name} cannot be read ({error}); make it again with python -m forget_lib.tuning."
         ) from error

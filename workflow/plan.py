@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from forget_lib.chosen import FOLDER
 from forget_lib.errors import ForgetError, unknown
 from forget_lib.report.run import read_notebook
 from forget_lib.results import REPOSITORY, imported_modules
@@ -17,7 +18,7 @@ from forget_lib.results import REPOSITORY, imported_modules
 TOP_KEYS = {"profile", "start", "device", "datasets", "scenarios", "results", "plugins"}
 SCENARIO_KEYS = {
     *("notebook", "dataset", "model", "requests", "draws", "seeds", "recipe", "methods", "attacks"),
-    *("parameters", "shared_original", "part", "start", "device"),
+    *("parameters", "shared_original", "part", "start", "device", "paired"),
 }
 DATA, BASELINE, FIGURES, OVERVIEW = "01_data", "02_train_baseline", "08_figures", "00_overview"
 
@@ -83,28 +84,46 @@ def _scenario_jobs(
     fixed |= {key: scenario[key] for key in ("dataset", "model", "recipe") if key in scenario}
     own = {key: scenario[key] for key in ("methods", "attacks") if key in scenario} | scenario.get("parameters", {})
     part = scenario.get("part", name)
-    for draw in scenario.get("draws", [0]):
-        for seed in scenario.get("seeds", [0]):
-            parameters = fixed | {"draw": draw, "seed": seed}
-            after: tuple[str, ...] = ()
-            if scenario.get("shared_original", True):
-                text = json.dumps(parameters, sort_keys=True)
-                if text not in baselines:
-                    title = _plain(f"{scenario['dataset']}-{scenario['model']}-draw{draw}-seed{seed}")
-                    if f"{BASELINE}/{title}" in baselines.values():  # the same model, trained by another recipe
-                        title += f"-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-                    baselines[text] = f"{BASELINE}/{title}"
-                    yield Job(BASELINE, title, parameters, part=part)
-                after = (baselines[text],)
-            for request in scenario.get("requests", [""]):
-                title = _plain("-".join(filter(None, [name, request, f"draw{draw}", f"seed{seed}"])))
-                asked = {"request": request} if request else {}
-                yield Job(scenario["notebook"], title, parameters | asked | own, after, part)
+    for draw, seed in _draws_and_seeds(name, scenario):
+        parameters = fixed | {"draw": draw, "seed": seed}
+        after: tuple[str, ...] = ()
+        if scenario.get("shared_original", True):
+            text = json.dumps(parameters, sort_keys=True)
+            if text not in baselines:
+                title = _plain(f"{scenario['dataset']}-{scenario['model']}-draw{draw}-seed{seed}")
+                if f"{BASELINE}/{title}" in baselines.values():  # the same model, trained by another recipe
+                    title += f"-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+                baselines[text] = f"{BASELINE}/{title}"
+                yield Job(BASELINE, title, parameters, part=part)
+            after = (baselines[text],)
+        for request in scenario.get("requests", [""]):
+            title = _plain("-".join(filter(None, [name, request, f"draw{draw}", f"seed{seed}"])))
+            asked = {"request": request} if request else {}
+            yield Job(scenario["notebook"], title, parameters | asked | own, after, part)
+
+
+def _draws_and_seeds(name: str, scenario: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Each draw with each seed, or, where the scenario is `paired`, the first with the first and so on: then an interval
+    over runs holds the spread of both, at the price of one."""
+    draws, seeds = scenario.get("draws", [0]), scenario.get("seeds", [0])
+    if not scenario.get("paired", False):
+        return [(draw, seed) for draw in draws for seed in seeds]
+    if len(draws) != len(seeds):
+        raise ForgetError(f"Scenario {name} is paired, but has {len(draws)} draws and {len(seeds)} seeds.")
+    return list(zip(draws, seeds, strict=True))
 
 
 def _plain(text: str) -> str:
     """A name for files: letters, digits and . + _ - only."""
     return re.sub(r"[^A-Za-z0-9.+_-]+", "-", text)
+
+
+def settings_files(job: Job) -> list[str]:
+    """The files of tuned settings that a job may read, relative to the repository."""
+    if "methods" not in job.parameters:
+        return []
+    pattern = f"{job.parameters['dataset']}-{job.parameters['model']}-*.yaml"
+    return sorted(str(path.relative_to(REPOSITORY)) for path in FOLDER.glob(pattern))
 
 
 def results_folder(config: Mapping[str, Any]) -> str:
