@@ -36,11 +36,11 @@ def write_index(folder: Path, missing: Iterable[str] = ()) -> Path:
             export_html(path, page)
         groups.setdefault(path.parent.name, []).append(_entry(folder, path, page))
     parts = [_group(name, entries) for name, entries in sorted(groups.items())]
-    notes = _missing(missing) + _data(folder)
     text = _PAGE.format(
         name=html.escape(folder.name),
         style=style(),
-        notes=notes,
+        missing=_missing(missing),
+        data=_data(folder),
         groups="\n".join(parts),
         files=_files(folder),
         provenance=_provenance(),
@@ -151,8 +151,9 @@ _PAGE = """<!DOCTYPE html>
 <h1>Forget: the {name} study</h1>
 <p>Take a trained image classifier, ask it to forget some of its training data, and measure against a model trained
 without those data whether it did. Read the pages from the top; each one works without a network.</p>
+{missing}
 {groups}
-{notes}
+{data}
 {files}
 <section><h2>Provenance</h2><p class="soft">{provenance}</p></section>
 </main>

@@ -11,6 +11,7 @@ from jinja2 import pass_context
 from latex2mathml.converter import convert
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from pygments.formatters import HtmlFormatter
 
 from forget_lib.report.files import write_text
@@ -60,6 +61,7 @@ class PageExporter(HTMLExporter):
     def __init__(self, **options: Any) -> None:
         super().__init__(template_name="forget", extra_template_basedirs=[str(TEMPLATES)], **options)
         self.exclude_anchor_links = self.exclude_input_prompt = self.exclude_output_prompt = True
+        self.register_preprocessor(CoalesceStreamsPreprocessor, enabled=True)  # one box for the lines of one cell
 
     @pass_context
     def markdown2html(self, context: Any, source: str) -> str:
