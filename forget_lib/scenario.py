@@ -86,6 +86,11 @@ class Scenario:
             tuple(class_index(self.data, name) for name in self.parsed.members) if self.parsed.kind == "class" else ()
         )
 
+    @property
+    def groups_people(self) -> bool:
+        """Whether the request is about whole people or families, so that the person is the unit of an interval."""
+        return self.parsed.kind in ("person", "family")
+
     def new_model(self, seed: int) -> nn.Module:
         """An untrained model on the device."""
         return build(self.model, tuple(self.data.images.shape[1:]), len(self.data.classes), seed).to(self.torch_device)

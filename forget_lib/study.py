@@ -146,6 +146,8 @@ def attack(
         unseen_labels=labels["unseen"],
         forget_indices=scenario.sets.forget,
         unseen_indices=scenario.sets.unseen,
+        forget_people=scenario.samples["forget"].people if scenario.groups_people else None,
+        unseen_people=scenario.samples["unseen"].people if scenario.groups_people else None,
         seed=seed_of("attack", name, scenario.seed, scenario.draw),
     )
     try:

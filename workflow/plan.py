@@ -103,7 +103,7 @@ def _scenario_jobs(
 
 
 def _draws_and_seeds(name: str, scenario: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Each draw with each seed, or, where the scenario is `paired`, the first with the first and so on: then an interval
+    """Each draw with each seed, or, where the scenario is `paired`, the first with the first and so on: an interval
     over runs holds the spread of both, at the price of one."""
     draws, seeds = scenario.get("draws", [0]), scenario.get("seeds", [0])
     if not scenario.get("paired", False):
