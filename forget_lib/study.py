@@ -12,11 +12,12 @@ from torch import nn
 
 from forget_lib import results
 from forget_lib.attacks import AttackInput, get_attack
+from forget_lib.attacks.identity import ProbeInput
 from forget_lib.chosen import with_chosen
 from forget_lib.errors import DivergedError, ForgetError, NotApplicableError
 from forget_lib.results import Measurement, code_hash, key_of, read_record, write_record
 from forget_lib.scenario import EVALUATED, Scenario, describe, make_scenario, seed_of
-from forget_lib.training import Meter, predict, train
+from forget_lib.training import Meter, embed, predict, train
 from forget_lib.unlearning import UnlearningTask, get_method, unlearn
 from forget_lib.unlearning.registry import check_settings
 
@@ -127,7 +128,8 @@ def evaluate(
                     Measurement(f"test_accuracy_of_{title}", float(right["test"][here].mean()), n=int(here.sum()))
                 )
     for name in scenario.attacks if attacks is None else attacks:
-        found += attack(scenario, name, logits, labels)
+        probes = get_attack(name).needs == "embeddings"
+        found += probe(scenario, name, model) if probes else attack(scenario, name, logits, labels)
     arrays = {f"{part}_logits": logits[part].numpy() for part in parts} | {
         f"{part}_labels": labels[part].numpy() for part in parts
     }
@@ -152,6 +154,28 @@ def attack(
     )
     try:
         return [measurement._replace(attack=name) for measurement in get_attack(name).function(inputs)]
+    except ForgetError as error:
+        print(f"attack {name}: no result, {error}")
+        return []
+
+
+def probe(scenario: Scenario, name: str, model: nn.Module) -> list[Measurement]:
+    """A probe of the embedding, where whole classes (digits, people) are forgotten; else empty.
+
+    Gallery: validation images, or for the linear probe the training images. Queries: test images. The model was trained
+    on none of the queries.
+    """
+    if not scenario.classes:
+        return []
+    gallery = scenario.samples["trained" if name == "linear_probe" else "validation"]
+    parts = {"gallery": gallery, "queries": scenario.samples["test"]}
+    features = {part: embed(model, samples).numpy() for part, samples in parts.items()}
+    owners = {part: samples.labels.cpu().numpy() for part, samples in parts.items()}
+    try:
+        inputs = ProbeInput(
+            features["gallery"], owners["gallery"], features["queries"], owners["queries"], scenario.classes
+        )
+        return get_attack(name)(inputs)
     except ForgetError as error:
         print(f"attack {name}: no result, {error}")
         return []

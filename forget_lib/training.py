@@ -270,6 +270,23 @@ def predict(model: nn.Module, samples: Samples, batch_size: int = 1000) -> Tenso
     return torch.cat(parts) if parts else torch.empty(0, 0)
 
 
+@torch.inference_mode()
+def embed(model: nn.Module, samples: Samples, batch_size: int = 1000) -> Tensor:
+    """Penultimate features float32 [N, D] on the CPU, as `predict` gives logits.
+
+    Raises: ForgetError for a model without `features`.
+    """
+    if not callable(getattr(model, "features", None)):
+        raise ForgetError(f"{type(model).__name__} has no method features(images); probes of the embedding need it.")
+    was_training = model.training
+    model.eval()
+    try:
+        batches = samples.batches(batch_size=batch_size, shuffle=False, augment=False)
+        return torch.cat([model.features(images).float().cpu() for images, _ in batches])
+    finally:
+        model.train(was_training)
+
+
 def accuracy(model: nn.Module, samples: Samples) -> float:
     """Share of samples whose largest logit is at the label; not a number for an empty set."""
     if len(samples) == 0:

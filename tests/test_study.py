@@ -149,3 +149,14 @@ def test_uniform_kl_keeps_the_metrics_of_every_epoch_from_zero(scenario):
     history = pd.read_csv(scenario.folder("uniform_kl") / "history.csv")
     assert history["epoch"].tolist() == [0, 1, 2, 3]
     assert history["forget_accuracy"].iloc[0] > 0.9
+
+
+def test_a_probe_finds_what_only_the_output_hides(blobs, tmp_path):
+    recipe = {"epochs": 4, "batch_size": 16, "learning_rate": 0.05}
+    attacks = ["linear_probe", "reidentification", "verification"]
+    hidden = study.make_scenario(tmp_path, recipe, attacks, dataset="blobs", model="mlp", request="class:c1")
+    table = study.run_methods(hidden, {"mask_logit": {}})
+    assert value(table, "mask_logit", "forget_accuracy") == 0
+    assert value(table, "mask_logit", "probe_recall_forgotten") == value(table, "original", "probe_recall_forgotten")
+    assert value(table, "original", "rank_1_forgotten") > 0.5
+    assert 0 <= value(table, "retrain", "equal_error_rate") <= 1
