@@ -1,0 +1,234 @@
+"""What the demo can show: the scenarios on disk, and the models of one of them ready to be asked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from forget_lib import results
+from forget_lib.datasets import ImageData, Samples, load
+from forget_lib.datasets.requests import KINDS, Request, draw_sets, parse_request
+from forget_lib.datasets.samples import normalise
+from forget_lib.errors import ForgetError
+from forget_lib.scenario import Scenario
+from forget_lib.study import load_model
+from forget_lib.training import make_recipe, predict
+from forget_lib.unlearning import get_method
+
+FIRST_DATASETS = ("mnist", "cifar10", "synthetic_faces", "synthetic_identity")
+MISSING = (
+    "There is nothing to show yet: no models in {folder}. Run ./run_all.sh quick first, then open this page again."
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One scenario on disk: its retrained model and at least one method are there.
+
+    Attributes: dataset, model, draw, seed: as in the records. request_name: the name of its folder.
+        recipe: how the original was trained. methods: settings of each recorded method by name.
+    """
+
+    dataset: str
+    model: str
+    request_name: str
+    draw: int
+    seed: int
+    recipe: Mapping[str, Any]
+    methods: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def label(self) -> str:
+        """For the list of studies: data set, model and what was forgotten."""
+        return f"{self.dataset}, {self.model}: forget {self.request_name.replace('-', ' ', 1)}"
+
+
+def find_entries(root: str | Path) -> list[Entry]:
+    """The scenarios under a results folder that can be shown, well-known data sets first; one draw and seed of each.
+
+    Requests by sample index are left out: the folder's name does not say which samples they were.
+    """
+    found: dict[tuple[str, str, str], Entry] = {}
+    for folder in sorted(Path(root).glob("*/*/draw*/seed*/retrain/run0")):
+        record = results.read_record(folder)
+        if record is None or record.get("status") != "done" or not (folder / "model.safetensors").is_file():
+            continue
+        key = (record["dataset"], record["model"], record["request"])
+        methods = _methods(folder.parent.parent)
+        # The folder `retrain` sorts draws and seeds as text; the first one found is the one shown.
+        if key in found or not methods or record["request"].split("-")[0] in ("indices", "all"):
+            continue
+        keys = {name: record[name] for name in ("dataset", "model", "draw", "seed", "recipe")}
+        found[key] = Entry(request_name=record["request"], methods=methods, **keys)
+    order = {name: place for place, name in enumerate(FIRST_DATASETS)}
+    return sorted(found.values(), key=lambda e: (order.get(e.dataset, len(order)), e.dataset, e.model, e.request_name))
+
+
+def _methods(folder: Path) -> dict[str, Mapping[str, Any]]:
+    found = {}
+    for path in sorted(folder.glob("*/run0/model.safetensors")):
+        record = results.read_record(path.parent)
+        if record and record["status"] == "done" and record["method"] not in ("original", "retrain"):
+            found[record["method"]] = record.get("settings", {})
+    return found
+
+
+def request_text(name: str, data: ImageData) -> str:
+    """The request that a folder is named after, such as `class:5` for `class-5`.
+
+    Raises: ForgetError where no class, person or family of the data set gives that name.
+    """
+    kind, _, what = name.partition("-")
+    if kind in ("random", "mislabelled"):
+        return f"{kind}:{what}"
+    if what.startswith("any"):
+        return f"{kind}:*{what[3:]}"
+    known = {Request(kind, (member,)).name.partition("-")[2]: member for member in members(data, kind)}
+    parts = [known.get(part) for part in what.split("+")]
+    if kind not in KINDS or None in parts:
+        raise ForgetError(f"The records of request {name} do not fit {data.name} any more; run the study again.")
+    return f"{kind}:{','.join(parts)}"
+
+
+def members(data: ImageData, kind: str) -> tuple[str, ...]:
+    """Names of all classes, people or families of a data set."""
+    return {"class": data.classes, "person": data.person_names, "family": data.family_names}.get(kind, ())
+
+
+@lru_cache(maxsize=4)
+def shared_data(name: str, start: str) -> ImageData:
+    """A data set, loaded once for all scenarios of the page."""
+    return load(name, start)
+
+
+@dataclass
+class Bench:
+    """The models of one scenario: "original", "retrain", the recorded methods, and what is added later.
+
+    Attributes: entry, scenario. titles: model names and what people read, in order. models: those loaded so far.
+    """
+
+    entry: Entry
+    scenario: Scenario
+    titles: dict[str, str]
+    models: dict[str, nn.Module] = field(default_factory=dict)
+    _logits: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+
+    @property
+    def data(self) -> ImageData:
+        """The data set."""
+        return self.scenario.data
+
+    @property
+    def unlearned(self) -> list[tuple[str, str]]:
+        """(title, name) of all models but the original and the retrained one."""
+        return [(title, name) for name, title in self.titles.items() if name not in ("original", "retrain")]
+
+    @property
+    def shows_faces(self) -> bool:
+        """Whether an image for these models is a face, which must be found and cut out first."""
+        return self.data.people is not None or "face" in self.data.name or "identity" in self.data.name
+
+    def model(self, name: str) -> nn.Module:
+        """A model by name, loaded on first use.
+
+        Raises: ForgetError if its record is damaged.
+        """
+        if name not in self.models:
+            loaded = load_original(self.scenario) if name == "original" else load_model(self.scenario, name)
+            self.models[name] = loaded.eval()
+        return self.models[name]
+
+    def add(self, name: str, title: str, model: nn.Module) -> None:
+        """Puts a model beside the recorded ones, or in the place of an older one of that name."""
+        self.models[name], self.titles[name] = model.eval(), title
+        self._logits = {key: value for key, value in self._logits.items() if key[0] != name}
+
+    def probabilities(self, name: str, images: Tensor) -> Tensor:
+        """Class probabilities float32 [N, K] of uint8 images [N, C, H, W] under a model."""
+        return probabilities(self.model(name), images)
+
+    def logits(self, name: str, part: str) -> Tensor:
+        """Logits float32 [N, K] of one of the six sets ("test", "forget", "unseen", …) under a model, computed once."""
+        if (name, part) not in self._logits:
+            self._logits[name, part] = predict(self.model(name), self.samples(part))
+        return self._logits[name, part]
+
+    def samples(self, part: str) -> Samples:
+        """One of the six sets."""
+        return self.scenario.samples[part]
+
+
+@torch.inference_mode()
+def probabilities(model: nn.Module, images: Tensor) -> Tensor:
+    """Class probabilities float32 [N, K] of uint8 images [N, C, H, W]; the model is in eval mode."""
+    device = next(model.parameters()).device
+    return model(normalise(images.to(device))).softmax(1).float().cpu()
+
+
+def load_original(scenario: Scenario) -> nn.Module:
+    """The recorded original, in eval mode; unlike `study.original` it never trains.
+
+    Raises: ForgetError if there is no record.
+    """
+    model = scenario.new_model(0)
+    model.load_state_dict(results.read_state(original_folder(scenario)))
+    return model.eval()
+
+
+def original_folder(scenario: Scenario) -> Path:
+    """Where the original of a scenario is recorded."""
+    return scenario.folder("original", request=scenario.parsed.original_name)
+
+
+def open_bench(entry: Entry, root: str | Path, start: str = "sample", device: str = "cpu") -> Bench:
+    """The bench of a scenario on disk.
+
+    Args: start: first step of the data chain. device: where the models run.
+    Raises: ForgetError if the data are not those of the record, or a name is not known any more.
+    """
+    data = shared_data(entry.dataset, start)
+    scenario = scenario_for(entry, root, request_text(entry.request_name, data), start, device)
+    record = results.read_record(scenario.folder("retrain")) or {}
+    if record.get("data_checksum") != data.checksum:
+        raise ForgetError(
+            f"The models of {entry.label} were trained on other data ({record.get('source')}) than {data.source}. "
+            "Set start to the step they came from, or run the study again."
+        )
+    titles = {"original": "Original", "retrain": "Retrained"}
+    return Bench(entry, scenario, titles | {name: get_method(name).title for name in entry.methods})
+
+
+def scenario_for(entry: Entry, root: str | Path, request: str, start: str, device: str) -> Scenario:
+    """The scenario of an entry with another request, on the same data, draw, seed and recipe."""
+    keys = {name: getattr(entry, name) for name in ("dataset", "model", "draw", "seed")}
+    # As training.set_threads(1), without the second that torch's own function needs to import its compiler.
+    torch.set_num_threads(1)
+    torch.set_deterministic_debug_mode("warn")
+    scenario = Scenario(
+        Path(root), request=request, start=start, device=device, recipe=make_recipe(entry.recipe), attacks=(), **keys
+    )
+    # The data stay in memory once, however many requests are tried.
+    scenario.__dict__["data"] = shared_data(entry.dataset, start)
+    _ = scenario.sets
+    return scenario
+
+
+def live_choices(bench: Bench) -> dict[str, tuple[str, ...]]:
+    """What can be forgotten live, by kind: classes, people, families that the recorded original was trained on."""
+    found = {}
+    for kind in ("class", "person", "family"):
+        names = members(bench.data, kind)
+        folder = bench.scenario.folder("original", request=Request(kind, names[:1]).original_name)
+        if len(names) < 2 or not (folder / "model.safetensors").is_file():
+            continue
+        if kind != "class":
+            sets = draw_sets(bench.data, parse_request(f"{kind}:*1"), bench.entry.draw)
+            ids = bench.data.people if kind == "person" else bench.data.families
+            names = tuple(names[int(index)] for index in ids[sets.trained].unique())
+        found[kind] = names
+    return found

@@ -1,0 +1,107 @@
+"""The page: a choice of study on top, six panels that follow it."""
+
+from pathlib import Path
+
+import ipywidgets
+
+from forget_lib.demo import markup
+from forget_lib.demo.attack_panel import AttackPanel
+from forget_lib.demo.compare_panel import ComparePanel
+from forget_lib.demo.digit_pad import DigitPad
+from forget_lib.demo.gallery import Gallery
+from forget_lib.demo.library import MISSING, Bench, Entry, find_entries, open_bench
+from forget_lib.demo.live import LiveResult
+from forget_lib.demo.live_panel import LivePanel
+from forget_lib.demo.own_image import OwnImage
+from forget_lib.demo.panel import Panel, dropdown, guarded
+from forget_lib.demo.style import sheet
+from forget_lib.errors import UnknownNameError, unknown
+from forget_lib.scenario import Scenario
+
+DIGITS = "mnist"
+
+
+class Demo(Panel):
+    """All panels on the scenarios of one results folder.
+
+    Attributes: entries: the scenarios there. panels: by name. Where there is none, `section` shows what to run.
+    """
+
+    def __init__(self, root: str | Path, start: str = "sample", device: str = "cpu", seed: int | None = None) -> None:
+        """Args: root: results folder. start: first step of the data chain. seed: of the gallery's choices."""
+        super().__init__()
+        self.root, self.start, self.device = Path(root), start, device
+        self.entries = find_entries(self.root)
+        self.gallery = Gallery(seed)
+        self.live = LivePanel(self._picked, self._add)
+        self.digits = DigitPad()
+        self.panels: dict[str, Panel] = {
+            "gallery": self.gallery,
+            "own image": OwnImage(),
+            "digit": self.digits,
+            "live": self.live,
+            "compare": ComparePanel(),
+            "attack": AttackPanel(),
+        }
+        self.study = dropdown("Study", [(entry.label, index) for index, entry in enumerate(self.entries)])
+        self.source = ipywidgets.HTML()
+        style = ipywidgets.HTML(sheet())
+        self.widget.children = [style, self.study, self.status, self.source]
+        if not self.entries:
+            self.study.disabled = True
+            self.say(MISSING.format(folder=f"results/{self.root.name}"), error=True)
+            return
+        self.study.observe(lambda change: self.turn_to(self.entries[change["new"]]), "value")
+        self.turn_to(self.entries[0])
+
+    @property
+    def scenario(self) -> Scenario | None:
+        """The scenario that is shown, for the table of provenance."""
+        return self.bench.scenario if self.bench else None
+
+    def section(self, name: str) -> ipywidgets.Widget:
+        """The widget of a panel: study, gallery, own image, digit, live, compare or attack.
+
+        Raises: UnknownNameError for a panel that does not exist.
+        """
+        if name == "study":
+            return self.widget
+        if name not in self.panels:
+            raise _unknown_panel(name, self.panels)
+        if not self.entries:
+            return ipywidgets.HTML(markup.note(MISSING.format(folder=f"results/{self.root.name}")))
+        return self.panels[name].widget
+
+    @guarded
+    def turn_to(self, entry: Entry) -> None:
+        """Shows another scenario in all panels; one that cannot be opened leaves the old one where it is."""
+        self.say(f"Loading {entry.label} …")
+        bench = open_bench(entry, self.root, self.start, self.device)
+        self.bench = bench
+        for panel in self.panels.values():
+            panel.show(self._digit_bench(bench) if panel is self.digits else bench)
+        data = bench.data
+        self.source.value = markup.note(f"{data.label}, from: {data.source}. {len(bench.unlearned)} unlearned models.")
+        self.say(f"Ready: {entry.label}.")
+
+    def _digit_bench(self, bench: Bench) -> Bench:
+        """Digits are always read by MNIST models, if any are there."""
+        if bench.data.name == DIGITS:
+            return bench
+        if self.digits.bench is not None and self.digits.bench.data.name == DIGITS:
+            return self.digits.bench
+        entry = next((each for each in self.entries if each.dataset == DIGITS), None)
+        return open_bench(entry, self.root, self.start, self.device) if entry else bench
+
+    def _picked(self):
+        return self.gallery.picked.image if self.gallery.picked else None
+
+    def _add(self, result: LiveResult) -> None:
+        self.bench.add("live", result.title, result.model)
+        for panel in self.panels.values():
+            if panel is not self.live and panel.bench is self.bench:
+                panel.refresh()
+
+
+def _unknown_panel(name: str, panels: dict[str, Panel]) -> UnknownNameError:
+    return unknown("panel of the demo", name, ["study", *panels])

@@ -1,0 +1,28 @@
+"""The style of the page, on the theme's own variables; where Voila has only a light theme, a dark one on request."""
+
+from pathlib import Path
+
+# What JupyterLab's dark theme sets. Voila's page follows the reader's system by these, unless a theme was asked for.
+_DARK = {
+    **{f"--jp-layout-color{i}": c for i, c in enumerate(("#111111", "#161616", "#2a2a2a", "#3d3d3d", "#525252"))},
+    **{f"--jp-inverse-layout-color{i}": "#ffffff" for i in range(5)},
+    **{f"--jp-{kind}-font-color{i}": c for kind in ("ui", "content")
+       for i, c in enumerate(("#ffffff", "#ececec", "#c8c8c8", "#9a9a9a"))},
+    **{f"--jp-border-color{i}": c for i, c in enumerate(("#777777", "#6b6b6b", "#4a4a4a", "#333333"))},
+    **{f"--jp-brand-color{i}": c for i, c in enumerate(("#82b1ff", "#5c9dff", "#3d6db5", "#264a80"))},
+    "--jp-cell-editor-background": "#1b1b1b", "--jp-content-link-color": "#82b1ff",
+    "--jp-widgets-color": "#ececec", "--jp-widgets-label-color": "#ececec", "--jp-widgets-readout-color": "#ececec",
+    "--jp-widgets-input-color": "#ececec", "--jp-widgets-input-background-color": "#1b1b1b",
+    "--jp-widgets-input-border-color": "#777777", "--jp-widgets-slider-border-color": "#777777",
+    "--jp-rendermime-table-row-background": "#1b1b1b", "--jp-rendermime-table-row-hover-background": "#263a55",
+}  # fmt: skip
+
+FOLLOW_SYSTEM = '@media (prefers-color-scheme: dark) { body[data-voila][data-jp-theme-light="true"] { %s } }'
+FILE = Path(__file__).resolve().parent.parent / "templates" / "demo" / "page.css"
+
+
+def sheet() -> str:
+    """The style sheet as a piece of HTML."""
+    dark = "; ".join(f"{name}: {value}" for name, value in _DARK.items())
+    dark += "; background: var(--jp-layout-color0); color-scheme: dark"
+    return f"<style>{FILE.read_text(encoding='utf-8')}{FOLLOW_SYSTEM % dark}</style>"
