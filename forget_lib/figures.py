@@ -16,6 +16,7 @@ from torch import Tensor
 from forget_lib.datasets import ImageData
 from forget_lib.errors import ForgetError
 from forget_lib.findings import kept_metric, paired_gap
+from forget_lib.metrics import nomus
 from forget_lib.results import summary
 from forget_lib.statistics import t_interval
 
@@ -30,6 +31,8 @@ ACCURACIES = {
     "test_accuracy_retained": ("test, other classes", SKY, "v"),
 }
 CONTROL_COLOURS = {"original": RED, "retrain": GREEN, "second_retrain": GREEN}
+COLUMNS = ("forget_accuracy", "retain_accuracy", "test_accuracy", "test_accuracy_retained", "auc")
+COLUMNS += ("tug_of_war", "js_divergence_forget", "relative_cost")
 MARKERS = "osD^vP*X<>hp"
 FIRST = ["original", "retrain", "second_retrain"]
 plt.rcParams.update(
@@ -256,10 +259,7 @@ def unlearning_curve(history: pd.DataFrame, title: str) -> Figure:
 def comparison(table: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
     """Methods by metric as text: mean in per cent (or as it is) with half the 95 % interval where there is more
     than one seed."""
-    chosen = list(
-        metrics
-        or ["forget_accuracy", "retain_accuracy", "test_accuracy", "test_accuracy_retained", "auc", "relative_cost"]
-    )
+    chosen = list(metrics or COLUMNS)
     means = summary(table)
     means = means[means["metric"].isin(chosen)]
     means = means[(means["metric"] != "auc") | (means["attack"] == "loss_regression")]
@@ -338,3 +338,26 @@ def gap_table(table: pd.DataFrame, metric: str = "forget_accuracy") -> pd.DataFr
     half = (gaps["high"] - gaps["mean"]).map(lambda value: "" if np.isnan(value) else f" ± {value:.1f}")
     gaps["text"] = gaps["mean"].map("{:+.1f}".format) + half
     return gaps.pivot(index="method", columns="scenario", values="text").reindex(method_order(gaps)).fillna("–")
+
+
+def nomus_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy, accuracy of the loss attack, and NoMUS by method, means over seeds (see `metrics.nomus`)."""
+    means = summary(table)
+    accuracy = means[means["metric"] == "test_accuracy"].set_index("method")["mean"]
+    attacked = means[(means["attack"] == "loss_regression") & (means["metric"] == "accuracy")].set_index("method")[
+        "mean"
+    ]
+    frame = pd.DataFrame({"test accuracy": accuracy, "attack accuracy": attacked}).dropna()
+    frame["NoMUS"] = [nomus(row[0], row[1]) for row in frame.to_numpy()]
+    return frame.reindex([name for name in method_order(table) if name in frame.index]).round(3)
+
+
+def probe_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Probes of the embedding by method, as text: mean and the 95 % interval where there is one."""
+    means = summary(table[table["attack"].isin(["linear_probe", "reidentification", "verification"])])
+    ends = [
+        f"{row.mean:.3f}" + (f" ({row.low:.3f} to {row.high:.3f})" if np.isfinite([row.low, row.high]).all() else "")
+        for row in means.itertuples()
+    ]
+    wide = means.assign(text=ends).pivot(index="method", columns="metric", values="text")
+    return wide.reindex([name for name in method_order(table) if name in wide.index]).fillna("–")

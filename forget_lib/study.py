@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from forget_lib import results
+from forget_lib import metrics, results
 from forget_lib.attacks import AttackInput, get_attack
 from forget_lib.attacks.identity import ProbeInput
 from forget_lib.chosen import with_chosen
-from forget_lib.errors import DivergedError, ForgetError, NotApplicableError
+from forget_lib.errors import ForgetError, NotApplicableError
 from forget_lib.results import Measurement, code_hash, key_of, read_record, write_record
 from forget_lib.scenario import EVALUATED, Scenario, describe, make_scenario, seed_of
 from forget_lib.training import Meter, embed, predict, train
@@ -182,13 +183,18 @@ def probe(scenario: Scenario, name: str, model: nn.Module) -> list[Measurement]:
 
 
 def run_method(
-    scenario: Scenario, name: str, settings: Mapping[str, Any] | None = None, run: int = 0, *, keep_history: bool = True
+    scenario: Scenario,
+    name: str,
+    settings: Mapping[str, Any] | None = None,
+    run: int = 0,
+    *,
+    reference: Path | None = None,
 ) -> dict[str, Any]:
     """One method on one scenario: its record, read from disk where it is up to date, else made now.
 
     "original" evaluates the model as it is. A method that does not apply or diverges leaves a record that says so.
     Args: settings: the method's settings; those left out are as chosen by tuning, else the defaults. run: seed of
-        the method.
+        the method. reference: folder of the retrained model's record, to measure distances from it.
     Returns: the content of run.json.
     Raises: UnknownNameError, ForgetError for settings, before anything is computed.
     """
@@ -201,7 +207,8 @@ def run_method(
     code = [code_hash(part) for part in ("forget_lib.training", "forget_lib.models", "forget_lib.study", module)]
     code += [code_hash(get_attack(each).function.__module__) for each in scenario.attacks]
     about = describe(scenario) | {"request": scenario.parsed.name, "method": name, "run": run, "settings": settings}
-    key = key_of(about=about, code=code, attacks=scenario.attacks)
+    compared = None if reference is None else read_record(reference)["key"]
+    key = key_of(about=about, code=code, attacks=scenario.attacks, compared=compared)
     folder = scenario.folder(name, run)
     record = read_record(folder)
     if record is not None and record["key"] == key:
@@ -216,11 +223,11 @@ def run_method(
             | {f"{p}_accuracy": float((v == scenario.samples[p].labels.cpu()).float().mean()) for p, v in parts.items()}
         )
 
-    task = make_task(scenario, run, on_epoch if keep_history else None, name)
+    task = make_task(scenario, run, on_epoch, name)
     about |= {"key": key, **results.provenance(), "written": _now(), "reason": None}
     try:
         model = start if name == "original" else unlearn(name, start, task, **settings)
-    except (NotApplicableError, DivergedError) as error:
+    except ForgetError as error:
         status = "not applicable" if isinstance(error, NotApplicableError) else "failed"
         about |= {"status": status, "reason": str(error), "measurements": [], "cost": {}}
         write_record(folder, about)
@@ -229,12 +236,35 @@ def run_method(
     about["cost"] = {"seconds": task.meter.seconds, "sample_passes": task.meter.passes} if name != "original" else {}
     measured, arrays = evaluate(scenario, model)
     measured += _cost(scenario, about["cost"])
+    if reference is not None:
+        measured += against_retrained(arrays, results.read_predictions(reference))
     about["measurements"] = [m._asdict() for m in measured]
     history = pd.DataFrame(epochs) if epochs else None
     write_record(
         folder, about, history=history, predictions=arrays, state=model.state_dict() if name != "original" else None
     )
     return about
+
+
+def against_retrained(arrays: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> list[Measurement]:
+    """Distances of a model's predictions from the retrained model's; the second retrain's values are the floor.
+
+    Args: arrays, reference: logits and labels by set, as `evaluate` returns them.
+    """
+    forget, test = ([part[f"{name}_logits"] for part in (arrays, reference)] for name in ("forget", "test"))
+    accuracies = [
+        {
+            part: metrics.accuracy(each[f"{part}_logits"], each[f"{part}_labels"])
+            for part in ("forget", "retain", "test")
+        }
+        for each in (arrays, reference)
+    ]
+    return [
+        Measurement("tug_of_war", metrics.tug_of_war(*accuracies)),
+        Measurement("completeness", metrics.completeness(*test), n=len(test[0])),
+        Measurement("activation_distance_forget", metrics.activation_distance(*forget), unit="", n=len(forget[0])),
+        Measurement("js_divergence_forget", metrics.js_divergence(*forget), unit="nats", n=len(forget[0])),
+    ]
 
 
 def _cost(scenario: Scenario, cost: Mapping[str, float]) -> list[Measurement]:
@@ -249,7 +279,7 @@ def _cost(scenario: Scenario, cost: Mapping[str, float]) -> list[Measurement]:
 
 
 def run_methods(scenario: Scenario, methods: Mapping[str, Mapping[str, Any] | None]) -> pd.DataFrame:
-    """Original, retrained model and second retrain, then each method; each is a record of its own, so that a killed
+    """Retrained model, second retrain and original, then each method; each is a record of its own, so that a killed
     run resumes.
 
     Args: methods: settings by name; all are checked before the first one runs.
@@ -258,14 +288,15 @@ def run_methods(scenario: Scenario, methods: Mapping[str, Mapping[str, Any] | No
     for name, settings in methods.items():
         check_settings(name, settings or {})
     rows: list[tuple[str, Mapping[str, Any] | None, int]] = [
-        ("original", {}, 0),
         ("retrain", {}, 0),
         ("retrain", {}, SECOND_RETRAIN),
+        ("original", {}, 0),
     ]
     rows += [(name, settings, 0) for name, settings in methods.items() if name not in ("original", "retrain")]
     begun = time.perf_counter()
     for number, (name, settings, run) in enumerate(rows, 1):
-        record = run_method(scenario, name, settings, run)
+        oracle = scenario.folder("retrain") if number > 1 else None
+        record = run_method(scenario, name, settings, run, reference=oracle)
         spent = time.perf_counter() - begun
         left = spent / number * (len(rows) - number)
         note = "" if record["status"] == "done" else f" ({record['status']}: {record['reason']})"

@@ -22,6 +22,8 @@ def test_the_retrained_model_does_not_know_the_forgotten_class_and_the_original_
     assert value(table, "retrain", "forget_accuracy") == 0
     assert value(table, "retrain", "test_accuracy_retained") > 0.9
     assert value(table, "retrain", "relative_cost") == pytest.approx(1.0)
+    assert value(table, "original", "tug_of_war") < value(table, "second_retrain", "tug_of_war") <= 1
+    assert value(table, "original", "js_divergence_forget") > value(table, "second_retrain", "js_divergence_forget")
     assert value(table, "finetune", "relative_cost") == pytest.approx(1 / 4)
 
 
