@@ -142,26 +142,42 @@ run_profile() { # profile, options for Snakemake
     local -a options targets
     options=(--configfile "$config")
     targets=()
+    local -a parts
+    parts=()
+    # Words before the first option are parts of the study; from there on all is Snakemake's.
+    while [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; do
+        parts+=("$1")
+        targets+=("part_$1")
+        shift
+    done
     while [ $# -gt 0 ]; do
         case "$1" in
-            --profile) [ $# -gt 1 ] || fail "--profile needs a name, for example: --profile slurm"
-                options+=(--workflow-profile "workflow/profiles/$2"); shift ;;
+            --profile)
+                [ $# -gt 1 ] || fail "--profile needs a name, for example: --profile slurm"
+                options+=(--workflow-profile "workflow/profiles/$2")
+                shift
+                ;;
             -n | --dry-run) plan_only=yes; options+=("$1") ;;
-            -*) options+=("$1") ;;
-            [0-9]*) options+=("$1") ;; # the value of the option before it
-            *) targets+=("part_$1") ;;
+            *) options+=("$1") ;;
         esac
         shift
     done
     use_environment requirements.txt
+    # ${name[@]+...}: an empty array is an unset variable to Bash 3.2.
+    "$PYTHON" workflow/plan.py "$config" ${parts[@]+"${parts[@]}"} || exit 1
     check_results "$profile"
     take_turn "$profile"
     if [ -n "$plan_only" ]; then
         "$PYTHON" -m snakemake ${targets[@]+"${targets[@]}"} "${options[@]}"
         return
     fi
-    # ${name[@]+...}: an empty array is an unset variable to Bash 3.2.
+    local stopped=""
+    trap 'stopped=yes' INT
     "$PYTHON" -m snakemake ${targets[@]+"${targets[@]}"} "${options[@]}" 2>&1 | "$PYTHON" workflow/progress.py || status=$?
+    if [ -n "$stopped" ]; then
+        say "Stopped. What was computed is kept: the same command goes on from here."
+        exit 130
+    fi
     if [ "$status" -ne 0 ]; then
         if [ -f "results/$profile/index.html" ]; then
             say "What there is so far: results/$profile/index.html"

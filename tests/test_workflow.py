@@ -192,3 +192,20 @@ def test_a_notebook_depends_on_what_it_imports_and_not_on_all():
     files = library_files("01_data")
     assert "forget_lib/datasets/image_data.py" in files
     assert "forget_lib/report/page.py" not in files
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["workflow/config/smoke.yaml", "mnst"], "Did you mean 'mnist'"),
+        (["tests/no_such.yaml"], "No such file"),
+    ],
+)
+def test_a_wrong_part_or_config_is_one_message(arguments, message):
+    command = [sys.executable, "workflow/plan.py", *arguments]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=False, env=environment(REPOSITORY)
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,14 +1,22 @@
-"""From a profile's config to the list of jobs: one notebook, one set of parameters, what must be done before."""
+"""From a profile's config to the list of jobs: one notebook, one set of parameters, what must be done before.
+
+    python workflow/plan.py workflow/config/study.yaml [PART …]
+
+checks a config and the names of parts before anything is run.
+"""
 
 import ast
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from forget_lib.chosen import FOLDER
 from forget_lib.errors import ForgetError, unknown
@@ -174,3 +182,28 @@ def _file_of(module: str) -> str:
     base = Path(*module.split("."))
     path = base.with_suffix(".py")
     return str(path if (REPOSITORY / path).is_file() else base / "__init__.py")
+
+
+def main(config: str, *parts: str) -> None:
+    """Checks a config file and the names of parts.
+
+    Raises: ForgetError for what is wrong with them.
+    """
+    try:
+        jobs = plan(yaml.safe_load(Path(config).read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError) as error:
+        raise ForgetError(f"{config} cannot be read: {error}") from error
+    known = {job.part for job in jobs.values()} - {""}
+    for part in parts:
+        if part not in known:
+            raise unknown("part of the study", part, known)
+    for job in jobs.values():
+        if not (REPOSITORY / "notebooks" / f"{job.notebook}.ipynb").is_file():
+            raise ForgetError(f"{config} asks for notebook {job.notebook}, which is not there.")
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except ForgetError as mistake:
+        sys.exit(str(mistake))

@@ -61,6 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ForgetError, json.JSONDecodeError) as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped by the keyboard", file=sys.stderr)
+        return 130
     return 0
 
 
