@@ -163,9 +163,9 @@ run_profile() { # profile, options for Snakemake
         shift
     done
     use_environment requirements.txt
+    check_results "$profile"
     # ${name[@]+...}: an empty array is an unset variable to Bash 3.2.
     "$PYTHON" workflow/plan.py "$config" ${parts[@]+"${parts[@]}"} || exit 1
-    check_results "$profile"
     take_turn "$profile"
     if [ -n "$plan_only" ]; then
         "$PYTHON" -m snakemake ${targets[@]+"${targets[@]}"} "${options[@]}"
