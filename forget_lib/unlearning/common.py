@@ -1,6 +1,7 @@
 """What many methods share: an optimiser, a step, a frozen teacher, batch norm that stays as it is."""
 
 import copy
+import math
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -57,8 +58,9 @@ def step(optimizer: torch.optim.Optimizer, loss: Tensor, *, clip_norm: float | N
 
     Raises: DivergedError if the loss is not finite.
     """
-    if not bool(loss.isfinite()):
-        raise DivergedError(f"The loss is {float(loss.detach())}; lower the learning rate.")
+    value = loss.item()
+    if not math.isfinite(value):
+        raise DivergedError(f"The loss is {value}; lower the learning rate.")
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if clip_norm is not None:
