@@ -17,7 +17,7 @@ from torch import nn
 
 from forget_lib import statistics
 from forget_lib.attacks import ATTACKS, AttackInput, get_attack
-from forget_lib.datasets.image_data import ImageData
+from forget_lib.datasets.image_data import ImageData, checksum_of
 from forget_lib.datasets.requests import Request
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import ForgetError, NotApplicableError, TooFewError
@@ -354,7 +354,9 @@ def _all_measured(
 def _after(plan: PoolPlan, folder: Path, name: str, settings: Mapping[str, object]) -> np.ndarray:
     if name == "retrain" and not settings:
         return retrained_references(plan, folder)
-    about = {"settings": dict(settings), "code": code_hash(get_method(name).function.__module__)}
+    code = code_hash(get_method(name).function.__module__)
+    held_out = "" if plan.validation is None else checksum_of(plan.validation.images, plan.validation.labels)
+    about = {"settings": dict(settings), "code": code, "validation": held_out}
     unlearn_shard(plan, folder, name, method_unlearner(plan, name, settings), settings=about)
     return load_unlearned(plan, folder, name, about)
 

@@ -189,7 +189,7 @@ def test_cluster_bootstrap_covers_where_samples_of_a_person_agree(people):
         hits.append(
             covered(
                 statistics.cluster_bootstrap(
-                    clusters, lambda i, values=values: values[i].mean(), resamples=300, seed=study
+                    clusters, lambda i, values=values: values[i].mean(), resamples=200, seed=study
                 )
             )
         )
