@@ -12,7 +12,7 @@ from forget_lib.demo import markup
 from forget_lib.demo.images import data_url
 from forget_lib.demo.library import Bench, probabilities
 from forget_lib.demo.live import Cancelled, Replay, replay
-from forget_lib.demo.panel import PREFERRED, Panel, bars_of, button, dropdown, guarded, set_options, wrapping
+from forget_lib.demo.panel import PREFERRED, WIDE, Panel, bars_of, button, dropdown, guarded, set_options, wrapping
 from forget_lib.errors import ForgetError
 
 CHOICES = 12
@@ -60,11 +60,16 @@ class Gallery(Panel):
         self.part = dropdown("Images", [("mixed", "mixed"), *((title, name) for name, title in PARTS.items())])
         self.again = button("New choices", "Draw twelve other images")
         self.buttons = [ipywidgets.Button() for _ in range(CHOICES)]
-        self.pictures = ipywidgets.HTML()
+        self.pictures = ipywidgets.HTML(layout={"display": "none"})
         self.grid = ipywidgets.Box(self.buttons)
         self.result = ipywidgets.HTML()
         self.slider = ipywidgets.IntSlider(
-            description="Epoch of Uniform KL", min=0, max=1, disabled=True, style={"description_width": "initial"}
+            description="Epoch of Uniform KL",
+            min=0,
+            max=1,
+            disabled=True,
+            style=WIDE,
+            layout={"width": "100%", "max_width": "640px"},
         )
         self.film = ipywidgets.HTML()
         self._connect()
@@ -79,9 +84,9 @@ class Gallery(Panel):
         self.method.observe(lambda _change: self.show_result(), "value")
         self.slider.observe(lambda _change: self.show_epoch(), "value")
         controls = wrapping(self.method, self.part, self.again)
-        self.widget.children = [
-            controls, self.status, self.pictures, self.grid, self.result, self.slider, self.film
-        ]  # fmt: skip
+        right = ipywidgets.VBox([self.result], layout={"flex": "1 1 320px"})
+        film = ipywidgets.VBox([self.slider, self.film])
+        self.widget.children = [controls, self.status, self.pictures, wrapping(self.grid, right), film]
 
     @guarded
     def show(self, bench: Bench) -> None:

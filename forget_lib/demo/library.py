@@ -1,5 +1,7 @@
 """What the demo can show: the scenarios on disk, and the models of one of them ready to be asked."""
 
+import contextlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -101,8 +103,9 @@ def members(data: ImageData, kind: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4)
 def shared_data(name: str, start: str) -> ImageData:
-    """A data set, loaded once for all scenarios of the page."""
-    return load(name, start)
+    """A data set, loaded once for all scenarios of the page; where it came from is shown there and not printed."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return load(name, start)
 
 
 @dataclass

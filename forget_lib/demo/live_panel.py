@@ -11,7 +11,7 @@ from torch import Tensor
 from forget_lib.demo import markup
 from forget_lib.demo.library import Bench, live_choices, probabilities
 from forget_lib.demo.live import MEASURED, Cancelled, LiveResult, Progress, forget_live, live_methods
-from forget_lib.demo.panel import PREFERRED, Panel, button, dropdown, guarded, set_options, wrapping
+from forget_lib.demo.panel import PREFERRED, WIDE, Panel, button, dropdown, guarded, set_options, wrapping
 from forget_lib.errors import ForgetError
 
 SHOWN = 6
@@ -32,7 +32,9 @@ class LivePanel(Panel):
         self.start = button("Forget now", "Run the method on the original model", primary=True)
         self.cancel = button("Cancel", "Stop at the next step")
         self.cancel.disabled = True
-        self.bar = ipywidgets.FloatProgress(description="Progress", min=0, max=1, layout={"width": "100%"})
+        self.bar = ipywidgets.FloatProgress(
+            description="Progress", min=0, max=1, style=WIDE, layout={"width": "100%", "max_width": "640px"}
+        )
         self.output = ipywidgets.HTML()
         self.start.on_click(lambda _button: self.begin())
         self.cancel.on_click(lambda _button: self.stop())

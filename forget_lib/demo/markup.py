@@ -14,7 +14,7 @@ from forget_lib.statistics import Interval
 
 ORIGINAL, UNLEARNED, RETRAINED, OTHER = "#D55E00", "#0072B2", "#009E73", "#CC79A7"
 """Okabe and Ito's colours: told apart by colour-blind readers; a number stands beside every bar all the same."""
-MOST_CLASSES = 10
+MOST_CLASSES, FEWEST_CLASSES, LEAST_SHARE = 10, 3, 0.01
 
 
 def status(text: str, *, error: bool = False) -> str:
@@ -93,14 +93,16 @@ def percent(share: float) -> str:
 def probability_bars(probabilities: Mapping[str, Tensor], classes: Sequence[str], colours: Sequence[str]) -> str:
     """Class probabilities of one image under several models (float [K] by title), the likeliest classes in their order.
 
-    All classes are shown up to ten, beyond that those to which any model gives most.
+    Classes to which no model gives one percent are left out, and so are all but the ten likeliest.
     """
     best = np.max([each.numpy() for each in probabilities.values()], axis=0)
-    shown = sorted(np.argsort(-best, kind="stable")[:MOST_CLASSES].tolist())
+    order = np.argsort(-best, kind="stable")[:MOST_CLASSES].tolist()
+    shown = sorted(index for place, index in enumerate(order) if best[index] >= LEAST_SHARE or place < FEWEST_CLASSES)
     groups = {classes[index]: [float(each[index]) for each in probabilities.values()] for index in shown}
     caption = "Class probabilities"
     if len(shown) < len(classes):
-        caption += f", the {len(shown)} likeliest of {len(classes)} classes"
+        rest = "all others below 1 %" if best[np.setdiff1d(np.arange(len(classes)), shown)].max() < LEAST_SHARE else ""
+        caption += f": {rest or f'the {len(shown)} likeliest of {len(classes)}'}"
     return bars(groups, list(probabilities), colours, caption)
 
 

@@ -45,7 +45,7 @@ class Demo(Panel):
         }
         self.study = dropdown("Study", [(entry.label, index) for index, entry in enumerate(self.entries)])
         self.source = ipywidgets.HTML()
-        style = ipywidgets.HTML(sheet())
+        style = ipywidgets.HTML(sheet(), layout={"display": "none"})
         self.widget.children = [style, self.study, self.status, self.source]
         if not self.entries:
             self.study.disabled = True

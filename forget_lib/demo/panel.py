@@ -33,7 +33,9 @@ def guarded(function: Callable) -> Callable:
 
 def dropdown(description: str, options: Any = ()) -> ipywidgets.Dropdown:
     """A labelled list of choices."""
-    return ipywidgets.Dropdown(description=description, options=options, style=WIDE, layout={"width": "auto"})
+    return ipywidgets.Dropdown(
+        description=description, options=options, style=WIDE, layout={"width": "auto", "max_width": "100%"}
+    )
 
 
 def button(description: str, tooltip: str = "", *, primary: bool = False) -> ipywidgets.Button:
