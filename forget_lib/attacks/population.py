@@ -105,9 +105,10 @@ def difference_from_retrained(
     """Where no exchangeable unseen samples exist: margins of the forget samples less those of the retrained model.
 
     Not an attack: nobody is compared with an outsider, so it has no false positives and no AUC.
-    logits, retrained_logits: float [nF, C] of the two models on the same samples. Mean difference of phi (0: as retrained; above: something is
-    left; below: over-forgotten) and of the probability of the label, paired by sample; intervals redraw people where
-    they are given (int [nF], from 10 people on). Raises: TooFewError below 2 samples.
+    logits, retrained_logits: float [nF, C] of the two models on the same samples. Mean difference of phi (0: as
+    retrained; above: something is left; below: over-forgotten) and of the probability of the label, paired by sample;
+    intervals redraw people where they are given (int [nF], from 10 people on).
+    Raises: TooFewError below 2 samples.
     """
     labels = np.asarray(labels)
     margins = scores.phi(logits, labels) - scores.phi(retrained_logits, labels)
