@@ -1,0 +1,41 @@
+"""Boundary Expand: a class of its own for what is to be forgotten, taken away afterwards."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from forget_lib.unlearning.common import check_range, epochs_of, sgd, step
+from forget_lib.unlearning.registry import method
+from forget_lib.unlearning.task import UnlearningTask
+
+
+@method(
+    "boundary_expand",
+    title="Boundary Expand",
+    paper="Chen et al., CVPR 2023",
+    uses="forget",
+    family="relabelling",
+    needs=("linear head",),
+)
+def boundary_expand(
+    model: nn.Module, task: UnlearningTask, *, learning_rate: float = 2e-3, epochs: int = 5
+) -> nn.Module:
+    r"""Teach the forget set to a new class K + 1, then delete that class.
+
+    With an output row more, drawn as for a new layer: :math:`\min_{\theta, w_{K+1}} \mathcal{L}_{CE}(f(x_f), K + 1)`
+    over the forget set alone; the row is then dropped, and what was drawn to it falls to the nearest classes.
+    Batch-norm statistics stay. Made for classes. Status V (paper: SGD 1e-5, 10 epochs). SalUn's port never prunes the
+    extra class; here the model that is returned and each epoch's report have K classes.
+    Args: learning_rate of SGD (> 0). epochs: passes over the forget set (>= 1).
+    Raises: ForgetError for settings out of range; DivergedError.
+    """
+    check_range("learning_rate", learning_rate, 0, open_low=True)
+    extra = nn.Linear(model.head.in_features, 1).to(model.head.weight)
+    optimizer = sgd([*model.parameters(), *extra.parameters()], learning_rate)
+    for _ in epochs_of(task, model, epochs, batch_norm=False):
+        for images, labels in task.forget.batches():
+            features = model.features(images)
+            task.meter.add(3 * len(images))  # the features alone pass by the meter
+            logits = torch.cat([model.head(features), extra(features)], 1)
+            step(optimizer, functional.cross_entropy(logits, torch.full_like(labels, task.number_of_classes)))
+    return model
