@@ -1,0 +1,76 @@
+"""RUM: split the forget set by how much the model memorised it, and unlearn each part in its own way."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from forget_lib.errors import ForgetError
+from forget_lib.training_log import TrainingLog
+from forget_lib.unlearning.common import check_range, logits_of
+from forget_lib.unlearning.registry import METHODS, get_method, method, unlearn
+from forget_lib.unlearning.task import UnlearningTask
+
+NOTHING = "nothing"
+
+
+def memorisation_of(model: nn.Module, task: UnlearningTask) -> tuple[Tensor, str]:
+    """Scores of the forget samples, higher is more memorised, float [n], and where they are from.
+
+    The task's scores; else 1 - mean confidence over the epochs of training from the log; else 1 - confidence of the
+    original, the cheapest proxy: what a model learns late or hardly has to be memorised.
+    Raises: ForgetError for scores of another length.
+    """
+    if task.memorisation is not None:
+        if task.memorisation.shape != (len(task.forget),):
+            raise ForgetError(
+                f"There are {tuple(task.memorisation.shape)} memorisation scores for {len(task.forget)} forget samples."
+            )
+        return task.memorisation.cpu(), "scores"
+    if isinstance(task.training_log, TrainingLog):
+        return 1 - task.training_log.confidence_of(task.forget), "training log"
+    probabilities = logits_of(model.eval(), task.forget).softmax(1)
+    return 1 - probabilities.gather(1, task.forget.labels[:, None]).flatten().cpu(), "confidence"
+
+
+def split_by(scores: Tensor, parts: int = 3) -> list[Tensor]:
+    """Positions from the least to the most memorised in parts of equal size, each in the order of the samples."""
+    return [part.sort().values for part in torch.tensor_split(scores.argsort(stable=True), parts)]
+
+
+@method("rum", title="RUM", paper="Zhao et al., NeurIPS 2024", uses="forget, retain", family="meta-method")
+def rum(
+    model: nn.Module,
+    task: UnlearningTask,
+    *,
+    low: str = NOTHING,
+    middle: str = "finetune",
+    high: str = "salun",
+    epochs: int = 1,
+) -> nn.Module:
+    r"""Unlearn the least memorised third first, then the middle, then the most memorised, each by its own method.
+
+    :math:`D_f = D_{low} \cup D_{mid} \cup D_{high}` by memorisation; step j starts from the model of step j - 1, and
+    each has :math:`D_r = D \setminus D_f`, without any part of the forget set. Status V (paper: nothing, fine-tuning,
+    SalUn). Scores: the task's, else 1 - mean confidence over the epochs in the training log, else 1 - confidence of the
+    original (ours, the cheapest).
+    Args: low, middle, high: methods by name, or "nothing". epochs of each that has such a setting (>= 1).
+    Raises: UnknownNameError; ForgetError for "rum" inside itself or settings out of range; NotApplicableError as the
+        parts; DivergedError.
+    """
+    check_range("epochs", epochs, 1)
+    names = (low, middle, high)
+    for name in names:
+        if name == "rum":
+            raise ForgetError("rum cannot be a part of itself; name another method.")
+        if name != NOTHING:
+            get_method(name)
+    scores, _source = memorisation_of(model, task)
+    for name, positions in zip(names, split_by(scores), strict=True):
+        if name == NOTHING or len(positions) == 0:
+            continue
+        part = task.forget.subset(positions.to(task.forget.labels.device))
+        settings = {"epochs": int(epochs)} if "epochs" in METHODS[name].settings else {}
+        # No scores or log go along: both belong to the whole forget set and to the original.
+        model = unlearn(name, model, replace(task, forget=part, memorisation=None, training_log=None), **settings)
+    return model
