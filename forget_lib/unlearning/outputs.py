@@ -1,0 +1,78 @@
+"""Methods that say where the outputs of forget samples should go: to the origin, or to those of unseen samples."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from forget_lib.errors import NotApplicableError
+from forget_lib.unlearning.common import both, check_range, epochs_of, frozen_copy, logits_of, pairs, sgd, step
+from forget_lib.unlearning.registry import method
+from forget_lib.unlearning.task import UnlearningTask
+
+
+@method("opc", title="OPC", paper="One-point contraction, arXiv 2507.07754", uses="forget, retain", family="outputs")
+def opc(
+    model: nn.Module, task: UnlearningTask, *, learning_rate: float = 0.01, epochs: int = 1, weight: float = 0.1
+) -> nn.Module:
+    r"""Contract the outputs of forget samples to the origin while learning the retain set.
+
+    Minimises :math:`\mathcal{L}_{CE}(D_r) + c\, \overline{\|f_\theta(x_f)\|_2}`, f the logits. A norm near 0 is the
+    uniform distribution, so random samples are over-forgotten. Status P: the form is the paper's, c and rate ours.
+    Args: learning_rate of SGD (> 0). epochs: passes over the retain set (>= 1). weight: c (>= 0).
+    Raises: ForgetError for settings out of range; DivergedError.
+    """
+    check_range("weight", weight, 0)
+    optimizer = sgd(model, learning_rate)
+    for _ in epochs_of(task, model, epochs):
+        for (images, labels), (forget_images, _) in pairs(task.retain, task.forget):
+            retain_logits, forget_logits = both(model, images, forget_images)
+            # The square root has no gradient at 0; the small number under it keeps it finite there.
+            length = (forget_logits.square().sum(1) + 1e-12).sqrt().mean()
+            step(optimizer, functional.cross_entropy(retain_logits, labels) + weight * length)
+    return model
+
+
+def outputs_by_class(logits: Tensor, labels: Tensor, number_of_classes: int) -> tuple[Tensor, Tensor]:
+    """Mean probabilities of the samples of each class, [K, K], and which classes have a sample, bool [K]."""
+    member = functional.one_hot(labels, number_of_classes).to(logits)
+    counts = member.sum(0)
+    return (member.T @ logits.softmax(1)) / counts.clamp(min=1)[:, None], counts > 0
+
+
+@method(
+    "regun",
+    title="ReGUn",
+    paper="arXiv 2603.11210",
+    uses="forget, retain, validation",
+    family="outputs",
+    needs=("validation",),
+)
+def regun(
+    model: nn.Module, task: UnlearningTask, *, learning_rate: float = 0.01, epochs: int = 1, weight: float = 1.0
+) -> nn.Module:
+    r"""Teach forget samples what the original says on average of held-out samples of the same class.
+
+    :math:`q_y = \overline{p_{\theta_0}(x)}` over validation samples x of class y; minimises
+    :math:`\mathcal{L}_{CE}(D_r) + w\, KL(q_y \| p_\theta(x_f))`. For a class request the true class is taken out of
+    :math:`q_y` and the rest scaled to 1 (ours: what is left is what the class is confused with).
+    Status P: the idea is the paper's, weights and rate are ours.
+    Args: learning_rate of SGD (> 0). epochs: passes over the retain set (>= 1). weight: w (>= 0).
+    Raises: NotApplicableError where a class of the forget set has no validation sample; ForgetError for settings out
+        of range; DivergedError.
+    """
+    check_range("weight", weight, 0)
+    logits = logits_of(frozen_copy(model), task.validation)
+    targets, there = outputs_by_class(logits, task.validation.labels, task.number_of_classes)
+    missing = [int(label) for label in task.forget.labels.unique() if not there[label]]
+    if missing:
+        raise NotApplicableError(f"regun needs: validation samples of classes {missing}")
+    if task.classes:
+        targets.fill_diagonal_(0)
+        targets = targets.clamp(min=1e-12) / targets.clamp(min=1e-12).sum(1, keepdim=True)
+    optimizer = sgd(model, learning_rate)
+    for _ in epochs_of(task, model, epochs):
+        for (images, labels), (forget_images, forget_labels) in pairs(task.retain, task.forget):
+            retain_logits, forget_logits = both(model, images, forget_images)
+            logs = forget_logits.log_softmax(1)
+            near = functional.kl_div(logs, targets[forget_labels], reduction="batchmean")
+            step(optimizer, functional.cross_entropy(retain_logits, labels) + weight * near)
+    return model
