@@ -12,20 +12,13 @@ from forget_lib.errors import ForgetError
 from forget_lib.results import REPOSITORY
 
 FOLDER = REPOSITORY / "workflow" / "config" / "settings"
-KINDS = {
-    "class": "class",
-    "random": "subset",
-    "mislabelled": "subset",
-    "indices": "subset",
-    "person": "person",
-    "family": "person",
-}
-"""Kind of tuning for each kind of request: what counts is whether a class goes, samples go, or people go."""
+SAME_AS = {"indices": "random", "family": "person"}
+"""Kinds of request that are not tuned by themselves, and the kind whose settings they take."""
 
 
 def settings_file(dataset: str, model: str, request_kind: str) -> Path:
     """Where the chosen settings for this data set, model and kind of request are, if there are any."""
-    return FOLDER / f"{dataset}-{model}-{KINDS[request_kind]}.yaml"
+    return FOLDER / f"{dataset}-{model}-{SAME_AS.get(request_kind, request_kind)}.yaml"
 
 
 @lru_cache

@@ -24,6 +24,6 @@ def test_where_nothing_was_chosen_the_defaults_stay(folder):
 
 @pytest.mark.parametrize("text", ["methods: [1, 2]", "nothing: here", "methods: {finetune: [", ""])
 def test_a_damaged_file_says_how_to_make_it_again(folder, text):
-    (folder / "blobs-mlp-subset.yaml").write_text(text)
+    (folder / "blobs-mlp-mislabelled.yaml").write_text(text)
     with pytest.raises(ForgetError, match=r"forget_lib\.tuning"):
         chosen.with_chosen("finetune", {}, "blobs", "mlp", "mislabelled")
