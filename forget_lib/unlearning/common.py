@@ -77,13 +77,13 @@ class WeightMask:
 
     def __init__(self, model: nn.Module, free: dict[str, Tensor]) -> None:
         """Args: free: bool tensors by name of parameter, true where the weight may move."""
-        self.parts = [(p, free[name], p.detach().clone()) for name, p in model.named_parameters()]
+        self.parts = [(p, free[name].to(p.dtype), p.detach() * ~free[name]) for name, p in model.named_parameters()]
 
     @torch.no_grad()
     def hold(self, optimizer: torch.optim.Optimizer) -> None:
         """Puts back what the last step should not have moved."""
-        for parameter, free, original in self.parts:
-            parameter.copy_(torch.where(free, parameter, original))
+        for parameter, free, held in self.parts:
+            parameter.mul_(free).add_(held)
             for value in optimizer.state.get(parameter, {}).values():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:
                     value.mul_(free)
