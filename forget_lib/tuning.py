@@ -309,7 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--start", default="local", help="first step of the data chain")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=2, help="draws and seeds behind each trial")
-    parser.add_argument("--methods", nargs="*", help="left out: all")
+    parser.add_argument("--methods", nargs="*", help="left out: all that have a search space")
     parser.add_argument("--results", type=Path, default=results.RESULTS / "tuning")
     parser.add_argument("--out", type=Path, help="left out: in workflow/config/settings")
     options = parser.parse_args(arguments)
@@ -330,7 +330,8 @@ def _run(options: argparse.Namespace) -> None:
         study.make_scenario(options.results, recipe, (), request=request, draw=DRAW + i, seed=SEED + i, **common)
         for i in range(max(1, options.repeats))
     ]
-    names = options.methods or [name for name in list_methods(controls=False) if not get_method(name).exact]
+    spaces = load_spaces()
+    names = options.methods or [name for name in list_methods(controls=False) if name in spaces]
     found = tune_all(scenarios, names)
     controls = {}
     for name in ("do_nothing", "mask_logit"):

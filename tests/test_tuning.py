@@ -23,8 +23,9 @@ def blobs_scenario(folder, request="class:c1", **recipe):
 
 def test_every_method_has_as_many_trials_for_each_kind_of_request():
     spaces = tuning.load_spaces()
-    to_tune = [name for name in list_methods(controls=False) if not get_method(name).exact]
-    assert set(to_tune) <= set(spaces)
+    assert set(spaces) <= set(list_methods(controls=False))
+    assert not any(get_method(name).exact for name in spaces)
+    assert len(spaces) >= 18
     for kinds in spaces.values():
         assert set(kinds) == {"class", "subset"}
         assert all(len({str(trial) for trial in trials}) == tuning.TRIALS for trials in kinds.values())
