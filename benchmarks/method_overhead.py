@@ -9,16 +9,21 @@ no more than that.
 
 import argparse
 import dataclasses
+import sys
 import time
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from forget_lib import study
-from forget_lib.datasets.samples import Samples, normalise
-from forget_lib.training import Meter
-from forget_lib.unlearning import list_methods, unlearn, why_not_applicable
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from forget_lib import study  # noqa: E402
+from forget_lib.datasets.samples import Samples, normalise  # noqa: E402
+from forget_lib.training import Meter  # noqa: E402
+from forget_lib.unlearning import list_methods, unlearn, why_not_applicable  # noqa: E402
 
 REPEATS = 7
 
@@ -67,7 +72,7 @@ def main() -> None:
     parser.add_argument("--request", default="class:5")
     options = vars(parser.parse_args())
     recipe = {"epochs": 2, "batch_size": 64, "learning_rate": 0.02}
-    scenario = study.make_scenario("results/benchmark", recipe, (), start="sample", **options)
+    scenario = study.make_scenario(REPOSITORY / "results" / "benchmark", recipe, (), start="sample", **options)
     original = study.original(scenario)
     print(f"{'method':24} {'passes':>8} {'method s':>9} {'bare s':>8} {'ratio':>6}")
     for name in list_methods():
