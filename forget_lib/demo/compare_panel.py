@@ -163,7 +163,7 @@ class ComparePanel(Panel):
         chosen = self.chosen if self.chosen.any() else np.ones(len(self.map.labels), dtype=bool)
         for canvas, places in zip(self.canvases, (self.map.first, self.map.second), strict=True):
             points = self._pixels(places)
-            with hold_canvas(canvas):
+            with hold_canvas():
                 canvas.clear()
                 for bright in (False, True):
                     for label in range(len(self.bench.data.classes)):

@@ -67,7 +67,7 @@ class DigitPad(Panel):
             return
         last = self.strokes[-1][-1]
         self.strokes[-1].append((x, y))
-        with hold_canvas(self.canvas):
+        with hold_canvas():
             self._pen()
             self.canvas.stroke_line(*last, x, y)
 
@@ -94,7 +94,7 @@ class DigitPad(Panel):
 
     def paint(self) -> None:
         """Draws all strokes again."""
-        with hold_canvas(self.canvas):
+        with hold_canvas():
             self.canvas.fill_style = "#000"
             self.canvas.fill_rect(0, 0, PAD, PAD)
             self._pen()

@@ -1,0 +1,16 @@
+"""A study of some seconds for the tests of the demo: one digit forgotten by two methods."""
+
+from pathlib import Path
+
+from forget_lib import study
+
+METHODS = {"finetune": {}, "uniform_kl": {}}
+
+
+def make_records(root: Path) -> study.Scenario:
+    """Writes the records of a tiny MNIST study under `root`."""
+    recipe = {"epochs": 4, "batch_size": 64, "learning_rate": 0.02}
+    fields = {"dataset": "mnist", "model": "mlp", "request": "class:5", "start": "sample"}
+    scenario = study.make_scenario(root, recipe, (), **fields)
+    study.run_methods(scenario, METHODS)
+    return scenario

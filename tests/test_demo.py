@@ -1,0 +1,447 @@
+"""The logic of the demo, without a browser."""
+
+import asyncio
+import dataclasses
+import datetime
+import io
+import re
+import struct
+import threading
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from forget_lib import study
+from forget_lib.demo import Demo, faces, find_entries, guessing, library, live, markup, open_bench
+from forget_lib.demo.attack_panel import AttackPanel
+from forget_lib.demo.compare import aligned_projection, class_accuracies, prediction_matrix
+from forget_lib.demo.drawing import as_mnist, example, rasterise
+from forget_lib.demo.images import data_url, read_picture, to_tensor
+from forget_lib.demo.style import sheet
+from forget_lib.errors import ForgetError, TooFewError
+from tests.conftest import make_blobs
+from tests.demo_study import make_records
+
+QUIET = [lambda _progress: None]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    make_records(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bench(root):
+    return open_bench(find_entries(root)[0], root)
+
+
+@pytest.fixture
+def demo(root):
+    return Demo(root, seed=3)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+# --- what is there ----------------------------------------------------------------------------------------------------
+
+
+def test_the_scenarios_on_disk_are_found_with_their_methods(root):
+    (entry,) = find_entries(root)
+    assert (entry.dataset, entry.model, entry.request_name) == ("mnist", "mlp", "class-5")
+    assert set(entry.methods) == {"finetune", "uniform_kl"}
+
+
+def test_without_records_every_section_says_what_to_run(tmp_path):
+    demo = Demo(tmp_path / "quick")
+    assert "./run_all.sh quick" in demo.status.value
+    assert "./run_all.sh quick" in demo.section("gallery").value
+    assert demo.scenario is None
+
+
+def test_an_unknown_section_lists_the_known_ones(demo):
+    with pytest.raises(ForgetError, match="gallery"):
+        demo.section("galery")
+
+
+@pytest.mark.parametrize(
+    "text", ["class:c1", "class:c1,c2", "random:0.1", "mislabelled:0.25", "person:p 3", "family:*2", "family:f1"]
+)
+def test_a_folder_name_leads_back_to_its_request(text):
+    from forget_lib.datasets.requests import parse_request
+
+    names = tuple("p 3" if index == 3 else f"p{index}" for index in range(20))
+    data = dataclasses.replace(make_blobs(), person_names=names)
+    request = parse_request(text)
+    assert parse_request(library.request_text(request.name, data)) == request
+
+
+def test_a_class_that_is_gone_is_an_error_that_says_so():
+    with pytest.raises(ForgetError, match="do not fit"):
+        library.request_text("class-zebra", make_blobs())
+
+
+def test_models_of_other_data_are_refused(root, monkeypatch):
+    data = dataclasses.replace(library.shared_data("mnist", "sample"), checksum="other")
+    monkeypatch.setattr(library, "shared_data", lambda name, start: data)
+    with pytest.raises(ForgetError, match="other data"):
+        open_bench(find_entries(root)[0], root)
+
+
+def test_opening_never_trains(root, monkeypatch):
+    monkeypatch.setattr(study, "train", lambda *_, **__: pytest.fail("the page trained a model"))
+    bench = open_bench(find_entries(root)[0], root)
+    for name in bench.titles:
+        found = bench.probabilities(name, bench.samples("test").images[:3])
+        assert found.sum(1) == pytest.approx(torch.ones(3))
+
+
+# --- pictures from outside --------------------------------------------------------------------------------------------
+
+
+def test_a_picture_is_turned_as_its_camera_says():
+    image = Image.new("RGB", (60, 40), "white")
+    image.paste("red", (0, 0, 20, 40))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    found = read_picture(encoded(image, "JPEG", exif=exif, quality=95))
+    assert found.size == (40, 60)
+    red, green, _ = found.getpixel((20, 5))
+    assert red > 200 > 100 > green
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_parts_become_white(mode):
+    image = Image.new("RGBA", (40, 40), (0, 0, 0, 0)).convert(mode)
+    options = {"transparency": image.getpixel((0, 0))} if mode == "P" else {}
+    assert read_picture(encoded(image, **options)).getpixel((20, 20)) == (255, 255, 255)
+
+
+def test_grey_and_sixteen_bit_pictures_are_read():
+    grey = read_picture(encoded(Image.new("L", (30, 30), 128)))
+    deep = read_picture(encoded(Image.fromarray(np.full((30, 30), 32896, dtype=np.uint16))))
+    assert grey.getpixel((5, 5)) == deep.getpixel((5, 5)) == (128, 128, 128)
+
+
+def test_forty_megapixels_are_read_and_made_small():
+    content = encoded(Image.new("RGB", (8000, 5000), "green"), "JPEG")
+    assert max(read_picture(content).size) == 1600
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def bomb(side: int) -> bytes:
+    """A PNG of a few kilobytes whose header promises side × side pixels."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    data = zlib.compress(bytes(1_000_000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [9_000, 60_000, 2**31 - 1])
+def test_a_small_file_that_would_unpack_into_gigabytes_is_refused_at_once(side):
+    begun = time.perf_counter()
+    with pytest.raises(ForgetError, match=r"megapixels|damaged"):
+        read_picture(bomb(side))
+    assert time.perf_counter() - begun < 1
+
+
+BAD = {
+    "empty": b"",
+    "text": b"This is no picture at all.",
+    "cut off": encoded(Image.effect_noise((400, 400), 80).convert("RGB"), "JPEG")[:2000],
+    "cut off png": encoded(Image.effect_noise((400, 400), 80))[:2000],
+    "gif": encoded(Image.new("P", (40, 40)), "GIF"),
+    "svg": b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
+    "tiny": encoded(Image.new("RGB", (3, 3))),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_refused_in_words(name):
+    with pytest.raises(ForgetError) as caught:
+        read_picture(BAD[name])
+    assert str(caught.value).endswith((".", "needed.")), "a whole sentence"
+
+
+def test_a_picture_becomes_what_a_model_reads():
+    picture = Image.new("RGB", (300, 200), (10, 20, 30))
+    assert to_tensor(picture, (1, 28, 28)).shape == (1, 28, 28)
+    found = to_tensor(picture, (3, 32, 32))
+    assert found.shape == (3, 32, 32)
+    assert found[:, 5, 5].tolist() == [10, 20, 30]
+    assert data_url(found).startswith("data:image/png;base64,")
+
+
+def test_no_face_is_found_where_there_is_none():
+    assert faces.find_faces(Image.new("RGB", (300, 300), "grey")) == []
+
+
+def test_faces_are_found_one_and_several():
+    files = sorted((Path(__file__).parent.parent / "data" / "samples" / "faces").rglob("*.jpg"))[:8]
+    if not files:
+        pytest.skip("no sample of faces")
+    each = [Image.open(file).convert("RGB").resize((240, 240)) for file in files]
+    assert sum(len(faces.find_faces(face)) >= 1 for face in each) >= len(each) // 2
+    seen = [face for face in each if faces.find_faces(face)]
+    pair = Image.new("RGB", (560, 280), "grey")
+    pair.paste(seen[0], (20, 20))
+    pair.paste(seen[1], (300, 20))
+    assert len(faces.find_faces(pair)) >= 2
+
+
+def test_a_crop_stays_inside_the_picture_and_is_square():
+    picture = Image.new("RGB", (200, 120))
+    for box in (faces.Box(0, 0, 50), faces.Box(150, 70, 50), faces.Box(40, 0, 120)):
+        width, height = faces.crop_face(picture, box).size
+        assert width == height <= 120
+
+
+# --- a drawn digit ----------------------------------------------------------------------------------------------------
+
+
+def test_a_digit_is_scaled_and_centred_as_mnist_does():
+    ink = np.zeros((280, 280), dtype=np.uint8)
+    ink[10:210, 5:45] = 255
+    digit = as_mnist(ink)[0].numpy()
+    rows, columns = np.nonzero(digit)
+    assert rows.max() - rows.min() + 1 == 20
+    assert columns.max() - columns.min() + 1 == 4
+    assert rows.mean() == pytest.approx(13.5, abs=0.6)
+    assert columns.mean() == pytest.approx(13.5, abs=0.6)
+
+
+def test_an_empty_pad_is_no_digit():
+    with pytest.raises(ForgetError, match="Nothing is drawn"):
+        as_mnist(rasterise([]))
+
+
+def test_drawn_digits_are_recognised(bench):
+    images = torch.stack([as_mnist(rasterise(example(digit))) for digit in range(10)])
+    assert (bench.probabilities("original", images).argmax(1) == torch.arange(10)).sum() >= 8
+    assert bench.probabilities("retrain", images)[5].argmax() != 5
+
+
+# --- forgetting live --------------------------------------------------------------------------------------------------
+
+
+def test_live_forgetting_gives_the_recorded_model(bench):
+    seen = []
+    result = live.forget_live(bench, "class:5", "uniform_kl", threading.Event(), seen.append)
+    recorded = bench.model("uniform_kl").state_dict()
+    assert all(torch.equal(value, recorded[name]) for name, value in result.model.state_dict().items())
+    assert result.after["forget"] < 0.5 < result.before["forget"]
+    assert seen[0].share == 0
+    assert all(0 <= progress.share < 1 for progress in seen)
+
+
+def test_another_digit_can_be_forgotten_from_the_same_original(bench):
+    assert "3" in library.live_choices(bench)["class"]
+    result = live.forget_live(bench, "class:3", "uniform_kl", threading.Event(), *QUIET)
+    assert result.after["forget"] < result.before["forget"]
+
+
+@pytest.mark.parametrize("method", ["uniform_kl", "retrain", "finetune"])
+def test_a_live_run_stops_at_the_next_step(bench, method, monkeypatch):
+    monkeypatch.setattr(live, "REPORT_SECONDS", 0)
+    stop = threading.Event()
+
+    def report(progress: live.Progress) -> None:
+        if progress.share > 0:
+            stop.set()
+
+    with pytest.raises(live.Cancelled):
+        live.forget_live(bench, "class:5", method, stop, report)
+
+
+def test_the_meter_corrects_its_guess_after_each_epoch():
+    meter = live.LiveMeter(10, threading.Event(), *QUIET)
+    meter.add(100)
+    meter.epoch_done(1, 4)
+    assert meter.expected == 400
+
+
+def test_the_panel_runs_stops_and_starts_again(demo):
+    async def story() -> None:
+        panel = demo.live
+        task = panel.begin()
+        await asyncio.sleep(0)
+        assert panel.start.disabled
+        assert not panel.cancel.disabled
+        panel.stop()
+        await task
+        assert "Cancelled" in panel.status.value
+        assert panel.cancel.disabled
+        assert not panel.start.disabled
+        await panel.begin()
+        assert "Done in" in panel.status.value
+        assert "live" in demo.bench.titles
+
+    asyncio.run(story())
+
+
+def test_an_error_of_a_method_ends_in_the_status_line(demo, monkeypatch):
+    def diverge(*_):
+        raise ForgetError("The loss is nan.")
+
+    monkeypatch.setattr("forget_lib.demo.live_panel.forget_live", diverge)
+    asyncio.run(demo.live.run())
+    assert "The loss is nan." in demo.live.status.value
+    assert not demo.live.start.disabled
+
+
+def test_the_replay_goes_from_the_original_to_the_recorded_model(bench):
+    epochs = live.replay(bench)
+    images = bench.samples("test").images[:20]
+    for epoch, name in ((0, "original"), (len(epochs) - 1, "uniform_kl")):
+        found = library.probabilities(epochs.model(epoch), images)
+        assert torch.equal(found, bench.probabilities(name, images))
+    assert epochs.accuracies[0]["forget"] > epochs.accuracies[-1]["forget"]
+    with pytest.raises(ForgetError, match="not recorded"):
+        epochs.model(len(epochs))
+
+
+# --- comparing and attacking ------------------------------------------------------------------------------------------
+
+
+def test_a_turned_copy_has_the_same_layout():
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(50, 6)) * [5, 3, 1, 1, 1, 1]
+    turn, _ = np.linalg.qr(generator.normal(size=(6, 6)))
+    moved, fixed, share = aligned_projection(features @ turn + 7, features)
+    assert moved == pytest.approx(fixed)
+    assert 0.5 < share < 1
+
+
+def test_rows_of_the_prediction_matrix_are_shares():
+    logits = torch.tensor([[2.0, 0, 0], [0, 2, 0], [2, 0, 0], [0, 0, 2]])
+    found = prediction_matrix(logits, torch.tensor([0, 0, 0, 1]), 3)
+    assert found == pytest.approx(np.array([[2 / 3, 1 / 3, 0], [0, 0, 1], [0, 0, 0]]))
+    rates = class_accuracies(logits, torch.tensor([0, 0, 0, 1]), 3)
+    assert rates[0].value == pytest.approx(2 / 3)
+    assert rates[0].low < 2 / 3 < rates[0].high
+    assert rates[2] is None
+
+
+def test_the_threshold_gives_both_rates_with_exact_intervals():
+    game = guessing.Guessing(np.array([3.0, 2, 1, 0]), np.array([1.0, 0, 0, 0]))
+    guess = game.at(1.0)
+    assert (guess.found.value, guess.accused.value) == (0.75, 0.25)
+    assert guess.members.tolist() == [True, True, True, False]
+    assert "3 of the 4" in game.sentences(guess)
+    assert "1 of 4" in game.sentences(guess)
+    assert "no better than chance" in game.sentences(guess)
+
+
+def test_a_clear_difference_is_called_one():
+    game = guessing.Guessing(np.full(50, 2.0), np.full(50, -2.0))
+    assert "clearly more often" in game.sentences(game.at(0.0))
+    with pytest.raises(TooFewError):
+        guessing.Guessing(np.ones(1), np.ones(5))
+
+
+def test_the_attack_panel_follows_model_and_threshold(bench):
+    panel = AttackPanel()
+    panel.show(bench)
+    low, high = panel.guessing.range
+    panel.threshold.value = low
+    assert panel.guess.found.value == 1.0
+    panel.model.value = "retrain"
+    assert "Retrained" in panel.status.value
+    assert low <= high
+
+
+def test_points_are_selected_in_both_maps(demo):
+    panel = demo.panels["compare"]
+    panel.select.value = "label 5"
+    assert (panel.map.labels[torch.from_numpy(panel.chosen)] == 5).all()
+    panel.select_frame(0, 0, 320, 320)
+    assert panel.chosen.all()
+    panel.first.value = panel.second.value
+    panel.select.value = "disagree"
+    assert not panel.chosen.any()
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def test_picking_shows_three_models_and_new_choices_are_new(demo):
+    gallery = demo.gallery
+    assert len(gallery.choices) == 12
+    before = [choice.image for choice in gallery.choices]
+    gallery.pick(4)
+    assert "Image 5" in gallery.status.value
+    for title in ("Original", "Uniform KL", "Retrained"):
+        assert title in gallery.result.value
+    gallery.again.click()
+    assert not all(torch.equal(one, two.image) for one, two in zip(before, gallery.choices, strict=True))
+
+
+def test_two_hundred_picks_are_quick_and_keep_no_memory(demo):
+    def resident() -> float:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * 4096 / 1e6
+
+    if not Path("/proc/self/statm").exists():
+        pytest.skip("needs /proc")
+    demo.gallery.pick(0)
+    before, begun = resident(), time.process_time()
+    for number in range(200):
+        demo.gallery.pick(number % 12)
+    assert (time.process_time() - begun) / 200 < 0.3
+    assert resident() - before < 50
+
+
+def test_an_upload_is_read_shown_and_dropped(demo):
+    panel = demo.panels["own image"]
+    now = datetime.datetime.now(tz=datetime.UTC)
+    file = {"name": "a.png", "type": "image/png", "size": 1, "content": memoryview(BAD["text"]), "last_modified": now}
+    panel.upload.value = (file,)
+    assert panel.upload.value == ()
+    assert "not a JPEG or PNG" in panel.status.value
+    panel.read(encoded(Image.new("RGB", (50, 50), "red")))
+    assert "What the models see" in panel.seen.value
+    panel.read(BAD["cut off"])
+    assert panel.picture is None
+    assert panel.result.value == ""
+
+
+def test_strokes_on_the_pad_are_recognised(demo):
+    pad = demo.digits
+    for stroke in example(1):
+        pad.begin(*stroke[0])
+        for point in stroke[1:]:
+            pad.go_on(*point)
+        pad.end()
+    assert "original 1" in pad.status.value
+    pad.empty()
+    assert pad.digit is None
+    pad.sample.value = 7
+    assert "original 7" in pad.status.value
+
+
+def test_pictures_have_alt_texts_and_names_are_escaped(demo):
+    demo.panels["compare"].select.value = "label 1"
+    pages = [each.value for panel in demo.panels.values() for each in vars(panel).values() if hasattr(each, "value")]
+    html = "".join(page for page in pages if isinstance(page, str))
+    images = re.findall(r"<img [^>]*>", html)
+    assert images
+    assert all('alt="' in image and 'alt=""' not in image for image in images)
+    assert "<script" not in markup.status("<script>")
+    assert "<b>" not in markup.bars({"<b>": [0.5]}, ["<b>"], ["red"], "<b>")
+
+
+def test_the_page_asks_for_nothing_from_elsewhere():
+    assert not re.search(r"url\(['\"]?(?!data:)", sheet().replace('url("data:', ""))
+    assert "@import" not in sheet()

@@ -1,0 +1,238 @@
+"""The demo as people meet it: in a real browser, in JupyterLab and as a page."""
+
+import io
+import json
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.browser import ARGUMENTS, PATIENCE, TOKEN, chromium, notebook_for, server
+from tests.demo_study import make_records
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+HARMLESS = re.compile(r"favicon|ResizeObserver|service-worker|jupyterlab/api/(news|update)", re.IGNORECASE)
+SLOW_EPOCHS = 4000
+"""Epochs of a retraining that is long enough to be cancelled in the middle."""
+
+NAMELESS = """() => [...document.querySelectorAll('.fd-page :is(button, select, input, [role=slider])')]
+    .filter(e => e.offsetParent && !(e.labels?.length || e.ariaLabel || e.innerText?.trim() || e.title
+        || e.closest('.widget-inline-hbox')?.querySelector('label')?.innerText))
+    .map(e => e.outerHTML.slice(0, 120))"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    path = chromium()
+    if path is None:
+        warnings.warn("NO CHROMIUM FOUND: the demo was NOT tested in a browser. Install chromium.", stacklevel=1)
+        pytest.skip("no Chromium to be had (install chromium)")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with a notebook, and records whose recipe says that retraining takes long."""
+    folder, results = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("results")
+    scenario = make_records(results)
+    record = scenario.folder("retrain") / "run.json"
+    content = json.loads(record.read_text())
+    content["recipe"]["epochs"] = SLOW_EPOCHS
+    record.write_text(json.dumps(content))
+    notebook_for(folder, results)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def voila(folder, tmp_path_factory) -> Iterator[str]:
+    with server("voila", folder, tmp_path_factory.mktemp("log") / "voila.log") as address:
+        yield address
+
+
+class Visitor:
+    """One page of a browser, with what went wrong in it."""
+
+    def __init__(self, browser, address: str, **options) -> None:
+        self.context = browser.new_context(viewport={"width": 1000, "height": 1000}, **options)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE)
+        self.problems: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.goto(address)
+
+    def _console(self, message) -> None:
+        text = f"{message.text} {message.location.get('url', '')}"
+        if message.type == "error" and not HARMLESS.search(text):
+            self.problems.append(text)
+
+    def run_all(self) -> None:
+        """In JupyterLab: runs the notebook."""
+        panel = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook-ExecutionIndicator[data-status='idle']"
+        self.page.locator(panel).first.wait_for(state="attached")
+        self.page.get_by_role("menuitem", name="Run", exact=True).click()
+        self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+    def ready(self) -> None:
+        self.button("New choices").wait_for()
+        self.status("Image 1 of 12")
+
+    def button(self, name: str):
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def status(self, text: str) -> None:
+        """Waits until a status line says this."""
+        self.page.locator("[role=status]", has_text=re.compile(text)).first.wait_for()
+
+    def choose(self, label: str, option: str, place: int = 0) -> None:
+        self.page.get_by_label(label, exact=True).nth(place).select_option(label=option)
+
+    def upload(self, name: str, content: bytes) -> None:
+        with self.page.expect_file_chooser() as chosen:
+            self.page.get_by_role("button", name=re.compile("Choose a picture")).click()
+        chosen.value.set_files({"name": name, "mimeType": "image/png", "buffer": content})
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.problems == []
+
+
+@pytest.fixture
+def visitor(browser, voila) -> Iterator[Visitor]:
+    someone = Visitor(browser, voila)
+    someone.ready()
+    yield someone
+    someone.close()
+
+
+def draw_a_one(page) -> None:
+    """Draws a stroke from top to bottom with the mouse."""
+    pad = page.locator("canvas.fd-pad, .fd-pad canvas").first
+    pad.scroll_into_view_if_needed()
+    box = pad.bounding_box()
+    x, top, bottom = box["x"] + box["width"] / 2, box["y"] + 40, box["y"] + box["height"] - 40
+    page.mouse.move(x, top)
+    page.mouse.down()
+    page.mouse.move(x, bottom, steps=12)
+    page.mouse.up()
+
+
+def picture(kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((64, 64)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def go_through(visitor: Visitor) -> None:
+    """What both servers must do: choose, new choices, upload, draw, forget, cancel, start again."""
+    page = visitor.page
+    choices = page.locator("button.fd-choice")
+    choices.nth(3).click()
+    visitor.status("Image 4 of 12")
+    names = choices.all_inner_texts()
+    visitor.button("New choices").click()
+    page.wait_for_function(
+        "old => JSON.stringify([...document.querySelectorAll('button.fd-choice')].map(b => b.innerText)) != old",
+        arg=json.dumps(names, separators=(",", ":"), ensure_ascii=False),
+    )
+    for _ in range(2):  # the same bad file twice: nothing is kept from the first time
+        visitor.upload("bad.png", b"no picture")
+        visitor.status("not a JPEG or PNG")
+        visitor.upload("good.png", picture())
+        visitor.status("64×64 pixels read")
+    page.get_by_alt_text("What the models see of it").wait_for()
+    draw_a_one(page)
+    visitor.status("original 1")
+    forget_live(visitor)
+
+
+def forget_live(visitor: Visitor) -> None:
+    """Cancels in the middle, then forgets to the end."""
+    visitor.choose("Method", "Retrain")
+    visitor.button("Forget now").click()
+    visitor.status(r"% done, \d+ s, about")
+    visitor.button("Cancel").click()
+    visitor.status("Cancelled")
+    visitor.choose("Method", "Uniform KL")
+    visitor.button("Forget now").click()
+    visitor.status(r"Done in .* s: of the images to be forgotten")
+    visitor.page.get_by_text("Accuracy before and after").first.wait_for()
+
+
+def test_the_page_does_all_of_it(visitor):
+    go_through(visitor)
+
+
+def test_nothing_is_asked_from_elsewhere(visitor):
+    assert all(re.match(r"(https?|wss?)://(127\.0\.0\.1|localhost)[:/]|data:|blob:", url) for url in visitor.requests)
+
+
+def test_two_visitors_do_not_disturb_each_other(browser, visitor, voila):
+    other = Visitor(browser, voila)
+    other.ready()
+    visitor.choose("Forget", "class 3")
+    other.choose("Forget", "class 7")
+    visitor.button("Forget now").click()
+    other.button("Forget now").click()
+    for someone, digit in ((visitor, 3), (other, 7)):
+        someone.status("Done in")
+        someone.page.get_by_text(f"class:{digit}").first.wait_for(state="attached")
+    other.close()
+
+
+def test_every_control_has_a_name_and_works_with_the_keyboard(visitor):
+    page = visitor.page
+    nameless = page.evaluate(NAMELESS)
+    assert nameless == []
+    second = page.locator("button.fd-choice").nth(1)
+    second.focus()
+    page.keyboard.press("Enter")
+    visitor.status("Image 2 of 12")
+    page.get_by_label("Without a mouse: write a").focus()
+    page.keyboard.press("7")
+    visitor.status("original 7")
+    slider = page.get_by_role("slider").first
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    page.get_by_text("After 1 of").wait_for()
+
+
+@pytest.mark.parametrize("width", [1000, 400])
+def test_the_page_fits_its_width(visitor, width):
+    visitor.page.set_viewport_size({"width": width, "height": 900})
+    visitor.page.wait_for_timeout(500)
+    wide = visitor.page.evaluate(
+        """() => [...document.querySelectorAll('.fd-page *')].filter(e => e.offsetParent && !e.closest('.fd-scroll')
+        && !e.closest('.fd-hidden') && e.getBoundingClientRect().right > innerWidth + 1)
+        .map(e => e.className + ' ' + e.getBoundingClientRect().right)"""
+    )
+    assert wide == []
+
+
+def test_the_server_wants_the_token_and_serves_no_files(browser, voila):
+    context = browser.new_context()
+    page = context.new_page()
+    base = voila.split("?")[0]
+    page.goto(base)
+    assert page.get_by_role("button", name="New choices").count() == 0
+    for path in ("voila/files/09_face_demo.ipynb", "voila/files/picture.png", "files/09_face_demo.ipynb"):
+        assert context.request.get(f"{base}{path}?token={TOKEN}").status in (403, 404)
+    context.close()
+
+
+def test_jupyterlab_does_all_of_it(browser, folder, tmp_path):
+    with server("lab", folder, tmp_path / "lab.log") as address:
+        visitor = Visitor(browser, address)
+        visitor.run_all()
+        visitor.ready()
+        go_through(visitor)
+        visitor.close()
