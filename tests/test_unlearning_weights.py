@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from forget_lib.training import Meter, Recipe, train
 from forget_lib.unlearning import dampening, importance, layers, saliency, sparse, unlearn, unsir
 from forget_lib.unlearning.boundary import fast_gradient_sign, nearest_labels
-from forget_lib.unlearning.common import frozen_copy
+from forget_lib.unlearning.common import WeightMask, frozen_copy, sgd, step
 from tests.tiny_tasks import (
     CLASSES,
     adam_by_hand,
@@ -320,3 +320,16 @@ def test_boundary_shrink_finds_the_neighbour_and_learns_its_class():
     assert not (near == labels).any()
     by_hand(expected, [lambda m: cross_entropy(m(images), near)] * 2, rate=RATE)
     assert close(unlearn("boundary_shrink", original, task, learning_rate=RATE, epochs=2), expected)
+
+
+def test_a_weight_mask_clears_the_momentum_of_what_it_holds():
+    model = tiny_net()
+    free = {name: torch.arange(p.numel()).view_as(p) % 2 == 0 for name, p in model.named_parameters()}
+    mask, optimizer = WeightMask(model, free), sgd(model, RATE)
+    for _ in range(2):
+        step(optimizer, ce(tiny_samples(7, 3))(model))
+        mask.hold(optimizer)
+    for name, parameter in model.named_parameters():
+        momentum = optimizer.state[parameter]["momentum_buffer"]
+        assert not momentum[~free[name]].any()
+        assert not free[name].any() or momentum[free[name]].any()
