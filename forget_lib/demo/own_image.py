@@ -24,7 +24,10 @@ class OwnImage(Panel):
         self.faces: list[Box] = []
         self.method = dropdown("Unlearned by")
         self.upload = ipywidgets.FileUpload(
-            description="Choose a picture (JPEG or PNG)", accept="image/*", multiple=False, layout={"width": "auto"}
+            description="Choose a picture (JPEG or PNG)",
+            accept="image/*",
+            tooltip="Choose a JPEG or PNG file",
+            layout={"width": "auto"},
         )
         self.face = dropdown("Face")
         self.face.layout.display = "none"

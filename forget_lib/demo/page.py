@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import ipywidgets
+from IPython.display import Javascript, display
 
 from forget_lib.demo import markup
 from forget_lib.demo.attack_panel import AttackPanel
@@ -14,7 +15,7 @@ from forget_lib.demo.live import LiveResult
 from forget_lib.demo.live_panel import LivePanel
 from forget_lib.demo.own_image import OwnImage
 from forget_lib.demo.panel import Panel, dropdown, guarded
-from forget_lib.demo.style import sheet
+from forget_lib.demo.style import NAMES, sheet
 from forget_lib.errors import UnknownNameError, unknown
 from forget_lib.scenario import Scenario
 
@@ -71,6 +72,11 @@ class Demo(Panel):
         if not self.entries:
             return ipywidgets.HTML(markup.note(MISSING.format(folder=f"results/{self.root.name}")))
         return self.panels[name].widget
+
+    def open(self) -> ipywidgets.Widget:
+        """Names the sliders of the page for screen readers, and returns the choice of study."""
+        display(Javascript(NAMES))
+        return self.section("study")
 
     @guarded
     def turn_to(self, entry: Entry) -> None:

@@ -17,6 +17,17 @@ _DARK = {
     "--jp-rendermime-table-row-background": "#1b1b1b", "--jp-rendermime-table-row-hover-background": "#263a55",
 }  # fmt: skip
 
+# A slider's handle takes the keyboard but has no name of its own: it gets that of the label beside it.
+NAMES = """
+const name = () => document.querySelectorAll('.fd-page .widget-hslider').forEach(slider => {
+  const label = slider.querySelector('label, .widget-label');
+  slider.querySelectorAll('[role=slider], .widget-readout').forEach(part => {
+    if (label && !part.ariaLabel) part.ariaLabel = label.innerText;
+  });
+});
+new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
+name();
+"""
 FOLLOW_SYSTEM = '@media (prefers-color-scheme: dark) { body[data-voila][data-jp-theme-light="true"] { %s } }'
 FILE = Path(__file__).resolve().parent.parent / "templates" / "demo" / "page.css"
 
