@@ -98,6 +98,19 @@ class Residual(nn.Module):
         return images + self.block(images)
 
 
+@model("small_resnet")
+def small_resnet(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier:
+    """A small ResNet for faces: a stem of stride 2 (24 channels), then 48 and 96 channels, each with a residual
+    block."""
+    stem = nn.Sequential(
+        nn.Conv2d(input_shape[0], 24, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(24), nn.ReLU()
+    )
+    layers: list[nn.Module] = [stem, nn.MaxPool2d(2)]
+    for inputs, outputs in ((24, 48), (48, 96)):
+        layers += [_block(inputs, outputs), nn.MaxPool2d(2), Residual(_block(outputs, outputs))]
+    return Classifier(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()), 96 * 4, number_of_classes)
+
+
 @model("resnet9")
 def resnet9(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier:
     """ResNet-9 at half width (32, 64, 128, 256 channels): a stem, three stages, two of them with a residual pair."""

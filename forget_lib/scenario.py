@@ -13,7 +13,7 @@ from torch import nn
 
 from forget_lib.attacks import get_attack
 from forget_lib.datasets import ImageData, Samples, load
-from forget_lib.datasets.requests import Request, Sets, class_index, draw_sets, parse_request
+from forget_lib.datasets.requests import Request, Sets, draw_sets, parse_request, requested_classes
 from forget_lib.models import build
 from forget_lib.results import record_folder
 from forget_lib.training import Recipe, choose_device, make_recipe, set_threads
@@ -82,9 +82,7 @@ class Scenario:
     @property
     def classes(self) -> tuple[int, ...]:
         """Requested classes of a class request, else empty."""
-        return (
-            tuple(class_index(self.data, name) for name in self.parsed.members) if self.parsed.kind == "class" else ()
-        )
+        return requested_classes(self.data, self.parsed, self.draw)
 
     @property
     def groups_people(self) -> bool:

@@ -4,7 +4,7 @@ import torch
 from forget_lib.errors import UnknownNameError
 from forget_lib.models import MODELS, build, count_parameters, list_models
 
-OURS = ["mlp", "small_cnn", "resnet9", "resnet18"]
+OURS = ["mlp", "small_cnn", "small_resnet", "resnet9", "resnet18"]
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -3,12 +3,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forget_lib.datasets.requests import draw_sets, parse_request
+from forget_lib.datasets.requests import draw_sets, parse_request, requested_classes
 from forget_lib.errors import ForgetError, UnknownNameError
 from tests.conftest import make_blobs
 
 BLOBS = make_blobs()
-TEXTS = ["class:c1", "class:0,c3", "random:0.2", "mislabelled:0.25", "indices:3,17,40", "person:*4", "family:*2"]
+TEXTS = [
+    "class:c1",
+    "class:0,c3",
+    "class:*2",
+    "random:0.2",
+    "mislabelled:0.25",
+    "indices:3,17,40",
+    "person:*4",
+    "family:*2",
+]
 
 
 @given(text=st.sampled_from(TEXTS), draw=st.integers(0, 50))
@@ -34,6 +43,15 @@ def test_a_class_request_takes_the_whole_class_and_its_unseen_samples_are_of_tha
     sets = draw_sets(BLOBS, parse_request("class:c1,2"), 0)
     assert set(BLOBS.labels[sets.forget].tolist()) == {1, 2} == set(BLOBS.labels[sets.unseen].tolist())
     assert not set(BLOBS.labels[sets.retain].tolist()) & {1, 2}
+
+
+def test_drawn_classes_change_with_the_draw_and_are_what_is_forgotten():
+    request = parse_request("class:*2")
+    drawn = {draw: requested_classes(BLOBS, request, draw) for draw in range(8)}
+    assert len(set(drawn.values())) > 1
+    assert all(
+        set(BLOBS.labels[draw_sets(BLOBS, request, draw).forget].tolist()) == set(c) for draw, c in drawn.items()
+    )
 
 
 def test_a_random_request_takes_its_share_of_every_class():
@@ -81,6 +99,7 @@ def test_a_request_that_cannot_be_read_says_what_was_expected(text, says):
     [
         ("class:c9", UnknownNameError, "c0, c1, c2, c3"),
         ("class:c0,c1,c2,c3", ForgetError, "whole training set"),
+        ("class:*4", ForgetError, "only 4 classes"),
         ("random:0.001", ForgetError, "forget nothing"),
         ("indices:999999", ForgetError, "192 samples"),
         ("person:nobody", UnknownNameError, "Unknown person"),

@@ -59,7 +59,8 @@ class Request:
 def parse_request(text: str) -> Request:
     """Reads `kind:what`.
 
-    `class:5,7` or `class:airplane`, `random:0.1`, `mislabelled:0.1`, `indices:3,17` or `indices:@file` (one a line),
+    `class:5,7`, `class:airplane` or `class:*5` (five drawn), `random:0.1`, `mislabelled:0.1`, `indices:3,17` or
+    `indices:@file` (one a line),
     `person:NAME,…`, `family:NAME,…`, or `person:*20` for 20 drawn at random.
     Raises: ForgetError (UnknownNameError for a kind that does not exist) that says what was expected.
     """
@@ -77,8 +78,10 @@ def parse_request(text: str) -> Request:
             raise ForgetError(f"Request {text!r}: the fraction must be a number between 0 and 1, both excluded.")
         return Request(kind, fraction=fraction)
     if what.startswith("*"):
-        if kind not in ("person", "family") or not what[1:].isdigit() or int(what[1:]) < 1:
-            raise ForgetError(f"Request {text!r}: *N draws N people or families; write for example person:*20.")
+        if kind not in ("class", "person", "family") or not what[1:].isdigit() or int(what[1:]) < 1:
+            raise ForgetError(
+                f"Request {text!r}: *N draws N classes, people or families; write for example person:*20."
+            )
         return Request(kind, count=int(what[1:]))
     if kind == "indices" and what.startswith("@"):
         try:
@@ -135,7 +138,7 @@ def draw_sets(data: ImageData, request: Request, draw: int = 0) -> Sets:
     labels = data.labels.clone()
     unseen = held["unseen"]
     if request.kind == "class":
-        classes = torch.tensor([class_index(data, member) for member in request.members])
+        classes = torch.tensor(requested_classes(data, request, draw))
         forget = pool[torch.isin(labels[pool], classes)]
         matches = torch.isin(labels[unseen], classes)
     elif request.kind in ("random", "mislabelled"):
@@ -159,6 +162,21 @@ def draw_sets(data: ImageData, request: Request, draw: int = 0) -> Sets:
         )
     population = torch.cat([held["population"], unseen[~matches]]).sort().values
     return Sets(forget, retain, held["validation"], unseen[matches], population, labels)
+
+
+def requested_classes(data: ImageData, request: Request, draw: int = 0) -> tuple[int, ...]:
+    """Indices of the classes that a class request takes away, drawn where it gives a number; empty for other requests.
+
+    Raises: UnknownNameError for a class that does not exist; ForgetError for more classes than there are.
+    """
+    if request.kind != "class":
+        return ()
+    if request.count is None:
+        return tuple(class_index(data, member) for member in request.members)
+    if request.count >= len(data.classes):
+        raise ForgetError(f"{request.name}: {data.name} has only {len(data.classes)} classes; ask for fewer.")
+    generator = torch.Generator().manual_seed(_seed("classes", data.name, request.name, draw))
+    return tuple(sorted(torch.randperm(len(data.classes), generator=generator)[: request.count].tolist()))
 
 
 def class_index(data: ImageData, member: str) -> int:
