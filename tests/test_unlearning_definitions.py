@@ -70,6 +70,13 @@ def test_negative_gradient_plus_weighs_descent_and_ascent():
     assert close(found, expected)
 
 
+def test_negative_gradient_plus_may_take_fewer_forget_samples_a_step():
+    task = tiny_task(retain=tiny_samples(40, 5, batch_size=10))
+    unlearn("negative_gradient_plus", tiny_net(), task, epochs=1, forget_batch_size=3)
+    sizes = [3, 4, 3, 4]  # seven samples in batches of three; a last batch of one joins the one before
+    assert task.meter.passes == 3 * (40 + sum(sizes))
+
+
 def test_pairs_shuffle_the_second_set_anew_when_it_is_used_up():
     first, second = tiny_samples(40, 1, batch_size=4), tiny_samples(8, 2, batch_size=4)
     partners = [labels.tolist() for _, (_, labels) in pairs(first, second)]

@@ -74,7 +74,13 @@ def negative_gradient(
     family="gradient ascent",
 )
 def negative_gradient_plus(
-    model: nn.Module, task: UnlearningTask, *, learning_rate: float = 2e-3, epochs: int = 2, alpha: float = 0.95
+    model: nn.Module,
+    task: UnlearningTask,
+    *,
+    learning_rate: float = 2e-3,
+    epochs: int = 2,
+    alpha: float = 0.95,
+    forget_batch_size: int = 0,
 ) -> nn.Module:
     r"""Descend on the retain set and climb on the forget set at once.
 
@@ -83,13 +89,16 @@ def negative_gradient_plus(
     Status V. Public code often repeats its first pass over the forget set (`itertools.cycle`); LoTUS's NegGrad+ flips
     the sign of gradients before they exist, so it is plain training on both sets.
     Args: learning_rate: of SGD (> 0). epochs: passes over the retain set (>= 1).
-        alpha: weight of the retain loss in [0, 1].
+        alpha: weight of the retain loss in [0, 1]. forget_batch_size: forget samples a step (>= 0); 0: as many as of
+        the retain set, which doubles the cost of an epoch.
     Raises: ForgetError for settings out of range; DivergedError.
     """
     check_range("alpha", alpha, 0, 1)
+    check_range("forget_batch_size", forget_batch_size, 0)
+    size = forget_batch_size or None
     optimizer = sgd(model, learning_rate)
     for _ in epochs_of(task, model, epochs):
-        for (images, labels), (forget_images, forget_labels) in pairs(task.retain, task.forget):
+        for (images, labels), (forget_images, forget_labels) in pairs(task.retain, task.forget, second_size=size):
             retain_logits, forget_logits = both(model, images, forget_images)
             descent = functional.cross_entropy(retain_logits, labels)
             ascent = functional.cross_entropy(forget_logits, forget_labels)

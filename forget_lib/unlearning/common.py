@@ -112,12 +112,12 @@ def train_mode(model: nn.Module, *, batch_norm: bool = True) -> nn.Module:
 
 
 def pairs(
-    first: Samples, second: Samples, epochs: int = 1
+    first: Samples, second: Samples, epochs: int = 1, *, second_size: int | None = None
 ) -> Iterator[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
-    """Each batch of `first` with the next batch of `second`, which starts again, shuffled anew, when it is used
+    """Each batch of `first` with the next of `second` (in batches of `second_size`), shuffled anew when it is used
     up.
     """
-    partner = second.forever()
+    partner = second.forever(batch_size=second_size)
     for batch in first.batches(epochs):
         yield batch, next(partner)
 
