@@ -60,10 +60,13 @@ def _people(*, download: bool) -> tuple[torch.Tensor, torch.Tensor, tuple[str, .
                 slice_=FACE,
                 resize=SIZE / 125,
                 download_if_missing=download,
+                n_retries=1,
+                delay=0,
             )
     except OSError as error:
-        what = "its host is out of reach" if download else "nothing in data/lfw"
-        raise DataError(f"{what} ({one_line(error)})") from error
+        if not download:
+            raise DataError("nothing in data/lfw") from error
+        raise DataError(f"its host is out of reach ({one_line(error)})") from error
     images = np.asarray(found.images)
     images = images * 255 if images.max() <= 1 else images  # older versions of scikit-learn give 0..255
     pixels = torch.from_numpy(np.round(images).astype(np.uint8)).permute(0, 3, 1, 2).contiguous()

