@@ -42,19 +42,6 @@ FEATURE_SCALE = 8.0  # embeddings have a norm of about 1.4; a linear head learns
 CACHED_IMAGES = 4096
 
 
-class ScaledConv(nn.Module):
-    """Convolution with bias, then a factor and an offset for each channel (a batch norm folded by the publisher)."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding)
-        self.factor = nn.Parameter(torch.ones(outputs))
-        self.offset = nn.Parameter(torch.zeros(outputs))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.conv(images) * self.factor[:, None, None] + self.offset[:, None, None]
-
-
 class Block(nn.Module):
     """ReLU(x + conv2(ReLU(conv1(x)))).
 
@@ -65,8 +52,8 @@ class Block(nn.Module):
     def __init__(self, name: str, inputs: int, outputs: int) -> None:
         super().__init__()
         self.down = "down" in name
-        self.conv1 = ScaledConv(inputs, outputs, 3, 2 if self.down else 1, 0 if self.down else 1)
-        self.conv2 = ScaledConv(outputs, outputs, 3, 1, 1)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=2 if self.down else 1, padding=0 if self.down else 1)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
         out = self.conv2(functional.relu(self.conv1(images)))
@@ -82,7 +69,7 @@ class Stem(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv = ScaledConv(3, 32, 7, 2, 0)
+        self.conv = nn.Conv2d(3, 32, 7, stride=2)
         self.register_buffer("mean", torch.tensor(INPUT_MEAN)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -146,13 +133,18 @@ def published_tensors() -> dict[str, np.ndarray]:
     return tensors
 
 
-def _fill(layer: ScaledConv, tensors: Mapping[str, np.ndarray], name: str) -> None:
-    kernel = torch.from_numpy(np.ascontiguousarray(tensors[f"{name}/conv/filters"].transpose(3, 2, 0, 1)))
+def _fill(layer: nn.Conv2d, tensors: Mapping[str, np.ndarray], name: str) -> None:
+    """Convolution, factor and offset of each channel become one convolution.
+
+    The factors are large (3 to 8): as parameters of their own they would make every step of training that much longer.
+    """
+    kernel, bias, factor, offset = (
+        torch.from_numpy(np.ascontiguousarray(tensors[f"{name}/{part}"]))
+        for part in ("conv/filters", "conv/bias", "scale/weights", "scale/biases")
+    )
     with torch.no_grad():
-        layer.conv.weight.copy_(kernel)
-        layer.conv.bias.copy_(torch.from_numpy(tensors[f"{name}/conv/bias"]))
-        layer.factor.copy_(torch.from_numpy(tensors[f"{name}/scale/weights"]))
-        layer.offset.copy_(torch.from_numpy(tensors[f"{name}/scale/biases"]))
+        layer.weight.copy_(kernel.permute(3, 2, 0, 1) * factor[:, None, None, None])
+        layer.bias.copy_(bias * factor + offset)
 
 
 def pretrained_layers(tensors: Mapping[str, np.ndarray] | None = None) -> list[nn.Module]:
@@ -191,14 +183,14 @@ class Frozen:
             self.layers.to(images.device)
         if images.requires_grad:  # attacks and methods that look for images by their gradient
             return self.layers(images)
-        with torch.no_grad():
-            return torch.stack([self._one(image) for image in images])
+        return torch.stack([self._one(image) for image in images.detach()])
 
     def _one(self, image: Tensor) -> Tensor:
         key = hashlib.blake2b(image.contiguous().cpu().numpy().tobytes(), digest_size=16).digest()
         found = self.known.get(key)
         if found is None:
-            found = self.layers(image[None])[0]
+            with torch.inference_mode(False), torch.no_grad():  # what is kept must serve in training too
+                found = self.layers(image[None].clone())[0]
             if len(self.known) < CACHED_IMAGES:
                 self.known[key] = found
         return found.to(image.device)
