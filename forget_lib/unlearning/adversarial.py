@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forget_lib.datasets.samples import Samples
+from forget_lib.datasets.samples import Samples, concatenate
 from forget_lib.unlearning.boundary import HIGH, LOW, PIXEL
-from forget_lib.unlearning.common import both, check_range, epochs_of, frozen_copy, pairs, sgd, step
+from forget_lib.unlearning.common import check_range, epochs_of, frozen_copy, sgd, step
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask
 
@@ -49,32 +49,30 @@ def amun(
     *,
     learning_rate: float = 0.01,
     epochs: int = 1,
-    steps: int = 10,
-    retain_weight: float = 1.0,
+    steps: int = 5,
 ) -> nn.Module:
     r"""Fine-tune on the nearest adversarial neighbour of each forget sample, under the label the model gives it.
 
     :math:`x' = \arg\min \|x' - x_f\|_2` with :math:`y' = \arg\max f_{\theta_0}(x') \ne y`, by DeepFool towards the best
-    other class; :math:`\min_\theta \mathcal{L}_{CE}(f_\theta(x'), y') + w \mathcal{L}_{CE}(D_r)`. Lowers the confidence
-    around the forget samples without teaching anything false. Status P, the loop V from a port (torchunlearn: 20
-    steps over all classes).
-    Args: learning_rate of SGD (> 0). epochs: passes over the retain set (>= 1). steps of DeepFool (>= 1).
-        retain_weight: w (>= 0).
+    other class; :math:`\min_\theta \mathcal{L}_{CE}(f_\theta(x'), y') + \mathcal{L}_{CE}(D_r)`, all samples mixed.
+    Lowers the confidence around the forget samples without teaching anything false. Status P, the loop V from a port
+    (torchunlearn: 20 steps over all classes).
+    Args: learning_rate of SGD (> 0). epochs: passes over both sets (>= 1). steps of DeepFool (>= 1).
     Raises: ForgetError for settings out of range; DivergedError.
     """
     check_range("steps", steps, 1)
-    check_range("retain_weight", retain_weight, 0)
     frozen = frozen_copy(model)
     batches = task.forget.batches(batch_size=256, shuffle=False, augment=False)
     found = [nearest_wrong(frozen, images, labels, int(steps)) for images, labels in batches]
     neighbours, said = (torch.cat(part) for part in zip(*found, strict=True))
-    numbered = task.forget.with_labels(torch.arange(len(task.forget), device=task.forget.labels.device))
+    everything, targets = concatenate(task.forget, task.retain), torch.cat([said, task.retain.labels])
+    numbered = everything.with_labels(torch.arange(len(everything), device=said.device))
     optimizer = sgd(model, learning_rate)
     for _ in epochs_of(task, model, epochs):
-        for (images, labels), (_, positions) in pairs(task.retain, numbered):
-            retain_logits, logits = both(model, images, neighbours[positions])
-            loss = functional.cross_entropy(logits, said[positions])
-            step(optimizer, loss + retain_weight * functional.cross_entropy(retain_logits, labels))
+        for images, positions in numbered.batches():
+            of_forget = positions < len(said)
+            images[of_forget] = neighbours[positions[of_forget]]
+            step(optimizer, functional.cross_entropy(model(images), targets[positions]))
     return model
 
 

@@ -25,7 +25,7 @@ def subtract(model: nn.Module, log: TrainingLog) -> None:
     family="recorded updates",
     needs=("training log",),
 )
-def amnesiac(model: nn.Module, task: UnlearningTask, *, learning_rate: float = 0.02, epochs: int = 2) -> nn.Module:
+def amnesiac(model: nn.Module, task: UnlearningTask, *, learning_rate: float = 0.01, epochs: int = 2) -> nn.Module:
     r"""Subtract the recorded updates of all batches that held a forget sample, then repair on the retain set.
 
     :math:`\theta \leftarrow \theta_0 - \sum_{b \ni D_f} \Delta_b`, :math:`\Delta_b = \theta_{after} -
@@ -40,7 +40,6 @@ def amnesiac(model: nn.Module, task: UnlearningTask, *, learning_rate: float = 0
     check_range("epochs", epochs, 0)
     task.training_log.check(model, task.forget)
     subtract(model, task.training_log)
-    task.meter.add(len(task.forget))  # the subtraction is not free: counted as one pass over the forget set
     if epochs > 0:
         optimizer = sgd(model, learning_rate)
         for _ in epochs_of(task, model, epochs):

@@ -18,7 +18,7 @@ from forget_lib.unlearning.task import UnlearningTask
     needs=("linear head",),
 )
 def boundary_expand(
-    model: nn.Module, task: UnlearningTask, *, learning_rate: float = 2e-3, epochs: int = 5
+    model: nn.Module, task: UnlearningTask, *, learning_rate: float = 1e-4, epochs: int = 5
 ) -> nn.Module:
     r"""Teach the forget set to a new class K + 1, then delete that class.
 

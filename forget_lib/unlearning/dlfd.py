@@ -47,7 +47,7 @@ def dlfd(
     learning_rate: float = 0.01,
     epochs: int = 1,
     steps: int = 4,
-    reach: float = 0.05,
+    reach: float = 0.02,
     forget_weight: float = 3.0,
     retain_weight: float = 1.0,
     retain_share: float = 0.2,

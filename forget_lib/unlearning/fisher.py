@@ -46,7 +46,7 @@ def noise_variance(name: str, fisher: Tensor, alpha: float) -> Tensor:
     family="noise",
     needs=("linear head",),
 )
-def fisher(model: nn.Module, task: UnlearningTask, *, alpha: float = 3e-6, samples: int = 400) -> nn.Module:
+def fisher(model: nn.Module, task: UnlearningTask, *, alpha: float = 1e-6, samples: int = 400) -> nn.Module:
     r"""Add noise to each weight, the more the less the retain set cares about it; no training.
 
     :math:`\theta \sim \mathcal{N}(\theta_0, v)`, :math:`v = \alpha \min(1 / F, 10^3)` with :math:`F_i =

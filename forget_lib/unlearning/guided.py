@@ -32,7 +32,7 @@ def guided_unlearning(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    learning_rate: float = 0.01,
+    learning_rate: float = 5e-3,
     epochs: int = 2,
     ascent: float = 0.01,
     retain_share: float = 0.5,

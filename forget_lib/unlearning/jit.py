@@ -32,11 +32,12 @@ def jit_lipschitz(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    learning_rate: float = 0.3,
+    learning_rate: float = 0.03,
     epochs: int = 2,
     deviation: float = 0.4,
     copies: int = 8,
     batch_size: int = 32,
+    clip_norm: float = 1.0,
 ) -> nn.Module:
     r"""Lower the model's local Lipschitz constant at the forget samples; neither labels nor retain data are used.
 
@@ -46,16 +47,17 @@ def jit_lipschitz(
     gradient only once, so that it accumulates over batches; its rates are tuned to that. Here it is a mean, cleared
     at each step.
     Args: learning_rate of SGD (> 0). epochs: passes over the forget set (>= 1). deviation: σ in pixel range 0 to 1
-        (> 0). copies: N (>= 1). batch_size (>= 1).
+        (> 0). copies: N (>= 1). batch_size (>= 1). clip_norm: largest norm of a gradient, ours (> 0).
     Raises: ForgetError for settings out of range; DivergedError.
     """
     check_range("deviation", deviation, 0, open_low=True)
     check_range("copies", copies, 1)
     check_range("batch_size", batch_size, 1)
+    check_range("clip_norm", clip_norm, 0, open_low=True)
     optimizer = sgd(model, learning_rate, momentum=0, weight_decay=0)
     for _ in epochs_of(task, model, epochs, batch_norm=False):
         for images, _labels in task.forget.batches(batch_size=batch_size):
             shape = (int(copies), *images.shape)
             noises = PIXEL * deviation * torch.randn(shape, generator=task.generator).to(images)
-            step(optimizer, lipschitz_loss(model, images, list(noises)))
+            step(optimizer, lipschitz_loss(model, images, list(noises)), clip_norm=clip_norm)
     return model

@@ -13,6 +13,7 @@ from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask
 
 SCALES = tuple(tenth / 10 for tenth in range(10, 0, -1))
+CLIP = 1.0  # largest norm of a gradient: with fixed batch-norm statistics larger steps diverge
 Vector = dict[str, Tensor]
 
 
@@ -23,7 +24,7 @@ def task_vector(model: nn.Module, task: UnlearningTask, learning_rate: float, ep
     optimizer = sgd(tuned, learning_rate, weight_decay=0)
     train_mode(tuned, batch_norm=False)
     for images, labels in task.forget.batches(epochs):
-        step(optimizer, functional.cross_entropy(tuned(images), labels))
+        step(optimizer, functional.cross_entropy(tuned(images), labels), clip_norm=CLIP)
     start = dict(model.named_parameters())
     return {name: (p - start[name]).detach() for name, p in tuned.named_parameters()}
 
@@ -137,7 +138,7 @@ def negmerge(
     task: UnlearningTask,
     *,
     learning_rate: float = 0.02,
-    epochs: int = 3,
+    epochs: int = 2,
     repeats: int = 2,
     scale: float = 0.0,
     kept: float = 0.95,

@@ -1,5 +1,7 @@
 """Methods that say where the outputs of forget samples should go: to the origin, or to those of unseen samples."""
 
+from dataclasses import replace
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -11,19 +13,29 @@ from forget_lib.unlearning.task import UnlearningTask
 
 @method("opc", title="OPC", paper="One-point contraction, arXiv 2507.07754", uses="forget, retain", family="outputs")
 def opc(
-    model: nn.Module, task: UnlearningTask, *, learning_rate: float = 0.01, epochs: int = 1, weight: float = 0.1
+    model: nn.Module,
+    task: UnlearningTask,
+    *,
+    learning_rate: float = 0.01,
+    epochs: int = 1,
+    weight: float = 0.1,
+    forget_batch_size: int = 32,
 ) -> nn.Module:
     r"""Contract the outputs of forget samples to the origin while learning the retain set.
 
     Minimises :math:`\mathcal{L}_{CE}(D_r) + c\, \overline{\|f_\theta(x_f)\|_2}`, f the logits. A norm near 0 is the
     uniform distribution, so random samples are over-forgotten. Status P: the form is the paper's, c and rate ours.
     Args: learning_rate of SGD (> 0). epochs: passes over the retain set (>= 1). weight: c (>= 0).
+        forget_batch_size: forget samples beside each retain batch (>= 1).
     Raises: ForgetError for settings out of range; DivergedError.
     """
     check_range("weight", weight, 0)
+    check_range("forget_batch_size", forget_batch_size, 1)
     optimizer = sgd(model, learning_rate)
     for _ in epochs_of(task, model, epochs):
-        for (images, labels), (forget_images, _) in pairs(task.retain, task.forget):
+        for (images, labels), (forget_images, _) in pairs(
+            task.retain, replace(task.forget, batch_size=forget_batch_size)
+        ):
             retain_logits, forget_logits = both(model, images, forget_images)
             # The square root has no gradient at 0; the small number under it keeps it finite there.
             length = (forget_logits.square().sum(1) + 1e-12).sqrt().mean()
@@ -47,7 +59,13 @@ def outputs_by_class(logits: Tensor, labels: Tensor, number_of_classes: int) -> 
     needs=("validation",),
 )
 def regun(
-    model: nn.Module, task: UnlearningTask, *, learning_rate: float = 0.01, epochs: int = 1, weight: float = 1.0
+    model: nn.Module,
+    task: UnlearningTask,
+    *,
+    learning_rate: float = 3e-3,
+    epochs: int = 1,
+    weight: float = 1.0,
+    forget_batch_size: int = 32,
 ) -> nn.Module:
     r"""Teach forget samples what the original says on average of held-out samples of the same class.
 
@@ -56,10 +74,12 @@ def regun(
     :math:`q_y` and the rest scaled to 1 (ours: what is left is what the class is confused with).
     Status P: the idea is the paper's, weights and rate are ours.
     Args: learning_rate of SGD (> 0). epochs: passes over the retain set (>= 1). weight: w (>= 0).
+        forget_batch_size: forget samples beside each retain batch (>= 1).
     Raises: NotApplicableError where a class of the forget set has no validation sample; ForgetError for settings out
         of range; DivergedError.
     """
     check_range("weight", weight, 0)
+    check_range("forget_batch_size", forget_batch_size, 1)
     logits = logits_of(frozen_copy(model), task.validation)
     targets, there = outputs_by_class(logits, task.validation.labels, task.number_of_classes)
     missing = [int(label) for label in task.forget.labels.unique() if not there[label]]
@@ -70,7 +90,9 @@ def regun(
         targets = targets.clamp(min=1e-12) / targets.clamp(min=1e-12).sum(1, keepdim=True)
     optimizer = sgd(model, learning_rate)
     for _ in epochs_of(task, model, epochs):
-        for (images, labels), (forget_images, forget_labels) in pairs(task.retain, task.forget):
+        for (images, labels), (forget_images, forget_labels) in pairs(
+            task.retain, replace(task.forget, batch_size=forget_batch_size)
+        ):
             retain_logits, forget_logits = both(model, images, forget_images)
             logs = forget_logits.log_softmax(1)
             near = functional.kl_div(logs, targets[forget_labels], reduction="batchmean")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from forget_lib.errors import DivergedError
-from forget_lib.unlearning.common import check_range, epochs_of, sgd, step, train_mode
+from forget_lib.unlearning.common import check_range, epochs_of, random_part, sgd, step, train_mode
 from forget_lib.unlearning.importance import importance_by_batch, sample_cross_entropy
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask
@@ -48,11 +48,12 @@ def sfron(
     *,
     learning_rate: float = 0.01,
     epochs: int = 1,
-    forget_weight: float = 2.0,
+    forget_weight: float = 0.3,
     every: int = 5,
     power: float = 0.5,
     gamma: float = 1.0,
     clip_norm: float = 7.0,
+    mask_share: float = 0.3,
 ) -> nn.Module:
     r"""Every few retain steps, climb the forget loss with the weights that matter more for it than for the rest.
 
@@ -64,6 +65,7 @@ def sfron(
     is left out here.
     Args: learning_rate of SGD (> 0). epochs: passes over the retain set (>= 1). forget_weight: α (> 0). every: steps
         between forget steps (>= 1). power: λ (>= 0). gamma (>= 0). clip_norm (> 0).
+        mask_share: part of the retain set that F_r is taken on, in (0, 1].
     Raises: ForgetError for settings out of range; DivergedError.
     """
     for name, value in (("forget_weight", forget_weight), ("clip_norm", clip_norm)):
@@ -71,7 +73,7 @@ def sfron(
     check_range("every", every, 1)
     for name, value in (("power", power), ("gamma", gamma)):
         check_range(name, value, 0)
-    parts = (task.forget, task.retain)
+    parts = (task.forget, random_part(task, task.retain, mask_share))
     mask = saliency_mask(*(importance_by_batch(model, s, sample_cross_entropy, 2, s.batch_size) for s in parts), gamma)
     optimizer, forget = sgd(model, learning_rate), task.forget.forever()
     total, done = epochs * -(-len(task.retain) // task.retain.batch_size), 0
