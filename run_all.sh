@@ -270,11 +270,15 @@ main() {
         test) run_tests "$@" ;;
         lab)
             use_environment requirements.txt
-            exec "$PYTHON" -m jupyter lab $(as_root) --ServerApp.root_dir="$PWD" notebooks/00_overview.ipynb "$@"
+            # The demo takes pictures of more than the 10 MB that a message may have by default.
+            exec "$PYTHON" -m jupyter lab $(as_root) --ServerApp.root_dir="$PWD" \
+                --ServerApp.tornado_settings="{'websocket_max_message_size': 100000000}" notebooks/00_overview.ipynb "$@"
             ;;
         demo)
             need_notebook 09_face_demo "The demo"
             use_environment requirements.txt
+            # There are the page's settings: this machine only, a token, no files served, nothing fetched from elsewhere.
+            export JUPYTER_CONFIG_PATH="$PWD/workflow/page" JUPYTER_PATH="$PWD/workflow/page"
             exec "$PYTHON" -m voila notebooks/09_face_demo.ipynb "$@"
             ;;
         forget)
