@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from forget_lib.datasets import lfw, load, mufac, orl, sources
-from forget_lib.datasets.face_table import COLUMNS, decode, find_duplicates, match, read_part
+from forget_lib.datasets.face_table import COLUMNS, RELATIONS, decode, find_duplicates, match, read_part, relations
 from forget_lib.datasets.requests import draw_sets, parse_request
 from forget_lib.errors import DataError
 
@@ -275,6 +275,17 @@ def test_a_damaged_sample_says_how_to_bring_it_back(monkeypatch, tmp_path):
     monkeypatch.setattr(mufac, "samples_folder", lambda: tmp_path)
     with pytest.raises(DataError, match="git checkout"):
         load("synthetic_faces")
+
+
+def test_pairs_of_images_are_told_by_how_the_people_are_related():
+    names = ("F0001_F", "F0001_M", "F0001_S", "F0001_GF2", "F0002_F")
+    first, second, kind = relations(torch.tensor([0, 0, 1, 2, 3, 4]), names)
+    found = {(a, b): RELATIONS[k] for a, b, k in zip(first.tolist(), second.tolist(), kind.tolist(), strict=True)}
+    assert len(found) == 15
+    assert found[0, 1] == "person"
+    assert found[0, 2] == found[0, 4] == "in-law"
+    assert found[0, 3] == found[2, 4] == found[3, 4] == "relative"
+    assert found[0, 5] == "stranger"
 
 
 # Real people, fetched when asked for

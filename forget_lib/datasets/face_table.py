@@ -207,3 +207,39 @@ def find_duplicates(parts: dict[str, Sequence[Face]], bits: int = 0) -> Duplicat
     pairs = [(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
     across = {pair: int(match(hashes[pair[0]], hashes[pair[1]], bits).sum()) for pair in pairs}
     return Duplicates(within, across, kept)
+
+
+RELATIONS = ("person", "relative", "in-law", "stranger")
+PARENT_OF = {
+    "GF": "F",
+    "GM": "F",
+    "GF2": "M",
+    "GM2": "M",
+}  # whose parents the grandparents are, in the rendered families
+
+
+def related(first: str, second: str) -> str:
+    """How two people of one of the rendered families (by role: F, M, S, D2, GF, …) are related, one of RELATIONS.
+
+    Children are relatives of all; of the others, only a grandparent and the parent who is that one's child.
+    """
+    if first == second:
+        return "person"
+    child = any(role[0] in "SD" for role in (first, second))
+    return "relative" if child or PARENT_OF.get(first) == second or PARENT_OF.get(second) == first else "in-law"
+
+
+def relations(people: Tensor, person_names: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+    """All pairs of images and how the two people are related.
+
+    Args: people: int64 [N], ids into `person_names`, which are FAMILY_ROLE.
+    Returns: first and second image of each pair, int64 [P], and the place of its relation in RELATIONS, int64 [P].
+    """
+    families, roles = zip(*(name.split("_") for name in person_names), strict=True)
+    table = torch.full((len(person_names),) * 2, RELATIONS.index("stranger"))
+    for a in people.unique().tolist():
+        for b in people.unique().tolist():
+            if families[a] == families[b]:
+                table[a, b] = RELATIONS.index(related(roles[a], roles[b]))
+    first, second = torch.triu_indices(len(people), len(people), 1)
+    return first, second, table[people[first], people[second]]
