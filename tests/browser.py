@@ -63,7 +63,7 @@ def server(kind: str, folder: Path, log: Path) -> Iterator[str]:
     else:
         options = ["jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
         options += [f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}", "--LabApp.news_url="]
-        address = f"http://127.0.0.1:{port}/lab/doc/tree/{NOTEBOOK}?reset&token={TOKEN}"
+        address = f"http://127.0.0.1:{port}/doc/tree/{NOTEBOOK}?reset&token={TOKEN}"
         probe = f"http://127.0.0.1:{port}/api"
     with log.open("w") as output:
         process = subprocess.Popen(

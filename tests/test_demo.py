@@ -424,11 +424,11 @@ def test_strokes_on_the_pad_are_recognised(demo):
         for point in stroke[1:]:
             pad.go_on(*point)
         pad.end()
-    assert "original 1" in pad.status.value
+    assert "Original 1" in pad.status.value
     pad.empty()
     assert pad.digit is None
     pad.sample.value = 7
-    assert "original 7" in pad.status.value
+    assert "Original 7" in pad.status.value
 
 
 def test_pictures_have_alt_texts_and_names_are_escaped(demo):

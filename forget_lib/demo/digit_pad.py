@@ -10,6 +10,8 @@ from forget_lib.demo.drawing import PAD, PEN, Point, as_mnist, example, rasteris
 from forget_lib.demo.library import Bench
 from forget_lib.demo.panel import PREFERRED, Panel, bars_of, button, dropdown, guarded, set_options, wrapping
 
+NOTHING = -1
+
 
 class DigitPad(Panel):
     """`strokes` are the lines drawn so far, in pixels of the pad; `digit` what the models saw last."""
@@ -22,7 +24,7 @@ class DigitPad(Panel):
         self.method = dropdown("Unlearned by")
         self.canvas = Canvas(width=PAD, height=PAD, layout={"width": f"{PAD}px", "height": f"{PAD}px"})
         self.clear = button("Clear", "Empty the pad")
-        self.sample = dropdown("Without a mouse: write a", [("–", None), *((str(d), d) for d in range(10))])
+        self.sample = dropdown("Without a mouse: write a", [("–", NOTHING), *((str(d), d) for d in range(10))])
         self.result = ipywidgets.HTML()
         self._connect()
 
@@ -80,14 +82,14 @@ class DigitPad(Panel):
     def empty(self) -> None:
         """A new pad."""
         self.strokes, self.digit, self._drawing = [], None, False
-        self.sample.value = None
+        self.sample.value = NOTHING
         self.result.value = ""
         self.paint()
         self.say("The pad is empty.")
 
-    def write(self, digit: int | None) -> None:
+    def write(self, digit: int) -> None:
         """Draws one of the ready-made digits in place of what is there."""
-        if digit is not None:
+        if digit != NOTHING:
             self.strokes = example(digit)
             self.paint()
             self.recognise()
@@ -112,7 +114,7 @@ class DigitPad(Panel):
             return
         self.digit = as_mnist(rasterise(self.strokes))
         says = [
-            f"{self.bench.titles[name].lower()} {self.bench.probabilities(name, self.digit[None])[0].argmax().item()}"
+            f"{self.bench.titles[name]} {self.bench.probabilities(name, self.digit[None])[0].argmax().item()}"
             for name in ("original", self.method.value, "retrain")
         ]
         self.say(f"Recognised as: {', '.join(says)}.")

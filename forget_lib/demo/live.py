@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from forget_lib.chosen import with_chosen
+from forget_lib.datasets import Samples
 from forget_lib.demo.library import Bench, load_original, scenario_for
 from forget_lib.errors import ForgetError
 from forget_lib.scenario import Scenario
@@ -20,7 +21,6 @@ from forget_lib.training import Meter, accuracy
 from forget_lib.unlearning import get_method, list_methods, unlearn
 from forget_lib.unlearning.registry import why_not_applicable
 
-MEASURED = ("forget", "retain", "test")
 REPORT_SECONDS = 0.2
 
 
@@ -140,9 +140,19 @@ def forget_live(
     if stop.is_set():
         raise Cancelled
     before, after = (
-        {part: accuracy(each, scenario.samples[part]) for part in MEASURED} for each in (start, model)
-    )  # fmt: skip
+        {name: accuracy(each, part) for name, part in measured(scenario).items()} for each in (start, model)
+    )
     return LiveResult(request, method, settings, scenario, start, model, before, after, seconds)
+
+
+def measured(scenario: Scenario) -> dict[str, Samples]:
+    """What a live result is measured on: forget, retain and test set; of the test set only the classes that are kept,
+    where classes are to go."""
+    parts = {name: scenario.samples[name] for name in ("forget", "retain", "test")}
+    if scenario.classes:
+        gone = torch.isin(parts["test"].labels.cpu(), torch.tensor(scenario.classes))
+        parts["test"] = parts["test"].subset((~gone).to(parts["test"].labels.device))
+    return parts
 
 
 def expected_passes(scenario: Scenario, method: str, epochs: int) -> float:

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from forget_lib.demo import markup
 from forget_lib.demo.library import Bench, live_choices, probabilities
-from forget_lib.demo.live import MEASURED, Cancelled, LiveResult, Progress, forget_live, live_methods
+from forget_lib.demo.live import Cancelled, LiveResult, Progress, forget_live, live_methods, measured
 from forget_lib.demo.panel import PREFERRED, WIDE, Panel, button, dropdown, guarded, set_options, wrapping
 from forget_lib.errors import ForgetError
 
 SHOWN = 6
-NAMES = {"forget": "to be forgotten", "retain": "kept", "test": "test set"}
+NAMES = {"forget": "to be forgotten", "retain": "kept", "test": "test set of what is kept"}
 
 
 class LivePanel(Panel):
@@ -113,13 +113,13 @@ class LivePanel(Panel):
         gone, kept = result.after["forget"], result.after["test"]
         self.say(
             f"Done in {result.seconds:.1f} s: of the images to be forgotten {100 * gone:.0f} % are still recognised, "
-            f"of the test set {100 * kept:.0f} %."
+            f"of the test images of what is kept {100 * kept:.0f} %."
         )
 
     def _accuracies(self, result: LiveResult) -> str:
         groups = {
-            f"{NAMES[part]} ({len(result.scenario.samples[part])})": [result.before[part], result.after[part]]
-            for part in MEASURED
+            f"{NAMES[name]} ({len(part)})": [result.before[name], result.after[name]]
+            for name, part in measured(result.scenario).items()
         }
         names, colours = ["Before", "After"], [markup.ORIGINAL, markup.UNLEARNED]
         return markup.bars(groups, names, colours, f"Accuracy before and after: {result.title.removeprefix('Live: ')}")
