@@ -1,0 +1,316 @@
+"""What public code and papers say, tried on one small problem: a behaviour as found beside the corrected one.
+
+Each behaviour is made anew here from its description, in as few lines as show it; nothing is copied. Sources name the
+repository and, where it was read, the commit.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from forget_lib import metrics, study
+from forget_lib.scenario import Scenario
+from forget_lib.statistics import auc
+from forget_lib.training import accuracy, predict, train
+from forget_lib.unlearning import unlearn
+from forget_lib.unlearning.basic import random_labels
+from forget_lib.unlearning.common import epochs_of, sgd, step
+from forget_lib.unlearning.dampening import dampen
+from forget_lib.unlearning.importance import importance_by_batch, sample_cross_entropy
+from forget_lib.unlearning.saliency import forget_gradient, top_share
+
+PEERS = ("do_nothing", "finetune", "random_label", "delete_distillation")
+UNCLIPPED = {"negative_gradient": {"clip_norm": 1e6}}  # as published: this library clips gradients by default
+CLASS, SUBSET = "class:5", "random:0.1"
+
+
+@dataclass
+class Problem:
+    """One seed of the small problem: a class and a random request on one original, with models made when asked for."""
+
+    root: Path
+    seed: int
+    start: str = "sample"
+    recipe: dict = field(default_factory=lambda: {"epochs": 10, "batch_size": 64, "learning_rate": 0.02})
+
+    def __post_init__(self) -> None:
+        self._models: dict[tuple[str, str], nn.Module] = {}
+
+    @cached_property
+    def scenarios(self) -> dict[str, Scenario]:
+        """The two requests."""
+        options = {"dataset": "mnist", "model": "mlp", "seed": self.seed, "start": self.start}
+        return {
+            text: study.make_scenario(self.root, self.recipe, (), request=text, **options) for text in (CLASS, SUBSET)
+        }
+
+    def model(self, request: str, name: str) -> nn.Module:
+        """A method's model; "original", and "second_retrain" for another seed."""
+        if (request, name) not in self._models:
+            scenario = self.scenarios[request]
+            original = study.original(scenario)
+            run = int(name == "second_retrain")
+            method = "retrain" if run else name
+            task = study.make_task(scenario, run, name=method)
+            self._models[request, name] = (
+                original if name == "original" else unlearn(method, original, task, **UNCLIPPED.get(method, {}))
+            )
+        return self._models[request, name]
+
+    def accuracies(self, request: str, model: nn.Module) -> dict[str, float]:
+        """Accuracy on forget and retain set and on test samples of the classes that stay."""
+        scenario = self.scenarios[request]
+        test = scenario.samples["test"]
+        gone = torch.isin(test.labels, torch.tensor(scenario.classes, dtype=torch.int64))
+        parts = {"forget": scenario.samples["forget"], "retain": scenario.samples["retain"], "test": test.subset(~gone)}
+        return {name: accuracy(model, samples) for name, samples in parts.items()}
+
+    def logits(self, request: str, model: nn.Module, part: str) -> tuple[np.ndarray, np.ndarray]:
+        """Logits [N, K] and labels [N] of one of the six sets."""
+        samples = self.scenarios[request].samples[part]
+        return predict(model, samples).double().numpy(), samples.labels.numpy()
+
+    def gap(self, request: str, model: nn.Module, reference: nn.Module | None = None) -> float:
+        """|forget accuracy - retrained| + |test accuracy - retrained|."""
+        goal = self.accuracies(request, reference or self.model(request, "retrain"))
+        own = self.accuracies(request, model)
+        return abs(own["forget"] - goal["forget"]) + abs(own["test"] - goal["test"])
+
+    def ranked(self, scores: dict[str, float]) -> tuple[str, ...]:
+        """Names from the lowest score to the highest."""
+        return tuple(sorted(scores, key=lambda name: (round(scores[name], 6), name)))
+
+    def by_gap(self, request: str, **others: nn.Module) -> tuple[str, ...]:
+        """The peers and other models, the nearest to the retrained model first."""
+        models = {name: self.model(request, name) for name in PEERS} | others
+        return self.ranked({name: self.gap(request, model) for name, model in models.items()})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A number as found and as corrected, and the order of methods that follows from each (empty if none does)."""
+
+    found: float
+    corrected: float
+    order_found: tuple[str, ...] = ()
+    order_corrected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """One behaviour of public code: where it was read, what is measured, and how to measure it."""
+
+    name: str
+    source: str
+    quantity: str
+    measure: Callable[[Problem], Outcome]
+
+
+BEHAVIOURS: list[Behaviour] = []
+
+
+def behaviour(name: str, source: str, quantity: str) -> Callable:
+    """Registers a function of a `Problem` that returns an `Outcome`."""
+
+    def register(function: Callable[[Problem], Outcome]) -> Callable[[Problem], Outcome]:
+        BEHAVIOURS.append(Behaviour(name, source, quantity, function))
+        return function
+
+    return register
+
+
+@behaviour(
+    "Retraining that keeps the backbone",
+    "if-loops/selective-synaptic-dampening@cdfdc0e, retrain()",
+    "forget accuracy of the reference, random tenth",
+)
+def kept_backbone(problem: Problem) -> Outcome:
+    """Only direct children that own `reset_parameters` are reset: here the head, and the body keeps its weights."""
+    scenario = problem.scenarios[SUBSET]
+    reference = copy.deepcopy(problem.model(SUBSET, "original"))
+    torch.manual_seed(problem.seed)
+    for child in reference.children():
+        if hasattr(child, "reset_parameters"):
+            child.reset_parameters()
+    train(reference, scenario.samples["retain"], scenario.recipe, problem.seed)
+    right = problem.model(SUBSET, "retrain")
+    orders = [
+        problem.ranked({n: problem.gap(SUBSET, problem.model(SUBSET, n), against) for n in PEERS})
+        for against in (reference, right)
+    ]
+    values = [problem.accuracies(SUBSET, model)["forget"] for model in (reference, right)]
+    return Outcome(*values, *orders)
+
+
+def _of_class(problem: Problem, name: str, found: nn.Module, corrected: nn.Module) -> Outcome:
+    """Forget accuracy of the class request, and the method's place among the peers, by both versions."""
+    values = [problem.accuracies(CLASS, model)["forget"] for model in (found, corrected)]
+    return Outcome(*values, *(problem.by_gap(CLASS, **{name: model}) for model in (found, corrected)))
+
+
+@behaviour("SCRUB that trains a copy", "cspartalis/LoTUS@35ae25e", "forget accuracy, class")
+def scrub_of_a_copy(problem: Problem) -> Outcome:
+    """Losses are those of a copy, the optimiser holds the model's own weights, and the model is returned as it was."""
+    return _of_class(problem, "scrub", problem.model(CLASS, "original"), problem.model(CLASS, "scrub"))
+
+
+@behaviour("NegGrad+ that never climbs", "cspartalis/LoTUS@35ae25e", "forget accuracy, class")
+def ascent_before_backward(problem: Problem) -> Outcome:
+    """Gradients are multiplied by -1 before `backward` makes them: what is left is training on both sets."""
+    task = study.make_task(problem.scenarios[CLASS], name="negative_gradient_plus")
+    model = copy.deepcopy(problem.model(CLASS, "original"))
+    optimizer = sgd(model, 2e-3)
+    for _ in epochs_of(task, model, 2):
+        for samples in (task.forget, task.retain):
+            for images, labels in samples.batches():
+                step(optimizer, functional.cross_entropy(model(images), labels))
+    right = problem.model(CLASS, "negative_gradient_plus")
+    return _of_class(problem, "negative_gradient_plus", model.eval(), right)
+
+
+@behaviour(
+    "A mask on gradients alone",
+    "OPTML-Group/Unlearn-Saliency before February 2026 (commit 'Fix weight decay (#33)')",
+    "share of masked weights that move",
+)
+def mask_on_gradients(problem: Problem) -> Outcome:
+    """Weight decay moves weights whose gradient is masked; SalUn as it is now puts them back."""
+    original = problem.model(CLASS, "original")
+    task, model = study.make_task(problem.scenarios[CLASS], name="salun"), copy.deepcopy(original)
+    mask = top_share(forget_gradient(model, task), 0.5)
+    optimizer = sgd(model, 0.01)
+    for _ in epochs_of(task, model, 1):
+        for samples in (task.forget.with_labels(random_labels(task, allow_true=True)), task.retain):
+            for images, labels in samples.batches():
+                optimizer.zero_grad()
+                functional.cross_entropy(model(images), labels).backward()
+                for name, parameter in model.named_parameters():
+                    parameter.grad.mul_(mask[name])
+                optimizer.step()
+
+    def moved(after: nn.Module) -> float:
+        pairs = [(p != original.get_parameter(n))[~mask[n]] for n, p in after.named_parameters()]
+        return float(torch.cat(pairs).float().mean())
+
+    return Outcome(moved(model), moved(problem.model(CLASS, "salun")))
+
+
+def wrong_modified_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """As found: log p where log(1 - p) is meant, and the columns of all labels of the batch overwritten in each row."""
+    p = torch.from_numpy(logits).softmax(1).clamp(min=1e-30)
+    modified = p.clone()
+    modified[:, labels] = (1 - p)[:, labels]
+    return -(modified * p.log()).sum(1).numpy()
+
+
+def _attack_order(problem: Problem, request: str, score: Callable[[nn.Module], float]) -> tuple[str, ...]:
+    """Retrained model and peers by the distance of an AUC from 0.5."""
+    names = ("retrain", *PEERS)
+    return problem.ranked({name: abs(score(problem.model(request, name)) - 0.5) for name in names})
+
+
+@behaviour(
+    "Modified entropy with whole columns",
+    "OPTML-Group/Unlearn-Saliency@a6e89fd, evaluation/SVC_MIA.py",
+    "AUC of the score on the original, random tenth",
+)
+def modified_entropies(problem: Problem) -> Outcome:
+    """Forget samples against unseen ones."""
+
+    def area(score: Callable, model: nn.Module) -> float:
+        forget, unseen = (-score(*problem.logits(SUBSET, model, part)) for part in ("forget", "unseen"))
+        return auc(forget, unseen)
+
+    scores = [lambda m, s=s: area(s, m) for s in (wrong_modified_entropy, metrics.modified_entropy)]
+    original = problem.model(SUBSET, "original")
+    return Outcome(*(score(original) for score in scores), *(_attack_order(problem, SUBSET, s) for s in scores))
+
+
+def reversed_js(logits: np.ndarray, reference: np.ndarray) -> float:
+    """As found: KL(m ‖ p) and KL(m ‖ q), averaged over classes as well as samples."""
+    p, q = (torch.from_numpy(z).log_softmax(1) for z in (logits, reference))
+    m = (p.exp() + q.exp()) / 2
+    return float(sum((m * (m.log() - logs)).mean() for logs in (p, q)) / 2)
+
+
+@behaviour(
+    "JS divergence reversed and averaged over classes",
+    "vikram2000b/bad-teaching-unlearning@f1aa988, metrics.py",
+    "JS of two retrained models on the forget set, random tenth (nats)",
+)
+def js_divergences(problem: Problem) -> Outcome:
+    """ZRF is 1 minus this, so that it lies near 1 for any pair of models."""
+    goal, _ = problem.logits(SUBSET, problem.model(SUBSET, "retrain"), "forget")
+
+    def apart(distance: Callable, name: str) -> float:
+        return distance(problem.logits(SUBSET, problem.model(SUBSET, name), "forget")[0], goal)
+
+    both = (reversed_js, metrics.js_divergence)
+    orders = [problem.ranked({name: apart(distance, name) for name in PEERS}) for distance in both]
+    return Outcome(*(apart(distance, "second_retrain") for distance in both), *orders)
+
+
+@behaviour(
+    "SSD with two batch sizes",
+    "if-loops/selective-synaptic-dampening@cdfdc0e, forget_random_main.py",
+    "share of weights dampened, class",
+)
+def batch_sizes_of_ssd(problem: Problem) -> Outcome:
+    """Importances are squared gradients of batches: 128 for the forget set against 64 for all, then 64 for both."""
+    scenario, models, shares = problem.scenarios[CLASS], [], []
+    for size in (128, 64):
+        model = copy.deepcopy(problem.model(CLASS, "original"))
+        parts = ((scenario.samples["forget"], size), (scenario.samples["trained"], 64))
+        own, everything = (importance_by_batch(model, s, sample_cross_entropy, 2, b) for s, b in parts)
+        shares.append(dampen(model, own, everything, 10.0, 1.0) / sum(p.numel() for p in model.parameters()))
+        models.append(model)
+    return Outcome(*shares, *(problem.by_gap(CLASS, ssd=model) for model in models))
+
+
+@behaviour(
+    "A class compared with other classes",
+    "loss attacks on class requests with the whole test set as non-members",
+    "AUC of the loss on the retrained model, class",
+)
+def held_out_sets(problem: Problem) -> Outcome:
+    """The forgotten class against test images of all classes, then against unseen images of the same class."""
+
+    def area(part: str, model: nn.Module) -> float:
+        losses = []
+        for name in ("forget", part):
+            logits, labels = map(torch.from_numpy, problem.logits(CLASS, model, name))
+            losses.append(-functional.cross_entropy(logits, labels, reduction="none").numpy())
+        return auc(*losses)
+
+    scores = [lambda m, p=part: area(p, m) for part in ("test", "unseen")]
+    retrained = problem.model(CLASS, "retrain")
+    return Outcome(*(score(retrained) for score in scores), *(_attack_order(problem, CLASS, s) for s in scores))
+
+
+@behaviour(
+    "An average gap that rewards doing nothing",
+    "Avg. Gap of Unlearn-Sparse and SalUn (here without its attack)",
+    "of doing nothing: Avg. Gap, then |AUC - 0.5| of the loss, random tenth",
+)
+def average_gaps(problem: Problem) -> Outcome:
+    """Two of three gaps are about utility, which doing nothing keeps; an attack on the forget set sees it."""
+    goal = problem.accuracies(SUBSET, problem.model(SUBSET, "retrain"))
+
+    def gap(name: str) -> float:
+        return metrics.average_gap(problem.accuracies(SUBSET, problem.model(SUBSET, name)), goal)
+
+    def seen(name: str) -> float:
+        forget, unseen = (
+            metrics.phi(*problem.logits(SUBSET, problem.model(SUBSET, name), part)) for part in ("forget", "unseen")
+        )
+        return abs(auc(forget, unseen) - 0.5)
+
+    orders = [problem.ranked({name: score(name) for name in PEERS}) for score in (gap, seen)]
+    return Outcome(gap("do_nothing"), seen("do_nothing"), *orders)

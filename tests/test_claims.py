@@ -1,0 +1,67 @@
+"""The page on published claims: what its functions compute, by hand and on one seed."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from forget_lib import claims, metrics
+from forget_lib import claims_tables as tables
+
+
+def test_the_reversed_divergence_is_what_it_is_called():
+    p, q = np.array([[0.5, 0.5]]), np.array([[0.9, 0.1]])
+    m = (p + q) / 2
+    by_hand = ((m * np.log(m / p)).sum() + (m * np.log(m / q)).sum()) / 2 / 2  # over two classes
+    assert claims.reversed_js(np.log(p), np.log(q)) == pytest.approx(by_hand)
+    assert metrics.js_divergence(np.log(p), np.log(q)) > 1.5 * by_hand
+
+
+def test_the_wrong_modified_entropy_depends_on_the_other_rows_labels():
+    logits = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]))
+    alone = claims.wrong_modified_entropy(logits[:1], np.array([0]))[0]
+    beside = claims.wrong_modified_entropy(logits, np.array([0, 1]))[0]
+    assert alone == pytest.approx(-(0.3 * math.log(0.7) + 0.2 * math.log(0.2) + 0.1 * math.log(0.1)))
+    assert beside == pytest.approx(-(0.3 * math.log(0.7) + 0.8 * math.log(0.2) + 0.1 * math.log(0.1)))
+    right = metrics.modified_entropy(logits, np.array([0, 1]))[0]
+    assert right == pytest.approx(-(0.3 * math.log(0.7) + 0.2 * math.log(0.8) + 0.1 * math.log(0.9)))
+
+
+def test_verdicts_follow_the_interval():
+    assert tables.verdict(np.array([0.01, 0.0, -0.01]), -0.05, 0.05) == "supported"
+    assert tables.verdict(np.array([0.2, 0.21, 0.22]), -0.05, 0.05) == "contradicted"
+    assert tables.verdict(np.array([0.0, 0.1, 0.2]), -0.05, 0.05) == "not decidable"
+    assert tables.verdict(np.array([0.0]), -0.05, 0.05) == "not decidable"
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> pd.DataFrame:
+    problems = tables.problems_of(tmp_path_factory.mktemp("claims"), [0])
+    return tables.behaviours_table(problems).set_index("behaviour")
+
+
+def test_each_behaviour_shows_the_difference_that_it_is_about(table):
+    found, corrected = table["found"], table["corrected"]
+    assert found["SCRUB that trains a copy"] > 0.95 > corrected["SCRUB that trains a copy"]
+    assert corrected["NegGrad+ that never climbs"] <= found["NegGrad+ that never climbs"]
+    assert found["A mask on gradients alone"] > 0.5
+    assert corrected["A mask on gradients alone"] == 0
+    name = "JS divergence reversed and averaged over classes"
+    assert found[name] < corrected[name] / 3
+    name = "A class compared with other classes"
+    assert found[name] < 0.2
+    assert abs(corrected[name] - 0.5) < 0.1
+    assert found["SSD with two batch sizes"] != corrected["SSD with two batch sizes"]
+    assert found["Retraining that keeps the backbone"] > corrected["Retraining that keeps the backbone"] - 0.01
+
+
+def test_tables_and_sentences_name_every_behaviour(table):
+    rows = table.reset_index()
+    twice = pd.concat([rows, rows.assign(seed=1)])
+    assert set(tables.summary(twice).index) == {entry.name for entry in claims.BEHAVIOURS}
+    assert "of 2 seeds" in tables.summary(twice)["order changes"].iloc[0]
+    headlines = pd.DataFrame({"here": ["supported", "not decidable", "supported"]})
+    text = tables.sentences(twice, headlines)
+    assert "2 supported, 1 not decidable" in "".join(text)
+    assert all(any(entry.name in line for line in text) for entry in claims.BEHAVIOURS)
