@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from forget_lib.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, plt
+from forget_lib.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, method_order, plt
 from forget_lib.membership_views import detectable_share, dose_response
+from forget_lib.results import summary
 
 STYLES = {
     "loss_regression": (ORANGE, "s"),
@@ -97,3 +98,13 @@ def sample_view(margins: pd.DataFrame, title: str) -> Figure:
     axis.set(xlabel="logit margin of the label (higher: surer)", ylabel="reference models", title=title)
     axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
     return figure
+
+
+def attack_table(pooled_runs: pd.DataFrame) -> pd.DataFrame:
+    """AUC by method and attack as text, from the records of a pooled membership study: mean over targets, 95 %
+    interval."""
+    means = summary(pooled_runs[pooled_runs["metric"] == "auc"])
+    means["text"] = [f"{row.mean:.3f} ({row.low:.3f} to {row.high:.3f})" for row in means.itertuples()]
+    names = list(dict.fromkeys(pooled_runs["attack"]))
+    wide = means.pivot(index="method", columns="attack", values="text")
+    return wide.reindex(index=method_order(means), columns=[name for name in names if name in wide]).fillna("–")

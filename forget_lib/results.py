@@ -180,6 +180,14 @@ def load(profile: str | Path) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values(KEYS, kind="stable", ignore_index=True)
 
 
+def scenarios_and_pools(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of scenarios, and those of pooled membership studies; the shared originals (request `all`) are left
+    out."""
+    pooled = runs["request"].str.startswith("pool-")
+    shared = runs["request"].str.match(r"all($|-)")
+    return runs[~pooled & ~shared].reset_index(drop=True), runs[pooled].reset_index(drop=True)
+
+
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
     """Means over draws and seeds with 95 % t-intervals; `oracle` holds the retrained model's mean of the same metric.
 
