@@ -229,10 +229,10 @@ def tune(name: str, scenarios: Sequence[study.Scenario], trials: Sequence[Mappin
     for settings in trials:
         runs = [run_trial(scenario, name, settings) for scenario in scenarios]
         failed = [run["status"] for run in runs if run["status"] != "done"]
-        measured = (
-            {k: float(np.mean([run["measured"][k] for run in runs])) for k in runs[0]["measured"]} if not failed else {}
-        )
-        mean = {key: float(np.mean([run[key] for run in runs])) for key in ("score", "relative_cost")}
+        names = () if failed else runs[0]["measured"]
+        # Rounded before the choice, so that the choice follows from what is written.
+        measured = {key: round(float(np.mean([run["measured"][key] for run in runs])), 4) for key in names}
+        mean = {key: round(float(np.mean([run[key] for run in runs])), 4) for key in ("score", "relative_cost")}
         total = {key: sum(run[key] for run in runs) for key in ("passes", "seconds")}
         fewest = min(runs, key=lambda run: run["settings"].get("epochs", 0))["settings"]
         row = {"asked": dict(settings), "settings": fewest, "status": failed[0] if failed else "done"}
