@@ -10,8 +10,12 @@ from PIL import Image, ImageDraw
 from forget_lib.errors import ForgetError
 
 DETECTION_SIZE = 640
-MARGIN = 0.25
-"""Share of the detected square added on each side: the cascade frames eyes to mouth, the data sets show whole heads."""
+MARGIN, RAISE = 0.3, 0.12
+"""Shares of the detected square: added on each side, and by which its middle is raised.
+
+The cascade frames eyes to mouth, the data sets show whole heads (measured on the rendered faces)."""
+NEIGHBOURS = 8
+"""Overlapping detections that make a face; with fewer, ears and collars become faces too."""
 
 
 class Box(NamedTuple):
@@ -45,7 +49,7 @@ def find_faces(picture: Image.Image) -> list[Box]:
     small = picture.convert("L").resize(tuple(max(1, round(side / scale)) for side in picture.size))
     grey = np.asarray(small)
     least = max(24, min(small.size) // 10)
-    found = _cascade().detectMultiScale(grey, scaleFactor=1.05, minNeighbors=6, minSize=(least, least))
+    found = _cascade().detectMultiScale(grey, scaleFactor=1.05, minNeighbors=NEIGHBOURS, minSize=(least, least))
     boxes = [Box(*(round(float(value) * scale) for value in (left, top, side))) for left, top, side, _ in found]
     return sorted(boxes, key=lambda box: (-box.side, box.left, box.top))
 
@@ -53,7 +57,7 @@ def find_faces(picture: Image.Image) -> list[Box]:
 def crop_face(picture: Image.Image, box: Box, margin: float = MARGIN) -> Image.Image:
     """The square around a face with a margin, moved and shrunk where the picture ends."""
     side = min(round(box.side * (1 + 2 * margin)), *picture.size)
-    centre = (box.left + box.side / 2, box.top + box.side / 2)
+    centre = (box.left + box.side / 2, box.top + box.side * (0.5 - RAISE))
     left, top = (
         int(np.clip(round(middle - side / 2), 0, limit - side))
         for middle, limit in zip(centre, picture.size, strict=True)
