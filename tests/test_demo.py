@@ -341,7 +341,7 @@ def test_the_threshold_gives_both_rates_with_exact_intervals():
     assert guess.members.tolist() == [True, True, True, False]
     assert "3 of the 4" in game.sentences(guess)
     assert "1 of 4" in game.sentences(guess)
-    assert "no better than chance" in game.sentences(guess)
+    assert "nothing shows that the guess beats chance" in game.sentences(guess)
 
 
 def test_a_clear_difference_is_called_one():

@@ -102,7 +102,5 @@ class Guessing:
                 "Forgotten images are named clearly less often than unseen ones, and that gives them away just as well."
             )
         else:
-            second = (
-                "The two shares cannot be told apart with this many images, so here the guess is no better than chance."
-            )
+            second = "The two shares cannot be told apart with this many images, so nothing shows that the guess beats chance."
         return f"{first} {second}"
