@@ -42,7 +42,7 @@ def pooled_study(
     for name, given in settings.items():
         check_settings(name, given)
     data = load(dataset, start)
-    sizes = {name: pool[name] for name in ("samples", "evaluation", "number") if name in pool}
+    sizes = {name: pool[name] for name in ("samples", "evaluation", "number", "held_out") if name in pool}
     options = {name: pool[name] for name in ("targets", "doses", "attacks") if name in pool}
     plan = membership.make_plan(data, recipe=make_recipe(recipe), model=model, hidden=HIDDEN, seed=seed, **sizes)
     folder = Path(root) / "pools" / f"{dataset}-{model}-{plan.key[:12]}"
