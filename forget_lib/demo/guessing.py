@@ -102,5 +102,7 @@ class Guessing:
                 "Forgotten images are named clearly less often than unseen ones, and that gives them away just as well."
             )
         else:
-            second = "The two shares cannot be told apart with this many images, so nothing shows that the guess beats chance."
+            second = (
+                "With this many images the two shares cannot be told apart: nothing shows that the guess beats chance."
+            )
         return f"{first} {second}"
