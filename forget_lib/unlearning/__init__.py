@@ -1,4 +1,12 @@
-"""Methods of unlearning by name: `unlearn("scrub", model, task)`."""
+"""Methods of unlearning by name: `unlearn("scrub", model, task)`.
+
+Left out, since what is known of them does not settle how to write them, or their cost is not within a fifth of a
+retraining: COLA, REM, PURGE, DAMP, CMF, CoUn, NatMU, LoReUn, PIU-FR and UAM (known from abstracts or from a part of
+their code), MU-Mis (a second derivative a sample, stopped early by a rule that is not specified), SCAR (needs surrogate
+images from elsewhere), L2UL (a hundred attack steps for each of many copies of each forget sample), the NTK variant of
+Fisher forgetting (an inverse as large as data times classes), KDE and RNI of the
+NeurIPS 2023 challenge (see `winners`).
+"""
 
 import importlib
 import pkgutil
