@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from forget_lib import face_embedding  # noqa: F401  registers its models
 from forget_lib.attacks import get_attack
 from forget_lib.datasets import ImageData, Samples, load
 from forget_lib.datasets.requests import Request, Sets, draw_sets, parse_request, requested_classes

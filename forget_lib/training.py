@@ -70,7 +70,8 @@ def make_recipe(settings: Mapping[str, Any] | None) -> Recipe:
 def set_threads(threads: int = 1) -> None:
     """Deterministic algorithms on a fixed number of threads: on a CPU the same seed then gives the same bits."""
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # The same as use_deterministic_algorithms(True, warn_only=True), which also imports the compiler (seconds).
+    torch.set_deterministic_debug_mode("warn")
 
 
 def choose_device(name: str = "auto") -> torch.device:
