@@ -19,6 +19,7 @@ from forget_lib.errors import ForgetError, NotApplicableError
 from forget_lib.results import Measurement, code_hash, key_of, read_record, write_record
 from forget_lib.scenario import EVALUATED, Scenario, describe, make_scenario, seed_of
 from forget_lib.training import Meter, embed, predict, train
+from forget_lib.training_log import TrainingLog, logged_training
 from forget_lib.unlearning import UnlearningTask, get_method, unlearn
 from forget_lib.unlearning.registry import check_settings
 
@@ -73,6 +74,13 @@ def original(scenario: Scenario) -> nn.Module:
     run |= {"measurements": [m._asdict() for m in measured], **results.provenance(), "written": _now()}
     write_record(folder, run, history=history, state=model.state_dict())
     return model.eval()
+
+
+def training_log_of(scenario: Scenario) -> TrainingLog:
+    """The log of the original's training, which is repeated for it: the same seed gives the same bits on a CPU."""
+    seed = seed_of("original", scenario.seed)
+    watched = torch.isin(scenario.sets.trained, scenario.sets.forget)
+    return logged_training(scenario.new_model(seed), scenario.samples["trained"], scenario.recipe, seed, watched)
 
 
 def make_task(
@@ -224,6 +232,8 @@ def run_method(
         )
 
     task = make_task(scenario, run, on_epoch, name)
+    if name != "original" and "training log" in get_method(name).needs:
+        task = dataclasses.replace(task, training_log=training_log_of(scenario))
     about |= {"key": key, **results.provenance(), "written": _now(), "reason": None}
     try:
         model = start if name == "original" else unlearn(name, start, task, **settings)

@@ -4,6 +4,7 @@ import pytest
 
 from forget_lib import figures, findings
 
+MARKS = {"status": "done", "reason": None, "synthetic": False, "sampled": True}
 NO_INTERVAL = {"low": float("nan"), "high": float("nan")}
 
 
@@ -22,7 +23,7 @@ def table(forget: dict[str, list[float]], kept: dict[str, list[float]], auc: dic
             for seed, value in enumerate(values):
                 keys = {"dataset": "d", "model": "m", "request": "random-0.1", "draw": 0, "seed": seed, "run": 0}
                 row = {"method": method, "attack": attack, "metric": metric, "value": value, "unit": "share"}
-                rows.append(keys | row | NO_INTERVAL | {"status": "done", "reason": None, "synthetic": False, "sampled": True})
+                rows.append(keys | row | NO_INTERVAL | MARKS)
     return pd.DataFrame(rows)
 
 

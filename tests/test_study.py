@@ -114,20 +114,20 @@ def test_divergence_and_inapplicability_are_recorded_and_the_study_goes_on(scena
             parameter.data.fill_(float("nan"))
         return model
 
-    @method("needs_a_log", title="", paper="", uses="forget", family="test", needs=("training log",))
-    def needs_a_log(model, task):
+    @method("needs_scores", title="", paper="", uses="forget", family="test", needs=("memorisation scores",))
+    def needs_scores(model, task):
         return model
 
     try:
-        table = study.run_methods(scenario, {"explodes": {}, "needs_a_log": {}, "finetune": {}})
+        table = study.run_methods(scenario, {"explodes": {}, "needs_scores": {}, "finetune": {}})
     finally:
-        METHODS.pop("explodes"), METHODS.pop("needs_a_log")
+        METHODS.pop("explodes"), METHODS.pop("needs_scores")
     status = table.drop_duplicates("method").set_index("method")
     assert status.loc["explodes", "status"] == "failed"
     assert "not finite" in status.loc["explodes", "reason"]
-    assert status.loc["needs_a_log", "status"] == "not applicable"
+    assert status.loc["needs_scores", "status"] == "not applicable"
     assert status.loc["finetune", "status"] == "done"
-    assert any("training log" in line for line in findings.method_sentences(table))
+    assert any("memorisation scores" in line for line in findings.method_sentences(table))
 
 
 def test_wrong_names_and_settings_are_refused_before_anything_runs(scenario, tmp_path):
@@ -162,3 +162,8 @@ def test_a_probe_finds_what_only_the_output_hides(blobs, tmp_path):
     assert value(table, "mask_logit", "probe_recall_forgotten") == value(table, "original", "probe_recall_forgotten")
     assert value(table, "original", "rank_1_forgotten") > 0.5
     assert 0 <= value(table, "retrain", "equal_error_rate") <= 1
+
+
+def test_methods_that_need_the_training_log_get_it(scenario):
+    table = study.run_methods(scenario, {"amnesiac": {}})
+    assert table[table["method"] == "amnesiac"]["status"].eq("done").all()

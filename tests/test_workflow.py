@@ -71,7 +71,7 @@ def finished(tmp_path_factory):
     (root / "notebooks").mkdir()
     shutil.copytree(REPOSITORY / "forget_lib" / "report", library / "report")
     shutil.copytree(REPOSITORY / "forget_lib" / "templates", library / "templates")
-    for name in ("__init__", "errors", "results"):
+    for name in ("__init__", "chosen", "errors", "results"):
         shutil.copy(REPOSITORY / "forget_lib" / f"{name}.py", library)
     (library / "report" / "__main__.py").write_text(STAND_IN)
     (library / "tiny.py").write_text("from forget_lib import deep\n\ntrained = deep\n")
@@ -209,3 +209,10 @@ def test_a_wrong_part_or_config_is_one_message(arguments, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_new_tuned_settings_rerun_the_scenarios_that_read_them(project):
+    path = project / "workflow" / "config" / "settings" / "mnist-mlp-class.yaml"
+    path.write_text(path.read_text() + "\n")
+    assert planned(project) == ONE | LAST

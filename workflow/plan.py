@@ -23,12 +23,13 @@ from forget_lib.errors import ForgetError, unknown
 from forget_lib.report.run import read_notebook
 from forget_lib.results import REPOSITORY, imported_modules
 
-TOP_KEYS = {"profile", "start", "device", "datasets", "scenarios", "results", "plugins"}
+TOP_KEYS = {"profile", "start", "device", "datasets", "scenarios", "claims", "results", "plugins"}
 SCENARIO_KEYS = {
     *("notebook", "dataset", "model", "requests", "draws", "seeds", "recipe", "methods", "attacks"),
     *("parameters", "shared_original", "part", "start", "device", "paired"),
 }
 DATA, BASELINE, FIGURES, OVERVIEW = "01_data", "02_train_baseline", "08_figures", "00_overview"
+CLAIMS = "11_published_claims"
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def plan(config: Mapping[str, Any]) -> dict[str, Job]:
     for name, scenario in config["scenarios"].items():
         for job in _scenario_jobs(config, name, scenario, common, baselines):
             add(job)
+    if config.get("claims"):
+        add(Job(CLAIMS, "claims", common | {"start": config["start"], **config["claims"]}, part="claims"))
     every = tuple(jobs)
     figures = add(Job(FIGURES, "figures", common, every))
     add(Job(OVERVIEW, "overview", common, (*every, figures)))
