@@ -95,6 +95,8 @@ def tuning_request(request: Request, data: ImageData) -> str:
     and size.
     """
     if request.kind == "class":
+        if request.count is not None:  # other draws take other classes
+            return f"class:*{request.count}"
         asked = [class_index(data, member) for member in request.members]
         others = [(asked[0] + shift) % len(data.classes) for shift in range(1, len(data.classes))]
         free = [data.classes[index] for index in others if index not in asked][: len(asked)]

@@ -30,8 +30,13 @@ def study() -> pd.DataFrame:
     return results.load(ROOT)
 
 
+@pytest.fixture(scope="module")
+def scenarios(study) -> pd.DataFrame:
+    return results.scenarios_and_pools(study)[0]
+
+
 def values(table: pd.DataFrame, dataset: str, metric: str) -> pd.Series:
-    part = table[(table["dataset"] == dataset) & (table["metric"] == metric) & ~table["request"].str.startswith("all")]
+    part = table[(table["dataset"] == dataset) & (table["metric"] == metric)]
     return part.set_index("method")["value"]
 
 
@@ -82,30 +87,39 @@ def test_the_index_links_every_page(study):
     assert all((ROOT / link).exists() for link in links if not re.match("https?:", link))
 
 
-def test_the_retrained_model_does_not_know_the_digit_and_keeps_the_others(study):
-    assert values(study, "mnist", "forget_accuracy")["retrain"] == 0
-    kept = values(study, "mnist", "test_accuracy_retained")
+def test_the_retrained_model_does_not_know_the_digit_and_keeps_the_others(scenarios):
+    assert values(scenarios, "mnist", "forget_accuracy")["retrain"] == 0
+    kept = values(scenarios, "mnist", "test_accuracy_retained")
     assert kept["retrain"] == pytest.approx(kept["original"], abs=0.03)
     assert kept["original"] > 0.85
 
 
-def test_uniform_kl_forgets_the_digit_and_keeps_the_others(study):
-    assert values(study, "mnist", "forget_accuracy")["uniform_kl"] <= 0.1
-    kept = values(study, "mnist", "test_accuracy_retained")
+def test_uniform_kl_forgets_the_digit_and_keeps_the_others(scenarios):
+    assert values(scenarios, "mnist", "forget_accuracy")["uniform_kl"] <= 0.1
+    kept = values(scenarios, "mnist", "test_accuracy_retained")
     assert kept["uniform_kl"] > kept["original"] - 0.05
 
 
-def test_the_attack_finds_the_original_and_not_the_retrained_model(study):
-    part = study[(study["dataset"] == "cifar16") & (study["attack"] == "loss_regression") & (study["metric"] == "auc")]
-    rows = part.set_index("method")
+def test_the_attack_finds_the_original_and_not_the_retrained_model(scenarios):
+    rows = scenarios[(scenarios["dataset"] == "cifar16") & (scenarios["attack"] == "loss_regression")]
+    rows = rows[rows["metric"] == "auc"].set_index("method")
     assert rows.loc["original", "value"] >= 0.57
     assert rows.loc["original", "low"] > 0.5
     assert rows.loc["retrain", "low"] <= 0.5 <= rows.loc["retrain", "high"]
 
 
-def test_every_record_names_its_source_and_says_that_it_is_a_sample(study):
+def test_the_pool_finds_the_original_by_every_attack_and_the_retrained_model_by_none(study):
+    _, strong = results.scenarios_and_pools(study)
+    areas = strong[strong["metric"] == "auc"].set_index(["method", "attack"])
+    for attack in ("loss_regression", "rmia", "lira"):
+        assert areas.loc[("original", attack), "value"] > 0.6
+        low, high = areas.loc[("retrain", attack), ["low", "high"]]
+        assert low <= 0.5 <= high
+
+
+def test_every_record_names_its_source_and_says_that_it_is_a_sample_or_synthetic(study):
     assert study["source"].eq("embedded sample").all()
-    assert study["sampled"].all()
+    assert (study["sampled"] | study["synthetic"]).all()
 
 
 def test_a_second_run_has_nothing_to_do(study):

@@ -170,3 +170,9 @@ def test_settings_in_the_repository_follow_from_their_trials(path):
             trial["score"] = math.inf if trial["score"] is None else trial["score"]
         best = tuning.choose(trials)
         assert written["methods"].get(name) == (None if best is None else trials[best]["settings"])
+
+
+def test_drawn_classes_are_tuned_on_other_draws(blobs):
+    from forget_lib.datasets.requests import parse_request
+
+    assert tuning.tuning_request(parse_request("class:*2"), blobs) == "class:*2"
