@@ -14,11 +14,12 @@ from torch import nn
 from forget_lib import metrics, results
 from forget_lib.attacks import AttackInput, get_attack
 from forget_lib.attacks.identity import ProbeInput
+from forget_lib.attacks.scores import cross_entropy
 from forget_lib.chosen import with_chosen
 from forget_lib.errors import ForgetError, NotApplicableError
 from forget_lib.results import Measurement, code_hash, key_of, read_record, write_record
 from forget_lib.scenario import EVALUATED, Scenario, describe, make_scenario, seed_of
-from forget_lib.training import Meter, embed, predict, train
+from forget_lib.training import Meter, accuracy, embed, predict, train
 from forget_lib.training_log import TrainingLog, logged_training
 from forget_lib.unlearning import UnlearningTask, get_method, unlearn
 from forget_lib.unlearning.registry import check_settings
@@ -227,11 +228,9 @@ def run_method(
     epochs: list[dict[str, float]] = []
 
     def on_epoch(epoch: int, model: nn.Module) -> None:
-        parts = {part: predict(model, scenario.samples[part]).argmax(1) for part in ("forget", "retain", "validation")}
-        epochs.append(
-            {"epoch": epoch}
-            | {f"{p}_accuracy": float((v == scenario.samples[p].labels.cpu()).float().mean()) for p, v in parts.items()}
-        )
+        parts = ("forget", "retain", "validation")
+        found = {f"{part}_accuracy": accuracy(model, scenario.samples[part]) for part in parts}
+        epochs.append({"epoch": epoch} | found)
 
     task = make_task(scenario, run, on_epoch if name in WITH_HISTORY else None, name)
     if name != "original" and "training log" in get_method(name).needs:
@@ -368,8 +367,5 @@ def losses(scenario: Scenario, name: str, run: int = 0) -> dict[str, np.ndarray]
     Raises: ForgetError if the record has no predictions.
     """
     arrays = results.read_predictions(scenario.folder(name, run))
-    parts = {}
-    for part in ("forget", "unseen"):
-        logits, labels = torch.from_numpy(arrays[f"{part}_logits"]), torch.from_numpy(arrays[f"{part}_labels"])
-        parts[part] = torch.nn.functional.cross_entropy(logits.double(), labels, reduction="none").numpy()
-    return parts
+    parts = ("forget", "unseen")
+    return {part: cross_entropy(arrays[f"{part}_logits"], arrays[f"{part}_labels"]) for part in parts}
