@@ -4,6 +4,7 @@ import ipywidgets
 import numpy as np
 
 from forget_lib.demo import markup
+from forget_lib.demo.exposure_panel import ExposurePanel
 from forget_lib.demo.guessing import Guess, Guessing
 from forget_lib.demo.library import Bench
 from forget_lib.demo.panel import Panel, dropdown, guarded, set_options
@@ -13,13 +14,15 @@ STEPS = 100
 
 
 class AttackPanel(Panel):
-    """`guessing` holds the scores of the chosen model, `guess` what the slider's threshold gives."""
+    """`guessing` holds the scores of the chosen model, `guess` what the slider's threshold gives; `one` shows one image
+    under a pool of nets, where there is one."""
 
     def __init__(self) -> None:
         super().__init__()
         self.guessing: Guessing | None = None
         self.guess: Guess | None = None
         self._quiet = False
+        self.one = ExposurePanel()
         self.model = dropdown("Attacked model")
         self.threshold = ipywidgets.FloatSlider(
             description="Threshold", readout_format=".1f", style={"description_width": "initial"},
@@ -29,7 +32,8 @@ class AttackPanel(Panel):
         self.model.observe(lambda _change: self.compute(), "value")
         self.threshold.observe(lambda _change: self.look(), "value")
         self.widget.children = [
-            self.model, self.status, self.picture, self.threshold, self.words, self.rates, self.found
+            self.model, self.status, self.picture, self.threshold, self.words, self.rates, self.found,
+            self.one.widget,
         ]  # fmt: skip
 
     @guarded
@@ -37,6 +41,7 @@ class AttackPanel(Panel):
         super().show(bench)
         self.refresh()
         self.compute()
+        self.one.show(bench)
 
     def refresh(self) -> None:
         """Lists the models there are; one that forgot something else cannot be judged on these sets."""

@@ -81,6 +81,27 @@ def _bar(value: float | Interval | None, name: str, colour: str) -> str:
     )
 
 
+def dots(groups: Mapping[str, np.ndarray], colours: Sequence[str], caption: str) -> str:
+    """Rows of dots on one axis as a table: a row a group (float [n] by name), a dot a value, a line at the mean."""
+    low, high = (pick(np.concatenate(list(groups.values()))) for pick in (np.min, np.max))
+    span = float(high - low) or 1.0
+    rows = []
+    for (name, values), colour in zip(groups.items(), colours, strict=True):
+        places = [2 + 96 * (float(value) - low) / span for value in (*values, values.mean())]
+        pieces = "".join(
+            f'<span class="fd-dot" style="left:{at:.1f}%;background:{colour}"></span>' for at in places[:-1]
+        )
+        mean = f'<span class="fd-mean" style="left:{places[-1]:.1f}%"></span>'
+        words = f"mean {values.mean():.1f}, from {values.min():.1f} to {values.max():.1f}"
+        rows.append(
+            f'<tr><th scope="row">{escape(name)}</th><td><div class="fd-strip">{pieces}{mean}'
+            f'<span class="fd-hidden">{words}</span></div></td></tr>'
+        )
+    ends = f'<div class="fd-ends"><span>{low:.1f}: unsure</span><span>{high:.1f}: sure of the label</span></div>'
+    head = f'<table class="fd-bars fd-dots"><caption>{escape(caption)}</caption><tbody>'
+    return f"{head}{''.join(rows)}<tr><td></td><td>{ends}</td></tr></tbody></table>"
+
+
 def percent(share: float) -> str:
     """A share for people: 0 % and 100 % only where nothing is rounded away."""
     if 0 < share < 0.005:
