@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from forget_lib import metrics, results
+from forget_lib import evidence, metrics, results
 from forget_lib.attacks import AttackInput, get_attack
 from forget_lib.attacks.identity import ProbeInput
 from forget_lib.attacks.scores import cross_entropy
@@ -21,8 +22,9 @@ from forget_lib.results import Measurement, code_hash, key_of, read_record, writ
 from forget_lib.scenario import EVALUATED, Scenario, describe, make_scenario, seed_of
 from forget_lib.training import Meter, accuracy, embed, predict, train
 from forget_lib.training_log import TrainingLog, logged_training
-from forget_lib.unlearning import UnlearningTask, get_method, unlearn
+from forget_lib.unlearning import METHODS, UnlearningTask, get_method, unlearn
 from forget_lib.unlearning.registry import check_settings
+from forget_lib.unlearning.sisa import ensemble_of, is_ensemble
 
 SECOND_RETRAIN = 1
 WITH_HISTORY = ("uniform_kl",)
@@ -79,6 +81,7 @@ def original(scenario: Scenario) -> nn.Module:
     return model.eval()
 
 
+@lru_cache(maxsize=2)
 def training_log_of(scenario: Scenario) -> TrainingLog:
     """The log of the original's training, which is repeated for it: the same seed gives the same bits on a CPU."""
     seed = seed_of("original", scenario.seed)
@@ -90,15 +93,18 @@ def make_task(
     scenario: Scenario, run: int = 0, on_epoch: Callable[[int, nn.Module], None] | None = None, name: str = ""
 ) -> UnlearningTask:
     """What a method gets in this scenario: forget, retain and validation samples, and nothing of unseen, population
-    or test."""
+    or test; the training log if the method of that name needs it.
+    """
     seed = seed_of("method", name, scenario.seed, scenario.draw, run)
     generator = torch.Generator().manual_seed(seed)
     samples = {
         part: dataclasses.replace(scenario.samples[part], generator=generator)
         for part in ("forget", "retain", "validation")
     }
+    logged = name in METHODS and "training log" in METHODS[name].needs
     return UnlearningTask(
         request=scenario.parsed,
+        training_log=training_log_of(scenario) if logged else None,
         classes=scenario.classes,
         number_of_classes=len(scenario.data.classes),
         fresh_model=scenario.new_model,
@@ -140,8 +146,10 @@ def evaluate(
                     Measurement(f"test_accuracy_of_{title}", float(right["test"][here].mean()), n=int(here.sum()))
                 )
     for name in scenario.attacks if attacks is None else attacks:
-        probes = get_attack(name).needs == "embeddings"
-        found += probe(scenario, name, model) if probes else attack(scenario, name, logits, labels)
+        needs = get_attack(name).needs
+        if needs == "weights":  # see `evidence`: it needs the original as well
+            continue
+        found += probe(scenario, name, model) if needs == "embeddings" else attack(scenario, name, logits, labels)
     arrays = {f"{part}_logits": logits[part].numpy() for part in parts} | {
         f"{part}_labels": labels[part].numpy() for part in parts
     }
@@ -233,8 +241,6 @@ def run_method(
         epochs.append({"epoch": epoch} | found)
 
     task = make_task(scenario, run, on_epoch if name in WITH_HISTORY else None, name)
-    if name != "original" and "training log" in get_method(name).needs:
-        task = dataclasses.replace(task, training_log=training_log_of(scenario))
     about |= {"key": key, **results.provenance(), "written": _now(), "reason": None}
     try:
         model = start if name == "original" else unlearn(name, start, task, **settings)
@@ -249,6 +255,8 @@ def run_method(
     measured += _cost(scenario, about["cost"])
     if reference is not None:
         measured += against_retrained(arrays, results.read_predictions(reference))
+    found, more = evidence.model_evidence(scenario, model, start, reference)
+    measured, arrays = measured + found, arrays | more
     about["measurements"] = [m._asdict() for m in measured]
     history = pd.DataFrame(epochs) if epochs else None
     write_record(
@@ -320,14 +328,23 @@ def run_methods(scenario: Scenario, methods: Mapping[str, Mapping[str, Any] | No
 
 
 def load_model(scenario: Scenario, name: str, run: int = 0) -> nn.Module:
-    """The model of a record of this scenario, in eval mode.
+    """The model of a record of this scenario, in eval mode; for `sisa` the ensemble of its shards.
 
-    Raises: ForgetError if it was not made yet or has no model.
+    Raises: ForgetError if it was not made yet, has no model or one of another shape.
     """
     if name == "original":
         return original(scenario)
+    folder = scenario.folder(name, run)
+    state = results.read_state(folder)
+    if is_ensemble(state):
+        return ensemble_of(state, scenario.new_model, read_record(folder)["settings"]["vote"]).eval()
     model = scenario.new_model(0)
-    model.load_state_dict(results.read_state(scenario.folder(name, run)))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ForgetError(
+            f"{folder}: the weights do not fit {scenario.model}; delete the folder and run again."
+        ) from error
     return model.eval()
 
 

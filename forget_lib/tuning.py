@@ -250,7 +250,7 @@ def tune_all(
     """`tune` for each method that applies; methods that do not are left out, with the reason said."""
     spaces, kind, found = load_spaces(), kind_of(scenarios[0].parsed), {}
     for number, name in enumerate(methods, 1):
-        task = study.make_task(scenarios[0])
+        task = study.make_task(scenarios[0], name=name)
         reason = why_not_applicable(name, study.original(scenarios[0]), task)
         if reason is not None:
             say(f"{number}/{len(methods)} {name}: left out, {reason}")

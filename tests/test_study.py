@@ -167,3 +167,18 @@ def test_a_probe_finds_what_only_the_output_hides(blobs, tmp_path):
 def test_methods_that_need_the_training_log_get_it(scenario):
     table = study.run_methods(scenario, {"amnesiac": {}})
     assert table[table["method"] == "amnesiac"]["status"].eq("done").all()
+
+
+def test_every_recorded_model_can_be_loaded_again_also_an_ensemble(scenario):
+    study.run_methods(scenario, {"finetune": {}, "sisa": {"shards": 2, "vote": "argmax"}})
+    for name in ("finetune", "sisa"):
+        logits = study.predict(study.load_model(scenario, name), scenario.samples["forget"])
+        assert torch.equal(logits, torch.from_numpy(results.read_predictions(scenario.folder(name))["forget_logits"]))
+
+
+def test_weights_of_another_shape_are_refused_with_what_to_do(scenario):
+    study.run_method(scenario, "finetune")
+    folder = scenario.folder("finetune")
+    results.write_record(folder, results.read_record(folder), state={"head.bias": torch.zeros(2)})
+    with pytest.raises(ForgetError, match="do not fit mlp; delete the folder"):
+        study.load_model(scenario, "finetune")

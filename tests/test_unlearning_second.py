@@ -40,7 +40,8 @@ OUT_OF_RANGE = [
     ("certified_removal", {"delta": 2.0}), ("certified_removal", {"regularisation": 0.0}), ("sisa", {"shards": 0}),
     ("rum", {"epochs": 0}), ("fcs", {"weight_decay": -1.0}), ("msg", {"share": 0.0}), ("cfw", {"deviation": -1.0}),
     ("prmq", {"share": 0.0}), ("convolution_transpose", {"epochs": 0}), ("attack_and_reset", {"share": 0.0}),
-    ("amun", {"steps": 0}), ("opc", {"weight": -1.0}), ("regun", {"weight": -1.0}),
+    ("attack_and_reset", {"samples": 0}), ("rum", {"retain_share": 0.0}), ("amun", {"steps": 0}),
+    ("opc", {"weight": -1.0}), ("regun", {"weight": -1.0}),
 ]  # fmt: skip
 
 
@@ -320,9 +321,12 @@ def test_rum_unlearns_from_the_least_to_the_most_memorised_with_the_whole_forget
         return model
 
     monkeypatch.setattr(rum, "unlearn", spy)
-    unlearn("rum", tiny_net(), task, low="ssd", middle="finetune", high="salun")
+    unlearn("rum", tiny_net(), task, low="ssd", middle="finetune", high="salun", retain_share=1.0)
     once = {"epochs": 1}
     assert seen == [("ssd", [1, 3, 6], 11, {}), ("finetune", [2, 5], 11, once), ("salun", [0, 4], 11, once)]
+    seen.clear()
+    unlearn("rum", tiny_net(), task, retain_share=0.5)
+    assert [part[2] for part in seen] == [6, 6]
 
 
 def test_rum_says_where_its_scores_are_from_and_refuses_itself():

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from forget_lib.datasets.samples import Samples, concatenate
 from forget_lib.unlearning.boundary import HIGH, LOW, PIXEL
-from forget_lib.unlearning.common import check_range, epochs_of, frozen_copy, sgd, step
+from forget_lib.unlearning.common import check_range, epochs_of, frozen_copy, random_part, sgd, step
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask
 
@@ -118,24 +118,27 @@ def attack_and_reset(
     share: float = 0.2,
     reach: float = 0.03,
     steps: int = 3,
+    samples: int = 150,
 ) -> nn.Module:
     r"""Find the filters that an attack on the forget set works through, reset them, and repair on the retain set.
 
     :math:`x' = x + \delta`, :math:`\delta` by PGD on :math:`\max \mathcal{L}_{CE}`; filters are ranked by
     :math:`\|\nabla_{filter} \mathcal{L}_{CE}(x'_f)\| / \|\nabla_{filter} \mathcal{L}_{CE}(x'_r)\|`, with as many retain
     as forget samples; the top share is drawn anew from a fresh model; then :math:`\min \mathcal{L}_{CE}(D_r)`. Status
-    P: the steps are the paper's, whose code is not public; score, share and noise are ours. torchunlearn's "ARU" is
-    another method.
+    P: the steps are the paper's, whose code is not public; score, share and noise are ours, and so is the limit on the
+    samples attacked, each of which costs all steps of PGD. torchunlearn's "ARU" is another method.
     Args: learning_rate of SGD (> 0). epochs of repair (>= 1). share of all filters reset, in (0, 1]. reach of the
-        noise in pixel range (> 0). steps of PGD (>= 1).
+        noise in pixel range (> 0). steps of PGD (>= 1). samples: forget samples, and retain samples, that are attacked,
+        at most (>= 1).
     Raises: NotApplicableError without a convolution; ForgetError for settings out of range; DivergedError.
     """
     check_range("share", share, 0, 1, open_low=True)
     check_range("reach", reach, 0, 1, open_low=True)
     check_range("steps", steps, 1)
-    order = torch.randperm(len(task.retain), generator=task.generator)[: len(task.forget)]
-    part = task.retain.subset(order.to(task.retain.labels.device))
-    forget, retain = (filter_scores(model, samples, reach, int(steps)) for samples in (task.forget, part))
+    check_range("samples", samples, 1)
+    count = min(int(samples), len(task.forget), len(task.retain))
+    parts = (random_part(task, whole, count / len(whole)) for whole in (task.forget, task.retain))
+    forget, retain = (filter_scores(model, part, reach, int(steps)) for part in parts)
     ratios = {name: forget[name] / (retain[name] + 1e-8) for name in forget}
     flat = torch.cat(list(ratios.values()))
     limit = flat.topk(max(1, round(share * len(flat)))).values[-1]

@@ -87,7 +87,7 @@ def influence(
     scale: float = 1.0,
     damping: float = 1e-2,
     iterations: int = 5,
-    samples: int = 200,
+    samples: int = 120,
 ) -> nn.Module:
     r"""One step to where the optimum of the loss lies once the forget set is taken out of it.
 

@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 from forget_lib.errors import ForgetError
 from forget_lib.training_log import TrainingLog
-from forget_lib.unlearning.common import check_range, logits_of
+from forget_lib.unlearning.common import check_range, logits_of, random_part
 from forget_lib.unlearning.registry import METHODS, get_method, method, unlearn
 from forget_lib.unlearning.task import UnlearningTask
 
 NOTHING = "nothing"
+NOT_FOR_PARTS = {"memorisation": None, "training_log": None}  # both belong to the whole forget set and the original
 
 
 def memorisation_of(model: nn.Module, task: UnlearningTask) -> tuple[Tensor, str]:
@@ -47,14 +48,16 @@ def rum(
     middle: str = "finetune",
     high: str = "salun",
     epochs: int = 1,
+    retain_share: float = 0.9,
 ) -> nn.Module:
     r"""Unlearn the least memorised third first, then the middle, then the most memorised, each by its own method.
 
     :math:`D_f = D_{low} \cup D_{mid} \cup D_{high}` by memorisation; step j starts from the model of step j - 1, and
     each has :math:`D_r = D \setminus D_f`, without any part of the forget set. Status V (paper: nothing, fine-tuning,
-    SalUn). Scores: the task's, else 1 - mean confidence over the epochs in the training log, else 1 - confidence of the
-    original (ours, the cheapest).
+    SalUn, all of D_r). Scores: the task's, else 1 - mean confidence over the epochs in the training log, else
+    1 - confidence of the original (ours, the cheapest).
     Args: low, middle, high: methods by name, or "nothing". epochs of each that has such a setting (>= 1).
+        retain_share: random part of the retain set for each step, in (0, 1]; less costs less.
     Raises: UnknownNameError; ForgetError for "rum" inside itself or settings out of range; NotApplicableError as the
         parts; DivergedError.
     """
@@ -65,12 +68,13 @@ def rum(
             raise ForgetError("rum cannot be a part of itself; name another method.")
         if name != NOTHING:
             get_method(name)
+    check_range("retain_share", retain_share, 0, 1, open_low=True)
     scores, _source = memorisation_of(model, task)
     for name, positions in zip(names, split_by(scores), strict=True):
         if name == NOTHING or len(positions) == 0:
             continue
         part = task.forget.subset(positions.to(task.forget.labels.device))
+        kept = task.retain if retain_share == 1 else random_part(task, task.retain, retain_share)
         settings = {"epochs": int(epochs)} if "epochs" in METHODS[name].settings else {}
-        # No scores or log go along: both belong to the whole forget set and to the original.
-        model = unlearn(name, model, replace(task, forget=part, memorisation=None, training_log=None), **settings)
+        model = unlearn(name, model, replace(task, forget=part, retain=kept, **NOT_FOR_PARTS), **settings)
     return model

@@ -1,6 +1,6 @@
 """SISA: models on disjoint shards, so that forgetting a sample means training again only where it was."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -39,6 +39,19 @@ class Voting(nn.Module):
         classes = logits.shape[2]
         votes = nn.functional.one_hot(logits.argmax(2), classes).sum(0).to(logits)
         return ((votes + 1 / classes) / (len(logits) + 1)).log()
+
+
+def is_ensemble(state: Mapping[str, Tensor]) -> bool:
+    """Whether these weights are those of a `Voting`."""
+    return any(name.startswith("members.") for name in state)
+
+
+def ensemble_of(state: Mapping[str, Tensor], new_model: Callable[[int], nn.Module], vote: str) -> Voting:
+    """The `Voting` that has these weights; as many members as the names of the weights tell, each a new model."""
+    members = {name.split(".")[1] for name in state}
+    found = Voting([new_model(0) for _ in members], vote)
+    found.load_state_dict(state)
+    return found
 
 
 def epochs_of_slices(epochs: int, slices: int) -> list[int]:
