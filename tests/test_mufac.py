@@ -259,13 +259,13 @@ def test_a_smaller_copy_shows_the_same_images(rendered):
 def test_every_person_of_the_identity_set_is_in_pool_and_test():
     people = load("synthetic_identity", "sample")
     assert people.synthetic
-    assert people.labels.bincount().tolist() == [9] * 40
-    assert people.test_labels.bincount().tolist() == [3] * 40
+    assert people.labels.bincount().tolist() == [12] * 40
+    assert people.test_labels.bincount().tolist() == [6] * 40
     names = [people.person_names[person] for person in people.people]
     assert names == [people.classes[label] for label in people.labels]
     sets = draw_sets(people, parse_request(f"class:{people.classes[0]}"))
-    assert len(sets.forget) == 7
-    assert len(sets.validation) == 40
+    assert len(sets.forget) == 9
+    assert len(sets.validation) == 80
     assert len(sets.unseen) == 1
 
 

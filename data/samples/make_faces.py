@@ -32,7 +32,7 @@ from forget_lib.datasets.face_table import files_digest  # noqa: E402
 SEED, FAMILIES, SIZE, QUALITY = 0, 80, 96, 85
 SHARES = {"train": 52, "val": 10, "test": 18}  # families
 RECOGNISED = 40  # people with extra photographs, all at one age, for the face recogniser
-RECOGNISED_IMAGES = 12
+RECOGNISED_IMAGES = 18
 COLUMNS = ("family_id", "person_id", "age_class", "image_path")
 TOLERANCE = 1.5  # mean difference of pixel values that another JPEG library may cause
 

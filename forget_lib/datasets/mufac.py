@@ -51,8 +51,8 @@ SIZE = 64
 # Shares of people (or families) for a request about them, of images otherwise: many unseen people, since they are what
 # forgotten people are compared with.
 HELD_OUT = {"validation": 0.1, "unseen": 0.15, "population": 0.05}
-IDENTITY_TEST = 3  # images of each person in the test set
-IDENTITY_HELD_OUT = {"validation": 0.12, "unseen": 0.12, "population": 0.0}
+IDENTITY_TEST = 6  # images of each person in the test set
+IDENTITY_HELD_OUT = {"validation": 2 / 12, "unseen": 1 / 12, "population": 0.0}  # of the other twelve
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def synthetic_faces32(start: str = "local") -> ImageData:
 
 @dataset("synthetic_identity")
 def synthetic_identity(start: str = "local") -> ImageData:
-    """40 rendered people × 12 photographs, uint8 [N, 3, 64, 64], class = person: 9 in the pool, 3 in the test set."""
+    """40 rendered people × 18 photographs, uint8 [N, 3, 64, 64], class = person: 12 in the pool, 6 in the test set."""
     faces = read_part(samples_folder() / "faces", "identity")
     counts: dict[str, int] = {}
     for face in faces:
