@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from forget_lib.errors import ForgetError
+from forget_lib.names import short_name
 from forget_lib.results import REPOSITORY
 
 FOLDER = REPOSITORY / "workflow" / "config" / "settings"
@@ -18,7 +19,8 @@ SAME_AS = {"indices": "random", "family": "person"}
 
 def settings_file(dataset: str, model: str, request_kind: str) -> Path:
     """Where the chosen settings for this data set, model and kind of request are, if there are any."""
-    return FOLDER / f"{dataset}-{model}-{SAME_AS.get(request_kind, request_kind)}.yaml"
+    names = f"{short_name(dataset)}-{short_name(model)}"
+    return FOLDER / f"{names}-{SAME_AS.get(request_kind, request_kind)}.yaml"
 
 
 @lru_cache

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from forget_lib.errors import ForgetError
+from forget_lib.names import short_name
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "results"
@@ -48,7 +49,7 @@ class Measurement(NamedTuple):
 
 def record_folder(root: Path, **keys: Any) -> Path:
     """Folder of one record under `root`; keys: dataset, model, request, draw, seed, method, run."""
-    base = Path(root) / f"{keys['dataset']}-{keys['model']}" / keys["request"]
+    base = Path(root) / f"{short_name(keys['dataset'])}-{short_name(keys['model'])}" / keys["request"]
     return base / f"draw{keys['draw']}" / f"seed{keys['seed']}" / keys["method"] / f"run{keys['run']}"
 
 
@@ -177,7 +178,10 @@ def load(profile: str | Path) -> pd.DataFrame:
         rows += [common | measurement for measurement in run.get("measurements") or [empty]]
     if not rows:
         raise ForgetError(f"No records under {root}. Run the study first, for example: ./run_all.sh quick")
-    return pd.DataFrame(rows).sort_values(KEYS, kind="stable", ignore_index=True)
+    table = pd.DataFrame(rows).sort_values(KEYS, kind="stable", ignore_index=True)
+    # A column that holds None is one of Python objects, over which pandas goes value by value: minutes for a big study.
+    numbers = ["value", "low", "high", "null"]
+    return table.astype(dict.fromkeys(numbers, float))
 
 
 def scenarios_and_pools(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

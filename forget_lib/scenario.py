@@ -16,6 +16,7 @@ from forget_lib.attacks import get_attack
 from forget_lib.datasets import ImageData, Samples, load
 from forget_lib.datasets.requests import Request, Sets, draw_sets, parse_request, requested_classes
 from forget_lib.models import build
+from forget_lib.names import is_own, public_name, short_name
 from forget_lib.results import record_folder
 from forget_lib.training import Recipe, choose_device, make_recipe, set_threads
 
@@ -136,5 +137,7 @@ def describe(scenario: Scenario) -> dict[str, Any]:
         "sampled": data.sampled,
         "data_checksum": data.checksum,
     }
-    keys = {"dataset": scenario.dataset, "model": scenario.model, "draw": scenario.draw, "seed": scenario.seed}
+    names = {"dataset": scenario.dataset, "model": scenario.model}
+    keys = {key: short_name(name) for key, name in names.items()} | {"draw": scenario.draw, "seed": scenario.seed}
+    keys |= {f"{key}_given": public_name(name) for key, name in names.items() if is_own(name)}
     return keys | about | {"recipe": recipe, "sizes": sizes, "device": str(scenario.torch_device)}

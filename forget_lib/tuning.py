@@ -29,6 +29,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from forget_lib import results, study
+from forget_lib.chosen import settings_file
 from forget_lib.datasets import ImageData
 from forget_lib.datasets.requests import Request, class_index
 from forget_lib.datasets.samples import Samples
@@ -340,7 +341,7 @@ def _run(options: argparse.Namespace) -> None:
         trial = run_trial(scenarios[0], name, {})
         if trial["measured"]:
             controls[name] = {"score": round(trial["score"], 4), "measured": _row(trial | {"asked": {}})["measured"]}
-    path = options.out or CONFIG / "settings" / f"{options.dataset}-{options.model}-{reported.parsed.kind}.yaml"
+    path = options.out or settings_file(options.dataset, options.model, reported.parsed.kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = json.loads(json.dumps(report(scenarios, options.request, found, controls)))
     text = yaml.safe_dump(plain, sort_keys=False, width=140)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.errors import unknown
+from forget_lib.names import OWN
 
 START_STEPS = ("local", "official", "mirror", "sample")
 DATASETS: dict[str, Callable[[str], ImageData]] = {}
@@ -27,9 +28,14 @@ def list_datasets() -> list[str]:
 def load(name: str, start: str = "local") -> ImageData:
     """Loads a data set by name.
 
-    Args: name: a registered name. start: first step of the chain: local, official, mirror or sample.
+    Args: name: a registered name, or `own:PATH` for a user's own images (see `datasets.own`). start: first step of the
+        chain: local, official, mirror or sample.
     Raises: UnknownNameError for a name or a step that does not exist; DataError if no step gives intact data.
     """
+    if name.startswith(OWN):
+        from forget_lib.datasets.own import load_own
+
+        return load_own(name)
     if name not in DATASETS:
         raise unknown("data set", name, DATASETS)
     if start not in START_STEPS:

@@ -41,6 +41,20 @@ def shown(path: Path) -> str:
     return path.relative_to(REPOSITORY).as_posix() if path.is_relative_to(REPOSITORY) else str(path)
 
 
+def locate(path: str | Path, what: str) -> Path:
+    """A path that the user gave: as it is or from the current folder, else from the repository, where notebooks too
+    find what a config names.
+
+    Raises: DataError if there is nothing in either place. what: for the message.
+    """
+    given = Path(path).expanduser()
+    for found in (given, REPOSITORY / given):
+        if found.exists():
+            return found
+    places = "" if given.is_absolute() else f" (looked for in {Path.cwd()} and in the repository)"
+    raise DataError(f"There is no {given}{places}; give the path of {what}.")
+
+
 def one_line(error: BaseException) -> str:
     """The reason of a failure in one short line without addresses, for the line that the chain prints."""
     text = " ".join(re.sub(r"\w+://[^\s,'\"]+", "…", str(error)).split())

@@ -1,0 +1,280 @@
+"""What a user's own files hold, read and checked: rows of folders and CSVs, pixels of images, items of Datasets."""
+
+import csv
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from forget_lib.datasets.sources import one_line, shown
+from forget_lib.errors import DataError, ForgetError, unknown
+
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+MODES = {"grey": "L", "rgb": "RGB"}
+SHOWN = 40
+"""Problems written out in a message; the others are counted, and all stand in the error's `problems`."""
+REREAD = 200
+"""Items of a torch Dataset that are read a second time."""
+COLUMNS = ("path", "label")
+
+
+class OwnDataError(DataError):
+    """Everything that is wrong with a data set, at once. `problems`: one line each, with row and file."""
+
+    def __init__(self, name: str, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        left = len(problems) - SHOWN
+        lines = [*problems[:SHOWN], *([f"… and {left:,} more like these"] if left > 0 else [])]
+        count = f"{len(problems):,} problem{'s' if len(problems) != 1 else ''}"
+        super().__init__(f"{name}: {count}; nothing was trained.\n" + "\n".join(f"- {line}" for line in lines))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may follow the question mark; see the module's text."""
+
+    size: int | None = None
+    mode: str | None = None
+    test: float = 0.2
+    classes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> "Options":
+        """Checked options. Raises: UnknownNameError, ForgetError."""
+        for name in given:
+            if name not in [each.name for each in dataclasses.fields(cls)]:
+                raise unknown("option of own data", name, [each.name for each in dataclasses.fields(cls)])
+        classes = given.get("classes", ())
+        classes = classes.split(",") if isinstance(classes, str) else [classes] if isinstance(classes, int) else classes
+        options = cls(**(given | {"classes": tuple(str(each).strip() for each in classes)}))
+        if options.mode is not None and options.mode not in MODES:
+            raise unknown("mode", options.mode, MODES)
+        if options.size is not None and not (isinstance(options.size, int) and 1 <= options.size <= 4096):
+            raise ForgetError(f"size is {options.size!r}; it must be a whole number of pixels, 1 to 4096.")
+        if not isinstance(options.test, int | float) or not 0 < options.test < 1:
+            raise ForgetError(f"test is {options.test!r}; the share of the test set lies between 0 and 1.")
+        return options
+
+
+@dataclass
+class Rows:
+    """What was found before pixels are read, one entry an image: where (for messages), label, part, person, family."""
+
+    where: list[str] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    people: list[str] = field(default_factory=list)
+    families: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+# --- what there is ----------------------------------------------------------------------------------------------------
+
+
+def _visible(folder: Path) -> list[os.DirEntry]:
+    with os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+
+def list_folder(path: Path) -> Rows:
+    rows = Rows()
+    names = {entry.name for entry in _visible(path)}
+    parts = ("train", "test") if names == {"train", "test"} else ("",)
+    for part in parts:
+        for entry in _visible(path / part):
+            if not entry.is_dir():
+                rows.problems.append(f"{entry.name}: lies beside the folders of classes; expected class/file")
+                continue
+            for file in _visible(Path(entry.path)):
+                where = "/".join(filter(None, [part, entry.name, file.name]))
+                if file.is_dir():
+                    rows.problems.append(f"{where}: is a folder; expected class/file, no deeper")
+                    continue
+                rows.where.append(where)
+                rows.files.append(Path(file.path))
+                rows.labels.append(entry.name)
+                rows.parts.append(part)
+    return rows
+
+
+def list_csv(path: Path) -> Rows:
+    rows, seen, family_of = Rows(), {}, {}
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            columns = [column.strip() for column in reader.fieldnames or []]
+            reader.fieldnames = columns
+            missing = [column for column in COLUMNS if column not in columns]
+            if missing:
+                hint = " It seems to be separated by semicolons; commas are expected." if ";" in str(columns) else ""
+                raise DataError(
+                    f"{shown(path)} has no column {' and no column '.join(missing)}; it has: "
+                    f"{', '.join(columns) or 'none'}. Columns: path, label, and if wished person, family, part.{hint}"
+                )
+            for row in reader:
+                _add_csv_row(rows, path, reader.line_num, row, columns, seen, family_of)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{shown(path)} cannot be read as a CSV in UTF-8: {one_line(error)}.") from error
+    return rows
+
+
+def _add_csv_row(
+    rows: Rows, path: Path, line: int, row: dict, columns: list[str], seen: dict[str, int], family_of: dict[str, str]
+) -> None:
+    row = {column: (row.get(column) or "").strip() for column in columns}
+    file, where = row["path"], f"row {line}" + (f" ({row['path']})" if row["path"] else "")
+    found = [f"{where}: {column} is empty" for column in (*COLUMNS, "person", "family") if row.get(column, "x") == ""]
+    if file and seen.setdefault(file, line) != line:
+        found.append(f"{where}: the same file stands in row {seen[file]}")
+    if file and not (path.parent / file).is_file():
+        found.append(f"{where}: there is no such file beside the CSV")
+    if row.get("part", "train") not in ("train", "test"):
+        found.append(f"{where}: part is {row['part']!r}; expected train or test")
+    person, family = row.get("person", ""), row.get("family", "")
+    if person and family_of.setdefault(person, family) != family:
+        found.append(f"{where}: {person!r} is of family {family!r} here and of {family_of[person]!r} before")
+    rows.problems += found
+    if found:
+        return
+    rows.where.append(where)
+    rows.files.append(path.parent / file)
+    rows.labels.append(row["label"])
+    rows.parts.append(row.get("part", ""))
+    if "person" in columns:
+        rows.people.append(person)
+    if "family" in columns:
+        rows.families.append(family)
+
+
+# --- pixels -----------------------------------------------------------------------------------------------------------
+
+
+def fingerprint(rows: Rows, options: Options) -> str:
+    """SHA-256 over what would change if a file did: names, sizes and times, labels, parts and the options."""
+    digest = hashlib.sha256(repr((options, rows.labels, rows.parts, rows.people, rows.families)).encode())
+    for where, file in zip(rows.where, rows.files, strict=True):
+        found = os.stat(file)
+        digest.update(f"{where}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def pixels(image: Image.Image, options: Options) -> np.ndarray:
+    """uint8 [H, W, C] of an opened image, converted and resized as the options say."""
+    if options.mode is not None:
+        image = image.convert(MODES[options.mode])
+    if options.size is not None and image.size != (options.size, options.size):
+        image = image.resize((options.size, options.size), Image.Resampling.BILINEAR)
+    array = np.asarray(image)
+    return array[:, :, None] if array.ndim == 2 else array
+
+
+def _describe(image: Image.Image, options: Options) -> str:
+    mode = MODES.get(options.mode or "", image.mode)
+    width, height = (options.size, options.size) if options.size else image.size
+    return f"{width} × {height} pixels, mode {mode}"
+
+
+def read_images(
+    count: int, open_one: Callable[[int], Image.Image], where: Sequence[str], options: Options, problems: list[str]
+) -> Tensor:
+    """Reads `count` images into uint8 [N, C, H, W]; what cannot be read or differs is added to `problems`."""
+    from tqdm.auto import tqdm
+
+    stack: np.ndarray | None = None
+    kinds: dict[str, list[int]] = {}
+    for index in tqdm(range(count), desc="reading images", unit="image", leave=False):
+        try:
+            with open_one(index) as image:
+                kind = _describe(image, options)
+                array = pixels(image, options)
+        except Exception as error:  # a damaged file makes Pillow raise almost anything
+            problems.append(f"{where[index]}: cannot be read as an image ({one_line(error)})")
+            continue
+        kinds.setdefault(kind, []).append(index)
+        if stack is None:
+            stack = np.zeros((count, *array.shape), np.uint8)
+        if array.shape == stack.shape[1:] and array.dtype == np.uint8:
+            stack[index] = array
+    problems += _mixed(kinds, where)
+    if stack is None:
+        return torch.zeros(0, 1, 1, 1, dtype=torch.uint8)
+    return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous()
+
+
+def _mixed(kinds: dict[str, list[int]], where: Sequence[str]) -> list[str]:
+    """One line for what most images are, and one for each image that is something else."""
+    found = []
+    strange = [kind for kind in kinds if not kind.endswith(("mode L", "mode RGB"))]
+    if strange:
+        found.append(f"images are {strange[0]}; L and RGB are taken as they are, else add ?mode=grey or ?mode=rgb")
+    if len(kinds) > 1:
+        common = max(kinds, key=lambda kind: len(kinds[kind]))
+        counts = "; ".join(f"{len(kinds[kind]):,} of {kind}" for kind in sorted(kinds, key=lambda k: -len(kinds[k])))
+        advice = "add ?size=32 to resize all, ?mode=grey or ?mode=rgb to convert all (both: ?size=32&mode=rgb)"
+        found.append(f"sizes or modes are mixed: {counts}; {advice}")
+        found += [f"{where[i]}: {kind}, most are {common}" for kind in kinds if kind != common for i in kinds[kind]]
+    return found
+
+
+# --- torch Datasets ---------------------------------------------------------------------------------------------------
+
+
+def item(dataset: Any, index: int) -> tuple[Image.Image, str]:
+    """Image and label of an item; tensors become images.
+
+    Raises: ForgetError for what is neither.
+    """
+    image, label = dataset[index][:2]
+    if isinstance(image, Tensor | np.ndarray):
+        tensor = torch.as_tensor(image)
+        if tensor.is_floating_point():
+            if not 0 <= float(tensor.min()) <= float(tensor.max()) <= 1:
+                raise ForgetError("float values outside 0 to 1; give the images before they are normalised")
+            tensor = (tensor * 255).round().to(torch.uint8)
+        if tensor.ndim == 3:
+            tensor = tensor.permute(1, 2, 0) if tensor.shape[0] in (1, 3) else tensor
+            tensor = tensor[:, :, 0] if tensor.shape[2] == 1 else tensor
+        image = Image.fromarray(tensor.contiguous().numpy())
+    if not isinstance(image, Image.Image):
+        raise ForgetError(f"the image is a {type(image).__name__}; expected a PIL image or a tensor [C, H, W]")
+    return image, str(label.item() if isinstance(label, Tensor) else label)
+
+
+def read_dataset(dataset: Any, word: str, options: Options, problems: list[str]) -> tuple[Tensor, list[str]]:
+    try:
+        size = len(dataset)
+    except TypeError as error:
+        raise DataError(
+            f"{type(dataset).__name__} has no length; a Dataset with len() and [index] is needed."
+        ) from error
+    labels = ["0"] * size
+
+    def open_one(index: int) -> Image.Image:
+        image, labels[index] = item(dataset, index)
+        return image
+
+    where = [f"{word} {index}" for index in range(size)]
+    images = read_images(size, open_one, where, options, problems)
+    again = torch.randperm(size, generator=torch.Generator().manual_seed(0))[:REREAD].tolist() if not problems else []
+    for index in again:
+        image, label = item(dataset, index)
+        same = np.array_equal(pixels(image, options), images[index].permute(1, 2, 0).numpy())
+        if not same or label != labels[index]:
+            what = "image" if not same else "label"
+            problems.append(
+                f"{word} {index}: its {what} is another one when it is read again; take random transforms out of "
+                "the Dataset (the recipe's augmentation does that), every model must see the same data"
+            )
+    return images, labels

@@ -1,0 +1,275 @@
+"""A user's own data: every form gives an ImageData, and everything that is wrong is said at once, with row and file."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from forget_lib.datasets import load
+from forget_lib.datasets.own import load_own, read_own
+from forget_lib.datasets.own_reading import OwnDataError
+from forget_lib.datasets.requests import draw_sets, parse_request
+from forget_lib.errors import DataError, ForgetError, UnknownNameError
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FORGET_DATA", str(tmp_path / "cache"))
+
+
+def save(path: Path, seed: int = 0, size: int = 6, mode: str = "L") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = (size, size) if mode == "L" else (size, size, {"RGB": 3, "RGBA": 4}[mode])
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8)).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for index in range(20):
+        save(tmp_path / "digits" / str(index % 2) / f"{index:02}.png", index)
+    return tmp_path / "digits"
+
+
+@pytest.fixture
+def table(tmp_path) -> Path:
+    """Eight people, two a family, with three images each, of both classes."""
+    lines = ["path,label,person,family"]
+    for index in range(24):
+        save(tmp_path / "faces" / f"{index}.png", index, mode="RGB")
+        person = index // 3
+        lines.append(f"{index}.png,{'old' if index % 2 else 'young'},p{person},f{person // 2}")
+    (tmp_path / "faces" / "table.csv").write_text("\n".join(lines))
+    return tmp_path / "faces" / "table.csv"
+
+
+def problems(source, **options) -> list[str]:
+    with pytest.raises(OwnDataError) as caught:
+        load_own(source, **options)
+    return caught.value.problems
+
+
+def test_a_folder_of_classes_is_read_pixel_by_pixel(folder):
+    data, files = read_own(folder)
+    assert data.classes == ("0", "1")
+    assert data.images.shape == (16, 1, 6, 6)
+    assert len(data.test_labels) == 4
+    for image, label, file in zip(data.images, data.labels, files, strict=True):
+        assert Path(file).parent.name == data.classes[label]
+        assert np.array_equal(image[0].numpy(), np.asarray(Image.open(file)))
+
+
+def test_it_is_a_data_set_by_name_and_can_be_asked_to_forget(folder):
+    data = load(f"own:{folder}", "sample")
+    assert data.name == "digits"
+    sets = draw_sets(data, parse_request("class:1"))
+    assert data.labels[sets.forget].eq(1).all()
+
+
+def test_train_and_test_folders_are_kept_apart(tmp_path):
+    for part, count in (("train", 6), ("test", 4)):
+        for index in range(count):
+            save(tmp_path / "d" / part / "ab"[index % 2] / f"{index}.png", index)
+    data = load_own(tmp_path / "d")
+    assert (len(data.labels), len(data.test_labels)) == (6, 4)
+
+
+def test_class_numbers_are_sorted_as_numbers(tmp_path):
+    for name in ("2", "10", "1"):
+        for index in range(2):
+            save(tmp_path / "d" / name / f"{index}.png")
+    assert load_own(tmp_path / "d").classes == ("1", "2", "10")
+
+
+def test_a_table_gives_people_and_families_and_tests_on_other_people(table):
+    data = load_own(table)
+    assert data.person_names[data.people[0]].startswith("p")
+    assert not set(data.people.tolist()) & set(data.test_people.tolist())
+    assert len(draw_sets(data, parse_request("person:*1")).forget) == 3
+
+
+def test_where_the_people_are_the_classes_each_is_tested(tmp_path):
+    lines = ["path,label,person"]
+    for index in range(12):
+        save(tmp_path / f"{index}.png", index)
+        lines.append(f"{index}.png,{'abc'[index % 3]},{'abc'[index % 3]}")
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    data = load_own(tmp_path / "t.csv")
+    assert set(data.test_people.tolist()) == {0, 1, 2}
+
+
+def test_arrays_in_any_layout_give_the_same_images(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (12, 5, 4, 3), np.uint8)
+    labels = np.arange(12) % 3
+    np.savez(tmp_path / "last.npz", images=images, labels=labels, classes=["a", "b", "c"])
+    np.savez(tmp_path / "first.npz", images=images.transpose(0, 3, 1, 2), labels=labels)
+    last, first = (load_own(tmp_path / f"{name}.npz", name="same") for name in ("last", "first"))
+    assert last.classes == ("a", "b", "c")
+    assert torch.equal(last.images, first.images)
+    assert last.images.shape[1:] == (3, 5, 4)
+
+
+class Listed(torch.utils.data.Dataset):
+    """The folder's images, as PIL images or as tensors between 0 and 1."""
+
+    classes = ("0", "1")
+
+    def __init__(self, folder: Path, tensors: bool) -> None:
+        self.files, self.tensors = sorted(folder.glob("*/*.png"), key=lambda file: file.parts[-2:]), tensors
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple:
+        image, label = Image.open(self.files[index]), int(self.files[index].parent.name)
+        return (
+            (torch.from_numpy(np.asarray(image) / 255)[None], torch.tensor(label)) if self.tensors else (image, label)
+        )
+
+
+def test_a_torch_dataset_of_images_or_tensors(folder):
+    files = load_own(folder)
+    for tensors in (False, True):
+        data = load_own(Listed(folder, tensors), name="digits")
+        assert torch.equal(data.images, files.images)
+        assert torch.equal(data.labels, files.labels)
+        assert data.classes == ("0", "1")
+
+
+def test_the_second_reading_comes_from_the_cache(folder, monkeypatch):
+    first = load_own(folder)
+    monkeypatch.setattr(Image, "open", None)
+    second = load_own(folder)
+    assert second.checksum == first.checksum
+    monkeypatch.undo()
+
+
+def test_a_changed_file_is_read_again(folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("FORGET_DATA", str(tmp_path / "cache"))
+    first = load_own(folder)
+    save(folder / "0" / "00.png", 99)
+    assert load_own(folder).checksum != first.checksum
+
+
+def test_a_damaged_cache_is_made_again(folder, tmp_path, capsys):
+    first = load_own(folder)
+    cache = next((tmp_path / "cache").rglob("*.safetensors"))
+    cache.write_bytes(cache.read_bytes()[:-9])
+    assert load_own(folder).checksum == first.checksum
+    assert "read again" in capsys.readouterr().out
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+def test_all_problems_come_at_once_with_their_files(folder):
+    (folder / "0" / "00.png").write_bytes(b"no image")
+    save(folder / "1" / "01.png", size=9)
+    save(folder / "1" / "03.png", mode="RGBA")
+    (folder / "notes.txt").touch()
+    save(folder / "lonely" / "x.png")
+    found = "\n".join(problems(folder))
+    for part in ("0/00.png: cannot be read", "1/01.png: 9 × 9", "1/03.png: 6 × 6 pixels, mode RGBA", "notes.txt"):
+        assert part in found
+    assert "class 'lonely' has 1 image" in found
+    assert "?size=32" in found
+
+
+def test_mixed_sizes_and_modes_are_mended_by_options(folder):
+    save(folder / "1" / "01.png", size=9)
+    save(folder / "1" / "03.png", mode="RGBA")
+    assert load(f"own:{folder}?size=4&mode=grey").images.shape[1:] == (1, 4, 4)
+
+
+def test_one_unreadable_image_among_many_is_named(folder):
+    (folder / "1" / "07.png").write_bytes((folder / "1" / "07.png").read_bytes()[:60])
+    (line,) = problems(folder)
+    assert line.startswith("1/07.png: cannot be read as an image")
+
+
+def test_missing_columns_are_named(tmp_path):
+    (tmp_path / "t.csv").write_text("file;label\n")
+    with pytest.raises(DataError, match=r"no column path.*semicolons"):
+        load_own(tmp_path / "t.csv")
+
+
+def test_faults_of_a_table_are_listed_by_row(table):
+    lines = table.read_text().splitlines()
+    lines += ["0.png,old,p0,f0", "none.png,old,p0,f0", "1.png,,p0,f0", ",old,p0,f0", "2.png,old,p0,f9"]
+    table.write_text("\n".join(lines))
+    found = problems(table)
+    for row, words in ((26, "same file stands in row 2"), (27, "no such file"), (28, "label is empty")):
+        assert any(line.startswith(f"row {row}") and words in line for line in found), words
+    assert any("row 29" in line and "path is empty" in line for line in found)
+    assert any("row 30" in line and "family" in line for line in found)
+
+
+def test_labels_beyond_the_classes_are_named(tmp_path):
+    images = np.zeros((6, 4, 4), np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=[0, 0, 1, 1, 2, -1], classes=["cat", "dog"])
+    found = problems(tmp_path / "a.npz")
+    assert [line.split(" is")[0] for line in found] == ["row 4: label '2'", "row 5: label '-1'"]
+
+
+def test_pickles_in_an_npz_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.array([{}], dtype=object), labels=[0])
+    with pytest.raises(DataError, match="can execute code"):
+        load_own(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"images": np.zeros((4, 4, 4)), "labels": [0, 0, 1, 1]}, "float64"),
+        ({"images": np.zeros((4, 2, 4, 4, 4), np.uint8), "labels": [0, 0, 1, 1]}, "shape"),
+        ({"images": np.zeros((4, 4, 4), np.uint8), "labels": [0, 0, 1]}, "4 images and 3 labels"),
+        ({"images": np.zeros((4, 4, 4), np.uint8), "labels": [0, 0, 0, 0]}, "1 class"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(tmp_path, arrays, words):
+    np.savez(tmp_path / "a.npz", **arrays)
+    assert words in "\n".join(problems(tmp_path / "a.npz"))
+
+
+def test_a_dataset_that_changes_between_two_reads_is_refused():
+    class Restless:
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, index):
+            self.reads = getattr(self, "reads", 0) + 1
+            return torch.full((1, 3, 3), self.reads, dtype=torch.uint8), index % 2
+
+    assert "another one when it is read again" in problems(Restless())[0]
+
+
+def test_files_that_change_while_they_are_read_are_told(folder, monkeypatch):
+    real = Image.open
+
+    def writing(path, **options):
+        os.utime(path, (0, 0))
+        return real(path, **options)
+
+    monkeypatch.setattr(Image, "open", writing)
+    with pytest.raises(DataError, match="changed while they were read"):
+        load_own(folder)
+
+
+def test_normalised_tensors_are_refused():
+    items = [(torch.randn(1, 3, 3), index % 2) for index in range(6)]
+    assert "before they are normalised" in problems(items)[0]
+
+
+@pytest.mark.parametrize("option", ["size=0", "mode=blue", "test=2", "sise=4", "size"])
+def test_a_wrong_option_is_refused(folder, option):
+    with pytest.raises(ForgetError):
+        load(f"own:{folder}?{option}")
+
+
+def test_a_path_that_is_not_there_says_where_it_was_looked_for():
+    with pytest.raises(DataError, match="no nowhere"):
+        load("own:nowhere")
+    with pytest.raises(UnknownNameError):
+        load("nowhere")
