@@ -48,7 +48,7 @@ def sfron(
     *,
     learning_rate: float = 0.01,
     epochs: int = 1,
-    forget_weight: float = 0.3,
+    forget_weight: float = 25.0,
     every: int = 5,
     power: float = 0.5,
     gamma: float = 1.0,
