@@ -46,6 +46,13 @@ def test_a_failed_write_leaves_the_older_record_and_no_rubbish(tmp_path, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["record"]
 
 
+def test_numbers_of_the_table_are_numbers_where_intervals_are_missing(tmp_path):
+    write(tmp_path, run())
+    table = results.load(tmp_path)
+    assert [str(table[column].dtype) for column in ("value", "low", "high", "null")] == ["float64"] * 4
+    assert np.isnan(table["low"]).all()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_folder_is_named(tmp_path):
     tmp_path.chmod(0o500)
