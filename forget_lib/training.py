@@ -1,6 +1,7 @@
 """The one training loop, prediction, deterministic seeding, and the meter of sample passes."""
 
 import dataclasses
+import inspect
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -90,6 +91,26 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+def _lean(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """The optimizer without its ties to torch's compiler, which it imports at its first step: more than a second in
+    every process, charged to whatever trains first. Nothing here compiles a step; the update is the same.
+    """
+    for function in vars(torch.optim.Optimizer).values():
+        plain = getattr(function, "__wrapped__", None)
+        if plain is not None:
+            vars(plain).setdefault("__dynamo_disable", plain)
+    update = inspect.unwrap(kind.step)
+
+    @torch.no_grad()
+    def step(self: torch.optim.Optimizer) -> None:
+        update(self)
+
+    return type(kind.__name__, (kind,), {"step": step})
+
+
+SGD, Adam = _lean(torch.optim.SGD), _lean(torch.optim.Adam)
+
+
 class Meter:
     """Counts sample passes (forward = 1, backward = 2, per sample) of every model it is attached to, and wall time."""
 
@@ -141,14 +162,19 @@ def detach_meters(model: nn.Module) -> nn.Module:
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer over the trainable parameters of `model`."""
+    """The recipe's optimizer over the trainable parameters of `model`, one fused kernel a step."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
-    nesterov = recipe.momentum > 0
-    return torch.optim.SGD(
-        parameters, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=nesterov
-    )
+        return Adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    settings = {"weight_decay": recipe.weight_decay, "nesterov": recipe.momentum > 0, "fused": True}
+    return SGD(parameters, recipe.learning_rate, recipe.momentum, **settings)
+
+
+def clear_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Lets go of the gradients of what `optimizer` moves; the same as its own `zero_grad`, less its bookkeeping."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
 
 
 def rate_at(recipe: Recipe, progress: float) -> float:
@@ -193,25 +219,29 @@ def train(
     start = time.perf_counter()
     for epoch in range(len(rows) + 1, recipe.epochs + 1):
         model.train()
-        loss_sum = correct = torch.zeros((), device=samples.labels.device)
+        losses, outputs, targets = [], [], []
         for images, labels in samples.batches():
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(recipe, min(step / steps, 1.0))
             logits = model(images)
             loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-            optimizer.zero_grad(set_to_none=True)
+            clear_gradients(optimizer)
             loss.backward()
             optimizer.step()
-            loss_sum = loss_sum + loss.detach() * len(labels)
-            correct = correct + (logits.detach().argmax(1) == labels).sum()
+            # Kept as they are and added up once: a few small operations less a step.
+            losses.append(loss.detach())
+            outputs.append(logits.detach())
+            targets.append(labels)
             step += 1
-        mean_loss = float(loss_sum) / len(samples)
+        sizes = torch.tensor([len(labels) for labels in targets], dtype=torch.float32)
+        mean_loss = float(torch.stack(losses).float().cpu() @ sizes) / len(samples)
         if not np.isfinite(mean_loss):
             raise DivergedError(
                 f"The loss is {mean_loss} in epoch {epoch}. Lower learning_rate (now {recipe.learning_rate:g})."
             )
         seconds = time.perf_counter() - start
-        rows.append({"epoch": epoch, "loss": mean_loss, "accuracy": float(correct) / len(samples), "seconds": seconds})
+        correct = float((torch.cat(outputs).argmax(1) == torch.cat(targets)).sum())
+        rows.append({"epoch": epoch, "loss": mean_loss, "accuracy": correct / len(samples), "seconds": seconds})
         left = seconds / epoch * (recipe.epochs - epoch)
         if title and (seconds + left > 5):
             progress = f"epoch {epoch}/{recipe.epochs}, loss {mean_loss:.3f}, accuracy {rows[-1]['accuracy']:.3f}"
@@ -255,23 +285,12 @@ def _resume(
         return [], 0
 
 
-@torch.inference_mode()
 def predict(model: nn.Module, samples: Samples, batch_size: int = 1000) -> Tensor:
     """Logits float32 [N, K] on the CPU, in eval mode, in order and without augmentation; the model's mode is put
     back."""
-    was_training = model.training
-    model.eval()
-    try:
-        parts = [
-            model(images).float().cpu()
-            for images, _ in samples.batches(batch_size=batch_size, shuffle=False, augment=False)
-        ]
-    finally:
-        model.train(was_training)
-    return torch.cat(parts) if parts else torch.empty(0, 0)
+    return _outputs(model, model, samples, batch_size)
 
 
-@torch.inference_mode()
 def embed(model: nn.Module, samples: Samples, batch_size: int = 1000) -> Tensor:
     """Penultimate features float32 [N, D] on the CPU, as `predict` gives logits.
 
@@ -279,13 +298,20 @@ def embed(model: nn.Module, samples: Samples, batch_size: int = 1000) -> Tensor:
     """
     if not callable(getattr(model, "features", None)):
         raise ForgetError(f"{type(model).__name__} has no method features(images); probes of the embedding need it.")
+    return _outputs(model, model.features, samples, batch_size)
+
+
+@torch.inference_mode()
+def _outputs(model: nn.Module, function: Callable[[Tensor], Tensor], samples: Samples, batch_size: int) -> Tensor:
+    """What `function` of the model gives for all samples, one after the other; [0, 0] for an empty set."""
     was_training = model.training
     model.eval()
     try:
         batches = samples.batches(batch_size=batch_size, shuffle=False, augment=False)
-        return torch.cat([model.features(images).float().cpu() for images, _ in batches])
+        parts = [function(images).float().cpu() for images, _ in batches]
     finally:
         model.train(was_training)
+    return torch.cat(parts) if parts else torch.empty(0, 0)
 
 
 def accuracy(model: nn.Module, samples: Samples) -> float:

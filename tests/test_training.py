@@ -1,4 +1,6 @@
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -7,6 +9,8 @@ from forget_lib.datasets.samples import Samples
 from forget_lib.errors import DivergedError, ForgetError, UnknownNameError
 from forget_lib.models import build
 from forget_lib.training import (
+    SGD,
+    Adam,
     Meter,
     Recipe,
     accuracy,
@@ -130,3 +134,33 @@ def test_an_unavailable_device_says_which_there_are():
     with pytest.raises(ForgetError, match=r"Available: .*cpu"):
         choose_device("tpu")
     assert choose_device("auto").type in ("cpu", "cuda", "mps")
+
+
+def test_training_does_not_import_the_compiler():
+    """It takes over a second, in each of dozens of processes."""
+    code = """
+import sys, torch
+from forget_lib.models import build
+from forget_lib.datasets.samples import Samples
+from forget_lib.training import Recipe, train
+samples = Samples(torch.zeros(4, 1, 4, 4, dtype=torch.uint8), torch.arange(4))
+for kind in ("sgd", "adam"):
+    train(build("mlp", (1, 4, 4), 4), samples, Recipe(epochs=1, optimizer=kind), 0)
+print([name for name in sys.modules if name.startswith(("torch._dynamo", "sympy"))])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam])
+def test_the_lean_optimizers_take_the_same_steps_and_keep_the_same_state(kind):
+    full = getattr(torch.optim, kind.__name__)
+    nets = [net(), net()]
+    optimizers = [each(model.parameters(), 0.1, fused=True) for each, model in zip((kind, full), nets, strict=True)]
+    for _ in range(3):
+        for model, optimizer in zip(nets, optimizers, strict=True):
+            optimizer.zero_grad()
+            model(torch.ones(2, 1, 8, 8)).square().sum().backward()
+            optimizer.step()
+    assert bits(nets[0]) == bits(nets[1])
+    assert str(optimizers[0].state_dict()) == str(optimizers[1].state_dict())

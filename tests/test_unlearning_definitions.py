@@ -10,10 +10,10 @@ from torch.nn.functional import cross_entropy
 
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import NotApplicableError
-from forget_lib.training import train
+from forget_lib.training import Meter, detach_meters, train
 from forget_lib.unlearning import distillation, unlearn
 from forget_lib.unlearning.basic import random_labels
-from forget_lib.unlearning.common import pairs, sgd, train_mode
+from forget_lib.unlearning.common import pairs, sgd, step, taught, train_mode
 from tests.tiny_tasks import (
     CLASSES,
     adam_by_hand,
@@ -162,7 +162,37 @@ def test_bad_teacher_follows_the_untrained_net_on_forget_and_the_original_on_ret
 def test_bad_teacher_takes_only_a_share_of_the_retain_set():
     task = tiny_task(retain=tiny_samples(100, 5, batch_size=50))
     unlearn("bad_teacher", tiny_net(), task, retain_share=0.3, epochs=1)
-    assert task.meter.passes == (7 + 30) * (1 + 1 + 3)
+    assert task.meter.passes == (7 + 30) * (1 + 3)  # each sample has one teacher
+
+
+def test_a_teacher_sees_each_of_its_samples_once_unless_they_are_augmented():
+    first, second = tiny_net(1), tiny_net(2)
+    few, many = tiny_samples(7, 7, batch_size=4), tiny_samples(11, 11, batch_size=4)
+    few, many = few.with_labels(few.labels), many.with_labels(many.labels)
+    for augmentation, passes in (("none", 18), ("shift", 54)):
+        meter = Meter()
+        teachers = [meter.attach(net) for net in (first, second)]
+        parts = [(t, replace(s, augmentation=augmentation)) for t, s in zip(teachers, (few, many), strict=True)]
+        batches = taught(*parts, target=lambda logits, labels: logits + labels[:, None])
+        seen = [batch for _ in range(3) for batch in batches()]
+        assert sum(len(labels) for _, labels, _ in seen) == 3 * 18
+        assert meter.passes == passes
+        with torch.no_grad():
+            for images, labels, found in seen:
+                own = [net(images) + labels[:, None] for net in (first, second)]
+                near = [(found - logits).abs().amax(1) < 1e-12 for logits in own]
+                assert (near[0] | near[1]).all()
+        detach_meters(first), detach_meters(second)
+
+
+def test_a_penalty_and_a_clipped_norm_are_what_autograd_and_torch_make_of_them():
+    model, hand = tiny_net(), tiny_net()
+    samples = tiny_samples(7, 3)
+    step(sgd(model, RATE, 0, 0), ce(samples)(model), clip_norm=0.1, l1=0.02)
+    (ce(samples)(hand) + 0.02 * sum(parameter.abs().sum() for parameter in hand.parameters())).backward()
+    nn.utils.clip_grad_norm_(hand.parameters(), 0.1)
+    torch.optim.SGD(hand.parameters(), RATE).step()
+    assert close(model, hand, 1e-7)  # torch adds 1e-6 to the norm
 
 
 def scrub_losses(task, original, temperature, alpha, gamma):

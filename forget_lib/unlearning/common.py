@@ -2,14 +2,16 @@
 
 import copy
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forget_lib.datasets.samples import Samples
+from forget_lib.datasets.samples import Samples, concatenate
 from forget_lib.errors import DivergedError, ForgetError
+from forget_lib.training import SGD, Adam, clear_gradients
 from forget_lib.unlearning.task import UnlearningTask
 
 
@@ -27,17 +29,21 @@ def sgd(
     parameters: nn.Module | Iterable[Tensor], learning_rate: float, momentum: float = 0.9, weight_decay: float = 5e-4
 ) -> torch.optim.SGD:
     """SGD with the field's usual momentum and weight decay, over a model's trainable parameters or the tensors
-    given."""
+    given; one fused kernel a step."""
     check_range("learning_rate", learning_rate, 0, open_low=True)
-    tensors = parameters.parameters() if isinstance(parameters, nn.Module) else parameters
-    return torch.optim.SGD([t for t in tensors if t.requires_grad], learning_rate, momentum, weight_decay=weight_decay)
+    tensors = _trainable(parameters)
+    return SGD(tensors, learning_rate, momentum, weight_decay=weight_decay, fused=True)
 
 
 def adam(parameters: nn.Module | Iterable[Tensor], learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Adam:
     """Adam over a model's trainable parameters or the tensors given."""
     check_range("learning_rate", learning_rate, 0, open_low=True)
+    return Adam(_trainable(parameters), learning_rate, weight_decay=weight_decay, fused=True)
+
+
+def _trainable(parameters: nn.Module | Iterable[Tensor]) -> list[Tensor]:
     tensors = parameters.parameters() if isinstance(parameters, nn.Module) else parameters
-    return torch.optim.Adam([t for t in tensors if t.requires_grad], learning_rate, weight_decay=weight_decay)
+    return [tensor for tensor in tensors if tensor.requires_grad]
 
 
 def epochs_of(task: UnlearningTask, model: nn.Module, epochs: int, *, batch_norm: bool = True) -> Iterator[int]:
@@ -53,26 +59,40 @@ def epochs_of(task: UnlearningTask, model: nn.Module, epochs: int, *, batch_norm
         task.epoch_done(epoch + 1, model)
 
 
-def step(optimizer: torch.optim.Optimizer, loss: Tensor, *, clip_norm: float | None = None) -> None:
-    """One optimiser step on a scalar loss, with gradients clipped to a norm if one is given.
+def step(optimizer: torch.optim.Optimizer, loss: Tensor, *, clip_norm: float | None = None, l1: float = 0.0) -> None:
+    """One optimiser step on a scalar loss + l1 · Σ |θ|, with gradients clipped to a norm if one is given.
 
+    The penalty goes straight to the gradients, as l1 · sign(θ); the optimiser must hold all weights that it is on.
     Raises: DivergedError if the loss is not finite.
     """
     value = loss.item()
     if not math.isfinite(value):
         raise DivergedError(f"The loss is {value}; lower the learning rate.")
-    optimizer.zero_grad(set_to_none=True)
+    clear_gradients(optimizer)
     loss.backward()
-    if clip_norm is not None:
-        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip_norm)
+    if clip_norm is not None or l1:
+        moved = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradients = [parameter.grad for parameter in moved]
+        if l1:
+            torch._foreach_add_(gradients, torch._foreach_sign([p.detach() for p in moved]), alpha=l1)
+        if clip_norm is not None:
+            clip(gradients, clip_norm)
     optimizer.step()
+
+
+def clip(gradients: list[Tensor], largest: float) -> None:
+    """Scales gradients, in place, so that the norm of all together is at most `largest`."""
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).item()
+    if norm > largest:
+        torch._foreach_mul_(gradients, largest / norm)
 
 
 class WeightMask:
     """Lets an optimiser move some numbers of a model's parameters and no others.
 
     A mask on gradients alone does not do that: weight decay and momentum still move a weight whose gradient is zero.
-    So `hold`, called after each step, puts the other weights back, and clears their momentum.
+    So `hold`, called after each step, puts the other weights back. Their momentum may be what it likes: nothing but
+    these weights depends on it.
     """
 
     def __init__(self, model: nn.Module, free: dict[str, Tensor]) -> None:
@@ -80,13 +100,10 @@ class WeightMask:
         self.parts = [(p, free[name].to(p.dtype), p.detach() * ~free[name]) for name, p in model.named_parameters()]
 
     @torch.no_grad()
-    def hold(self, optimizer: torch.optim.Optimizer) -> None:
+    def hold(self) -> None:
         """Puts back what the last step should not have moved."""
         for parameter, free, held in self.parts:
-            parameter.mul_(free).add_(held)
-            for value in optimizer.state.get(parameter, {}).values():
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    value.mul_(free)
+            torch.addcmul(held, parameter, free, out=parameter)
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:
@@ -138,11 +155,57 @@ def random_part(task: UnlearningTask, samples: Samples, share: float) -> Samples
     return samples.subset(order[: max(1, round(share * len(samples)))].to(samples.labels.device))
 
 
+def log_probabilities(temperature: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """A target for `taught`: log softmax of the teacher's logits / T."""
+    return lambda logits, _labels: functional.log_softmax(logits / temperature, 1)
+
+
+def divergence(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL(exp(target) ‖ softmax(logits / T)), mean over the batch, in nats; target: log probabilities [B, K]."""
+    logs = functional.log_softmax(logits if temperature == 1 else logits / temperature, 1)
+    return functional.kl_div(logs, target, reduction="batchmean", log_target=True)
+
+
 def distillation(teacher_logits: Tensor, student_logits: Tensor, temperature: float = 1.0) -> Tensor:
     """T² · KL(softmax(teacher / T) ‖ softmax(student / T)), mean over the batch, in nats."""
     target = functional.log_softmax(teacher_logits / temperature, 1)
-    logs = functional.log_softmax(student_logits / temperature, 1)
-    return temperature**2 * functional.kl_div(logs, target, reduction="batchmean", log_target=True)
+    return temperature**2 * divergence(target, student_logits, temperature)
+
+
+Taught = Callable[..., Iterator[tuple[Tensor, Tensor, Tensor]]]
+
+
+def taught(*parts: tuple[nn.Module, Samples], target: Callable[[Tensor, Tensor], Tensor]) -> Taught:
+    """A function that gives mixed batches of all samples (arguments as for `Samples.batches`) with a target made of
+    the logits of the frozen teacher that each sample came with, and of its label: (images, labels, targets [B, K]).
+
+    A teacher sees each of its samples once, however many epochs follow; where images are augmented, each batch anew.
+    """
+    samples = reduce(concatenate, [samples for _, samples in parts])
+    numbered = samples.with_labels(torch.arange(len(samples), device=samples.labels.device))
+    if samples.augmentation == "none":
+        known = target(torch.cat([logits_of(teacher, own) for teacher, own in parts]), samples.labels)
+    else:
+        owners = torch.cat([torch.full_like(own.labels, number) for number, (_, own) in enumerate(parts)])
+
+    @torch.no_grad()
+    def anew(images: Tensor, positions: Tensor) -> Tensor:
+        found = images.new_empty(len(images), 0)
+        for number, (teacher, _) in enumerate(parts):
+            here = owners[positions] == number
+            if here.any():
+                logits = teacher(images[here])
+                found = found if found.shape[1] else logits.new_empty(len(images), logits.shape[1])
+                found[here] = logits
+        return found
+
+    def batches(*arguments: int, **options: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for images, positions in numbered.batches(*arguments, **options):
+            labels = samples.labels[positions]
+            ready = samples.augmentation == "none"
+            yield images, labels, known[positions] if ready else target(anew(images, positions), labels)
+
+    return batches
 
 
 @torch.no_grad()

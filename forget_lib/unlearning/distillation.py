@@ -7,18 +7,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forget_lib.datasets.samples import Samples, concatenate
+from forget_lib.datasets.samples import Samples
 from forget_lib.errors import NotApplicableError
 from forget_lib.unlearning.common import (
     adam,
     check_range,
-    distillation,
+    divergence,
     epochs_of,
     frozen_copy,
+    log_probabilities,
     logits_of,
     random_part,
     sgd,
     step,
+    taught,
     train_mode,
 )
 from forget_lib.unlearning.registry import method
@@ -57,14 +59,12 @@ def bad_teacher(
     check_range("temperature", temperature, 0, open_low=True)
     check_range("batch_size", batch_size, 1)
     good, bad = frozen_copy(model), frozen_copy(task.meter.attach(task.fresh_model(task.seed).to(task.device)))
-    part = random_part(task, task.retain, retain_share)
-    forget, retain = (s.with_labels(torch.full_like(s.labels, flag)) for s, flag in ((task.forget, 1), (part, 0)))
-    mixed = concatenate(forget, retain)
+    parts = (bad, task.forget), (good, random_part(task, task.retain, retain_share))
+    batches = taught(*parts, target=log_probabilities(temperature))
     optimizer = adam(model, learning_rate)
     for _ in epochs_of(task, model, epochs):
-        for images, is_forget in mixed.batches(batch_size=batch_size):
-            teacher_logits = torch.where(is_forget.bool()[:, None], bad(images), good(images))
-            step(optimizer, distillation(teacher_logits, model(images), temperature) / temperature**2)
+        for images, _, target in batches(batch_size=batch_size):
+            step(optimizer, divergence(target, model(images), temperature))
     return model
 
 
@@ -86,18 +86,20 @@ def _scrub(
     check_range("temperature", temperature, 0, open_low=True)
     check_range("forget_batch_size", forget_batch_size, 1)
     teacher, optimizer = frozen_copy(model), sgd(model, learning_rate)
+    logs, weight = log_probabilities(temperature), temperature**2
+    forget, retain = (taught((teacher, samples), target=logs) for samples in (task.forget, task.retain))
     for epoch in epochs_of(task, model, epochs):
         if epoch == DECAY_AFTER:
             optimizer.param_groups[0]["lr"] = 0.1 * learning_rate
         if epoch < max_epochs:
             train_mode(model, batch_norm=False)
-            for images, _ in task.forget.batches(batch_size=forget_batch_size):
-                step(optimizer, -distillation(teacher(images), model(images), temperature))
+            for images, _, before in forget(batch_size=forget_batch_size):
+                step(optimizer, -weight * divergence(before, model(images), temperature))
             train_mode(model)
-        for images, labels in task.retain.batches():
+        for images, labels, before in retain():
             logits = model(images)
-            near = distillation(teacher(images), logits, temperature)
-            step(optimizer, gamma * functional.cross_entropy(logits, labels) + alpha * near)
+            near = divergence(before, logits, temperature)
+            step(optimizer, gamma * functional.cross_entropy(logits, labels) + alpha * weight * near)
         yield epoch
 
 
@@ -206,10 +208,14 @@ def delete_distillation(
     Args: learning_rate: of SGD (> 0). epochs: passes over the forget set (>= 1).
     Raises: ForgetError for settings out of range; DivergedError.
     """
-    teacher, optimizer = frozen_copy(model), sgd(model, learning_rate, weight_decay=0)
+
+    def target(logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.softmax(without_true_class(logits, labels), 1)
+
+    batches = taught((frozen_copy(model), task.forget), target=target)
+    optimizer = sgd(model, learning_rate, weight_decay=0)
     for _ in epochs_of(task, model, epochs, batch_norm=False):
-        for images, labels in task.forget.batches():
-            target = functional.softmax(without_true_class(teacher(images), labels), 1)
+        for images, _, without in batches():
             logs = functional.log_softmax(model(images), 1)
-            step(optimizer, functional.kl_div(logs, target, reduction="batchmean"))
+            step(optimizer, functional.kl_div(logs, without, reduction="batchmean"))
     return model

@@ -47,14 +47,17 @@ def importance_by_sample(
 
 
 def importance_by_batch(model: nn.Module, samples: Samples, losses: Losses, power: int, batch_size: int) -> Importance:
-    """Mean over batches of |∂ mean loss/∂θ|^power, as published code has it; it shrinks as batches grow."""
+    """Mean over batches of |∂ mean loss/∂θ|^power, power 1 or 2, as published code has it; it shrinks as batches
+    grow."""
     frozen = frozen_copy(model).requires_grad_(True)
     totals = {name: torch.zeros_like(parameter) for name, parameter in frozen.named_parameters()}
-    batches = 0
+    weights, sums, batches = list(frozen.parameters()), list(totals.values()), 0
     for images, labels in samples.batches(batch_size=batch_size, augment=False):
-        gradients = torch.autograd.grad(losses(frozen(images), labels).mean(), list(frozen.parameters()))
-        for total, gradient in zip(totals.values(), gradients, strict=True):
-            total += gradient.abs().pow(power)
+        gradients = torch.autograd.grad(losses(frozen(images), labels).mean(), weights)
+        if power == 2:
+            torch._foreach_addcmul_(sums, gradients, gradients)
+        else:
+            torch._foreach_add_(sums, torch._foreach_abs(gradients))
         batches += 1
     return {name: total / batches for name, total in totals.items()}
 

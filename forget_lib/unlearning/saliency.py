@@ -64,5 +64,5 @@ def salun(
             train_mode(model, batch_norm=samples is not relabelled)
             for images, targets in samples.batches():
                 step(optimizer, functional.cross_entropy(model(images), targets))
-                mask.hold(optimizer)
+                mask.hold()
     return model

@@ -38,6 +38,5 @@ def l1_sparse(
     for epoch in epochs_of(task, model, epochs):
         weight = penalty_at(epoch, epochs, alpha, epochs_without)
         for images, labels in task.retain.batches():
-            size = sum(parameter.abs().sum() for parameter in model.parameters())
-            step(optimizer, functional.cross_entropy(model(images), labels) + weight * size)
+            step(optimizer, functional.cross_entropy(model(images), labels), l1=weight)
     return model
