@@ -1,6 +1,6 @@
 """Attacks on forgetting, from weak to strong: can somebody tell which samples were trained on?"""
 
-from forget_lib.attacks import audit, identity, neurips, per_sample, two_snapshot
+from forget_lib.attacks import audit, identity, neurips, per_sample, relearning, two_snapshot
 from forget_lib.attacks.identity import ProbeInput
 from forget_lib.attacks.neurips import FamilyInput
 from forget_lib.attacks.registry import (
@@ -14,6 +14,7 @@ from forget_lib.attacks.registry import (
     summarise,
     validate,
 )
+from forget_lib.attacks.relearning import WeightsInput
 
 __all__ = [
     "ATTACKS",
@@ -22,6 +23,7 @@ __all__ = [
     "FamilyInput",
     "ProbeInput",
     "References",
+    "WeightsInput",
     "attack",
     "audit",
     "get_attack",
@@ -30,6 +32,7 @@ __all__ = [
     "neurips",
     "per_sample",
     "population",
+    "relearning",
     "summarise",
     "two_snapshot",
     "validate",

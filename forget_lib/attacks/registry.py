@@ -21,9 +21,10 @@ from forget_lib.errors import DivergedError, ForgetError, TooFewError, unknown
 from forget_lib.results import Measurement
 
 NULLS = ("0.5", "second retrain", "label shuffle", "1 (retrain against retrain)", "0")
-NEEDS = ("target", "references", "unlearned references", "two snapshots", "embeddings", "families of models")
-OWN_INPUT = ("embeddings", "families of models")
-"""Needs of the attacks that take an input of their own: `identity.ProbeInput`, `neurips.FamilyInput`."""
+NEEDS = ("target", "references", "unlearned references", "two snapshots", "embeddings", "weights", "families of models")
+OWN_INPUT = ("embeddings", "weights", "families of models")
+"""Needs of the attacks that take an input of their own: `identity.ProbeInput`, `relearning.WeightsInput`,
+`neurips.FamilyInput`."""
 LOGIT_LIMIT = 1e4
 """Logits beyond this are clipped: float32 softmax is saturated long before."""
 

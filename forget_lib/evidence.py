@@ -1,0 +1,115 @@
+"""What is measured on the models themselves for the study's figures: likeness of layers, embeddings, relearning.
+
+It belongs to the job of a scenario, where the models are; figures are drawn from the records afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from forget_lib import metrics, results
+from forget_lib.attacks import WeightsInput, get_attack
+from forget_lib.datasets.samples import Samples
+from forget_lib.errors import ForgetError
+from forget_lib.results import Measurement
+from forget_lib.scenario import Scenario, seed_of
+from forget_lib.training import accuracy, embed
+
+MAP_FORGET, MAP_KEPT = 120, 240
+"""Samples of an embedding map: test images of forgotten classes (or forget samples), and others."""
+CKA_SAMPLES = 300
+"""Test samples on which layers are compared: more than twice the width of the layers of the small nets."""
+CKA = "cka_to_{other}_{layer}"
+RATES = {"class": 0.002, "other": 0.05}
+"""Rates of relearning by kind of request, at which a retrained model needs about 20 mini-batches: a class that a net
+has never seen comes in a few steps, single samples take longer. The same for all models of a scenario."""
+
+
+def map_samples(scenario: Scenario) -> tuple[Samples, int]:
+    """The samples of the embedding map and how many of them, the first, are forgotten ones: test images where classes
+    are forgotten, else forget samples. The same ones for all models of a scenario."""
+    test = scenario.samples["test"]
+    gone = torch.isin(test.labels, torch.tensor(scenario.classes, dtype=torch.int64, device=test.labels.device))
+    rest = test.subset(torch.nonzero(~gone).flatten()[:MAP_KEPT])
+    pool, places = (test, torch.nonzero(gone).flatten()) if scenario.classes else (scenario.samples["forget"], None)
+    places = torch.arange(len(pool), device=pool.labels.device) if places is None else places
+    first = pool.subset(places[:MAP_FORGET])
+    images, labels = torch.cat([first.images, rest.images]), torch.cat([first.labels, rest.labels])
+    return Samples(images, labels), len(first)
+
+
+def embeddings(scenario: Scenario, model: nn.Module) -> dict[str, np.ndarray]:
+    """Arrays for the embedding map: "map_embedding" float16 [n, D], "map_labels" int [n], "map_forgotten" bool [n].
+
+    Empty for a model without one penultimate layer, such as an ensemble.
+    """
+    if not hasattr(model, "features"):
+        return {}
+    samples, forgotten = map_samples(scenario)
+    return {
+        "map_embedding": embed(model, samples).cpu().numpy().astype(np.float16),
+        "map_labels": samples.labels.cpu().numpy(),
+        "map_forgotten": np.arange(len(samples)) < forgotten,
+    }
+
+
+def layer_likeness(scenario: Scenario, model: nn.Module, other: nn.Module, name: str) -> list[Measurement]:
+    """Linear CKA of each layer with the same layer of another model, on test images; empty for another architecture."""
+    images = scenario.samples["test"].images[:CKA_SAMPLES]
+    one, two = (metrics.layer_activations(each, images) for each in (model, other))
+    if list(one) != list(two):
+        return []
+    found = []
+    for layer in one:
+        try:
+            value = metrics.linear_cka(one[layer], two[layer])
+        except ForgetError:  # a dead layer is constant, and alike to nothing
+            value = 0.0
+        found.append(Measurement(CKA.format(other=name, layer=layer), value, unit="", n=len(images)))
+    return found
+
+
+def relearned(scenario: Scenario, model: nn.Module, original: nn.Module, reference: Path | None) -> list[Measurement]:
+    """The relearning attack, where the scenario asks for it, and AIN against the retrained model's record.
+
+    AIN is left out where the retrained model needs no step, since nothing has to be relearned there.
+    """
+    if "relearning" not in scenario.attacks:
+        return []
+    forget = scenario.samples["forget"]
+    before = accuracy(original, forget)
+    if not 0 < before <= 1:
+        return []
+    rate = RATES["class" if scenario.classes else "other"]
+    inputs = WeightsInput(model, forget, before, rate, seed=seed_of("relearning", scenario.seed, scenario.draw))
+    found = get_attack("relearning")(inputs)
+    record = None if reference is None else results.read_record(reference)
+    counts = [m["value"] for m in (record or {}).get("measurements", []) if m["metric"] == "relearning_steps"]
+    if counts and counts[0] > 0:
+        value = metrics.anamnesis_index(found[0].value, counts[0])
+        found.append(Measurement("anamnesis_index", value, unit="", attack="relearning", n=len(forget)))
+    return found
+
+
+def model_evidence(
+    scenario: Scenario, model: nn.Module, original: nn.Module, reference: Path | None
+) -> tuple[list[Measurement], dict[str, np.ndarray]]:
+    """Everything of this module on one model: measurements, and arrays for predictions.npz.
+
+    reference: folder of the retrained model's record, or None for that model itself.
+    """
+    found = relearned(scenario, model, original, reference)
+    others: Sequence[tuple[str, nn.Module]] = [("original", original)]
+    if reference is not None:
+        retrained = scenario.new_model(0)
+        retrained.load_state_dict(results.read_state(reference))
+        others = [*others, ("retrain", retrained.eval())]
+    for name, other in others:
+        if other is not model:
+            found += layer_likeness(scenario, model, other, name)
+    return found, embeddings(scenario, model)

@@ -1,0 +1,84 @@
+"""Where the spread of a result comes from: forget draw, seed of the original, seed of the method; crossed, on disk.
+
+The records lie beside those of the study (`<results>/variance/…`), so that means over seeds are not mixed with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forget_lib import results, statistics, study
+from forget_lib.errors import TooFewError
+
+FOLDER = "variance"
+METRICS = ("forget_accuracy", "test_accuracy", "auc")
+ATTACK = "loss_regression"
+
+
+def crossed_study(
+    root: str | Path,
+    *,
+    methods: Mapping[str, Mapping[str, Any] | None],
+    draws: int,
+    seeds: int,
+    runs: int,
+    recipe: Mapping[str, Any],
+    **fields: Any,
+) -> pd.DataFrame:
+    """Every method with every draw, seed of the original and seed of the method: a record each, resumable.
+
+    Args: root: results folder. draws, seeds, runs: how many of each (>= 2, >= 2, >= 1). fields: dataset, model,
+        request, start, device.
+    Returns: the tidy table (see `results.load`). Raises: TooFewError; ForgetError for settings.
+    """
+    if min(draws, seeds) < 2 or runs < 1:
+        raise TooFewError(f"A crossed study needs at least 2 draws and 2 seeds, got {draws} and {seeds}.")
+    folder = Path(root) / FOLDER
+    for draw in range(draws):
+        for seed in range(seeds):
+            scenario = study.make_scenario(folder, recipe, (ATTACK,), draw=draw, seed=seed, **fields)
+            for name, settings in methods.items():
+                for run in range(runs):
+                    study.run_method(scenario, name, settings, run)
+    return results.load(folder)
+
+
+def components_table(table: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.DataFrame:
+    """Random-effects split by method and metric: columns method, metric, source, variance, deviation, share.
+
+    source: "draw", "seed", "draw x seed" and "run" (NaN where each method ran once: then the third holds it too).
+    table: crossed, of `crossed_study`. A method whose table has holes (it failed somewhere) is left out.
+    """
+    rows = []
+    chosen = table[table["metric"].isin(metrics) & table["attack"].isin(["", ATTACK])]
+    for (method, metric), part in chosen.groupby(["method", "metric"], sort=False):
+        wide = part.pivot_table(index=["draw", "seed"], columns="run", values="value")
+        draws, seeds = part["draw"].nunique(), part["seed"].nunique()
+        if len(wide) != draws * seeds or wide.isna().any(axis=None):
+            continue
+        split = statistics.crossed_variance_components(wide.to_numpy().reshape(draws, seeds, -1))
+        total = np.nansum(list(split.values()))
+        for source, value in split.items():
+            share = value / total if total > 0 else np.nan
+            rows.append([method, metric, source, value, np.sqrt(value), share])
+    return pd.DataFrame(rows, columns=["method", "metric", "source", "variance", "deviation", "share"])
+
+
+def sentences(components: pd.DataFrame) -> list[str]:
+    """Which source is the largest, by metric, over methods: what a study should repeat first."""
+    names = {"draw": "forget draw", "seed": "seed of the original", "run": "seed of the method"}
+    names["draw x seed"] = "interaction of draw and seed"
+    found = []
+    for metric, part in components.groupby("metric", sort=False):
+        shares = part.groupby("source", sort=False)["variance"].mean()
+        if not shares.sum() > 0:
+            continue
+        first = shares.idxmax()
+        share = shares[first] / shares.sum()
+        found.append(f"**{metric}**: most of the spread comes from the {names[first]} ({share:.0%} of the variance).")
+    return found

@@ -1,0 +1,116 @@
+"""What is measured on models for the figures: relearning, likeness of layers, maps of the embedding."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from forget_lib import evidence, figures_models, record_views, results, study
+from forget_lib.attacks import WeightsInput, get_attack
+from forget_lib.attacks.relearning import relearning_curve
+from forget_lib.datasets.samples import Samples
+from forget_lib.errors import ForgetError
+from forget_lib.models import build
+
+
+@pytest.fixture
+def asked(scenario):
+    return dataclasses.replace(scenario, attacks=("loss_regression", "relearning"))
+
+
+@pytest.fixture
+def table(asked) -> pd.DataFrame:
+    return study.run_methods(asked, {"uniform_kl": {}, "mask_logit": {}})
+
+
+def value(table, method, metric):
+    return table[(table["method"] == method) & (table["metric"] == metric)]["value"].item()
+
+
+def test_hidden_knowledge_comes_back_sooner_than_what_was_never_there(table):
+    assert value(table, "original", "relearning_steps") == 0
+    assert value(table, "original", "anamnesis_index") == 0
+    assert value(table, "retrain", "relearning_steps") > 0
+    assert 0.3 < value(table, "second_retrain", "anamnesis_index") < 3
+    assert value(table, "retrain", "relearned_accuracy_after_0") == value(table, "retrain", "forget_accuracy")
+
+
+def test_relearning_counts_batches_and_leaves_the_model_as_it_was():
+    images = torch.zeros(8, 1, 4, 4, dtype=torch.uint8)
+    forget = Samples(images, torch.ones(8, dtype=torch.int64))
+    model = build("mlp", (1, 4, 4), 2, seed=0)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    curve = relearning_curve(WeightsInput(model, forget, 1.0, learning_rate=1.0), (0, 1, 5))
+    assert list(curve) == [0, 1, 5]
+    assert curve[5] == 1
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    stuck = {m.metric: m.value for m in get_attack("relearning")(WeightsInput(model, forget, 1.0, learning_rate=1e-9))}
+    assert (stuck["relearning_cut"], stuck["relearning_steps"]) in ((1.0, 60.0), (0.0, 0.0))
+    with pytest.raises(ForgetError, match="positive rate"):
+        WeightsInput(model, forget, 1.0, learning_rate=0.0)
+
+
+def test_a_model_is_alike_to_itself_and_less_to_one_trained_apart(table):
+    layers = [m for m in table["metric"].unique() if m.startswith("cka_to_retrain_")]
+    assert layers == ["cka_to_retrain_body.1", "cka_to_retrain_head"]
+    for layer in layers:
+        assert 0 <= value(table, "original", layer) <= 1
+    assert value(table, "mask_logit", "cka_to_original_body.1") == pytest.approx(1, abs=1e-6)
+    assert value(table, "second_retrain", "cka_to_original_body.1") < 0.999
+
+
+def test_a_map_has_one_layout_for_all_models_and_says_what_is_forgotten(table, asked):
+    folders = record_views.first_folders(table)
+    assert list(folders) == ["original", "uniform_kl", "retrain"]
+    points = record_views.embedding_map(folders)
+    each = points.groupby(["model", "layout"]).size()
+    assert len(each) == 6
+    assert each.nunique() == 1
+    gone = points[points["forgotten"]]
+    assert set(gone["label"]) == set(asked.classes)
+    assert not set(points[~points["forgotten"]]["label"]) & set(asked.classes)
+    shares = record_views.neighbour_share(folders)
+    assert 0.5 < shares["original"] <= 1
+
+
+def test_a_random_request_maps_forget_samples(asked):
+    random = dataclasses.replace(asked, request="random:0.2")
+    samples, number = evidence.map_samples(random)
+    assert number == min(evidence.MAP_FORGET, len(random.samples["forget"]))
+    assert torch.equal(samples.images[:number], random.samples["forget"].images[:number])
+
+
+def test_predictions_of_a_label_add_up_to_one(table):
+    shares = record_views.prediction_table(record_views.first_folders(table))
+    assert np.allclose(shares.groupby(["model", "label"])["share"].sum(), 1)
+
+
+def test_figures_are_drawn_from_tables_alone(table):
+    folders = record_views.first_folders(table)
+    drawn = [
+        figures_models.layer_likeness(table),
+        figures_models.relearning_curves(table),
+        figures_models.prediction_matrices(record_views.prediction_table(folders), "blobs"),
+        figures_models.embedding_maps(record_views.embedding_map(folders), "blobs"),
+        figures_models.epoch_curves(record_views.histories(table), "blobs"),
+    ]
+    assert all(figure.get_suptitle() or figure.axes[0].get_title() for figure in drawn)
+    assert "AIN (1: ideal)" in figures_models.relearning_table(table)
+    for figure in drawn:
+        figures_models.plt.close(figure)
+
+
+def test_without_measurements_a_figure_says_what_to_do(table):
+    for draw in (figures_models.layer_likeness, figures_models.relearning_curves):
+        with pytest.raises(ForgetError, match="scenario"):
+            draw(table[table["metric"] == "forget_accuracy"])
+    with pytest.raises(ForgetError, match="run the scenario again"):
+        record_views.embedding_map({})
+
+
+def test_records_keep_the_arrays(table):
+    arrays = results.read_predictions(record_views.first_folders(table)["original"])
+    assert arrays["map_embedding"].dtype == np.float16
+    assert len(arrays["map_labels"]) == len(arrays["map_embedding"]) == len(arrays["map_forgotten"])
