@@ -25,6 +25,7 @@ Usage: ./run_all.sh [COMMAND] [OPTIONS]
 
 Options of smoke, quick, study and paper go to Snakemake, for example:
   -n               say what would be run, and run nothing
+  --plan           hours, disk and longest chain, at 1 to 256 workers, from a short calibration on this machine; run nothing
   --cores 4        at most four jobs at a time (default: one a core)
   --profile slurm  submit each notebook to a Slurm cluster
 
@@ -138,7 +139,7 @@ run_profile() { # profile, options for Snakemake
     local profile=$1 status=0 config="workflow/config/$1.yaml"
     shift
     [ -f "$config" ] || fail "There is no $config."
-    local plan_only=""
+    local plan_only="" estimate_only=""
     local -a options targets
     options=(--configfile "$config")
     targets=()
@@ -158,6 +159,7 @@ run_profile() { # profile, options for Snakemake
                 shift
                 ;;
             -n | --dry-run) plan_only=yes; options+=("$1") ;;
+            --plan) estimate_only=yes ;;
             *) options+=("$1") ;;
         esac
         shift
@@ -166,11 +168,15 @@ run_profile() { # profile, options for Snakemake
     check_results "$profile"
     # ${name[@]+...}: an empty array is an unset variable to Bash 3.2.
     "$PYTHON" workflow/plan.py "$config" ${parts[@]+"${parts[@]}"} || exit 1
+    if [ -n "$estimate_only" ]; then
+        exec "$PYTHON" workflow/estimate.py "$config" ${parts[@]+--parts "${parts[@]}"}
+    fi
     take_turn "$profile"
     if [ -n "$plan_only" ]; then
         "$PYTHON" -m snakemake ${targets[@]+"${targets[@]}"} "${options[@]}"
         return
     fi
+    case "$profile" in study | paper) "$PYTHON" workflow/estimate.py "$config" ${parts[@]+--parts "${parts[@]}"} ;; esac
     local stopped=""
     trap 'stopped=yes' INT
     "$PYTHON" -m snakemake ${targets[@]+"${targets[@]}"} "${options[@]}" 2>&1 | "$PYTHON" workflow/progress.py || status=$?

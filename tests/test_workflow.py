@@ -1,5 +1,6 @@
 """What is run again after a change: exactly what depends on it. The jobs are stand-ins that copy their notebook."""
 
+import copy
 import json
 import os
 import re
@@ -216,3 +217,24 @@ def test_new_tuned_settings_rerun_the_scenarios_that_read_them(project):
     path = project / "workflow" / "config" / "settings" / "mnist-mlp-class.yaml"
     path.write_text(path.read_text() + "\n")
     assert planned(project) == ONE | LAST
+
+
+def test_methods_in_groups_are_jobs_of_their_own_between_the_retrained_models_and_the_page():
+    config = copy.deepcopy(CONFIG)
+    config["scenarios"]["mnist"] |= {"methods": {"finetune": {}, "salun": {}, "ssd": {}}, "groups": 2, "seeds": [0]}
+    config["scenarios"]["mnist"]["requests"] = ["class:5"]
+    found = {job.name: job for job in plan(config).values() if job.notebook == "03_one"}
+    whole = "mnist-class-5-draw0-seed0"
+    assert list(found) == [f"{whole}-retrained", f"{whole}-group1", f"{whole}-group2", whole]
+    assert found[f"{whole}-retrained"].parameters["methods"] == {}
+    assert [list(found[f"{whole}-group{n}"].parameters["methods"]) for n in (1, 2)] == [["finetune", "ssd"], ["salun"]]
+    assert found[f"{whole}-group1"].after == (found[f"{whole}-retrained"].key,)
+    assert found[whole].after == (found[f"{whole}-group1"].key, found[f"{whole}-group2"].key)
+    assert list(found[whole].parameters["methods"]) == ["finetune", "salun", "ssd"]
+
+
+def test_groups_below_one_are_refused():
+    config = copy.deepcopy(CONFIG)
+    config["scenarios"]["mnist"]["groups"] = 0
+    with pytest.raises(ForgetError, match="at least 1"):
+        plan(config)

@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from forget_lib.results import REPOSITORY, imported_modules
 TOP_KEYS = {"profile", "start", "device", "datasets", "scenarios", "claims", "results", "plugins"}
 SCENARIO_KEYS = {
     *("notebook", "dataset", "model", "requests", "draws", "seeds", "recipe", "methods", "attacks"),
-    *("parameters", "shared_original", "part", "start", "device", "paired"),
+    *("parameters", "shared_original", "part", "start", "device", "paired", "groups"),
 }
 DATA, BASELINE, FIGURES, OVERVIEW = "01_data", "02_train_baseline", "08_figures", "00_overview"
 CLAIMS = "11_published_claims"
@@ -109,8 +109,33 @@ def _scenario_jobs(
             after = (baselines[text],)
         for request in scenario.get("requests", [""]):
             title = _plain("-".join(filter(None, [name, request, f"draw{draw}", f"seed{seed}"])))
-            asked = {"request": request} if request else {}
-            yield Job(scenario["notebook"], title, parameters | asked | own, after, part)
+            asked = parameters | ({"request": request} if request else {})
+            yield from _grouped(Job(scenario["notebook"], title, asked | own, after, part), scenario.get("groups", 1))
+
+
+def _grouped(job: Job, groups: int) -> Iterator[Job]:
+    """The job, after `groups` jobs that each run a part of its methods, so that many workers share a big scenario.
+
+    The first of all runs the retrained models, against which every method is measured; the job itself then finds all
+    records on disk and only draws the page.
+    """
+    methods = dict(job.parameters.get("methods", {}))
+    if not isinstance(groups, int) or groups < 1:
+        raise ForgetError(f"groups must be a whole number of at least 1; got {groups!r}.")
+    if groups == 1 or not methods:
+        yield job
+        return
+    first = replace(job, name=f"{job.name}-retrained", parameters={**job.parameters, "methods": {}})
+    shared = [
+        replace(
+            job,
+            name=f"{job.name}-group{number + 1}",
+            parameters={**job.parameters, "methods": {name: methods[name] for name in list(methods)[number::groups]}},
+            after=(first.key,),
+        )
+        for number in range(min(groups, len(methods)))
+    ]
+    yield from (first, *shared, replace(job, after=tuple(each.key for each in shared)))
 
 
 def _draws_and_seeds(name: str, scenario: Mapping[str, Any]) -> list[tuple[int, int]]:

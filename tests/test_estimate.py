@@ -1,0 +1,55 @@
+"""What a profile will cost: the longest chain and the time of some workers, worked out by hand."""
+
+import sys
+
+import pytest
+
+from forget_lib.results import REPOSITORY
+
+sys.path.append(str(REPOSITORY / "workflow"))
+import estimate
+from plan import Job
+
+
+def jobs(**after: tuple[str, ...]) -> dict[str, Job]:
+    made = {name: Job("nb", name, {}, tuple(f"nb/{each}" for each in before)) for name, before in after.items()}
+    return {job.key: job for job in made.values()}
+
+
+DIAMOND = jobs(a=(), b=("a",), c=("a",), d=("b", "c"), e=())
+SECONDS = {"nb/a": 2.0, "nb/b": 3.0, "nb/c": 5.0, "nb/d": 1.0, "nb/e": 4.0}
+
+
+def test_the_longest_chain_is_the_dearest_path():
+    assert estimate.longest_chain(DIAMOND, SECONDS) == ["nb/a", "nb/c", "nb/d"]
+
+
+@pytest.mark.parametrize(("workers", "seconds"), [(1, 15.0), (2, 8.0), (3, 8.0), (100, 8.0)])
+def test_workers_take_the_ready_job_with_most_behind_it(workers, seconds):
+    # Two workers: a 0-2 beside e 0-4, then c 2-7 beside b 4-7, then d 7-8.
+    assert estimate.makespan(DIAMOND, SECONDS, workers) == seconds
+
+
+def test_a_scenario_costs_its_trainings_its_methods_and_its_evaluations(monkeypatch):
+    monkeypatch.setattr(estimate, "seconds_a_pass", lambda *_: 0.001)
+    monkeypatch.setattr(estimate, "relative_costs", lambda: {"finetune": 0.1})
+    monkeypatch.setattr(
+        estimate,
+        "_sizes",
+        lambda *_: {"forget": 100, "retain": 900, "validation": 0, "unseen": 0, "population": 0, "test": 1000},
+    )
+    given = {"dataset": "mnist", "start": "sample", "model": "mlp", "device": "cpu", "draw": 0}
+    given |= {"request": "random:0.1", "recipe": {"epochs": 2}, "methods": {"finetune": {}, "not_recorded": {}}}
+    cost = estimate.cost_of(Job("03", "one", given))
+    retraining, models, evaluated = 3 * 2 * 900, 5, 2000
+    passes = retraining * (2 + 0.1 + estimate.LIMIT) + models * evaluated
+    assert cost.seconds == pytest.approx(estimate.OVERHEAD + 0.001 * passes)
+
+
+def test_the_text_names_jobs_hours_disk_and_each_number_of_workers():
+    costs = {key: estimate.Cost(3600 * value, 1e9) for key, value in SECONDS.items()}
+    text = "\n".join(estimate.lines(DIAMOND, costs, [1, 8]))
+    assert "5 jobs, 15.0 hours of one worker, 5.00 GB on disk" in text
+    assert "Longest chain: 8.00 h, nb/a -> nb/c -> nb/d" in text
+    assert "1 workers:    15.00 h" in text
+    assert "8 workers:     8.00 h" in text

@@ -1,0 +1,207 @@
+"""What a profile costs, before it is run: jobs, hours, disk and the longest chain, from a short calibration here.
+
+    python workflow/estimate.py workflow/config/paper.yaml [--workers 1 8 64 256]
+
+Each net of the profile is trained for a few batches on this machine, which gives its seconds a sample pass. A job's
+passes follow from its recipe and sets; a method's share of a retraining is the one that the reference results
+recorded, and the limit of a fifth where they have none. The hours are those of this machine's cores, or of its GPU.
+"""
+
+import argparse
+import heapq
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
+
+from plan import Job, plan  # noqa: E402
+
+from forget_lib.datasets import ImageData, load  # noqa: E402
+from forget_lib.datasets.requests import draw_sets, parse_request  # noqa: E402
+from forget_lib.datasets.samples import Samples  # noqa: E402
+from forget_lib.errors import ForgetError  # noqa: E402
+from forget_lib.models import build, count_parameters  # noqa: E402
+from forget_lib.results import REPOSITORY  # noqa: E402
+from forget_lib.training import Recipe, choose_device, make_recipe, set_threads, train  # noqa: E402
+
+LIMIT = 0.2
+"""Share of a retraining that a method may cost in the study."""
+OVERHEAD = 5.0
+"""Seconds of a notebook beside its training: kernel, imports, figures, page. Measured: 3 to 6 s."""
+CALIBRATION_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one worker, and bytes on disk."""
+
+    seconds: float
+    disk: float = 0.0
+
+
+@lru_cache
+def relative_costs() -> Mapping[str, float]:
+    """Mean share of a retraining by method, over all reference results."""
+    tables = [pd.read_csv(path) for path in sorted(REPOSITORY.glob("results/reference/*/summary.csv"))]
+    if not tables:
+        return {}
+    rows = pd.concat(tables)
+    rows = rows[rows["metric"] == "relative_cost"]
+    return rows.groupby("method")["mean"].mean().to_dict()
+
+
+@lru_cache
+def seconds_a_pass(model: str, shape: tuple[int, int, int], classes: int, batch_size: int, device: str) -> float:
+    """Seconds of a sample pass of a net in training, on one thread (or the GPU), from a few batches of noise."""
+    import torch
+
+    set_threads(1)
+    place = choose_device(device)
+    net = build(model, shape, classes).to(place)
+    size = min(batch_size, 64)
+    recipe = Recipe(epochs=1, batch_size=size, learning_rate=1e-3)
+    images = torch.randint(0, 256, (2 * size, *shape), dtype=torch.uint8)
+    samples = Samples(images, torch.arange(2 * size) % classes, batch_size=size).to(place)
+    train(net, samples, recipe, 0)
+    # On one thread of a CPU its own time is the time of a machine that does nothing else.
+    clock = time.process_time if place.type == "cpu" else time.perf_counter
+    begun, rounds = clock(), 0
+    while rounds == 0 or clock() - begun < CALIBRATION_SECONDS:
+        train(net, samples, recipe, rounds)
+        rounds += 1
+    return (clock() - begun) / (3 * 2 * size * rounds)
+
+
+@lru_cache
+def _data(dataset: str, start: str) -> ImageData:
+    return load(dataset, start)
+
+
+@lru_cache
+def _sizes(dataset: str, start: str, request: str, draw: int) -> dict[str, int]:
+    """Number of samples of the six sets."""
+    data = _data(dataset, start)
+    sets = draw_sets(data, parse_request(request), draw)
+    parts = ("forget", "retain", "validation", "unseen", "population")
+    return {part: len(getattr(sets, part)) for part in parts} | {"test": len(data.test_labels)}
+
+
+def cost_of(job: Job) -> Cost:
+    """What one job takes; its passes are those of its trainings, its methods and its evaluations."""
+    given = job.parameters
+    if "recipe" not in given:
+        return Cost(OVERHEAD, 1e6)
+    recipe = make_recipe(given["recipe"])
+    data = _data(given["dataset"], given["start"])
+    shape, classes = tuple(data.images.shape[1:]), len(data.classes)
+    one_pass = seconds_a_pass(given["model"], shape, classes, recipe.batch_size, given["device"])
+    weights = 4 * count_parameters(build(given["model"], shape, classes))
+    sets = _sizes(given["dataset"], given["start"], given.get("request", "random:0.1"), given["draw"])
+    evaluated, trained = sum(sets.values()), sets["forget"] + sets["retain"]
+    if "methods" not in given:
+        return Cost(OVERHEAD + one_pass * (3 * recipe.epochs * trained + evaluated), weights)
+    share = sum(relative_costs().get(name, LIMIT) for name in given["methods"])
+    pool = given.get("pool")
+    if pool:
+        one_net = 3 * recipe.epochs * pool["samples"] / 2
+        targets = pool["targets"] * (3 + len(pool.get("doses", ())))
+        passes = one_net * (pool["number"] + targets + share * (pool["number"] + pool["targets"]))
+        return Cost(OVERHEAD + one_pass * passes, 2.0 * classes * pool["samples"] * (pool["number"] + targets))
+    retraining = 3 * recipe.epochs * sets["retain"]
+    models = len(given["methods"]) + 3
+    passes = retraining * (2 + share) + models * evaluated
+    return Cost(OVERHEAD + one_pass * passes, models * (weights + 4.0 * classes * evaluated))
+
+
+def longest_chain(jobs: Mapping[str, Job], seconds: Mapping[str, float]) -> list[str]:
+    """Keys of the jobs that no number of workers can run beside each other, first to last."""
+    best: dict[str, float] = {}
+    before: dict[str, str | None] = {}
+    for key, job in jobs.items():  # each after those that it needs
+        last = max(job.after, key=best.__getitem__, default=None)
+        before[key], best[key] = last, seconds[key] + (best[last] if last else 0.0)
+    chain = [max(best, key=best.__getitem__)]
+    while before[chain[-1]]:
+        chain.append(before[chain[-1]])
+    return chain[::-1]
+
+
+def makespan(jobs: Mapping[str, Job], seconds: Mapping[str, float], workers: int) -> float:
+    """Seconds that `workers` need: each takes the ready job with the longest chain behind it."""
+    behind = dict(seconds)
+    for key, job in reversed(jobs.items()):
+        for earlier in job.after:
+            behind[earlier] = max(behind[earlier], seconds[earlier] + behind[key])
+    missing = {key: len(set(job.after)) for key, job in jobs.items()}
+    later: dict[str, list[str]] = {key: [] for key in jobs}
+    for key, job in jobs.items():
+        for earlier in set(job.after):
+            later[earlier].append(key)
+    ready = [(-behind[key], key) for key in jobs if not missing[key]]
+    heapq.heapify(ready)
+    running: list[tuple[float, str]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < workers:
+            key = heapq.heappop(ready)[1]
+            heapq.heappush(running, (now + seconds[key], key))
+        now, done = heapq.heappop(running)
+        for key in later[done]:
+            missing[key] -= 1
+            if not missing[key]:
+                heapq.heappush(ready, (-behind[key], key))
+    return now
+
+
+def lines(jobs: Mapping[str, Job], costs: Mapping[str, Cost], workers: Sequence[int]) -> Iterable[str]:
+    """The estimate as text."""
+    seconds = {key: cost.seconds for key, cost in costs.items()}
+    total, chain = sum(seconds.values()), longest_chain(jobs, seconds)
+    critical = sum(seconds[key] for key in chain)
+    disk = sum(cost.disk for cost in costs.values()) / 1e9
+    yield f"{len(jobs)} jobs, {total / 3600:.1f} hours of one worker, {disk:.2f} GB on disk."
+    yield f"Longest chain: {critical / 3600:.2f} h, {' -> '.join(chain)}."
+    yield f"More than {total / critical:.0f} workers cannot help."
+    for number in workers:
+        wall = makespan(jobs, seconds, number)
+        speed = total / wall
+        yield f"  {number:>4} workers: {wall / 3600:8.2f} h, {speed:6.1f} times as fast, {speed / number:.0%} busy"
+    parts: dict[str, float] = {}
+    for key, job in jobs.items():
+        parts[job.part or "data, figures, overview"] = (
+            parts.get(job.part or "data, figures, overview", 0) + seconds[key]
+        )
+    yield "By part, hours of one worker: " + ", ".join(f"{part} {value / 3600:.2f}" for part, value in parts.items())
+
+
+def main(config: Path, workers: Sequence[int], parts: Sequence[str] = ()) -> None:
+    """Prints the estimate of a profile, or of the named parts of it.
+
+    Raises: ForgetError for a config that cannot be planned.
+    """
+    jobs = plan(yaml.safe_load(config.read_text(encoding="utf-8")))
+    if parts:
+        jobs = {key: job for key, job in jobs.items() if job.part in parts}
+    nets = {(job.parameters["dataset"], job.parameters["model"]) for job in jobs.values() if "recipe" in job.parameters}
+    print(f"Calibrating {len(nets)} nets on this machine, about {CALIBRATION_SECONDS:.0f} s each ...", flush=True)
+    costs = {key: cost_of(job) for key, job in jobs.items()}
+    print("\n".join(lines(jobs, costs, workers)))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64, 256])
+    parser.add_argument("--parts", nargs="+", default=[])
+    arguments = parser.parse_args()
+    try:
+        main(arguments.config, arguments.workers, arguments.parts)
+    except ForgetError as mistake:
+        sys.exit(str(mistake))
