@@ -20,6 +20,8 @@ NOTEBOOK = "09_face_demo.ipynb"
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
+    # A camera that shows a moving test picture, and a person who allows it.
+    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
 ]
 PATIENCE = 60_000
 """Milliseconds to wait for what takes a second on a machine with nothing else to do."""

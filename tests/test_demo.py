@@ -77,6 +77,21 @@ def test_a_folder_name_leads_back_to_its_request(text):
     assert parse_request(library.request_text(request.name, data)) == request
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("class-5", "class 5"),
+        ("class-5+7", "class 5, 7"),
+        ("class-any8", "8 classes drawn at random"),
+        ("person-any20", "20 people drawn at random"),
+        ("random-0.1", "10 % of the images, drawn at random"),
+        ("mislabelled-0.2", "the 20 % of the images that are mislabelled"),
+    ],
+)
+def test_a_request_is_named_in_words(name, words):
+    assert library.request_words(name) == words
+
+
 def test_a_class_that_is_gone_is_an_error_that_says_so():
     with pytest.raises(ForgetError, match="do not fit"):
         library.request_text("class-zebra", make_blobs())
@@ -304,6 +319,20 @@ def test_an_upload_is_read_shown_and_dropped(demo):
     panel.read(BAD["cut off"])
     assert panel.picture is None
     assert panel.result.value == ""
+
+
+def test_a_picture_of_the_camera_is_read_like_an_upload_and_not_kept_in_the_widget(demo):
+    panel = demo.panels["own image"]
+    panel.camera._handle_custom_msg({"ready": True}, [])
+    assert "camera is on" in panel.status.value
+    photo = encoded(Image.new("RGB", (64, 48), "red"), "JPEG")
+    panel.camera._handle_custom_msg({"picture": True}, [memoryview(photo)])
+    assert "64×48 pixels read" in panel.status.value
+    assert photo not in [value for value in panel.camera.get_state().values() if isinstance(value, bytes)]
+    panel.camera._handle_custom_msg({"problem": "No camera was found."}, [])
+    assert "fd-error" in panel.status.value
+    panel.camera._handle_custom_msg({"picture": True}, [memoryview(BAD["cut off"])])
+    assert panel.picture is None
 
 
 def test_strokes_on_the_pad_are_recognised(demo):

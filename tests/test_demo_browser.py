@@ -185,9 +185,45 @@ def test_nothing_is_asked_from_elsewhere(visitor):
     assert all(re.match(r"(https?|wss?)://(127\.0\.0\.1|localhost)[:/]|data:|blob:", url) for url in visitor.requests)
 
 
+def test_the_camera_takes_a_picture_and_goes_off(visitor):
+    page = visitor.page
+    visitor.button("Use the camera").click()
+    visitor.button("Camera off").click()
+    visitor.button("Use the camera").click()
+    visitor.status("camera is on")
+    page.keyboard.press("Enter")  # the focus is on the button that takes the picture
+    visitor.status(r"\d+×\d+ pixels read")
+    page.get_by_alt_text("What the models see of it").wait_for()
+    assert page.evaluate("document.querySelector('.fd-camera video').srcObject === null")
+    visitor.button("Use the camera").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("Object.defineProperty(navigator, 'mediaDevices', {value: undefined})", "offers no camera"),
+        (
+            "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError') }",
+            "refused",
+        ),
+        (
+            "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotFoundError') }",
+            "No camera",
+        ),
+    ],
+)
+def test_a_browser_without_a_camera_says_so(visitor, script, words):
+    visitor.page.evaluate(f"() => {{ {script} }}")
+    visitor.button("Use the camera").click()
+    visitor.status(words)
+    assert visitor.button("Use the camera").is_enabled()
+
+
 def test_two_visitors_do_not_disturb_each_other(browser, visitor, voila):
     other = Visitor(browser, voila)
     other.ready()
+    visitor.upload("mine.png", picture())
+    visitor.page.get_by_alt_text("Your picture").wait_for()
     visitor.choose("Forget", "class 3")
     other.choose("Forget", "class 7")
     visitor.button("Forget now").click()
@@ -195,6 +231,7 @@ def test_two_visitors_do_not_disturb_each_other(browser, visitor, voila):
     for someone, digit in ((visitor, 3), (other, 7)):
         someone.status("Done in")
         someone.page.get_by_text(f"class:{digit}").first.wait_for(state="attached")
+    assert other.page.get_by_alt_text("Your picture").count() == 0, "a visitor saw the picture of another"
     other.close()
 
 

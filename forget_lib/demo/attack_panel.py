@@ -89,10 +89,12 @@ class AttackPanel(Panel):
         }
         self.picture.value = markup.histogram(edges, shares, colours, guess.threshold)
         self.words.value = markup.note(guessing.sentences(guess))
-        groups = {"forgotten, found (TPR)": [guess.found], "unseen, accused (FPR)": [guess.accused]}
-        self.rates.value = markup.bars(
-            groups, ["Share above the threshold"], [markup.OTHER], "Rates with exact 95 % intervals (Clopper-Pearson)"
-        )
+        groups = {
+            f"forgotten, found (TPR, {markup.ends(guess.found)})": [guess.found],
+            f"unseen, accused (FPR, {markup.ends(guess.accused)})": [guess.accused],
+        }
+        caption = "Rates with exact 95 % intervals (Clopper-Pearson)"
+        self.rates.value = markup.bars(groups, ["Share above the threshold"], [markup.OTHER], caption)
         self.found.value = self._found(guess)
 
     def _found(self, guess: Guess) -> str:

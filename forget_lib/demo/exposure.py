@@ -11,7 +11,7 @@ import pandas as pd
 from forget_lib import results
 from forget_lib.datasets.image_data import checksum_of
 from forget_lib.demo.library import Bench
-from forget_lib.errors import ForgetError, TooFewError
+from forget_lib.errors import DataError, ForgetError, TooFewError
 from forget_lib.membership import make_plan
 from forget_lib.membership_views import sample_margins
 from forget_lib.pooled import HIDDEN
@@ -76,7 +76,13 @@ def open_exposure(bench: Bench) -> Exposure:
     plan = make_plan(bench.data, recipe=recipe, model=entry.model, hidden=HIDDEN, seed=first["seed"], **sizes)
     folder = Path(root) / "pools" / f"{entry.dataset}-{entry.model}-{plan.key[:12]}"
     methods = {each["method"]: each["settings"] for each in records if (folder / each["method"]).is_dir()}
-    return Exposure(load_pool(plan, folder), methods, folder, bench.data.classes)
+    try:
+        pool = load_pool(plan, folder)
+    except DataError as error:
+        raise DataError(
+            "The pool of reference nets is not complete, or an older version of the code made it: run the study again."
+        ) from error
+    return Exposure(pool, methods, folder, bench.data.classes)
 
 
 def pool_records(root: str | Path, name: str) -> list[dict[str, Any]]:

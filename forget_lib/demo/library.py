@@ -21,7 +21,18 @@ from forget_lib.study import load_model
 from forget_lib.training import make_recipe, predict
 from forget_lib.unlearning import get_method
 
-FIRST_DATASETS = ("mnist", "cifar10", "synthetic_faces", "synthetic_identity")
+TITLES = {
+    "mnist": "Digits (MNIST)",
+    "synthetic_faces32": "Faces by age (synthetic, 32×32)",
+    "synthetic_faces": "Faces by age (synthetic)",
+    "synthetic_identity": "Faces by person (synthetic)",
+    "cifar10": "Objects (CIFAR-10)",
+    "cifar16": "Objects (CIFAR-10, 16×16)",
+    "mufac": "Faces by age (MUFAC)",
+    "orl": "Faces by person (ORL)",
+    "lfw": "Faces by person (LFW)",
+}
+"""What people read in the list of studies, in its order; other data sets follow under their own names."""
 MISSING = (
     "There is nothing to show yet: no models in {folder}. Run ./run_all.sh quick first, then open this page again."
 )
@@ -46,7 +57,20 @@ class Entry:
     @property
     def label(self) -> str:
         """For the list of studies: data set, model and what was forgotten."""
-        return f"{self.dataset}, {self.model}: forget {self.request_name.replace('-', ' ', 1)}"
+        return f"{TITLES.get(self.dataset, self.dataset)}: forget {request_words(self.request_name)} ({self.model})"
+
+
+def request_words(name: str) -> str:
+    """What the folder of a request means, for people: `class-any8` is "8 classes drawn at random"."""
+    kind, _, what = name.partition("-")
+    if kind == "random":
+        return f"{100 * float(what):g} % of the images, drawn at random"
+    if kind == "mislabelled":
+        return f"the {100 * float(what):g} % of the images that are mislabelled"
+    if what.startswith("any"):
+        plural = {"class": "classes", "person": "people", "family": "families"}.get(kind, kind)
+        return f"{what[3:]} {plural} drawn at random"
+    return f"{kind} {what.replace('+', ', ')}"
 
 
 def find_entries(root: str | Path) -> list[Entry]:
@@ -66,7 +90,7 @@ def find_entries(root: str | Path) -> list[Entry]:
             continue
         keys = {name: record[name] for name in ("dataset", "model", "draw", "seed", "recipe")}
         found[key] = Entry(request_name=record["request"], methods=methods, **keys)
-    order = {name: place for place, name in enumerate(FIRST_DATASETS)}
+    order = {name: place for place, name in enumerate(TITLES)}
     return sorted(found.values(), key=lambda e: (order.get(e.dataset, len(order)), e.dataset, e.model, e.request_name))
 
 

@@ -111,6 +111,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
+def ends(interval: Interval) -> str:
+    """The two ends of an interval of shares, in words."""
+    return f"{100 * interval.low:.0f} to {100 * interval.high:.0f} %"
+
+
 def probability_bars(probabilities: Mapping[str, Tensor], classes: Sequence[str], colours: Sequence[str]) -> str:
     """Class probabilities of one image under several models (float [K] by title), the likeliest classes in their order.
 
@@ -129,7 +134,7 @@ def probability_bars(probabilities: Mapping[str, Tensor], classes: Sequence[str]
 
 def matrix(shares: np.ndarray, classes: Sequence[str], colour: str, caption: str) -> str:
     """A prediction matrix [K, K] as a table: true classes down, predictions across; darker is more."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in classes)
+    head = "".join(f'<th scope="col" title="{escape(name, quote=True)}">{escape(name)}</th>' for name in classes)
     rows = []
     for name, values in zip(classes, shares, strict=True):
         cells = "".join(

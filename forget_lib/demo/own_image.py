@@ -1,9 +1,10 @@
-"""Your own picture: uploaded, checked, its face found where the models know faces; in memory only."""
+"""Your own picture: uploaded or taken, checked, its face found where the models know faces; in memory only."""
 
 import ipywidgets
 from PIL import Image
 
 from forget_lib.demo import markup
+from forget_lib.demo.camera import Camera
 from forget_lib.demo.faces import Box, crop_face, find_faces, with_frames
 from forget_lib.demo.images import read_picture, to_tensor
 from forget_lib.demo.library import Bench
@@ -11,12 +12,12 @@ from forget_lib.demo.panel import PREFERRED, Panel, bars_of, dropdown, guarded, 
 
 PRIVACY = (
     "Your picture is processed in the memory of this computer only: it is not saved, not logged and not sent anywhere, "
-    "and is gone when you choose another or close the page. On a phone, the button also offers the camera."
+    "and is gone when you choose another or close the page."
 )
 
 
 class OwnImage(Panel):
-    """Upload a JPEG or PNG; `picture` is what was read, `faces` where its faces are."""
+    """Upload a JPEG or PNG, or take a picture; `picture` is what was read, `faces` where its faces are."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,6 +30,7 @@ class OwnImage(Panel):
             tooltip="Choose a JPEG or PNG file",
             layout={"width": "auto"},
         )
+        self.camera = Camera(self.read, lambda text, problem: self.say(text, error=problem))
         self.face = dropdown("Face")
         self.face.layout.display = "none"
         self.seen = ipywidgets.HTML()
@@ -38,7 +40,7 @@ class OwnImage(Panel):
         self.face.observe(lambda _change: self.show_result(), "value")
         self.widget.children = [
             ipywidgets.HTML(markup.note(PRIVACY)),
-            wrapping(self.upload, self.method, self.face),
+            wrapping(self.upload, self.camera, self.method, self.face),
             self.status,
             self.seen,
             self.result,

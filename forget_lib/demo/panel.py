@@ -34,7 +34,7 @@ def guarded(function: Callable) -> Callable:
 def dropdown(description: str, options: Any = ()) -> ipywidgets.Dropdown:
     """A labelled list of choices."""
     return ipywidgets.Dropdown(
-        description=description, options=options, style=WIDE, layout={"width": "auto", "max_width": "100%"}
+        description=description, options=options, style=WIDE, layout={"width": "auto", "max_width": "min(100%, 640px)"}
     )
 
 
