@@ -26,7 +26,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import nn
+from torch import Tensor, nn
 
 from forget_lib import results, study
 from forget_lib.chosen import settings_file
@@ -35,7 +35,7 @@ from forget_lib.datasets.requests import Request, class_index
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import DivergedError, ForgetError, NotApplicableError, unknown
 from forget_lib.metrics import phi
-from forget_lib.training import Meter, predict
+from forget_lib.training import Meter, embed, predict
 from forget_lib.unlearning import get_method, list_methods, unlearn
 from forget_lib.unlearning.registry import check_settings, why_not_applicable
 
@@ -43,6 +43,7 @@ CONFIG = results.REPOSITORY / "workflow" / "config"
 TRIALS = 6
 BUDGET = 0.2  # sample passes of a trial, in retrainings
 TIE = 0.02  # scores nearer than this to the best are ties
+MOVED = 0.01  # outputs that changed by less than this share, but for a constant a class, are the original's
 DRAW, SEED = 100, 100  # first draw and seed of tuning; reported ones start at 0
 PROBE_SIZE = 2000
 
@@ -111,22 +112,23 @@ def tuning_request(request: Request, data: ImageData) -> str:
 
 
 def measure(model: nn.Module, original: nn.Module, scenario: study.Scenario) -> dict[str, float]:
-    """What the criterion looks at (EVALUATION 5 A), each 0 at best; forget and validation samples only.
+    """What the criterion looks at (EVALUATION 5 A), each 0 at best but for `moved`; forget and validation samples only.
 
     A class: `recall` and mean softmax `mass` of the forgotten classes on validation images of these classes, and the
     `loss` of validation accuracy on the others; `probe`, the recall of a linear probe of the features, only breaks
     ties. A subset: differences between forget samples and validation samples of the same classes in `accuracy` and
     in the distribution of the margin (`distance`, Kolmogorov-Smirnov), the same `loss`, and `attack`, |2 AUC - 1| of
-    the margin.
+    the margin. Both: `moved`, how far the outputs are from the original's (see `moved_share`).
     """
     validation = scenario.samples["validation"]
+    before, after, labels = predict(original, validation), predict(model, validation), validation.labels.cpu()
+    moved = {"moved": moved_share(before, after)}
     if scenario.parsed.removes_class:
-        gone = torch.isin(validation.labels, torch.tensor(scenario.classes, device=validation.labels.device))
-        here, rest = validation.subset(gone), validation.subset(~gone)
-        probabilities = predict(model, here).softmax(1)[:, list(scenario.classes)]
-        found = {"recall": float((predict(model, here).argmax(1) == here.labels.cpu()).double().mean())}
-        found |= {"mass": float(probabilities.sum(1).mean()), "loss": _loss(model, original, rest)}
-        return found | {"probe": _probe(model, scenario, here)}
+        gone = torch.isin(labels, torch.tensor(scenario.classes))
+        probabilities = after[gone].softmax(1)[:, list(scenario.classes)]
+        found = {"recall": _right(after[gone], labels[gone]), "mass": float(probabilities.sum(1).mean())}
+        found |= {"loss": max(0.0, _right(before[~gone], labels[~gone]) - _right(after[~gone], labels[~gone]))}
+        return found | {"probe": _probe(model, scenario, validation.subset(gone.to(validation.labels.device)))} | moved
     forget, alike = scenario.samples["forget"], _alike(scenario)
     margins = [phi(predict(model, samples), samples.labels.cpu()) for samples in (forget, alike)]
     shares = [float((margin > 0).mean()) for margin in margins]
@@ -134,19 +136,33 @@ def measure(model: nn.Module, original: nn.Module, scenario: study.Scenario) -> 
     attack = abs(2 * float(roc_auc_score(truth, np.concatenate(margins))) - 1)
     distance = float(ks_2samp(*margins).statistic)
     found = {"accuracy": abs(shares[0] - shares[1]), "distance": distance, "attack": attack}
-    return found | {"loss": _loss(model, original, validation)}
+    return found | {"loss": max(0.0, _right(before, labels) - _right(after, labels))} | moved
+
+
+def moved_share(before: Tensor, after: Tensor) -> float:
+    """How much logits [N, K] of the same images changed, beyond one constant for each class: root mean square over the
+    images of the centred difference, as a share of the centred logits of before; 0 for an added constant.
+
+    Whoever can add a constant to a logit undoes what is not more than that, so it has forgotten nothing.
+    """
+    change, size = after - before, before - before.mean(0)
+    return float((change - change.mean(0)).norm() / size.norm())
 
 
 def score(measured: Mapping[str, float]) -> float:
-    """Sum of all that `measure` found but the probe; lower is better."""
-    return sum(value for name, value in measured.items() if name != "probe")
+    """Sum of all that `measure` found but the probe and `moved`; lower is better."""
+    return sum(value for name, value in measured.items() if name not in ("probe", "moved"))
 
 
 def choose(trials: Sequence[Mapping[str, Any]]) -> int | None:
     """Position of the trial to take: the lowest score, and among scores within `TIE` of it the lowest probe; None
     if none ran.
+
+    Trials whose outputs are the original's, but for a constant a class, are no candidates whatever they score: such
+    are doing nothing and masking a logit.
     """
-    ran = [index for index, trial in enumerate(trials) if math.isfinite(trial["score"])]
+    able = [trial["measured"].get("moved", math.inf) >= MOVED for trial in trials]
+    ran = [index for index, trial in enumerate(trials) if able[index] and math.isfinite(trial["score"])]
     if not ran:
         return None
     best = min(trials[index]["score"] for index in ran)
@@ -154,17 +170,8 @@ def choose(trials: Sequence[Mapping[str, Any]]) -> int | None:
     return min(near, key=lambda index: (trials[index]["measured"].get("probe", 0.0), trials[index]["score"]))
 
 
-def _loss(model: nn.Module, original: nn.Module, samples: Samples) -> float:
-    """Accuracy that the original has more than the model, at least 0."""
-    labels = samples.labels.cpu()
-    now, before = (float((predict(net, samples).argmax(1) == labels).double().mean()) for net in (model, original))
-    return max(0.0, before - now)
-
-
-@torch.no_grad()
-def _features(model: nn.Module, samples: Samples) -> np.ndarray:
-    batches = samples.batches(batch_size=500, shuffle=False, augment=False)
-    return torch.cat([model.features(images).cpu() for images, _ in batches]).numpy()
+def _right(logits: Tensor, labels: Tensor) -> float:
+    return float((logits.argmax(1) == labels).double().mean())
 
 
 def _probe(model: nn.Module, scenario: study.Scenario, here: Samples) -> float:
@@ -172,8 +179,8 @@ def _probe(model: nn.Module, scenario: study.Scenario, here: Samples) -> float:
     trained = scenario.samples["trained"]
     chosen = torch.randperm(len(trained), generator=torch.Generator().manual_seed(0))[:PROBE_SIZE]
     part = trained.subset(chosen.to(trained.labels.device))
-    fitted = make_pipeline(StandardScaler(), RidgeClassifier()).fit(_features(model, part), part.labels.cpu().numpy())
-    return float((fitted.predict(_features(model, here)) == here.labels.cpu().numpy()).mean())
+    fitted = make_pipeline(StandardScaler(), RidgeClassifier()).fit(embed(model, part), part.labels.cpu())
+    return float((fitted.predict(embed(model, here)) == here.labels.cpu().numpy()).mean())
 
 
 def _alike(scenario: study.Scenario) -> Samples:
@@ -246,10 +253,13 @@ def tune(name: str, scenarios: Sequence[study.Scenario], trials: Sequence[Mappin
 
 
 def tune_all(
-    scenarios: Sequence[study.Scenario], methods: Sequence[str], say: Callable[[str], None] = print
+    scenarios: Sequence[study.Scenario],
+    methods: Sequence[str],
+    say: Callable[[str], None] = print,
+    spaces: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """`tune` for each method that applies; methods that do not are left out, with the reason said."""
-    spaces, kind, found = load_spaces(), kind_of(scenarios[0].parsed), {}
+    spaces, kind, found = spaces or load_spaces(), kind_of(scenarios[0].parsed), {}
     for number, name in enumerate(methods, 1):
         task = study.make_task(scenarios[0], name=name)
         reason = why_not_applicable(name, study.original(scenarios[0]), task)
@@ -266,7 +276,11 @@ def tune_all(
 
 
 def report(
-    scenarios: Sequence[study.Scenario], asked: str, found: Mapping[str, Mapping[str, Any]], controls: Mapping[str, Any]
+    scenarios: Sequence[study.Scenario],
+    asked: str,
+    found: Mapping[str, Mapping[str, Any]],
+    controls: Mapping[str, Any],
+    space: str = "spaces",
 ) -> dict[str, Any]:
     """What goes into the settings file: the choice, what it was made on, its cost, and each trial."""
     first = scenarios[0]
@@ -277,12 +291,14 @@ def report(
         "kind": first.parsed.kind,
         "chosen_for": asked,
         "tuned_on": first.request,
+        "space": space,
         "draws": [scenario.draw for scenario in scenarios],
         "seeds": [scenario.seed for scenario in scenarios],
         "source": first.data.source,
         "checksum": first.data.checksum,
         "recipe": dataclasses.asdict(first.recipe),
-        "criterion": "sum of what is measured but the probe, lower is better; the probe breaks ties",
+        "criterion": "sum of what is measured but probe and moved, lower is better; the probe breaks ties; only "
+        f"trials that moved the outputs by {MOVED:g} or more",
         "cost": {
             "retrainings": round(sum(entry["passes"] for entry in found.values()) / retraining, 2),
             "cpu_seconds": round(sum(entry["seconds"] for entry in found.values()), 1),
@@ -313,6 +329,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=2, help="draws and seeds behind each trial")
     parser.add_argument("--methods", nargs="*", help="left out: all that have a search space")
+    parser.add_argument("--spaces", default="spaces", help="file in workflow/config/tuning, without .yaml")
     parser.add_argument("--results", type=Path, default=results.RESULTS / "tuning")
     parser.add_argument("--out", type=Path, help="left out: in workflow/config/settings")
     options = parser.parse_args(arguments)
@@ -333,9 +350,9 @@ def _run(options: argparse.Namespace) -> None:
         study.make_scenario(options.results, recipe, (), request=request, draw=DRAW + i, seed=SEED + i, **common)
         for i in range(max(1, options.repeats))
     ]
-    spaces = load_spaces()
+    spaces = load_spaces(CONFIG / "tuning" / f"{options.spaces}.yaml")
     names = options.methods or [name for name in list_methods(controls=False) if name in spaces]
-    found = tune_all(scenarios, names)
+    found = tune_all(scenarios, names, spaces=spaces)
     controls = {}
     for name in ("do_nothing", "mask_logit"):
         trial = run_trial(scenarios[0], name, {})
@@ -343,7 +360,7 @@ def _run(options: argparse.Namespace) -> None:
             controls[name] = {"score": round(trial["score"], 4), "measured": _row(trial | {"asked": {}})["measured"]}
     path = options.out or settings_file(options.dataset, options.model, reported.parsed.kind)
     path.parent.mkdir(parents=True, exist_ok=True)
-    plain = json.loads(json.dumps(report(scenarios, options.request, found, controls)))
+    plain = json.loads(json.dumps(report(scenarios, options.request, found, controls, options.spaces)))
     text = yaml.safe_dump(plain, sort_keys=False, width=140)
     path.write_text("# Written by python -m forget_lib.tuning; do not edit by hand.\n" + text)
     print(f"wrote {path.name}")

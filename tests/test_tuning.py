@@ -100,13 +100,15 @@ def test_what_is_measured_for_a_class_and_for_a_subset(blobs, tmp_path):
     masked = tuning.measure(unlearn("mask_logit", original, study.make_task(scenario)), original, scenario)
     assert (masked["recall"], masked["loss"], masked["probe"]) == (0, 0, kept["probe"])
     assert masked["mass"] < 0.01
+    assert kept["moved"] == 0
+    assert masked["moved"] < 1e-5
     with torch.no_grad():
         broken = scenario.new_model(0).eval()
         broken.head.bias[0] = 1e4
     assert tuning.measure(broken, original, scenario)["loss"] > 0.5
     subset = blobs_scenario(tmp_path, "random:0.3")
     measured = tuning.measure(study.original(subset), study.original(subset), subset)
-    assert set(measured) == {"accuracy", "distance", "attack", "loss"}
+    assert set(measured) == {"accuracy", "distance", "attack", "loss", "moved"}
     assert all(0 <= value <= 1 for value in measured.values())
 
 
@@ -121,6 +123,23 @@ def test_controls_and_exact_methods_are_not_tuned(blobs, tmp_path):
     for name, what in (("do_nothing", "a control"), ("mask_logit", "a control"), ("retrain", "exact")):
         with pytest.raises(ForgetError, match=what):
             tuning.tune(name, [blobs_scenario(tmp_path)], [{}])
+
+
+def test_outputs_that_changed_by_a_constant_a_class_have_not_moved():
+    before = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+    assert tuning.moved_share(before, before) == 0
+    assert tuning.moved_share(before, before + torch.tensor([0.0, -30.0, 2.0, 0.0])) < 1e-5
+    assert tuning.moved_share(before, 1.5 * before) == pytest.approx(0.5, rel=1e-5)
+    assert tuning.moved_share(before, torch.zeros_like(before)) == pytest.approx(1)
+
+
+def test_what_a_constant_undoes_is_no_candidate_however_well_it_scores(blobs, tmp_path):
+    scenario = blobs_scenario(tmp_path)
+    masked = tuning.run_trial(scenario, "mask_logit", {})
+    masked["measured"]["probe"] = 0.0  # even if the probe spoke for it
+    worse = {"score": masked["score"] + 1.5, "measured": {"probe": 1.0, "moved": 0.2}}
+    assert tuning.choose([masked, worse]) == 1
+    assert tuning.choose([masked, tuning.run_trial(scenario, "do_nothing", {})]) is None
 
 
 @pytest.mark.parametrize(("text", "name"), [("class:6", "random_label"), ("random:0.1", "salun")])
