@@ -48,11 +48,13 @@ def embeddings(scenario: Scenario, model: nn.Module) -> dict[str, np.ndarray]:
 
     Empty for a model without one penultimate layer, such as an ensemble.
     """
-    if not hasattr(model, "features"):
-        return {}
     samples, forgotten = map_samples(scenario)
+    try:
+        seen = embed(model, samples)
+    except ForgetError:  # a model without one penultimate layer
+        return {}
     return {
-        "map_embedding": embed(model, samples).cpu().numpy().astype(np.float16),
+        "map_embedding": seen.cpu().numpy().astype(np.float16),
         "map_labels": samples.labels.cpu().numpy(),
         "map_forgotten": np.arange(len(samples)) < forgotten,
     }

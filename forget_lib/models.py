@@ -1,12 +1,15 @@
 """Classifiers by name: `build("mlp", (1, 28, 28), 10, seed=0)`."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from forget_lib.errors import unknown
+from forget_lib.names import is_own
+from forget_lib.own_model import build_own
 
 
 class Classifier(nn.Module):
@@ -50,14 +53,16 @@ def list_models() -> list[str]:
 def build(name: str, input_shape: tuple[int, int, int], number_of_classes: int, seed: int = 0) -> Classifier:
     """A new, untrained classifier.
 
-    Args: input_shape: (C, H, W). seed: of the random weights; the global random state is left as it was.
-    Raises: UnknownNameError for a name that is not registered.
+    Args: name: a registered name, or `package.module:function` or `file.py:function` (see `own_model`). input_shape:
+        (C, H, W). seed: of the random weights; the global random state is left as it was.
+    Raises: UnknownNameError for a name that is not registered; ForgetError for a function that gives no classifier.
     """
-    if name not in MODELS:
+    if name not in MODELS and not is_own(name):
         raise unknown("model", name, MODELS)
+    make = MODELS.get(name) or partial(build_own, name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        built = MODELS[name](input_shape, number_of_classes)
+        built = make(input_shape, number_of_classes)
     return built.to(memory_format=torch.channels_last) if input_shape[0] == 3 else built
 
 

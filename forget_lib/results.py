@@ -80,12 +80,15 @@ def write_record(
         if predictions is not None:
             np.savez_compressed(partial / "predictions.npz", **predictions)
         if state is not None:
+            import torch
             from safetensors.torch import save_file
 
-            save_file(
-                {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()},
-                partial / "model.safetensors",
-            )
+            # Clones: tied weights share memory, which the format does not allow.
+            tensors = {
+                name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+                for name, tensor in state.items()
+            }
+            save_file(tensors, partial / "model.safetensors")
         (partial / "run.json").write_text(json.dumps({"schema": SCHEMA, **run}, indent=1, allow_nan=True))
         partial.chmod(0o755)
         _swap(partial, folder)

@@ -15,10 +15,14 @@ from forget_lib import face_embedding  # noqa: F401  registers its models
 from forget_lib.attacks import get_attack
 from forget_lib.datasets import ImageData, Samples, load
 from forget_lib.datasets.requests import Request, Sets, draw_sets, parse_request, requested_classes
+from forget_lib.datasets.sources import locate, sha256_of
+from forget_lib.errors import ForgetError
 from forget_lib.models import build
-from forget_lib.names import is_own, public_name, short_name
+from forget_lib.names import is_own, public_name, short_name, split_options
+from forget_lib.own_model import parse_spec
 from forget_lib.results import record_folder
 from forget_lib.training import Recipe, choose_device, make_recipe, set_threads
+from forget_lib.trust import source_hash
 
 EVALUATED = ("forget", "retain", "validation", "unseen", "population", "test")
 
@@ -82,6 +86,19 @@ class Scenario:
         return choose_device(self.device)
 
     @property
+    def own_code(self) -> list[str]:
+        """Hashes of the user's own code and weights that a model of this scenario comes from, for the key of a
+        record."""
+        names = [name for name in (self.model, self.recipe.function) if is_own(name)]
+        found = [source_hash(split_options(name)[0]) for name in names]
+        return [*found, sha256_of(locate(self.weights, "weights"))] if self.weights else found
+
+    @property
+    def weights(self) -> str:
+        """File of the weights that the original model is given, or empty where it is trained here."""
+        return parse_spec(self.model).weights if is_own(self.model) else ""
+
+    @property
     def classes(self) -> tuple[int, ...]:
         """Requested classes of a class request, else empty."""
         return requested_classes(self.data, self.parsed, self.draw)
@@ -117,6 +134,10 @@ def make_scenario(
     for name in attacks:
         get_attack(name)
     scenario = Scenario(Path(root), recipe=make_recipe(recipe), attacks=tuple(attacks), **fields)
+    if not scenario.recipe.known and not scenario.weights:
+        raise ForgetError(
+            "Without a recipe the original model cannot be trained: give its weights, model?weights=FILE."
+        )
     scenario.new_model(0)
     _ = scenario.sets
     return scenario
@@ -130,6 +151,7 @@ def seed_of(*parts: object) -> int:
 def describe(scenario: Scenario) -> dict[str, Any]:
     """What a record says of its scenario."""
     data, recipe = scenario.data, dataclasses.asdict(scenario.recipe)
+    recipe["function"] = public_name(recipe["function"])
     sizes = {name: len(scenario.samples[name]) for name in EVALUATED}
     about = {
         "source": data.source,

@@ -18,6 +18,7 @@ from forget_lib.attacks.identity import ProbeInput
 from forget_lib.attacks.scores import cross_entropy
 from forget_lib.chosen import with_chosen
 from forget_lib.errors import ForgetError, NotApplicableError
+from forget_lib.own_model import put_weights
 from forget_lib.results import Measurement, code_hash, key_of, read_record, write_record
 from forget_lib.scenario import EVALUATED, Scenario, describe, make_scenario, seed_of
 from forget_lib.training import Meter, accuracy, embed, predict, train
@@ -33,7 +34,8 @@ __all__ = ["EVALUATED", "Scenario", "make_scenario", "original", "run_method", "
 
 
 def original(scenario: Scenario) -> nn.Module:
-    """The model trained on forget and retain together, loaded from its record or trained now; in eval mode.
+    """The model trained on forget and retain together, loaded from its record or trained now; in eval mode. A user's
+    own model that comes with weights is that one.
 
     Requests that leave the training set and its labels as they are share it (folder `all`).
     """
@@ -43,7 +45,7 @@ def original(scenario: Scenario) -> nn.Module:
     # The names of attacks and the request are not part of the key: they do not change the training.
     key = key_of(
         about={**describe(scenario), "sizes": sets},
-        code=[code_hash(f"forget_lib.{part}") for part in ("training", "models")],
+        code=[code_hash(f"forget_lib.{part}") for part in ("training", "models")] + scenario.own_code,
     )
     model = scenario.new_model(seed_of("original", scenario.seed))
     record = read_record(folder)
@@ -53,19 +55,20 @@ def original(scenario: Scenario) -> nn.Module:
             return model.eval()
         except (ForgetError, RuntimeError) as error:
             print(f"{error} It is trained again.")
-    meter = Meter()
-    checkpoint = scenario.root / "checkpoints" / f"{key[:16]}.pt"
-    training = seed_of("original", scenario.seed)
-    # A separate copy carries the meter, so that no hook stays on the model.
-    history = train(
-        meter.attach(model),
-        scenario.samples["trained"],
-        scenario.recipe,
-        training,
-        checkpoint=checkpoint,
-        title="original",
-    )
-    model._forward_hooks.clear()
+    meter, history = Meter(), None
+    if scenario.weights:
+        put_weights(model, scenario.weights)
+    else:
+        # A separate copy carries the meter, so that no hook stays on the model.
+        history = train(
+            meter.attach(model),
+            scenario.samples["trained"],
+            scenario.recipe,
+            seed_of("original", scenario.seed),
+            checkpoint=scenario.root / "checkpoints" / f"{key[:16]}.pt",
+            title="original",
+        )
+        model._forward_hooks.clear()
     cost = {"seconds": meter.seconds, "sample_passes": meter.passes}
     measured, _ = evaluate(scenario, model, ("validation", "test"), attacks=())
     run = describe(scenario) | {
@@ -101,7 +104,7 @@ def make_task(
         part: dataclasses.replace(scenario.samples[part], generator=generator)
         for part in ("forget", "retain", "validation")
     }
-    logged = name in METHODS and "training log" in METHODS[name].needs
+    logged = name in METHODS and "training log" in METHODS[name].needs and not scenario.weights
     return UnlearningTask(
         request=scenario.parsed,
         training_log=training_log_of(scenario) if logged else None,
@@ -189,9 +192,9 @@ def probe(scenario: Scenario, name: str, model: nn.Module) -> list[Measurement]:
         return []
     gallery = scenario.samples["trained" if name == "linear_probe" else "validation"]
     parts = {"gallery": gallery, "queries": scenario.samples["test"]}
-    features = {part: embed(model, samples).numpy() for part, samples in parts.items()}
     owners = {part: samples.labels.cpu().numpy() for part, samples in parts.items()}
     try:
+        features = {part: embed(model, samples).numpy() for part, samples in parts.items()}
         inputs = ProbeInput(
             features["gallery"], owners["gallery"], features["queries"], owners["queries"], scenario.classes
         )
@@ -224,8 +227,10 @@ def run_method(
         settings = get_method(name).settings | chosen
     module = "forget_lib.training" if name == "original" else get_method(name).function.__module__
     code = [code_hash(part) for part in ("forget_lib.training", "forget_lib.models", "forget_lib.study", module)]
-    code += [code_hash(get_attack(each).function.__module__) for each in scenario.attacks]
+    code += [code_hash(get_attack(each).function.__module__) for each in scenario.attacks] + scenario.own_code
     about = describe(scenario) | {"request": scenario.parsed.name, "method": name, "run": run, "settings": settings}
+    if reference is not None and read_record(reference)["status"] != "done":
+        reference = None  # without a recipe nothing is retrained, and less can be said
     compared = None if reference is None else read_record(reference)["key"]
     key = key_of(about=about, code=code, attacks=scenario.attacks, compared=compared)
     folder = scenario.folder(name, run)
@@ -293,6 +298,8 @@ def _cost(scenario: Scenario, cost: Mapping[str, float]) -> list[Measurement]:
         Measurement("seconds", cost["seconds"], unit="s"),
         Measurement("sample_passes", cost["sample_passes"], unit="passes"),
     ]
+    if not scenario.recipe.known:
+        return found
     retraining = 3 * scenario.recipe.epochs * len(scenario.samples["retain"])
     return [*found, Measurement("relative_cost", cost["sample_passes"] / retraining, unit="retrainings")]
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from forget_lib.datasets.samples import AUGMENTATIONS, Samples
-from forget_lib.errors import DivergedError, ForgetError, unknown
+from forget_lib.errors import DivergedError, ForgetError, NotApplicableError, unknown
 
 OPTIMIZERS = ("sgd", "adam")
 SCHEDULES = ("constant", "cosine", "triangular")
@@ -32,6 +32,8 @@ class Recipe:
     Attributes: epochs (>= 1); batch_size (>= 1); learning_rate (> 0, the peak of the schedule); momentum in [0, 1);
         weight_decay (>= 0); label_smoothing in [0, 1); schedule: constant, cosine (to 0) or triangular (up in the first
         fifth, then down to 0), by step; augmentation: none, shift or flip_shift; optimizer: sgd (Nesterov) or adam.
+        function: a training of the user's in place of the built-in one, `file.py:function`, called with (model,
+        samples, recipe, seed). known: false where nobody knows how the model was trained; then nothing is retrained.
     """
 
     epochs: int = 10
@@ -43,6 +45,8 @@ class Recipe:
     schedule: str = "triangular"
     augmentation: str = "none"
     optimizer: str = "sgd"
+    function: str = ""
+    known: bool = True
 
     def __post_init__(self) -> None:
         for kind, value, known in (
@@ -163,6 +167,7 @@ def detach_meters(model: nn.Module) -> nn.Module:
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer over the trainable parameters of `model`, one fused kernel a step."""
+    _require_recipe(recipe)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if recipe.optimizer == "adam":
         return Adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
@@ -205,10 +210,59 @@ def train(
         on_epoch: called with the number of epochs done (from 1) and the model.
         title: printed with the progress of a training of more than a few seconds; empty prints nothing.
     Returns: one row an epoch: epoch, loss (nats, mean over the epoch), accuracy (share, while training), seconds.
-    Raises: ForgetError for an empty set; DivergedError as soon as a loss is not finite.
+    Raises: ForgetError for an empty set; NotApplicableError for an unknown recipe; DivergedError as soon as a loss is
+        not finite.
     """
     if len(samples) == 0:
         raise ForgetError("There is nothing to train on: the set of samples is empty.")
+    _require_recipe(recipe)
+    if recipe.function:
+        return _trained_by_function(model, samples, recipe, seed)
+    # Dropout draws from the global generator: it is set by the seed here, and left as it was for others.
+    with torch.random.fork_rng(devices=[]):
+        return _train(model, samples, recipe, seed, checkpoint, on_epoch, title)
+
+
+def _require_recipe(recipe: Recipe) -> None:
+    if not recipe.known:
+        raise NotApplicableError(
+            "needs the recipe of the original's training, which is not known; without it there is no retrained model, "
+            "and what was forgotten cannot be compared with what never was known"
+        )
+
+
+def _trained_by_function(model: nn.Module, samples: Samples, recipe: Recipe, seed: int) -> pd.DataFrame:
+    """A training by the user's own function; one row, for the whole of it."""
+    from forget_lib.trust import load_function
+
+    start, function = time.perf_counter(), load_function(recipe.function, "recipe")
+    given = dataclasses.replace(samples, batch_size=recipe.batch_size, generator=torch.Generator().manual_seed(seed))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            function(model, given, recipe, seed)
+        except ForgetError:
+            raise
+        except Exception as error:  # the user's code can raise anything
+            raise ForgetError(f"The recipe {recipe.function} failed: {type(error).__name__}: {error}.") from error
+    if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
+        raise DivergedError(f"The recipe {recipe.function} left weights that are not finite.")
+    logits, labels = predict(model, samples), samples.labels.cpu()
+    row = {"epoch": recipe.epochs, "loss": float(functional.cross_entropy(logits, labels))}
+    row |= {"accuracy": float((logits.argmax(1) == labels).double().mean()), "seconds": time.perf_counter() - start}
+    return pd.DataFrame([row])
+
+
+def _train(
+    model: nn.Module,
+    samples: Samples,
+    recipe: Recipe,
+    seed: int,
+    checkpoint: Path | None,
+    on_epoch: Callable[[int, nn.Module], None] | None,
+    title: str,
+) -> pd.DataFrame:
+    """The loop of `train`."""
     generator = torch.Generator().manual_seed(seed)
     samples = dataclasses.replace(
         samples, batch_size=recipe.batch_size, augmentation=recipe.augmentation, generator=generator
@@ -219,6 +273,7 @@ def train(
     start = time.perf_counter()
     for epoch in range(len(rows) + 1, recipe.epochs + 1):
         model.train()
+        torch.manual_seed(1000 * seed + epoch)
         losses, outputs, targets = [], [], []
         for images, labels in samples.batches():
             for group in optimizer.param_groups:

@@ -29,7 +29,12 @@ class Voting(nn.Module):
         self.members, self.vote = nn.ModuleList(members), vote
 
     def features(self, images: Tensor) -> Tensor:
-        """Penultimate activations of all members side by side, [B, Σ D]."""
+        """Penultimate activations of all members side by side, [B, Σ D].
+
+        Raises: ForgetError for members without features.
+        """
+        if not all(hasattr(member, "features") for member in self.members):
+            raise ForgetError("These members end in no linear layer, so that they have no features to look at.")
         return torch.cat([member.features(images) for member in self.members], 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -79,6 +84,7 @@ class Sisa:
     ) -> None:
         """Assigns samples at random to shards and slices of equal size and trains all of them.
 
+        A shard that gets no sample of some class is trained all the same and never votes for it; that is printed.
         Raises: ForgetError for fewer samples than slices of all shards, or a number below 1.
         """
         for name, value in (("shards", shards), ("slices", slices)):
@@ -92,6 +98,7 @@ class Sisa:
         self.parts = [parts[shard * slices : (shard + 1) * slices] for shard in range(shards)]
         self.samples, self.new_model, self.recipe, self.seed = samples, new_model, recipe, seed
         self.states: list[list[dict[str, Tensor]]] = [[] for _ in range(shards)]
+        self._say_what_is_missing()
         for shard in range(shards):
             self._train(shard, 0)
 
@@ -130,6 +137,17 @@ class Sisa:
         if not members:
             raise ForgetError("All shards are empty: there is nothing left to train on.")
         return Voting(members, vote)
+
+    def _say_what_is_missing(self) -> None:
+        """Prints which shards hold no sample of a class that others hold."""
+        labels = self.samples.labels.cpu()
+        for shard, parts in enumerate(self.parts):
+            missing = sorted(set(labels.tolist()) - set(labels[torch.cat(parts)].tolist()))
+            if missing:
+                print(
+                    f"sisa: shard {shard + 1} of {len(self.parts)} holds no sample of classes {missing}, so it never "
+                    "votes for them; ask for fewer shards."
+                )
 
     def _train(self, shard: int, start: int) -> None:
         """Trains a shard from slice `start` on, from the state before it."""

@@ -1,0 +1,289 @@
+"""A user's own model: any net that gives logits works like a built-in one; others are refused with the reason."""
+
+import sys
+import types
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from forget_lib import models, study, trust
+from forget_lib.errors import DataError, ForgetError
+from forget_lib.own_model import OwnModel, parse_spec, put_weights, read_weights
+from forget_lib.unlearning import list_methods
+
+SHAPE = (1, 8, 8)
+TORCHVISION = [
+    "resnet18?channels=3",
+    "vit_b_16?image_size=16&size=16&channels=3",
+    "mobilenet_v3_small?channels=3",
+    "efficientnet_b0?size=32&channels=3",
+]
+
+
+def plain(num_classes: int, input_shape: tuple) -> nn.Module:
+    """No batch norm, with dropout."""
+    inputs = input_shape[0] * input_shape[1] * input_shape[2]
+    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, 12), nn.ReLU(), nn.Dropout(0.3), nn.Linear(12, num_classes))
+
+
+class Tied(nn.Module):
+    """Two layers that share one weight."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 64), nn.Linear(64, 64)
+        self.second.weight = self.first.weight
+        self.out = nn.Linear(64, num_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.out(self.second(self.first(images.flatten(1)).relu()).relu())
+
+
+class NoHead(nn.Module):
+    """Logits without a linear layer: fully convolutional."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, num_classes, 3), nn.AdaptiveAvgPool2d(1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.net(images).flatten(1)
+
+
+class Pair(nn.Module):
+    """Logits and features, as many research models return."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(64, num_classes)
+
+    def forward(self, images: torch.Tensor) -> tuple:
+        return self.out(images.flatten(1)), images
+
+
+@pytest.fixture(autouse=True)
+def _trusted(monkeypatch):
+    monkeypatch.setenv(trust.VARIABLE, "1")
+    module = types.ModuleType("nets_of_a_test")
+    vars(module).update({each.__name__: each for each in (plain, Tied, NoHead, Pair)})
+    module.narrow = lambda num_classes: nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes - 1))
+    module.words = lambda: "a model"
+    monkeypatch.setitem(sys.modules, "nets_of_a_test", module)
+
+
+def build(name: str, classes: int = 4) -> OwnModel:
+    return models.build(f"nets_of_a_test:{name}", SHAPE, classes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_torchvision_models_work_with_no_code(name):
+    model = models.build(f"torchvision.models:{name}", (1, 16, 16), 4, seed=1).eval()
+    images = torch.randn(2, 1, 16, 16)
+    features = model.features(images)
+    assert torch.allclose(model.head(features), model(images), atol=1e-5)
+    assert model.head.out_features == 4
+
+
+@pytest.mark.parametrize("name", ["plain", "Tied"])
+def test_the_head_is_found_and_the_seed_decides_the_weights(name):
+    model, same = build(name).eval(), build(name)
+    images = torch.randn(3, *SHAPE)
+    assert torch.allclose(model.head(model.features(images)), model(images))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), same.parameters(), strict=True))
+
+
+def test_a_net_without_a_linear_head_has_no_features():
+    assert not hasattr(build("NoHead"), "features")
+
+
+SOME = ["finetune", "ssd", "scrub", "salun", "mask_logit", "certified_removal", "amnesiac", "sisa", "unsir", "fisher"]
+
+
+@pytest.mark.parametrize(
+    ("name", "methods"),
+    [("Tied", SOME), ("NoHead", SOME), pytest.param("plain", list_methods(), marks=pytest.mark.slow)],
+)
+def test_every_method_runs_or_says_why_not(blobs, tmp_path, name, methods):
+    recipe = {"epochs": 1, "batch_size": 32, "learning_rate": 0.05}
+    own = study.make_scenario(tmp_path, recipe, (), dataset="blobs", model=f"nets_of_a_test:{name}", request="class:c1")
+    table = study.run_methods(own, {method: {} for method in methods})
+    rows = table.drop_duplicates("method").set_index("method")
+    refused = rows[rows["status"] != "done"]["reason"]
+    assert (rows.loc[refused.index, "status"] == "not applicable").all(), refused.to_dict()
+    headless = {"mask_logit", "certified_removal", "fisher"} if name == "NoHead" else set()
+    assert headless == set(refused.index) - {"attack_and_reset", "msg", "cfw", "convolution_transpose"}
+
+
+def test_dropout_gives_the_same_model_from_the_same_seed(blobs, tmp_path):
+    keys = {"dataset": "blobs", "model": "nets_of_a_test:plain", "request": "class:c1"}
+    recipe = {"epochs": 2, "batch_size": 16}
+    one, two = (study.original(study.make_scenario(tmp_path / part, recipe, **keys)) for part in "ab")
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_preprocessing_is_that_of_the_net():
+    spec = parse_spec("nets:make?channels=3&size=4&mean=0.5,0.4,0.3&std=0.2")
+    model = OwnModel(nn.Identity(), spec)
+    pixels = torch.full((1, 1, 8, 8), 0.7)
+    seen = model((pixels - 0.5) / 0.25)
+    assert seen.shape == (1, 3, 4, 4)
+    assert torch.allclose(seen[0, :, 0, 0], torch.tensor([1.0, 1.5, 2.0]))
+
+
+def test_given_weights_are_the_original_and_are_not_trained(blobs, tmp_path):
+    torch.manual_seed(0)
+    net = plain(4, SHAPE)
+    torch.save(net.state_dict(), tmp_path / "w.pt")
+    keys = {"dataset": "blobs", "model": f"nets_of_a_test:plain?weights={tmp_path}/w.pt", "request": "class:c1"}
+    given = study.make_scenario(tmp_path, {"epochs": 1}, **keys)
+    table = study.run_methods(given, {"finetune": {}, "amnesiac": {}})
+    assert all(torch.equal(a, b) for a, b in zip(study.original(given).net.parameters(), net.parameters(), strict=True))
+    assert table[table["method"] == "amnesiac"]["status"].eq("not applicable").all()
+    assert not table["dataset"].str.contains("/").any()
+
+
+def test_without_a_recipe_nothing_is_retrained_and_that_is_said(blobs, tmp_path):
+    torch.save(plain(4, SHAPE).state_dict(), tmp_path / "w.pt")
+    keys = {"dataset": "blobs", "request": "class:c1"}
+    own = "nets_of_a_test:plain"
+    with pytest.raises(ForgetError, match="give its weights"):
+        study.make_scenario(tmp_path, {"known": False}, model=own, **keys)
+    given = study.make_scenario(tmp_path, {"known": False}, model=f"{own}?weights={tmp_path}/w.pt", **keys)
+    table = study.run_methods(given, {"finetune": {}, "sisa": {}, "eu_k": {}}).drop_duplicates("method")
+    status = table.set_index("method")["status"]
+    assert status.to_dict() == {
+        **dict.fromkeys(("retrain", "second_retrain", "sisa", "eu_k"), "not applicable"),
+        **dict.fromkeys(("original", "finetune"), "done"),
+    }
+    assert "recipe" in table.set_index("method")["reason"]["retrain"]
+
+
+def test_a_recipe_of_ones_own_trains_original_and_retrained_model(blobs, tmp_path):
+    (tmp_path / "recipe.py").write_text(
+        "import torch\n"
+        "def train(model, samples, recipe, seed):\n"
+        "    for images, labels in samples.batches(recipe.epochs):\n"
+        "        loss = torch.nn.functional.cross_entropy(model(images), labels)\n"
+        "        for p, g in zip(model.parameters(), torch.autograd.grad(loss, list(model.parameters()))):\n"
+        "            p.data -= 0.1 * g\n"
+    )
+    recipe = {"function": f"{tmp_path}/recipe.py:train", "epochs": 8, "batch_size": 16}
+    own = study.make_scenario(tmp_path, recipe, dataset="blobs", model="mlp", request="class:c1")
+    table = study.run_methods(own, {}).set_index(["method", "metric"])["value"]
+    assert table["original", "forget_accuracy"] > 0.9
+    assert table["retrain", "forget_accuracy"] == 0
+    (tmp_path / "recipe.py").write_text("def train(model, samples, recipe, seed):\n    1 / 0\n")
+    with pytest.raises(ForgetError, match="ZeroDivisionError"):
+        study.original(own)
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def test_code_runs_only_if_trusted_and_the_message_says_why(monkeypatch):
+    monkeypatch.delenv(trust.VARIABLE)
+    with pytest.raises(trust.NotTrustedError, match=r"is code.*rights.*--trust-code"):
+        build("plain")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Pair", "returns a tuple"),
+        ("narrow", r"gives \[2, 3\].*4 classes"),
+        ("words", "must return an nn.Module"),
+        ("nothing", "has no function nothing.*plain"),
+        ("plain?width=3", "made no model"),
+        ("plain?size=x", "whole number"),
+        ("NoHead?channels=3", "cannot take images of 3"),
+        ("NoHead?mean=1,2", "mean and std do not fit"),
+        ("plain?std=0", "larger than 0"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused_with_the_reason(name, words):
+    with pytest.raises(ForgetError, match=words):
+        build(name)
+
+
+def test_a_module_that_is_not_there_is_named():
+    with pytest.raises(ForgetError, match="no_such_module"):
+        models.build("no_such_module:make", SHAPE, 4)
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "torch", "nested"])
+def test_weights_are_read_and_put_in(tmp_path, kind):
+    model, path = build("plain"), tmp_path / "weights"
+    state = {name: value + 1 for name, value in model.net.state_dict().items()}
+    save_file(state, path) if kind == "safetensors" else torch.save(
+        state if kind == "torch" else {"model": state}, path
+    )
+    put_weights(model, path)
+    assert all(torch.equal(value, state[name]) for name, value in model.net.state_dict().items())
+
+
+def test_weights_that_do_not_fit_name_their_keys(tmp_path):
+    model = build("plain")
+    state = model.net.state_dict()
+    state["extra"] = state.pop("1.bias")
+    state["4.bias"] = torch.zeros(9)
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(
+        DataError, match=r"missing: 1\.bias; not in the model: extra; of another shape: 4\.bias \(\[9\]"
+    ):
+        put_weights(model, tmp_path / "w.pt")
+
+
+def test_weights_that_are_not_finite_name_their_keys(tmp_path):
+    torch.save({"a": torch.tensor([1.0, float("nan")]), "b": torch.zeros(2)}, tmp_path / "w.pt")
+    with pytest.raises(DataError, match="not finite: a"):
+        read_weights(tmp_path / "w.pt")
+
+
+class Harmful:
+    """Unpickling it would write a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_pickles_with_code_are_refused_and_not_run(tmp_path):
+    torch.save({"a": Harmful(tmp_path / "was_here")}, tmp_path / "w.pt")
+    with pytest.raises(DataError, match="can execute code"):
+        read_weights(tmp_path / "w.pt")
+    assert not (tmp_path / "was_here").exists()
+
+
+def test_whole_models_are_refused(tmp_path):
+    torch.save(nn.Linear(2, 2), tmp_path / "w.pt")
+    with pytest.raises(DataError, match=r"can execute code.*state_dict"):
+        read_weights(tmp_path / "w.pt")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_is_refused(tmp_path):
+    torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)).save(str(tmp_path / "w.pt"))
+    with pytest.raises(DataError, match="a TorchScript program"):
+        read_weights(tmp_path / "w.pt")
+
+
+@pytest.mark.slow
+def test_exported_programs_are_refused(tmp_path):
+    torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),)), tmp_path / "w.pt2")
+    with pytest.raises(DataError, match=r"a torch\.export program"):
+        read_weights(tmp_path / "w.pt2")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello there, no weights", b"\x08\0\0\0\0\0\0\0{", b"PK\x03\x04 broken"])
+def test_damaged_files_are_one_clear_message(tmp_path, content):
+    (tmp_path / "w").write_bytes(content)
+    with pytest.raises(DataError, match=r"^w "):
+        read_weights(tmp_path / "w")
