@@ -197,16 +197,30 @@ class Frozen:
 
 
 class Embedding(nn.Module):
-    """The network with its lower part frozen: features [B, 128] of normalised images."""
+    """The network with its lower part frozen: features [B, 128] of normalised images.
 
-    def __init__(self, layers: list[nn.Module], trainable: int) -> None:
+    frozen: a lower part to share, with what it knows already; made from the layers where it is None.
+    """
+
+    def __init__(self, layers: list[nn.Module], trainable: int, frozen: Frozen | None = None) -> None:
         super().__init__()
-        cut = len(layers) - 1 - trainable if trainable else len(layers)
-        self.frozen = Frozen(nn.Sequential(*layers[:cut]))
+        cut = cut_of(trainable)
+        self.frozen = frozen or Frozen(nn.Sequential(*layers[:cut]))
         self.upper = nn.Sequential(*layers[cut:])
 
     def forward(self, images: Tensor) -> Tensor:
         return self.upper(self.frozen(images)) * FEATURE_SCALE
+
+
+def cut_of(trainable: int) -> int:
+    """How many of the 16 layers are frozen when `trainable` blocks are trained."""
+    return STAGES + 1 - trainable if trainable else STAGES + 2
+
+
+@cache
+def published_frozen(trainable: int) -> Frozen:
+    """The frozen part of the published network: one for all models of a process, so that each image is seen once."""
+    return Frozen(nn.Sequential(*pretrained_layers()[: cut_of(trainable)]))
 
 
 def face_embedding(
@@ -226,14 +240,30 @@ def face_embedding(
         raise ForgetError(
             f"face_embedding takes 1 or 3 channels and trains 0 to {STAGES} blocks; got {input_shape}, {trainable}."
         )
-    return Classifier(Embedding(pretrained_layers(tensors), trainable), WIDTH, number_of_classes)
+    shared = published_frozen(trainable) if tensors is None else None
+    return Classifier(Embedding(pretrained_layers(tensors), trainable, shared), WIDTH, number_of_classes)
 
 
-@model("face_embedding")
-def _default(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier:
-    return face_embedding(input_shape, number_of_classes)
+def kind_of(name: str) -> str:
+    """What a recogniser is, in words for titles and tables: of which kind, and how much of it is trained.
+
+    Args: name: of a model.
+    """
+    if name not in PRETRAINED:
+        return "trained from scratch on these people only"
+    trained = PRETRAINED[name]
+    return f"pre-trained, {trained} of {STAGES} blocks and the head trained" if trained else HEAD_ONLY
 
 
-@model("face_embedding_head")
-def _head_only(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier:
-    return face_embedding(input_shape, number_of_classes, trainable=0)
+def _register(name: str, trainable: int) -> None:
+    @model(name)
+    def build(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier:
+        return face_embedding(input_shape, number_of_classes, trainable)
+
+
+HEAD_ONLY = "pre-trained and frozen: head-only forgetting"
+# face_embedding_head trains the head alone, face_embedding_2 the upper two blocks too, face_embedding four.
+PRETRAINED = {"face_embedding": TRAINABLE, "face_embedding_head": 0}
+PRETRAINED |= {f"face_embedding_{blocks}": blocks for blocks in range(1, STAGES + 1) if blocks != TRAINABLE}
+for _name, _blocks in PRETRAINED.items():
+    _register(_name, _blocks)
