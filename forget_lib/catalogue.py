@@ -1,7 +1,8 @@
 """Tables in Markdown that are generated from the registries, for the overview and the README."""
 
+import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from forget_lib.attacks import list_attacks
 from forget_lib.attacks.registry import get_attack
@@ -39,6 +40,41 @@ def methods_table(names: Iterable[str] | None = None, *, short: bool = False) ->
         )
         row = [f"`{name}`", title, entry.family, entry.uses, ", ".join(entry.needs) or "–", entry.paper]
         rows.append(row if short else [*row, as_markdown(entry.idea)])
+    return table(columns, rows)
+
+
+def method_parts(name: str) -> dict[str, str]:
+    """A method's docstring in Markdown, by part: "idea" (its first paragraph), "definition" (what follows, with the
+    formula), "status" (V: read in the official code, P: from the paper alone, M: unverified; empty for what is our
+    own) and "public code" (published settings, and what public implementations got wrong).
+    """
+    text = inspect.cleandoc(get_method(name).function.__doc__ or "")
+    text = re.split(r"^(?:Args|Raises):", text, maxsplit=1, flags=re.M)[0]
+    idea, _, rest = text.partition("\n\n")
+    definition, *checked = re.split(r"\bStatus:?\s+", rest, maxsplit=1)
+    status, public = "", ""
+    if checked:
+        status, public = re.match(r"(?:idea )?([VPM])?(.*)", re.sub(r"\s+", " ", checked[0])).groups("")
+        public = re.sub(r"^[.,;: ]+", "", public)
+    parts = {"idea": idea, "definition": definition, "status": status, "public code": public}
+    return {part: as_markdown(re.sub(r"\s+", " ", value).strip()) for part, value in parts.items()}
+
+
+def methods_page(costs: Mapping[str, float] | None = None) -> str:
+    """All methods: name, source, idea and formula, what each uses and needs, its cost, and what public code does.
+
+    Args: costs: sample passes relative to a retraining, by method, as measured; left out: no costs.
+    """
+    rows = []
+    for name in list_methods():
+        entry, part = get_method(name), method_parts(name)
+        kind = "control" if entry.control else "exact" if entry.exact else entry.family
+        needs = f"Uses {entry.uses}." + (f" Needs: {', '.join(entry.needs)}." if entry.needs else "")
+        cost = f"{costs[name]:.2g}" if costs and name in costs else "–"
+        status = f"**{part['status']}** " if part["status"] else ""
+        what = f"{part['idea']} {part['definition']}"
+        rows.append([f"**{entry.title}** `{name}`", kind, what, needs, cost, entry.paper, status + part["public code"]])
+    columns = ["method", "family", "idea and formula", "data", "cost", "source", "published settings, public code"]
     return table(columns, rows)
 
 

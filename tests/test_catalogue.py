@@ -1,6 +1,8 @@
+import re
+
 from forget_lib import catalogue
 from forget_lib.results import REPOSITORY
-from forget_lib.unlearning import list_methods
+from forget_lib.unlearning import get_method, list_methods
 
 
 def test_the_readme_holds_the_generated_tables_as_they_are_now():
@@ -20,3 +22,21 @@ def test_bars_and_line_breaks_do_not_break_a_table():
 
 def test_formulas_of_docstrings_become_markdown():
     assert catalogue.as_markdown(r"Minimise :math:`KL(u \| p)`.") == r"Minimise $KL(u \Vert  p)$."
+
+
+def test_the_methods_page_says_of_each_method_what_it_is_and_where_it_comes_from():
+    page = catalogue.methods_page({"finetune": 0.2}).splitlines()
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in page[2:]]
+    assert [row[0].split("`")[1] for row in rows] == list_methods()
+    for name, (_, family, what, data, cost, source, public) in zip(list_methods(), rows, strict=True):
+        entry, part = get_method(name), catalogue.method_parts(name)
+        assert family
+        assert source
+        assert "$" in what, f"{name}: its docstring has no formula"
+        assert entry.uses in data
+        assert all(need in data for need in entry.needs)
+        assert cost == ("0.2" if name == "finetune" else "–")
+        ours = entry.control or name == "uniform_kl"
+        assert (part["status"] in ("V", "P", "M")) != ours, f"{name}: its docstring has no status"
+        assert ours or public.startswith(f"**{part['status']}**")
+        assert "Status" not in what

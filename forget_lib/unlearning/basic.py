@@ -18,8 +18,8 @@ LABEL_CONVENTIONS = ("other", "any")
 def retrain(model: nn.Module, task: UnlearningTask) -> nn.Module:
     r"""Train a new model on the retain set by the original's recipe: :math:`\min_\theta \mathcal{L}_{CE}(D_r)`.
 
-    The model is made new, not reset: the public code of SSD and its copies resets only direct children that own
-    `reset_parameters`, so that their ResNet-18 "retrained" keeps its old backbone (read in the code, V).
+    The model is made new, not reset. Status V. The public code of SSD and its copies resets only direct children that
+    own `reset_parameters`, so that their ResNet-18 "retrained" keeps its old backbone.
     Raises: DivergedError if the training diverges.
     """
     fresh = task.meter.attach(task.fresh_model(task.seed).to(task.device))
