@@ -72,7 +72,7 @@ def finished(tmp_path_factory):
     (root / "notebooks").mkdir()
     shutil.copytree(REPOSITORY / "forget_lib" / "report", library / "report")
     shutil.copytree(REPOSITORY / "forget_lib" / "templates", library / "templates")
-    for name in ("__init__", "chosen", "errors", "results"):
+    for name in ("__init__", "chosen", "errors", "names", "results"):
         shutil.copy(REPOSITORY / "forget_lib" / f"{name}.py", library)
     (library / "report" / "__main__.py").write_text(STAND_IN)
     (library / "tiny.py").write_text("from forget_lib import deep\n\ntrained = deep\n")
@@ -237,4 +237,19 @@ def test_groups_below_one_are_refused():
     config = copy.deepcopy(CONFIG)
     config["scenarios"]["mnist"]["groups"] = 0
     with pytest.raises(ForgetError, match="at least 1"):
+        plan(config)
+
+
+def test_a_job_asks_for_what_its_scenario_needs():
+    config = copy.deepcopy(CONFIG)
+    config["scenarios"]["mnist"]["resources"] = {"gpu": 1, "runtime": 30}
+    found = plan(config)
+    assert {tuple(job.resources.values()) for job in found.values() if job.part == "mnist"} == {(4000, 30, 1)}
+    assert {tuple(job.resources.values()) for job in found.values() if job.part == "other"} == {(4000, 240, 0)}
+
+
+def test_a_resource_that_nothing_reads_is_refused():
+    config = copy.deepcopy(CONFIG)
+    config["scenarios"]["mnist"]["resources"] = {"gpus": 1}
+    with pytest.raises(UnknownNameError, match="gpu"):
         plan(config)

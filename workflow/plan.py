@@ -26,10 +26,12 @@ from forget_lib.results import REPOSITORY, imported_modules
 TOP_KEYS = {"profile", "start", "device", "datasets", "scenarios", "claims", "results", "plugins"}
 SCENARIO_KEYS = {
     *("notebook", "dataset", "model", "requests", "draws", "seeds", "recipe", "methods", "attacks"),
-    *("parameters", "shared_original", "part", "start", "device", "paired", "groups"),
+    *("parameters", "shared_original", "part", "start", "device", "paired", "groups", "resources"),
 }
 DATA, BASELINE, FIGURES, OVERVIEW = "01_data", "02_train_baseline", "08_figures", "00_overview"
 CLAIMS = "11_published_claims"
+RESOURCES = {"mem_mb": 4000, "runtime": 240, "gpu": 0}
+"""Megabytes, minutes and number of GPUs of a job; a scenario's `resources` says what it needs instead."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Job:
 
     Attributes: notebook: its name without suffix. name: of its page. parameters: values by name. after: keys of the
         jobs that come first. part: the scenario it belongs to, a target of its own; empty for what is about all.
+        resources: what a cluster must give it, `RESOURCES` where nothing is said.
     """
 
     notebook: str
@@ -45,6 +48,7 @@ class Job:
     parameters: Mapping[str, Any]
     after: tuple[str, ...] = ()
     part: str = ""
+    resources: Mapping[str, int] = field(default_factory=lambda: RESOURCES)
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,6 +99,7 @@ def _scenario_jobs(
     fixed |= {key: scenario[key] for key in ("dataset", "model", "recipe") if key in scenario}
     own = {key: scenario[key] for key in ("methods", "attacks") if key in scenario} | scenario.get("parameters", {})
     part = scenario.get("part", name)
+    needs = RESOURCES | _resources(name, scenario)
     for draw, seed in _draws_and_seeds(name, scenario):
         parameters = fixed | {"draw": draw, "seed": seed}
         after: tuple[str, ...] = ()
@@ -105,12 +110,23 @@ def _scenario_jobs(
                 if f"{BASELINE}/{title}" in baselines.values():  # the same model, trained by another recipe
                     title += f"-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
                 baselines[text] = f"{BASELINE}/{title}"
-                yield Job(BASELINE, title, parameters, part=part)
+                yield Job(BASELINE, title, parameters, part=part, resources=needs)
             after = (baselines[text],)
         for request in scenario.get("requests", [""]):
             title = _plain("-".join(filter(None, [name, request, f"draw{draw}", f"seed{seed}"])))
             asked = parameters | ({"request": request} if request else {})
-            yield from _grouped(Job(scenario["notebook"], title, asked | own, after, part), scenario.get("groups", 1))
+            job = Job(scenario["notebook"], title, asked | own, after, part, needs)
+            yield from _grouped(job, scenario.get("groups", 1))
+
+
+def _resources(name: str, scenario: Mapping[str, Any]) -> Mapping[str, int]:
+    given = scenario.get("resources", {})
+    for key, value in given.items():
+        if key not in RESOURCES:
+            raise unknown(f"resource of scenario {name}", key, RESOURCES)
+        if not isinstance(value, int) or value < 0:
+            raise ForgetError(f"Resource {key} of scenario {name} must be a whole number of at least 0; got {value!r}.")
+    return given
 
 
 def _grouped(job: Job, groups: int) -> Iterator[Job]:

@@ -1,0 +1,129 @@
+"""How near training comes to what this machine can do: floating-point rate as a share of its matrix-multiply rate.
+
+    python benchmarks/throughput.py [--nets fast_cnn small_cnn] [--threads 2] [--seconds 5]
+
+The operations of a training step are those that it needs, counted by PyTorch's own counter over forward and backward
+(a multiply-add is two). The machine's rate is that of a large product of matrices in the same precision. Both are
+measured in turn, a second of each, in the same process; the share is the median over the turns. What is left is
+pooling, normalisation, activations and the optimiser, which are bound by memory: `--profile` says how much each takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from forget_lib.datasets.samples import Samples  # noqa: E402
+from forget_lib.models import build  # noqa: E402
+from forget_lib.training import Recipe, set_threads, train  # noqa: E402
+
+NETS: dict[str, tuple[tuple[int, int, int], int, dict]] = {
+    "mlp": ((1, 28, 28), 64, {}),
+    "small_cnn": ((3, 32, 32), 128, {}),
+    "small_resnet": ((3, 64, 64), 64, {}),
+    "resnet9": ((3, 32, 32), 128, {}),
+    "resnet18": ((3, 32, 32), 64, {}),
+}
+"""By name: input shape, batch size, and what the recipe has beside the usual."""
+SIZE = 2048
+
+
+def matrix_rate(dtype: torch.dtype, seconds: float) -> float:
+    """Floating-point operations a second of a product of two SIZE × SIZE matrices."""
+    left = torch.randn(SIZE, SIZE, dtype=dtype)
+    return 2 * SIZE**3 / _seconds_each(lambda: left @ left, seconds)
+
+
+def _seconds_each(work: Callable[[], object], seconds: float) -> float:
+    work()
+    begun, rounds = time.perf_counter(), 0
+    while time.perf_counter() - begun < seconds:
+        work()
+        rounds += 1
+    return (time.perf_counter() - begun) / rounds
+
+
+def measure(name: str, turns: int, seconds: float) -> dict[str, float | str]:
+    """Images a second of training, operations a second, and their share of the matrix rate."""
+    shape, batch_size, special = NETS[name]
+    net = build(name, shape, 10)
+    recipe = Recipe(epochs=1, batch_size=batch_size, learning_rate=1e-3, **special)
+    count = 4 * batch_size
+    samples = Samples(torch.randint(0, 256, (count, *shape), dtype=torch.uint8), torch.arange(count) % 10)
+    with FlopCounterMode(display=False) as counter:
+        train(net, samples, recipe, 0)
+    operations = counter.get_total_flops()
+    dtype = torch.bfloat16 if special.get("precision") == "bfloat16" else torch.float32
+    found = []
+    for _ in range(turns):
+        possible = matrix_rate(dtype, seconds / turns / 2)
+        each = _seconds_each(lambda: train(net, samples, recipe, 0), seconds / turns)
+        found.append((operations / each / possible, count / each, operations / each, possible))
+    share, images, rate, possible = (statistics.median(column) for column in zip(*found, strict=True))
+    return {
+        "net": name,
+        "precision": str(dtype).removeprefix("torch."),
+        "batch_size": batch_size,
+        "operations_per_image": operations / count,
+        "images_per_second": images,
+        "operations_per_second": rate,
+        "matrix_rate": possible,
+        "share": share,
+        "lowest": min(f[0] for f in found),
+        "highest": max(f[0] for f in found),
+    }
+
+
+def profile(name: str) -> str:
+    """Where the time of some training steps goes, by operation."""
+    shape, batch_size, special = NETS[name]
+    net = build(name, shape, 10)
+    samples = Samples(
+        torch.randint(0, 256, (4 * batch_size, *shape), dtype=torch.uint8), torch.arange(4 * batch_size) % 10
+    )
+    recipe = Recipe(epochs=1, batch_size=batch_size, learning_rate=1e-3, **special)
+    train(net, samples, recipe, 0)
+    with torch.profiler.profile() as found:
+        train(net, samples, recipe, 0)
+    return found.key_averages().table(sort_by="self_cpu_time_total", row_limit=14, max_name_column_width=40)
+
+
+def main(nets: Sequence[str], threads: int = 2, seconds: float = 6.0, turns: int = 5) -> pd.DataFrame:
+    """The shares of the named nets, printed as they come."""
+    set_threads(threads)
+    rows = []
+    for name in nets:
+        rows.append(measure(name, turns, seconds) | {"threads": threads})
+        row = rows[-1]
+        print(
+            f"{name:14} {row['images_per_second']:8.0f} images/s, {row['operations_per_second'] / 1e9:6.1f} of "
+            f"{row['matrix_rate'] / 1e9:6.1f} GFLOP/s: {row['share']:.0%}",
+            flush=True,
+        )
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--nets", nargs="+", choices=list(NETS), default=list(NETS))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--profile", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.profile:
+        set_threads(arguments.threads)
+        for chosen in arguments.nets:
+            print(chosen, profile(chosen), sep="\n")
+    else:
+        main(arguments.nets, arguments.threads, arguments.seconds)
