@@ -18,7 +18,7 @@ WEIGHTS_ARE_MISSING = (
     "THE FACE WEIGHTS ARE NOT HERE: python -c 'from forget_lib.face_embedding import fetch_weights; fetch_weights()'"
 )
 needs_weights = pytest.mark.skipif(not fe.have_weights(), reason=WEIGHTS_ARE_MISSING)
-# First eight numbers of the embeddings of the first three test images of `synthetic_identity`.
+# First eight numbers of the embeddings of images 9 to 11 of the pool of `synthetic_identity`.
 STORED = (
     (-0.10355, 0.08433, 0.05239, -0.00815, -0.02432, -0.06166, -0.00875, -0.13705),
     (-0.08712, 0.08041, 0.05504, -0.02099, -0.02667, -0.10065, -0.01425, -0.13052),
@@ -152,12 +152,27 @@ def test_it_is_a_registered_model():
     assert {"face_embedding", "face_embedding_head"} <= set(list_models())
 
 
+def test_a_kind_says_what_is_trained():
+    assert fe.kind_of("small_resnet") == "trained from scratch on these people only"
+    assert fe.kind_of("face_embedding_head") == fe.HEAD_ONLY
+    assert fe.kind_of("face_embedding_2") == "pre-trained, 2 of 14 blocks and the head trained"
+
+
+@needs_weights
+def test_models_of_the_published_network_share_what_they_have_seen(images):
+    one, two = (fe.face_embedding((3, 16, 16), 2, 0) for _ in range(2))
+    with torch.no_grad():
+        one.features(images)
+    assert one.body.frozen is two.body.frozen
+    assert fe.face_embedding((3, 16, 16), 2, 1).body.frozen is not one.body.frozen
+
+
 @needs_weights
 def test_the_port_gives_the_stored_embeddings_of_three_rendered_faces():
     assert len(fe.published_tensors()) == 117
     net = fe.face_embedding((3, 64, 64), 2)
     with torch.no_grad():
-        found = net.features(normalise(load("synthetic_identity", "sample").test_images[:3])) / fe.FEATURE_SCALE
+        found = net.features(normalise(load("synthetic_identity", "sample").images[9:12])) / fe.FEATURE_SCALE
     assert torch.allclose(found[:, :8], torch.tensor(STORED), atol=2e-4)
 
 
