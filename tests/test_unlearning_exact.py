@@ -314,6 +314,16 @@ def test_sisa_refuses_what_its_shards_never_saw_and_too_many_slices():
         unlearn("sisa", net(), tiny_task(), vote="mean")
 
 
+def test_a_shard_that_gets_no_sample_of_a_class_is_named_and_trained_all_the_same(capsys):
+    labels = torch.tensor([0, 1, 2] + [0, 1] * 10 + [0])
+    ensemble = sisa.Sisa(data().with_labels(labels), fresh, RECIPE, shards=2, slices=1)
+    lonely = 1 - next(shard for shard, parts in enumerate(ensemble.parts) if 2 in parts[0])
+    assert f"sisa: shard {lonely + 1} of 2 holds no sample of classes [2]" in capsys.readouterr().out
+    assert len(ensemble.model().members) == 2
+    sisa.Sisa(data(), fresh, RECIPE, shards=2, slices=1)
+    assert not capsys.readouterr().out
+
+
 def test_a_shard_without_a_class_votes_and_an_empty_one_does_not():
     ensemble = sisa.Sisa(data(), fresh, RECIPE, shards=2, slices=1, seed=0)
     first = ensemble.parts[0][0]

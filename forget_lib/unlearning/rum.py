@@ -48,7 +48,7 @@ def rum(
     middle: str = "finetune",
     high: str = "salun",
     epochs: int = 1,
-    retain_share: float = 0.9,
+    retain_share: float = 0.75,
 ) -> nn.Module:
     r"""Unlearn the least memorised third first, then the middle, then the most memorised, each by its own method.
 
