@@ -1,6 +1,6 @@
 """Breaks one method at a time in a copy of the library and asks whether the tests notice.
 
-    python benchmarks/mutations.py
+    python benchmarks/mutations.py [words that the change's description holds]
 
 prints the test that caught each change; the exit status is the number of changes that no test caught.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ["tests/test_unlearning_definitions.py", "tests/test_unlearning_weights.py"]
+SECOND_TESTS = [f"tests/test_unlearning_{name}.py" for name in ("second", "winners", "exact")]
 # What is broken, in which module, which text, and the text in its place.
 MUTATIONS = [
     (
@@ -120,9 +121,63 @@ MUTATIONS = [
     ("all: frozen batch norm keeps moving", "common", "if not batch_norm or frozen", "if not batch_norm"),
 ]
 
+# The same for the second part of the methods, which has tests of its own.
+SECOND_MUTATIONS = [
+    ("amnesiac: updates added", "amnesiac", "parameter.double() - log.update", "parameter.double() + log.update"),
+    ("fisher: squares not weighted by probability", "fisher", "-logs.detach().exp().sqrt() * logs", "-logs"),
+    ("influence: away from the optimum", "influence", "parameter.add_(part_of_change", "parameter.sub_(part_of_change"),
+    ("jit_lipschitz: gradient through the noisy copy", "jit", "with torch.no_grad():", "if True:"),
+    (
+        "boundary_expand: towards a class that stays",
+        "boundary_expand",
+        "torch.full_like(labels, task.number_of_classes)",
+        "torch.zeros_like(labels)",
+    ),
+    ("lotus: colder where it should be warmer", "lotus", "math.exp(alpha * (", "math.exp(-alpha * ("),
+    ("task_negation: forwards", "negation", "parameter.sub_(scale", "parameter.add_(scale"),
+    (
+        "negmerge: no agreement asked for",
+        "negation",
+        "* (parts.sign().sum(0).abs() == len(vectors))",
+        "",
+    ),
+    ("guided_unlearning: another choice", "guided", "task.forget.labels).argmax(1)", "task.forget.labels).argmin(1)"),
+    ("sfron: mask inverted", "sfron", ">= gamma", "< gamma"),
+    ("sfron: down the forget loss", "sfron", "(-loss).backward()", "loss.backward()"),
+    (
+        "dlfd: distance without a gradient",
+        "dlfd",
+        "features.detach() if literal else features",
+        "features.detach()",
+    ),
+    ("certified_removal: step reversed", "certified", "Removal(weights + change", "Removal(weights - change"),
+    ("certified_removal: bound too small", "certified", "CURVATURE = 0.25", "CURVATURE = 0.0025"),
+    ("sisa: goes on after the first touched slice", "sisa", "touched[0])", "touched[-1])"),
+    ("rum: the most memorised first", "rum", "argsort(stable=True)", "argsort(stable=True, descending=True)"),
+    ("msg: largest gradients renewed", "winners", "flat)), largest=False)", "flat)))"),
+    ("cfw: frequent classes weigh more", "winners", "task.number_of_classes, -1.0)", "task.number_of_classes, 1.0)"),
+    ("prmq: not rounded", "winners", "parameter.half()", "parameter"),
+    ("convolution_transpose: mirrored", "winners", "weight.transpose(2, 3)", "weight.flip(2)"),
+    (
+        "fcs: no uniform stage",
+        "winners",
+        "step(uniform, uniform_divergence(model(images)))",
+        "pass",
+    ),
+    ("opc: away from the origin", "outputs", "+ weight * length", "- weight * length"),
+    ("regun: the true class kept", "outputs", "targets.fill_diagonal_(0)", "pass"),
+    (
+        "amun: neighbours under the true label",
+        "adversarial",
+        "torch.cat([said, task.retain.labels])",
+        "torch.cat([task.forget.labels, task.retain.labels])",
+    ),
+    ("attack_and_reset: all other filters", "adversarial", "ratio >= limit", "ratio < limit"),
+]
 
-def caught_by(module: str, old: str, new: str) -> str:
-    """The first test that fails once `old` is replaced; empty if none does."""
+
+def caught_by(module: str, old: str, new: str, tests: list[str]) -> str:
+    """The first of these tests that fails once `old` is replaced; empty if none does."""
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name)
         for folder in ("forget_lib", "tests"):
@@ -132,17 +187,20 @@ def caught_by(module: str, old: str, new: str) -> str:
         if text.count(old) < 1:
             raise SystemExit(f"{module}.py no longer holds {old!r}: bring this list up to date.")
         source.write_text(text.replace(old, new))
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *TESTS]
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests]
         done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
         failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
         return failed[0].split("::")[-1].split(" - ")[0] if failed else ""
 
 
 def main() -> int:
-    """Runs all mutations."""
-    missed = 0
-    for what, module, old, new in MUTATIONS:
-        test = caught_by(module, old, new)
+    """Runs all mutations, or those that the command line names."""
+    missed, words = 0, sys.argv[1:]
+    both = [(*entry, TESTS) for entry in MUTATIONS] + [(*entry, SECOND_TESTS) for entry in SECOND_MUTATIONS]
+    for what, module, old, new, tests in both:
+        if words and not any(word in what for word in words):
+            continue
+        test = caught_by(module, old, new, tests)
         missed += not test
         print(f"{what}: {test or 'NOT CAUGHT'}", flush=True)
     return missed
