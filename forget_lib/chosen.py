@@ -13,13 +13,15 @@ from forget_lib.names import short_name
 from forget_lib.results import REPOSITORY
 
 FOLDER = REPOSITORY / "workflow" / "config" / "settings"
-SAME_AS = {"indices": "random", "family": "person"}
+SAME_AS = {"indices": "random", "family": "person", "official": "person"}
 """Kinds of request that are not tuned by themselves, and the kind whose settings they take."""
+SAME_DATA = {"cifar10_part": "cifar10"}
+"""Data sets that are a part of another, whose settings they take."""
 
 
 def settings_file(dataset: str, model: str, request_kind: str) -> Path:
     """Where the chosen settings for this data set, model and kind of request are, if there are any."""
-    names = f"{short_name(dataset)}-{short_name(model)}"
+    names = f"{short_name(SAME_DATA.get(dataset, dataset))}-{short_name(model)}"
     return FOLDER / f"{names}-{SAME_AS.get(request_kind, request_kind)}.yaml"
 
 

@@ -22,6 +22,11 @@ def test_where_nothing_was_chosen_the_defaults_stay(folder):
     assert chosen.with_chosen("finetune", {}, "blobs", "mlp", "random") == {}
 
 
+def test_a_part_of_a_data_set_takes_the_settings_of_the_whole(folder):
+    (folder / "cifar10-mlp-class.yaml").write_text("methods: {finetune: {epochs: 3}}")
+    assert chosen.with_chosen("finetune", {}, "cifar10_part", "mlp", "class") == {"epochs": 3}
+
+
 @pytest.mark.parametrize("text", ["methods: [1, 2]", "nothing: here", "methods: {finetune: [", ""])
 def test_a_damaged_file_says_how_to_make_it_again(folder, text):
     (folder / "blobs-mlp-mislabelled.yaml").write_text(text)

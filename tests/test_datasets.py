@@ -89,6 +89,18 @@ def test_the_small_variants_average_blocks():
     assert torch.equal(small.labels, large.labels)
 
 
+def test_a_part_of_cifar10_is_its_first_ten_thousand_images(monkeypatch):
+    images = torch.arange(12_000).remainder(256).to(torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4).contiguous()
+    labels = torch.arange(12_000) % 10
+    arrays = stored.Arrays(images, labels, images[:40], labels[:40])
+    monkeypatch.setattr(cifar10, "_arrays", lambda name, start: (arrays, "made up"))
+    data = load("cifar10_part", "local")
+    assert (len(data.images), len(data.test_images)) == (10_000, 40)
+    assert torch.equal(data.images, images[:10_000])
+    assert torch.equal(data.labels, labels[:10_000])
+    assert data.checksum != arrays.checksum
+
+
 def test_the_samples_are_small_and_listed():
     listed = stored.sample_checksums()
     assert {path.name for path in SAMPLES.iterdir() if path.suffix in (".png", ".csv")} == set(listed)

@@ -1,4 +1,5 @@
-"""CIFAR-10: 32×32 colour images of ten kinds of objects; `cifar16` is the same at 16×16, for many reference models."""
+"""CIFAR-10: 32×32 colour images of ten kinds of objects; `cifar16` is the same at 16×16, for many reference models, and
+`cifar10_part` the first fifth, for many methods and seeds."""
 
 import contextlib
 import io
@@ -54,6 +55,17 @@ def cifar10(start: str = "local") -> ImageData:
     Raises: DataError if no step of the chain from `start` on works.
     """
     return image_data("cifar10", "CIFAR-10", CLASSES, *_arrays("cifar10", start))
+
+
+@dataset("cifar10_part")
+def cifar10_part(start: str = "local") -> ImageData:
+    """The first 10,000 training images of CIFAR-10 (its first batch, about 1,000 a class) and the whole test set.
+
+    Where only the embedded sample is there, all of that.
+    """
+    whole, source = _arrays("cifar10_part", start)
+    part = replace(whole, images=whole.images[:BATCH], labels=whole.labels[:BATCH])
+    return image_data("cifar10_part", "CIFAR-10, 10,000 images", CLASSES, part, source)
 
 
 @dataset("cifar16")
