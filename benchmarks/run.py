@@ -1,0 +1,139 @@
+"""All benchmarks of speed, written as tables, figures and a page into results/reference/benchmarks.
+
+    python benchmarks/run.py [throughput peers growth]
+
+Each table names the commit, the versions, the processor and the threads. Times depend on the machine; the ratios and
+shares should come out again elsewhere, within the spread that stands beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks import growth, peers, throughput  # noqa: E402
+from forget_lib import results  # noqa: E402
+
+OUTPUT = REPOSITORY / "results" / "reference" / "benchmarks"
+BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#666666"
+
+
+def draw_throughput(table: pd.DataFrame, axes: plt.Axes) -> str:
+    """Bars of the share of the matrix rate; returns the alternative text."""
+    axes.barh(table["net"], 100 * table["share"], color=BLUE)
+    axes.set(xlabel="share of the machine's matrix-multiply rate (%)", xlim=(0, 100))
+    axes.invert_yaxis()
+    return "Share of the matrix rate: " + ", ".join(f"{row.net} {row.share:.0%}" for row in table.itertuples())
+
+
+def draw_peers(table: pd.DataFrame, axes: plt.Axes) -> str:
+    """Dots of the ratio of CPU time, per item against from memory, by case and method."""
+    for place, (_, part) in enumerate(table.groupby("case", sort=False)):
+        axes.scatter(part["ratio"], [place] * len(part), color=ORANGE, zorder=3)
+        axes.plot([part["lowest"].min(), part["highest"].max()], [place, place], color=GREY, linewidth=1)
+    axes.axvline(1, color=GREY, linestyle=":")
+    axes.set_yticks(range(table["case"].nunique()), table["case"].unique())
+    axes.set(xlabel="CPU time of the per-item loop / CPU time from memory", xscale="log")
+    axes.invert_yaxis()
+    medians = table.groupby("case", sort=False)["ratio"].median()
+    return "Median ratio by case: " + ", ".join(f"{case} {value:.2f}" for case, value in medians.items())
+
+
+def draw_growth(table: pd.DataFrame, axes: plt.Axes) -> str:
+    """Lines of cost against size, both relative to the smallest size."""
+    for (name, part), mark in zip(table.groupby("series", sort=False), "os^Dv", strict=False):
+        axes.plot(part["larger"], part["times"], marker=mark, label=name)
+    ends = [1, table["larger"].max()]
+    axes.plot(ends, ends, color=GREY, linestyle=":", label="in proportion")
+    axes.set(xlabel="times as large", ylabel="times the cost", xscale="log", yscale="log")
+    axes.legend(frameon=False)
+    last = table.groupby("series", sort=False).last()
+    return "; ".join(
+        f"{row.larger:g} times the {name}: {row.times:.1f} times the cost" for name, row in last.iterrows()
+    )
+
+
+PARTS: dict[str, tuple[str, Callable[[], pd.DataFrame], Callable[[pd.DataFrame, plt.Axes], str]]] = {
+    "throughput": (
+        "Training against the machine's limit",
+        lambda: throughput.main(list(throughput.NETS)),
+        draw_throughput,
+    ),
+    "peers": ("The same work through a per-item loop", lambda: peers.main(list(peers.CASES)), draw_peers),
+    "growth": ("How cost grows", growth.main, draw_growth),
+}
+MODULES = {"throughput": throughput, "peers": peers, "growth": growth}
+
+
+def processor() -> str:
+    """Name of the processor, without the machine's own name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
+
+
+def write(name: str) -> None:
+    """Runs one benchmark and writes its table, its figure and what it was measured with."""
+    title, measure, draw = PARTS[name]
+    print(f"== {title}", flush=True)
+    load, begun = os.getloadavg()[0], time.perf_counter()
+    table = measure()
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    text = draw(table, axes)
+    axes.set_title(title, loc="left")
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    table.to_csv(OUTPUT / f"{name}.csv", index=False, float_format="%.6g")
+    figure.savefig(OUTPUT / f"{name}.png", dpi=150)
+    plt.close(figure)
+    about = results.provenance() | {"processor": processor(), "cores": os.cpu_count(), "load_before": round(load, 2)}
+    about |= {"title": title, "text": text, "seconds": round(time.perf_counter() - begun, 1)}
+    about |= {
+        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": f"python benchmarks/run.py {name}",
+    }
+    (OUTPUT / f"{name}.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def write_page() -> None:
+    """README.md beside the tables: each figure, its numbers in words, and what it was measured with."""
+    lines = ["# Benchmarks", "", "Written by `python benchmarks/run.py` from the tables beside this page.", ""]
+    for name in PARTS:
+        if not (OUTPUT / f"{name}.json").is_file():
+            continue
+        about = json.loads((OUTPUT / f"{name}.json").read_text())
+        paragraphs = MODULES[name].__doc__.split("\n\n")[2:]  # after the title and the command
+        lines += [f"## {about['title']}", "", *("\n\n".join(paragraphs).strip().splitlines()), ""]
+        lines += [f"![{about['text']}]({name}.png)", "", f"{about['text']}. Table: [{name}.csv]({name}.csv).", ""]
+        lines += [
+            (
+                f"*{about['command']}; {about['processor']}, {about['cores']} cores, torch {about['versions']['torch']}, "
+                f"commit {about['commit'][:7]}, load before {about['load_before']}, {about['seconds']:.0f} s.*"
+            ),
+            "",
+        ]
+    (OUTPUT / "README.md").write_text("\n".join(lines))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    for part in parser.parse_args().parts:
+        write(part)
+    write_page()
