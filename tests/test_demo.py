@@ -18,6 +18,7 @@ from forget_lib.demo import Demo, find_entries, guessing, library, live, markup,
 from forget_lib.demo.attack_panel import AttackPanel
 from forget_lib.demo.compare import aligned_projection, class_accuracies, prediction_matrix
 from forget_lib.demo.drawing import as_mnist, example, rasterise
+from forget_lib.demo.faces import Box
 from forget_lib.demo.style import sheet
 from forget_lib.errors import ForgetError, TooFewError
 from tests.conftest import make_blobs
@@ -151,7 +152,7 @@ def test_live_forgetting_gives_the_recorded_model(bench):
 
 
 def test_another_digit_can_be_forgotten_from_the_same_original(bench):
-    assert "3" in library.live_choices(bench)["class"]
+    assert ("class 3", "class:3") in library.live_choices(bench)
     result = live.forget_live(bench, "class:3", "uniform_kl", threading.Event(), *QUIET)
     assert result.after["forget"] < result.before["forget"]
 
@@ -208,7 +209,8 @@ def test_an_error_of_a_method_ends_in_the_status_line(demo, monkeypatch):
 def test_the_replay_goes_from_the_original_to_the_recorded_model(bench):
     epochs = live.replay(bench)
     images = bench.samples("test").images[:20]
-    for epoch, name in ((0, "original"), (len(epochs) - 1, "uniform_kl")):
+    assert epochs.recorded <= len(epochs) - 1 >= live.REPLAY_EPOCHS
+    for epoch, name in ((0, "original"), (epochs.recorded, "uniform_kl")):
         found = library.probabilities(epochs.model(epoch), images)
         assert torch.equal(found, bench.probabilities(name, images))
     assert epochs.accuracies[0]["forget"] > epochs.accuracies[-1]["forget"]
@@ -319,6 +321,28 @@ def test_an_upload_is_read_shown_and_dropped(demo):
     panel.read(BAD["cut off"])
     assert panel.picture is None
     assert panel.result.value == ""
+
+
+@pytest.mark.parametrize(
+    ("boxes", "words", "answers"),
+    [
+        ([], "no face was found, so nothing is asked", 0),
+        ([Box(10, 10, 60)], "one face was found", 1),
+        ([Box(10, 10, 60), Box(90, 10, 40)], "2 faces were found, the largest is used", 1),
+    ],
+)
+def test_the_line_says_how_many_faces_were_found(demo, monkeypatch, boxes, words, answers):
+    monkeypatch.setattr("forget_lib.demo.own_image.find_faces", lambda _picture: boxes)
+    monkeypatch.setattr(library.Bench, "shows_faces", True)
+    panel = demo.panels["own image"]
+    panel.read(encoded(Image.new("RGB", (160, 90), "grey")))
+    assert words in panel.status.value
+    assert panel.result.value.count("<table") == answers
+    assert (panel.face.layout.display == "none") == (len(boxes) < 2)
+    if len(boxes) > 1:
+        before = panel.seen.value
+        panel.face.value = 1
+        assert panel.seen.value != before
 
 
 def test_a_picture_of_the_camera_is_read_like_an_upload_and_not_kept_in_the_widget(demo):

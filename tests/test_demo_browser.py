@@ -83,10 +83,13 @@ class Visitor:
         # JupyterLab does not lay out cells off screen; Playwright takes those for hidden and would not scroll to them.
         self.page.add_style_tag(content="* { content-visibility: visible !important; }")
         for _ in range(4):  # a kernel that has only just said that it is idle can lose the first request
+            for dialog in self.page.locator("dialog.jp-Dialog").all():  # such as a server that was slow to answer
+                print("JupyterLab asks:", dialog.inner_text())
+                self.page.keyboard.press("Escape")
             self.page.get_by_role("menuitem", name="Run", exact=True).click()
             self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
             try:
-                self.button("New choices").wait_for(timeout=PATIENCE / 3)
+                self.button("New choices").wait_for()
                 return
             except Error:
                 continue

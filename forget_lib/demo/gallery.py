@@ -179,9 +179,10 @@ class Gallery(Panel):
             "Retrained": self.bench.probabilities("retrain", image)[0],
         }
         shares = self.epochs.accuracies[epoch]
+        stop = ", where the study stopped" if epoch == self.epochs.recorded else ""
         words = markup.note(
-            f"After {epoch} of {len(self.epochs) - 1} epochs: {100 * shares['forget']:.0f} % of the forget set and "
-            f"{100 * shares['validation']:.0f} % of the validation set are recognised."
+            f"After {epoch} of {len(self.epochs) - 1} epochs{stop}: {100 * shares['forget']:.0f} % of the forget set "
+            f"and {100 * shares['validation']:.0f} % of the validation set are recognised."
         )
         colours = [markup.UNLEARNED if epoch else markup.ORIGINAL, markup.RETRAINED]
         self.film.value = words + markup.probability_bars(found, self.bench.data.classes, colours)

@@ -245,17 +245,47 @@ def scenario_for(entry: Entry, root: str | Path, request: str, start: str, devic
     return scenario
 
 
-def live_choices(bench: Bench) -> dict[str, tuple[str, ...]]:
-    """What can be forgotten live, by kind: classes, people, families that the recorded original was trained on."""
-    found = {}
-    for kind in ("class", "person", "family"):
-        names = members(bench.data, kind)
-        folder = bench.scenario.folder("original", request=Request(kind, names[:1]).original_name)
-        if len(names) < 2 or not (folder / "model.safetensors").is_file():
-            continue
-        if kind != "class":
-            sets = draw_sets(bench.data, parse_request(f"{kind}:*1"), bench.entry.draw)
-            ids = bench.data.people if kind == "person" else bench.data.families
-            names = tuple(names[int(index)] for index in ids[sets.trained].unique())
-        found[kind] = names
+def live_choices(bench: Bench) -> list[tuple[str, str]]:
+    """What can be forgotten live, as (words, request): classes, families and people that the original was trained on.
+
+    Where no original was trained for families, a family is forgotten as all its people that the one for people knows.
+    """
+    data = bench.data
+    found = []
+    if _has_original(bench, "class"):
+        kind = "person" if set(data.classes) <= set(data.person_names) else "class"
+        found += [(f"{kind} {name}", f"class:{name}") for name in data.classes]
+    if _has_original(bench, "family"):
+        found += [(f"family {name}", f"family:{name}") for name in _trained(bench, "family")]
+    if _has_original(bench, "person"):
+        people = _trained(bench, "person")
+        if not _has_original(bench, "family"):
+            found += [(f"family {name}", f"person:{','.join(each)}") for name, each in _families(data, people).items()]
+        found += [(f"person {name}", f"person:{name}") for name in people]
     return found
+
+
+def _has_original(bench: Bench, kind: str) -> bool:
+    names = members(bench.data, kind)
+    folder = bench.scenario.folder("original", request=Request(kind, names[:1]).original_name)
+    return len(names) > 1 and (folder / "model.safetensors").is_file()
+
+
+def _trained(bench: Bench, kind: str) -> list[str]:
+    """Names of the people or families that the original for such requests was trained on."""
+    data = bench.data
+    sets = draw_sets(data, parse_request(f"{kind}:*1"), bench.entry.draw)
+    ids = data.people if kind == "person" else data.families
+    return [members(data, kind)[index] for index in ids[sets.trained].unique().tolist()]
+
+
+def _families(data: ImageData, people: list[str]) -> dict[str, list[str]]:
+    """The people of each family with at least two of them, by the family's name."""
+    if data.families is None:
+        return {}
+    home = dict(zip(data.people.tolist(), data.families.tolist(), strict=True))
+    found: dict[str, list[str]] = {}
+    for index, person in enumerate(data.person_names):
+        if person in people and index in home:
+            found.setdefault(data.family_names[home[index]], []).append(person)
+    return {name: each for name, each in found.items() if len(each) > 1}

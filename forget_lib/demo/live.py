@@ -22,6 +22,8 @@ from forget_lib.unlearning import get_method, list_methods, unlearn
 from forget_lib.unlearning.registry import why_not_applicable
 
 REPORT_SECONDS = 0.2
+REPLAY_EPOCHS = 5
+"""A replay goes on to this epoch, for tuned settings often stop after the first, where there is not much to see."""
 
 
 class Cancelled(Exception):
@@ -167,12 +169,14 @@ def expected_passes(scenario: Scenario, method: str, epochs: int) -> float:
 class Replay:
     """The states of a model, epoch by epoch, as uniform KL forgets; epoch 0 is the original.
 
-    Attributes: states: weights by epoch, on the CPU. accuracies: of forget and validation set, by epoch.
+    Attributes: states: weights by epoch, on the CPU. accuracies: of forget and validation set, by epoch. recorded: the
+        epoch at which the study stopped.
     """
 
     template: nn.Module
     states: list[dict[str, torch.Tensor]]
     accuracies: list[dict[str, float]]
+    recorded: int
 
     def __len__(self) -> int:
         return len(self.states)
@@ -191,6 +195,7 @@ class Replay:
 def replay(bench: Bench, method: str = "uniform_kl", stop: threading.Event | None = None) -> Replay:
     """Runs a method again from the original as it was recorded, and keeps the weights after each epoch.
 
+    It goes on to `REPLAY_EPOCHS` where the study stopped earlier.
     Raises: Cancelled; ForgetError if the method does not apply.
     """
     stop = stop or threading.Event()
@@ -205,7 +210,9 @@ def replay(bench: Bench, method: str = "uniform_kl", stop: threading.Event | Non
     settings = bench.entry.methods.get(method) or with_chosen(
         method, {}, scenario.dataset, scenario.model, scenario.parsed.kind
     )
+    settings = get_method(method).settings | settings
+    recorded = int(settings["epochs"])
     meter = LiveMeter(float("inf"), stop, lambda _progress: None)
     task = dataclasses.replace(make_task(scenario, 0, on_epoch, method), meter=meter)
-    unlearn(method, start, task, **settings)
-    return Replay(copy.deepcopy(start), states, accuracies)
+    unlearn(method, start, task, **settings | {"epochs": max(recorded, REPLAY_EPOCHS)})
+    return Replay(copy.deepcopy(start), states, accuracies, recorded)

@@ -49,9 +49,7 @@ class LivePanel(Panel):
     def show(self, bench: Bench) -> None:
         self._stop.set()
         super().show(bench)
-        options = [
-            (f"{kind} {name}", f"{kind}:{name}") for kind, names in live_choices(bench).items() for name in names
-        ]
+        options = live_choices(bench)
         set_options(self.what, options, bench.scenario.request)
         set_options(self.method, live_methods(bench), PREFERRED)
         self.output.value, self.bar.value, self.result = "", 0, None
