@@ -336,6 +336,36 @@ def probes(distance, seed=0, people=24, forgotten=tuple(range(12))):
     return ProbeInput(gallery, who, queries, who, forgotten)
 
 
+def test_the_rank_test_counts_people_and_tells_how_much_it_could_find():
+    generator = np.random.default_rng(0)
+    logits = np.stack([generator.normal(size=60), np.zeros(60)], axis=1)
+    labels = np.zeros(60, dtype=np.int64)
+    people = np.repeat(np.arange(20), 3)
+    inputs = AttackInput(logits[:30], labels[:30], logits[30:], labels[30:])
+    by_image = {m.metric: m for m in get_attack("rank_test")(inputs)}
+    grouped = dataclasses.replace(inputs, forget_people=people[:30], unseen_people=people[30:])
+    by_person = {m.metric: m for m in get_attack("rank_test")(grouped)}
+    assert by_image["auc"].n == 30
+    assert by_person["auc"].n == 10
+    assert by_person["auc"].low < by_person["auc"].value < by_person["auc"].high
+    assert 0.4 < by_person["rank_power"].value < by_image["rank_power"].value
+    assert by_person["rank_p"].value > 0.01
+    known = dataclasses.replace(inputs, forget_logits=logits[:30] + np.array([5, 0]))
+    assert {m.metric: m.value for m in get_attack("rank_test")(known)}["rank_p"] < 1e-6
+    few = dataclasses.replace(grouped, forget_people=np.arange(30) % 3)
+    with pytest.raises(TooFewError, match="at least 4 people a side, got 3"):
+        get_attack("rank_test")(few)
+
+
+def test_a_class_that_is_hard_for_everybody_does_not_count():
+    labels = np.array([0] * 10 + [1] * 10 + [0] * 10 + [1] * 10)
+    margins = np.where(labels == 0, 3.0, -3.0) + np.random.default_rng(1).normal(size=40) * 0.1
+    logits = np.where(labels[:, None] == np.arange(2), margins[:, None], 0.0)
+    skewed = np.concatenate([np.arange(10), np.arange(20, 40)])  # the forgotten are all of the easy class
+    inputs = AttackInput(logits[skewed[:10]], labels[skewed[:10]], logits[skewed[10:]], labels[skewed[10:]])
+    assert {m.metric: m.value for m in get_attack("rank_test")(inputs)}["rank_p"] > 0.01
+
+
 def test_identity_probes_see_people_that_are_apart():
     apart, mixed = probes(4.0), probes(0.0)
     for name, metric in (("reidentification", "rank_1_forgotten"), ("linear_probe", "probe_recall_forgotten")):

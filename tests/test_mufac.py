@@ -219,6 +219,7 @@ def test_the_official_request_is_the_first_rows_or_the_list_of_the_archive(data)
     assert request.members == ("10", "11", "12")
     faces = load("mufac")
     assert draw_sets(faces, request).forget.tolist() == [10, 11, 12]
+    assert draw_sets(faces, parse_request("official:list")).forget.tolist() == [10, 11, 12]
 
 
 # The synthetic sample
@@ -237,6 +238,19 @@ def test_the_synthetic_faces_are_whole_marked_and_split_by_family(rendered):
     assert not set(rendered.people.tolist()) & set(rendered.test_people.tolist())
     assert not set(rendered.families.tolist()) & set(rendered.test_families.tolist())
     assert len(rendered.family_names) == 80
+
+
+def test_the_sex_comes_from_the_role_and_unseen_people_match_it(rendered):
+    roles = [name.split("_")[1] for name in rendered.person_names]
+    wrong = [
+        role
+        for role, sex in zip((roles[p] for p in rendered.people), rendered.sexes.tolist(), strict=True)
+        if (role.strip("0123456789") in ("M", "D", "GM")) != (sex == 0)
+    ]
+    assert not wrong
+    sets = draw_sets(rendered, parse_request("person:*20"))
+    shares = [(rendered.sexes[part] == 0).double().mean() for part in (sets.forget, sets.unseen)]
+    assert abs(shares[0] - shares[1]) < 0.15
 
 
 @pytest.mark.parametrize("text", ["person:*20", "family:*10", "class:0-6", "random:0.1"])

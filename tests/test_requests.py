@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given
@@ -74,6 +76,30 @@ def test_forgotten_and_unseen_people_are_whole_and_different(text, ids):
     assert sum(map(len, groups)) == len(set.union(*groups))
 
 
+def test_unseen_people_have_the_mix_of_sexes_of_those_who_are_forgotten():
+    sexes = (BLOBS.people % 2) if BLOBS.people is not None else None
+    known = dataclasses.replace(BLOBS, sexes=sexes)
+    of_person = {int(person): int(sex) for person, sex in zip(BLOBS.people, sexes, strict=True)}
+    names = [name for place, name in enumerate(BLOBS.person_names) if of_person[place] == 1]
+    for name in names:
+        try:
+            sets = draw_sets(known, parse_request(f"person:{name}"), 0)
+        except UnknownNameError:  # held out at this draw
+            continue
+        assert set(sexes[sets.unseen].tolist()) <= {1}
+        return
+    pytest.fail("no person of this sex is in the training set")
+
+
+def test_the_official_list_forgets_whole_families_and_compares_with_other_families():
+    official = (BLOBS.families == 1).nonzero().flatten()
+    listed = dataclasses.replace(BLOBS, official=official)
+    sets = draw_sets(listed, parse_request("official:list"), 0)
+    assert torch.equal(sets.forget, official)
+    assert 1 not in BLOBS.families[torch.cat([sets.unseen, sets.validation, sets.population])].tolist()
+    assert not set(BLOBS.families[sets.unseen].tolist()) & set(BLOBS.families[sets.trained].tolist())
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -87,6 +113,7 @@ def test_forgotten_and_unseen_people_are_whole_and_different(text, ids):
         ("indices:@no-such-file", "cannot read"),
         ("person:*0", "draws N"),
         ("class:,", "nothing to forget"),
+        ("official:other", "official:list"),
     ],
 )
 def test_a_request_that_cannot_be_read_says_what_was_expected(text, says):
@@ -102,6 +129,7 @@ def test_a_request_that_cannot_be_read_says_what_was_expected(text, says):
         ("class:*4", ForgetError, "only 4 classes"),
         ("random:0.001", ForgetError, "forget nothing"),
         ("indices:999999", ForgetError, "192 samples"),
+        ("official:list", ForgetError, "no published list"),
         ("person:nobody", UnknownNameError, "Unknown person"),
         ("person:*500", ForgetError, "ask for fewer"),
     ],

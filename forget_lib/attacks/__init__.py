@@ -1,6 +1,6 @@
 """Attacks on forgetting, from weak to strong: can somebody tell which samples were trained on?"""
 
-from forget_lib.attacks import audit, identity, neurips, per_sample, relearning, two_snapshot
+from forget_lib.attacks import audit, identity, neurips, people, per_sample, relearning, two_snapshot
 from forget_lib.attacks.identity import ProbeInput
 from forget_lib.attacks.neurips import FamilyInput
 from forget_lib.attacks.registry import (
@@ -30,6 +30,7 @@ __all__ = [
     "identity",
     "list_attacks",
     "neurips",
+    "people",
     "per_sample",
     "population",
     "relearning",

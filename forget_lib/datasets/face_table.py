@@ -39,6 +39,15 @@ class Face:
         return f"{self.family}_{self.person}"
 
 
+FEMALE, MALE, NOT_KNOWN = 0, 1, 2
+SEX_OF_ROLE = {"M": FEMALE, "D": FEMALE, "GM": FEMALE, "F": MALE, "S": MALE, "GF": MALE}
+
+
+def sex_of(role: str) -> int:
+    """Sex by role in the family: M(other), D(aughter), GM are female, F(ather), S(on), GF male; else not known."""
+    return SEX_OF_ROLE.get(role.rstrip("0123456789"), NOT_KNOWN)
+
+
 def find_root(folder: Path) -> Path:
     """The folder that holds the CSVs: `folder` itself or one below it (the authors' archive has one more level).
 

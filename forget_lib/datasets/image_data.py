@@ -26,6 +26,8 @@ class ImageData:
         checksum: SHA-256 (hex) over all arrays, see `checksum_of`.
         synthetic, sampled: rendered images; an embedded sample and not the whole set. Shown wherever the data are.
         people, families: int64 [N] ids into `person_names` and `family_names`, or None; the same for the test set.
+        sexes: int64 [N], 0 female, 1 male, 2 not known, or None. official: int64 indices into the pool that a published
+            benchmark forgets, or None.
         held_out: share of the pool that goes to validation, unseen and population (EVALUATION.md 0).
     """
 
@@ -46,6 +48,8 @@ class ImageData:
     test_families: Tensor | None = None
     person_names: tuple[str, ...] = ()
     family_names: tuple[str, ...] = ()
+    sexes: Tensor | None = None
+    official: Tensor | None = None
     held_out: Mapping[str, float] = field(default_factory=lambda: DEFAULT_HELD_OUT)
 
     def __post_init__(self) -> None:

@@ -23,6 +23,7 @@ from forget_lib.datasets.face_table import (
     find_root,
     ids,
     read_part,
+    sex_of,
 )
 from forget_lib.datasets.image_data import ImageData, checksum_of
 from forget_lib.datasets.registry import dataset
@@ -126,7 +127,8 @@ def synthetic_identity(start: str = "local") -> ImageData:
 
 def _ages(name: str, title: str, table: Table, source: str, size: int = SIZE) -> ImageData:
     pool = [*table.parts["train"], *table.parts["val"]]
-    return _faces(name, title, pool, table.parts["test"], size, source, synthetic=table.synthetic)
+    data = _faces(name, title, pool, table.parts["test"], size, source, synthetic=table.synthetic)
+    return replace(data, official=torch.tensor(_official(table), dtype=torch.int64))
 
 
 def _faces(
@@ -157,6 +159,7 @@ def _faces(
         test_families=family[1],
         person_names=tuple(people),
         family_names=tuple(families),
+        sexes=torch.tensor([sex_of(face.person) for face in pool]),
         held_out=HELD_OUT,
     )
 
@@ -242,14 +245,15 @@ def official_request(name: str = "mufac", start: str = "local") -> Request:
     training table (of a smaller table the same share), as in the published notebooks.
     """
     table, _ = read_table(name, start)
-    table = cleaned(table) if name == "mufac_clean" else table
+    return Request("indices", tuple(map(str, _official(cleaned(table) if name == "mufac_clean" else table))))
+
+
+def _official(table: Table) -> list[int]:
     train = [face.path.name for face in table.parts["train"]]
     if (table.root / "custom_forget_dataset.csv").is_file():
         listed = {face.path.name for face in read_part(table.root, "forget")}
-        chosen = [index for index, image in enumerate(train) if image in listed]
-    else:
-        chosen = list(range(round(OFFICIAL_FORGET / COUNTS["train"] * len(train))))
-    return Request("indices", tuple(map(str, chosen)))
+        return [index for index, image in enumerate(train) if image in listed]
+    return list(range(round(OFFICIAL_FORGET / COUNTS["train"] * len(train))))
 
 
 def pixels(faces: Sequence[Face], size: int, *, keep: bool) -> torch.Tensor:

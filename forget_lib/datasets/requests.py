@@ -12,7 +12,7 @@ from torch import Tensor
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.errors import ForgetError, unknown
 
-KINDS = ("class", "random", "mislabelled", "indices", "person", "family")
+KINDS = ("class", "random", "mislabelled", "indices", "person", "family", "official")
 HELD_OUT = ("validation", "unseen", "population")
 
 
@@ -21,7 +21,7 @@ class Request:
     """A request to forget, such as `class:5,7`, `random:0.1` or `person:*20`.
 
     Attributes:
-        kind: class, random, mislabelled, indices, person or family.
+        kind: class, random, mislabelled, indices, person, family or official.
         members: classes, people or families by name, or sample indices; `count` of them are drawn where it is given.
         fraction: share of the training set, in (0, 1), for random and mislabelled.
     """
@@ -61,7 +61,8 @@ def parse_request(text: str) -> Request:
 
     `class:5,7`, `class:airplane` or `class:*5` (five drawn), `random:0.1`, `mislabelled:0.1`, `indices:3,17` or
     `indices:@file` (one a line),
-    `person:NAME,…`, `family:NAME,…`, or `person:*20` for 20 drawn at random.
+    `person:NAME,…`, `family:NAME,…`, or `person:*20` for 20 drawn at random; `official:list` for what the data set's own
+    benchmark forgets.
     Raises: ForgetError (UnknownNameError for a kind that does not exist) that says what was expected.
     """
     kind, _, what = text.strip().partition(":")
@@ -88,6 +89,10 @@ def parse_request(text: str) -> Request:
             what = ",".join(Path(what[1:]).read_text().split())
         except (OSError, UnicodeDecodeError) as error:
             raise ForgetError(f"Request {text!r}: cannot read the file of indices ({error}).") from error
+    if kind == "official":
+        if what != "list":
+            raise ForgetError(f"Request {text!r}: there is one published list; write official:list.")
+        return Request(kind, ("list",))
     members = tuple(dict.fromkeys(part.strip() for part in what.split(",") if part.strip()))
     if not members:
         raise ForgetError(f"Request {text!r} names nothing to forget.")
@@ -144,12 +149,15 @@ def draw_sets(data: ImageData, request: Request, draw: int = 0) -> Sets:
     elif request.kind in ("random", "mislabelled"):
         forget = _stratified(pool, labels, request.fraction, generator)
         matches = torch.ones(len(unseen), dtype=torch.bool)
+    elif request.kind == "official":
+        forget = wanted
+        matches = _matched(_strata(data), forget, unseen, generator)
     elif request.kind == "indices":
         forget = wanted
         matches = torch.isin(labels[unseen], labels[forget])
     else:
         forget = pool[torch.isin(groups[pool], _members(data, request, groups[pool], generator))]
-        matches = _matched(labels, forget, unseen, generator)
+        matches = _matched(_strata(data), forget, unseen, generator)
     if request.kind == "mislabelled":
         for part in (forget, unseen):
             labels[part] = _corrupted(labels[part], len(data.classes), generator)
@@ -195,7 +203,16 @@ def _seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:7], "big")
 
 
+def _strata(data: ImageData) -> Tensor:
+    """What matched people must have alike, int64 [N]: the class, and the sex where it is known."""
+    return data.labels if data.sexes is None else 3 * data.labels + data.sexes
+
+
 def _explicit_indices(data: ImageData, request: Request) -> Tensor:
+    if request.kind == "official":
+        if data.official is None:
+            raise ForgetError(f"{data.name} has no published list of what to forget; ask for a person or random:0.1.")
+        return data.official
     indices = torch.tensor(
         sorted(int(member) for member in request.members) if request.kind == "indices" else [], dtype=torch.int64
     )
@@ -208,6 +225,8 @@ def _explicit_indices(data: ImageData, request: Request) -> Tensor:
 
 
 def _groups(data: ImageData, request: Request) -> Tensor | None:
+    if request.kind == "official":  # whole families go, so whole families are held out
+        return data.families
     if request.kind not in ("person", "family"):
         return None
     groups = data.people if request.kind == "person" else data.families
@@ -226,7 +245,7 @@ def _hold_out(data: ImageData, groups: Tensor | None, kept: Tensor, generator: t
     for stratum in strata.unique():
         members = units[strata == stratum].unique()
         members = members[torch.randperm(len(members), generator=generator)]
-        members = members[~torch.isin(members, kept)] if groups is None else members
+        members = members[~torch.isin(members, units[kept])]
         start = 0
         for name in HELD_OUT:
             size = round(data.held_out[name] * len(members))
@@ -260,10 +279,11 @@ def _members(data: ImageData, request: Request, present: Tensor, generator: torc
     return torch.tensor([known[member] for member in request.members])
 
 
-def _matched(labels: Tensor, forget: Tensor, unseen: Tensor, generator: torch.Generator) -> Tensor:
-    """Which unseen samples to keep so that their class mix is that of the forget set, as many as there can be."""
-    wanted = torch.bincount(labels[forget], minlength=int(labels.max()) + 1).double()
-    there = torch.bincount(labels[unseen], minlength=len(wanted)).double()
+def _matched(strata: Tensor, forget: Tensor, unseen: Tensor, generator: torch.Generator) -> Tensor:
+    """Which unseen samples to keep so that their mix of strata is that of the forget set, as many as there can
+    be."""
+    wanted = torch.bincount(strata[forget], minlength=int(strata.max()) + 1).double()
+    there = torch.bincount(strata[unseen], minlength=len(wanted)).double()
     scale = (
         (there / wanted.clamp(min=1e-9))[(wanted > 0) & (there > 0)].quantile(0.25)
         if len(unseen)
@@ -271,7 +291,7 @@ def _matched(labels: Tensor, forget: Tensor, unseen: Tensor, generator: torch.Ge
     )
     keep = torch.zeros(len(unseen), dtype=torch.bool)
     for label, count in enumerate(wanted):
-        members = (labels[unseen] == label).nonzero().flatten()
+        members = (strata[unseen] == label).nonzero().flatten()
         order = torch.randperm(len(members), generator=generator)
         keep[members[order[: round(float(count * scale))]]] = True
     return keep
