@@ -61,8 +61,8 @@ def parse_request(text: str) -> Request:
 
     `class:5,7`, `class:airplane` or `class:*5` (five drawn), `random:0.1`, `mislabelled:0.1`, `indices:3,17` or
     `indices:@file` (one a line),
-    `person:NAME,…`, `family:NAME,…`, or `person:*20` for 20 drawn at random; `official:list` for what the data set's own
-    benchmark forgets.
+    `person:NAME,…`, `family:NAME,…`, or `person:*20` for 20 drawn at random; `official:list` for what the benchmark
+    of the data set forgets.
     Raises: ForgetError (UnknownNameError for a kind that does not exist) that says what was expected.
     """
     kind, _, what = text.strip().partition(":")
