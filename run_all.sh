@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-COMMANDS="smoke quick study paper test lab demo forget data clean help"
+COMMANDS="smoke quick study paper test lab demo forget submit verify data clean help"
 PYTHON=""
 
 usage() {
@@ -19,15 +19,19 @@ Usage: ./run_all.sh [COMMAND] [OPTIONS]
   lab              JupyterLab on the notebooks
   demo             the demo notebook as a page
   forget REQUEST   answer a deletion request
+  submit METHOD    rank a method (a name, or my_method.py) on the leaderboard's fixed problems; 15 minutes
+  verify [RECORD]  repeat a part of a leaderboard record (left out: one drawn) and compare
   data NAME        fetch a data set (all: every one), and say where it came from
   clean [PROFILE]  remove results: of one profile, or all but the committed reference
   help             this text
 
 Options of smoke, quick, study and paper go to Snakemake, for example:
   -n               say what would be run, and run nothing
-  --plan           hours, disk and longest chain, at 1 to 256 workers, from a short calibration on this machine; run nothing
+  --plan           hours, disk and longest chain at 1 to 256 workers, from a short calibration here; run nothing
   --cores 4        at most four jobs at a time (default: one a core)
   --profile slurm  submit each notebook to a Slurm cluster
+Of every command:
+  --trust-code     let plugins and models of yours run; they are code, with all of your rights
 
 A second run does only what changed; a run that was stopped goes on where it was. The reports are in
 results/PROFILE/index.html. The environment is made in .venv, unless an active one has all that is needed.
@@ -296,6 +300,10 @@ main() {
                 --output results/forget/notebooks/10_deletion_request/request.ipynb \
                 --page results/forget/notebooks/10_deletion_request/request.html
             ;;
+        submit | verify)
+            use_environment requirements.txt
+            exec "$PYTHON" -m forget_lib.leaderboard "$command" "$@"
+            ;;
         data)
             [ $# -eq 1 ] || fail "data needs the name of one data set, or all, for example: ./run_all.sh data mnist"
             fetch_data "$1"
@@ -309,4 +317,9 @@ main() {
     esac
 }
 
-main "$@"
+# --trust-code may stand anywhere; the library asks for it by this variable.
+arguments=()
+for argument in "$@"; do
+    if [ "$argument" = --trust-code ]; then export FORGET_TRUST_CODE=1; else arguments+=("$argument"); fi
+done
+main ${arguments[@]+"${arguments[@]}"}

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from forget_lib.attacks import list_attacks
 from forget_lib.attacks.registry import get_attack
@@ -85,9 +86,21 @@ def attacks_table() -> str:
     return table(["attack", "title", "null", "needs", "source"], rows)
 
 
+def templates() -> str:
+    """The files that a plugin starts from, whole."""
+    parts = []
+    for path in sorted((Path(__file__).parent / "templates").glob("my_*.py")):
+        text = path.read_text(encoding="utf-8")
+        title = text.split('"""')[1].split(":")[0]
+        parts.append(f"<details><summary><code>{path.name}</code>: {title.lower()}</summary>\n\n`{path.name}`\n\n")
+        parts[-1] += f"```python\n{text}```\n\n</details>\n"
+    return "\n".join(parts)
+
+
 def filled(text: str) -> str:
     """The text with every generated part made new, between its two comment lines."""
-    for name, part in {"methods": methods_table(short=True), "attacks": attacks_table()}.items():
+    made = {"methods": methods_table(short=True), "attacks": attacks_table(), "templates": templates()}
+    for name, part in made.items():
         begin, end = BEGIN.format(name=name), END.format(name=name)
         text = re.sub(
             f"{re.escape(begin)}.*?{re.escape(end)}",

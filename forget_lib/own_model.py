@@ -133,7 +133,13 @@ def build_own(name: str, input_shape: tuple[int, int, int], number_of_classes: i
         logits [B, K].
     """
     spec = parse_spec(name)
-    function = load_function(spec.function, "own model")
+    return adapted(spec, load_function(spec.function, "own model"), input_shape, number_of_classes)
+
+
+def adapted(
+    spec: Spec, function: Callable[..., Any], input_shape: tuple[int, int, int], number_of_classes: int
+) -> OwnModel:
+    """The net that a function makes, tried once, in the study's form. Raises: ForgetError, see `build_own`."""
     head = _checked(spec, function, input_shape, number_of_classes)
     net = _made(spec, function, input_shape, number_of_classes)
     return OwnModel(net, spec) if head is None else OwnClassifier(net, spec, head)

@@ -11,7 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from forget_lib import face_embedding  # noqa: F401  registers its models
+from forget_lib import (
+    face_embedding,  # noqa: F401  registers its models
+    plugins,
+)
 from forget_lib.attacks import get_attack
 from forget_lib.datasets import ImageData, Samples, load
 from forget_lib.datasets.requests import Request, Sets, draw_sets, parse_request, requested_classes
@@ -90,7 +93,7 @@ class Scenario:
         """Hashes of the user's own code and weights that a model of this scenario comes from, for the key of a
         record."""
         names = [name for name in (self.model, self.recipe.function) if is_own(name)]
-        found = [source_hash(split_options(name)[0]) for name in names]
+        found = [source_hash(split_options(name)[0]) for name in names] + plugins.hashes_of("model", self.model)
         return [*found, sha256_of(locate(self.weights, "weights"))] if self.weights else found
 
     @property

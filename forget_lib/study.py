@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from forget_lib import evidence, metrics, results
+from forget_lib import evidence, metrics, plugins, results
 from forget_lib.attacks import AttackInput, get_attack
 from forget_lib.attacks.identity import ProbeInput
 from forget_lib.attacks.scores import cross_entropy
@@ -393,3 +393,6 @@ def losses(scenario: Scenario, name: str, run: int = 0) -> dict[str, np.ndarray]
     arrays = results.read_predictions(scenario.folder(name, run))
     parts = ("forget", "unseen")
     return {part: cross_entropy(arrays[f"{part}_logits"], arrays[f"{part}_labels"]) for part in parts}
+
+
+plugins.load_from_environment()

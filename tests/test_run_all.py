@@ -15,7 +15,21 @@ import environment
 import progress
 
 SCRIPT = REPOSITORY / "run_all.sh"
-COMMANDS = ["quick", "smoke", "study", "paper", "test", "lab", "demo", "forget", "data", "clean", "help"]
+COMMANDS = [
+    "quick",
+    "smoke",
+    "study",
+    "paper",
+    "test",
+    "lab",
+    "demo",
+    "forget",
+    "submit",
+    "verify",
+    "data",
+    "clean",
+    "help",
+]
 
 
 def run(*arguments: str, cwd=REPOSITORY, script=SCRIPT) -> subprocess.CompletedProcess:

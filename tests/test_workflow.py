@@ -253,3 +253,48 @@ def test_a_resource_that_nothing_reads_is_refused():
     config["scenarios"]["mnist"]["resources"] = {"gpus": 1}
     with pytest.raises(UnknownNameError, match="gpu"):
         plan(config)
+
+
+PLUGIN = """
+from forget_lib.attacks import AttackInput, attack
+from forget_lib.unlearning import method
+
+@method("of_a_plugin", title="Mine", paper="", uses="forget", family="mine")
+def of_a_plugin(model, task):
+    return model
+"""
+
+
+def test_a_plugin_stands_in_every_scenario_after_one_line(tmp_path, monkeypatch):
+    from forget_lib import plugins, trust
+
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    config = CONFIG | {"plugins": [str(tmp_path / "mine.py")]}
+    monkeypatch.delenv(trust.VARIABLE, raising=False)
+    with pytest.raises(ForgetError, match="--trust-code"):
+        plan(config)
+    monkeypatch.setenv(trust.VARIABLE, "1")
+    monkeypatch.setattr(plugins, "LOADED", {})
+    try:
+        jobs = [job for job in plan(config).values() if "methods" in job.parameters]
+        assert jobs
+        assert all("of_a_plugin" in job.parameters["methods"] for job in jobs)
+    finally:
+        plugins.METHODS.pop("of_a_plugin", None)
+
+
+def test_a_broken_plugin_is_named_and_the_plan_goes_on(tmp_path, monkeypatch, capsys):
+    from forget_lib import plugins, trust
+
+    (tmp_path / "broken.py").write_text("1 / 0")
+    monkeypatch.setenv(trust.VARIABLE, "1")
+    monkeypatch.setattr(plugins, "LOADED", {})
+    assert plan(CONFIG | {"plugins": [str(tmp_path / "broken.py")]}) == plan(CONFIG)
+    assert "plugin broken.py: not used" in capsys.readouterr().out
+
+
+def test_own_data_and_models_give_short_names_of_pages():
+    config = json.loads(json.dumps(CONFIG))
+    scenario = next(iter(config["scenarios"].values()))
+    scenario |= {"dataset": "own:/somewhere/digits", "model": "torchvision.models:resnet18"}
+    assert any("digits-resnet18-draw0" in key for key in plan(config))

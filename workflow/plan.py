@@ -18,8 +18,9 @@ from typing import Any
 
 import yaml
 
-from forget_lib.chosen import FOLDER
+from forget_lib.chosen import FOLDER, settings_file
 from forget_lib.errors import ForgetError, unknown
+from forget_lib.names import short_name
 from forget_lib.report.run import read_notebook
 from forget_lib.results import REPOSITORY, imported_modules
 
@@ -61,6 +62,7 @@ def plan(config: Mapping[str, Any]) -> dict[str, Job]:
     Raises: ForgetError for a config that lacks something or has a key that nothing reads.
     """
     _check(config)
+    config = with_plugins(config)
     # Notebooks run in their own folder, so a path relative to it stays the same wherever the repository lies.
     common = {"profile": config["profile"], "results": f"../{results_folder(config)}"}
     jobs: dict[str, Job] = {}
@@ -86,6 +88,37 @@ def plan(config: Mapping[str, Any]) -> dict[str, Job]:
     return jobs
 
 
+def with_plugins(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config with the plugins' methods, and their attacks on logits, in every scenario that lists any.
+
+    Raises: NotTrustedError where code is not trusted. What is broken in a plugin is printed, and left out.
+    """
+    if not config.get("plugins"):
+        return config
+    from forget_lib import plugins
+    from forget_lib.attacks import get_attack
+
+    loaded = plugins.load(config["plugins"])
+    methods = {name: {} for plugin in loaded for name in plugin.names.get("method", ())}
+    names = [name for plugin in loaded for name in plugin.names.get("attack", ())]
+    attacks = [name for name in names if get_attack(name).needs == "target"]
+    scenarios = {}
+    for title, given in config["scenarios"].items():
+        scenario = scenarios[title] = dict(given)
+        if "methods" in given:
+            scenario["methods"] = methods | given["methods"]
+        if "attacks" in given:
+            scenario["attacks"] = list(dict.fromkeys([*given["attacks"], *attacks]))
+    return {**config, "scenarios": scenarios}
+
+
+def plugin_files(config: Mapping[str, Any]) -> list[str]:
+    """The plugins that are there, as absolute paths: what jobs depend on and load."""
+    given = [Path(path).expanduser() for path in config.get("plugins", [])]
+    found = [next((each for each in (path, REPOSITORY / path) if each.is_file()), None) for path in given]
+    return [str(path.resolve()) for path in found if path is not None]
+
+
 def _scenario_jobs(
     config: Mapping[str, Any],
     name: str,
@@ -106,7 +139,8 @@ def _scenario_jobs(
         if scenario.get("shared_original", True):
             text = json.dumps(parameters, sort_keys=True)
             if text not in baselines:
-                title = _plain(f"{scenario['dataset']}-{scenario['model']}-draw{draw}-seed{seed}")
+                names = f"{short_name(scenario['dataset'])}-{short_name(scenario['model'])}"
+                title = _plain(f"{names}-draw{draw}-seed{seed}")
                 if f"{BASELINE}/{title}" in baselines.values():  # the same model, trained by another recipe
                     title += f"-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
                 baselines[text] = f"{BASELINE}/{title}"
@@ -174,7 +208,7 @@ def settings_files(job: Job) -> list[str]:
     """The files of tuned settings that a job may read, relative to the repository."""
     if "methods" not in job.parameters:
         return []
-    pattern = f"{job.parameters['dataset']}-{job.parameters['model']}-*.yaml"
+    pattern = settings_file(job.parameters["dataset"], job.parameters["model"], "*").name
     return sorted(str(path.relative_to(REPOSITORY)) for path in FOLDER.glob(pattern))
 
 

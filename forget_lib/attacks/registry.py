@@ -153,7 +153,7 @@ def attack(
             expected = 0.5 if null == "0.5" else None
             return [m._replace(attack=name, null=m.null if m.null is not None else expected) for m in result]
 
-        scorer = score or (function if function.__annotations__.get("return") == "np.ndarray" else None)
+        scorer = score or (function if function.__annotations__.get("return") in ("np.ndarray", np.ndarray) else None)
         ATTACKS[name] = Attack(name, title, paper, null, needs, run, _checked(name, needs, scorer))
         return run
 

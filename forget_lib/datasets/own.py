@@ -5,7 +5,8 @@ PATH is one of
 - a CSV with the columns `path` (relative to it) and `label`, and if wished `person`, `family` and `part`
   (train or test);
 - an .npz with `images` (uint8 [N, H, W], [N, H, W, C] or [N, C, H, W]) and `labels`, and if wished `test_images`,
-  `test_labels`, `classes`, `people`, `families`, `test_people`, `test_families`; pickled objects are refused.
+  `test_labels`, `classes`, `people`, `families`, `test_people`, `test_families`; pickled objects are refused;
+- `package.module:function` or `path/file.py:function`, which returns a torch Dataset; it is code and must be trusted.
 
 Options follow a question mark, `own:PATH?size=32&mode=grey`:
 size: pixels, every image is resized to a square of it. mode: grey or rgb. test: share of each class (or of the people,
@@ -54,6 +55,12 @@ def load_own(source: Any, *, test_source: Any = None, name: str = "", **options:
     """
     if not isinstance(source, str | os.PathLike):
         return _from_dataset(source, test_source, name or type(source).__name__, Options.of(options))
+    base, given = split_options(os.fspath(source).removeprefix(OWN))
+    if ":" in base:
+        from forget_lib.trust import load_function
+
+        function = load_function(base, "own data")
+        return load_own(function(), name=name or short_name(OWN + base), **(given | options))
     return read_own(source, name=name, **options)[0]
 
 

@@ -1,0 +1,216 @@
+"""Plugins stand beside what is built in; a broken one is named and does not stop the rest."""
+
+import json
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forget_lib import plugins, study, trust
+from forget_lib.attacks import get_attack
+from forget_lib.datasets import load as load_data
+from forget_lib.errors import DataError, ForgetError
+from forget_lib.results import REPOSITORY
+from forget_lib.unlearning import get_method
+
+TEMPLATES = sorted((REPOSITORY / "forget_lib" / "templates").glob("*.py"))
+HEAD = """
+    import torch
+    from forget_lib.unlearning import method
+    def plain(name):
+        return method(name, title=name, paper="", uses="forget", family="mine")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch):
+    """Registries and loaded plugins are as before after a test; code is trusted in it."""
+    monkeypatch.setenv(trust.VARIABLE, "1")
+    kept = {kind: dict(registry) for kind, registry in plugins.REGISTRIES.items()}
+    monkeypatch.setattr(plugins, "LOADED", {})
+    yield
+    for kind, registry in plugins.REGISTRIES.items():
+        registry.clear()
+        registry |= kept[kind]
+
+
+def write(folder: Path, name: str, text: str, head: str = HEAD) -> Path:
+    (folder / f"{name}.py").write_text(textwrap.dedent(head) + textwrap.dedent(text))
+    return folder / f"{name}.py"
+
+
+def printed_templates() -> dict[str, str]:
+    """The templates as the README shows them, by file name."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    part = text.split("<!-- templates:")[1].split("<!-- end of templates")[0]
+    blocks = part.split("`my_")[1:]
+    return {"my_" + block.split("`")[0]: block.split("```python\n")[1].split("```")[0] for block in blocks}
+
+
+# --- templates --------------------------------------------------------------------------------------------------------
+
+
+def test_each_template_is_short_and_printed_in_the_readme():
+    assert set(printed_templates()) == {path.name for path in TEMPLATES} >= {"my_method.py", "my_attack.py"}
+    assert all(len(text.splitlines()) <= 30 for text in printed_templates().values())
+
+
+def test_the_templates_run_as_they_are_printed(tmp_path, monkeypatch):
+    monkeypatch.setenv("FORGET_DATA", str(tmp_path / "data"))
+    for name, text in printed_templates().items():
+        (tmp_path / name).write_text(text)
+    loaded = plugins.load(sorted(tmp_path.glob("my_*.py")))
+    assert not any(plugin.faults for plugin in loaded)
+    keys = {"dataset": "my_data", "model": "my_model", "request": "random:0.2"}
+    recipe = {"epochs": 3, "batch_size": 32, "learning_rate": 0.05}
+    own = study.make_scenario(tmp_path, recipe, ["loss_regression", "my_attack"], **keys)
+    table = study.run_methods(own, {"my_method": {}, "finetune": {}})
+    assert table["status"].eq("done").all()
+    assert {"my_method", "finetune"} <= set(table["method"])
+    mine = table[table["attack"] == "my_attack"]
+    assert set(mine["method"]) == set(table["method"])
+    accuracy = table[(table["method"] == "original") & (table["metric"] == "test_accuracy")]["value"].item()
+    assert accuracy > 0.9
+
+
+def test_a_changed_plugin_is_run_again(blobs, tmp_path):
+    body = "@plain('mine')\ndef mine(model, task):\n    {}\n    return model\n"
+    recipe = {"epochs": 1, "batch_size": 32}
+    scenario = study.make_scenario(tmp_path, recipe, (), dataset="blobs", model="mlp", request="class:c1")
+    plugins.load([write(tmp_path, "mine", body.format("pass"))])
+    first = study.run_method(scenario, "mine")
+    assert study.run_method(scenario, "mine")["written"] == first["written"]
+    plugins.LOADED.clear()
+    plugins.METHODS.pop("mine")
+    plugins.load([write(tmp_path, "mine", body.format("next(model.parameters()).data.mul_(0.5)"))])
+    study.code_hash.cache_clear()
+    assert study.run_method(scenario, "mine")["key"] != first["key"]
+
+
+# --- trust ------------------------------------------------------------------------------------------------------------
+
+
+def test_plugins_run_only_if_trusted(tmp_path, monkeypatch):
+    monkeypatch.delenv(trust.VARIABLE)
+    path = write(tmp_path, "mine", f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    with pytest.raises(trust.NotTrustedError, match=r"mine\.py is code.*--trust-code"):
+        plugins.load([path])
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_environment_names_plugins(tmp_path, monkeypatch):
+    path = write(tmp_path, "mine", "@plain('mine')\ndef mine(model, task):\n    return model\n")
+    monkeypatch.setenv(plugins.VARIABLE, json.dumps([str(path)]))
+    (plugin,) = plugins.load_from_environment()
+    assert plugin.names["method"] == ("mine",)
+    assert get_method("mine").settings == {}
+
+
+# --- broken at loading ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def broken(:\n", "SyntaxError"),
+        ("x = 1\n1 / 0\n", "line 7, ZeroDivisionError"),
+        ("x = 1\n", "registers nothing"),
+        ("@plain('mine')\ndef mine(model):\n    return model\n", r"signature \(model\); expected \(model, task"),
+        ("@plain('mine')\ndef mine(model, task, rate):\n    return model\n", "signature"),
+        ("@plain('mine')\ndef mine(model, task, *, rate):\n    return model\n", "setting=default"),
+        ("@plain('finetune')\ndef mine(model, task):\n    return model\n", "exists already"),
+    ],
+)
+def test_a_broken_file_is_named_and_the_next_one_is_loaded(tmp_path, capsys, text, words):
+    good = write(tmp_path, "good", "@plain('good')\ndef good(model, task):\n    return model\n")
+    builtin = get_method("finetune")
+    broken, fine = plugins.load([write(tmp_path, "broken", text), good])
+    with pytest.raises(AssertionError, match=words):
+        raise AssertionError("".join(broken.faults))
+    assert "plugin broken.py: not used" in capsys.readouterr().out
+    assert not fine.faults
+    assert get_method("good")
+    assert get_method("finetune") is builtin
+    assert "mine" not in plugins.METHODS
+
+
+def test_a_file_that_is_not_there_is_named():
+    assert "no nowhere.py" in plugins.load(["nowhere.py"])[0].faults[0]
+
+
+def test_a_file_that_never_ends_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setenv(plugins.LIMIT, "0.2")
+    (plugin,) = plugins.load([write(tmp_path, "endless", "while True: pass\n")])
+    assert "did not end within 0.2 s" in plugin.faults[0]
+
+
+# --- broken when used -------------------------------------------------------------------------------------------------
+
+BODIES = {
+    "nothing": ("pass", "returned NoneType"),
+    "raises": ("raise KeyError('oh')", "line 8, KeyError"),
+    "greedy": ("task.retain.images.zero_(); return model", "changed the retain data"),
+    "sly": ("task.forget.labels.numpy()[:] = 0; return model", "changed the forget data"),
+    "nan": ("next(model.parameters()).data.fill_(float('nan')); return model", "not finite"),
+    "other": ("return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 7))", r"outputs \[7\]"),
+    "endless": (
+        "\n    while True:\n        try:\n            pass\n        except Exception:\n            pass",
+        "not end",
+    ),
+}
+
+
+def test_broken_methods_are_named_in_the_record_and_the_rest_goes_on(blobs, tmp_path, monkeypatch):
+    monkeypatch.setenv(plugins.LIMIT, "2")
+    paths = [
+        write(tmp_path, name, f"@plain('{name}')\ndef {name}(model, task):\n    {body}\n")
+        for name, (body, _) in BODIES.items()
+    ]
+    assert not any(plugin.faults for plugin in plugins.load(paths))
+    recipe = {"epochs": 1, "batch_size": 32}
+    scenario = study.make_scenario(tmp_path, recipe, (), dataset="blobs", model="mlp", request="class:c1")
+    before = scenario.data.images.clone()
+    table = study.run_methods(scenario, {name: {} for name in (*BODIES, "finetune")}).drop_duplicates("method")
+    rows = table.set_index("method")
+    for name, (_, words) in BODIES.items():
+        assert rows.loc[name, "status"] == "failed", name
+        with pytest.raises(AssertionError, match=words):
+            raise AssertionError(rows.loc[name, "reason"])
+        assert name in rows.loc[name, "reason"]
+    assert rows.loc["finetune", "status"] == "done"
+    assert scenario.data.images.equal(before)
+
+
+def test_a_broken_attack_or_data_set_or_model_is_named(blobs, tmp_path):
+    head = """
+        import numpy as np
+        from torch import nn
+        from forget_lib.attacks import attack
+        from forget_lib.datasets import dataset
+        from forget_lib.models import model
+    """
+    text = """
+        @attack("bad_attack", title="t", paper="", null="0.5")
+        def bad_attack(inputs) -> np.ndarray:
+            return inputs.nothing
+        @dataset("bad_data")
+        def bad_data(start):
+            return 3
+        @model("bad_model")
+        def bad_model(input_shape, number_of_classes):
+            return nn.Flatten()
+    """
+    (plugin,) = plugins.load([write(tmp_path, "bad", text, head)])
+    assert not plugin.faults
+    with pytest.raises(DataError, match=r"bad_data \(bad\.py\) returned int"):
+        load_data("bad_data")
+    with pytest.raises(ForgetError, match="without parameters"):
+        study.make_scenario(tmp_path, {}, (), dataset="blobs", model="bad_model", request="class:c1")
+    recipe = {"epochs": 1, "batch_size": 32}
+    keys = {"dataset": "blobs", "model": "mlp", "request": "random:0.3"}
+    scenario = study.make_scenario(tmp_path, recipe, ["bad_attack"], **keys)
+    assert study.run_method(scenario, "finetune")["status"] == "done"
+    inputs = study.AttackInput(np.zeros((2, 2)), np.zeros(2, int), np.ones((2, 2)), np.zeros(2, int))
+    with pytest.raises(ForgetError, match=r"bad_attack \(bad\.py\) failed: line \d+, AttributeError"):
+        get_attack("bad_attack")(inputs)
