@@ -276,6 +276,25 @@ def _source_file(module: str) -> Path | None:
 
 
 @lru_cache
+def _parsed(module: str) -> tuple[tuple[str, ...], bytes] | None:
+    """The modules of forget_lib that a module names in its imports, and a digest of its code without comments and
+    layout; None where it has no file. Each file is parsed once a process: a page asks for a dozen methods' code.
+    """
+    path = _source_file(module)
+    if path is None:
+        return None
+    tree, named = ast.parse(path.read_text()), []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("forget_lib"):
+            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
+            inner = [sub for sub in submodules if _source_file(sub) is not None]
+            named += inner if len(inner) == len(submodules) else [node.module, *inner]
+        elif isinstance(node, ast.Import):
+            named += [alias.name for alias in node.names if alias.name.startswith("forget_lib")]
+    return tuple(named), hashlib.sha256(ast.dump(tree).encode()).digest()
+
+
+@lru_cache
 def imported_modules(module: str) -> frozenset[str]:
     """The modules of forget_lib that `module` imports, directly or through others, itself included.
 
@@ -285,17 +304,10 @@ def imported_modules(module: str) -> frozenset[str]:
     todo = [module]
     while todo:
         name = todo.pop()
-        path = _source_file(name)
-        if name in seen or path is None:
-            continue
-        seen.add(name)
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("forget_lib"):
-                submodules = [f"{node.module}.{alias.name}" for alias in node.names]
-                inner = [sub for sub in submodules if _source_file(sub) is not None]
-                todo += inner if len(inner) == len(submodules) else [node.module, *inner]
-            elif isinstance(node, ast.Import):
-                todo += [alias.name for alias in node.names if alias.name.startswith("forget_lib")]
+        found = _parsed(name)
+        if name not in seen and found is not None:
+            seen.add(name)
+            todo += found[0]
     return frozenset(seen)
 
 
@@ -310,8 +322,7 @@ def code_hash(module: str) -> str:
             raise ForgetError(f"No source file for module {module!r}.")
         digest.update(Path(spec.origin).read_bytes())
     for name in names:
-        digest.update(name.encode())
-        digest.update(ast.dump(ast.parse(_source_file(name).read_text())).encode())
+        digest.update(name.encode() + _parsed(name)[1])
     return digest.hexdigest()[:16]
 
 
