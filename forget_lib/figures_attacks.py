@@ -100,11 +100,80 @@ def sample_view(margins: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def attack_table(pooled_runs: pd.DataFrame) -> pd.DataFrame:
-    """AUC by method and attack as text, from the records of a pooled membership study: mean over targets, 95 %
+def threshold_view(tables: Mapping[str, pd.DataFrame], share: float, title: str) -> Figure:
+    """What an attacker finds and whom he accuses wrongly at one threshold, a panel a model.
+
+    tables: of `membership_views.threshold_table`, by model. share: where the threshold lies, in [0, 1], as the share of
+    all samples that score below it.
+    """
+    figure, axes = plt.subplots(1, len(tables), figsize=(3.1 * len(tables) + 0.8, 3), squeeze=False, sharey=True)
+    lines = (("found", "members found", RED, "-"), ("false_alarms", "strangers accused", BLUE, "--"),
+             ("precision", "accusations that are right", GREEN, "-."))  # fmt: skip
+    for axis, (name, table) in zip(axes.flat, tables.items(), strict=True):
+        place = np.linspace(0, 100, len(table))
+        row = table.iloc[round(share * (len(table) - 1))]
+        for column, label, colour, style in lines:
+            axis.plot(place, 100 * table[column], style, color=colour, label=label)
+            axis.plot(100 * share, 100 * row[column], "o", color=colour, markersize=5)
+        axis.axvline(100 * share, color=BLACK, linewidth=0.9)
+        text = f"found {row['found']:.0%}, accused {row['false_alarms']:.0%}"
+        axis.set(xlabel="threshold (% of samples below it)", ylim=(-3, 103))
+        axis.set_title(f"{name}\n{text}", fontsize=9)
+    axes[0, 0].set_ylabel("%")
+    axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
+    figure.suptitle(title, fontsize=10, y=1.08)
+    return figure
+
+
+def sample_answers(answers: pd.DataFrame, title: str) -> Figure:
+    """How sure references are of one sample's label, before and after; see `pooled.sample_answers`."""
+    stages = list(dict.fromkeys(answers["stage"]))
+    figure, axis = plt.subplots(figsize=(6.5, 0.5 * len(stages) + 1.4))
+    for height, stage in enumerate(stages):
+        part = answers[answers["stage"] == stage]
+        spread = np.linspace(-0.18, 0.18, len(part))
+        for right, colour, marker in ((True, BLUE, "o"), (False, RED, "x")):
+            own = (part["right"] == right).to_numpy()
+            label = ("answered rightly" if right else "answered wrongly") if height == 0 else None
+            axis.scatter(part["probability"][own], height + spread[own], color=colour, marker=marker, s=25, label=label)
+        axis.plot(part["probability"].median(), height, "|", color=BLACK, markersize=22)
+    axis.set(yticks=range(len(stages)), yticklabels=stages, xlim=(-0.02, 1.02), title=title)
+    axis.set_xlabel("probability of the label, a mark a reference; bar: median")
+    axis.invert_yaxis()
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
+    return figure
+
+
+def neighbour_strip(images: np.ndarray, titles: Sequence[str], title: str) -> Figure:
+    """A row of small pictures: a sample and its nearest others. images: uint8 [n, C, H, W]."""
+    figure, axes = plt.subplots(1, len(images), figsize=(1.25 * len(images), 1.75), squeeze=False)
+    for axis, image, name in zip(axes.flat, images, titles, strict=True):
+        axis.imshow(image[0] if len(image) == 1 else image.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=255)
+        axis.set_title(name, fontsize=8)
+        axis.axis("off")
+    figure.suptitle(title, fontsize=10, y=1.06)
+    return figure
+
+
+HEADLINE = ("loss_regression", "rmia", "lira", "u_lira")
+"""Weak to strong: the attacks of the headline tables."""
+
+
+def attack_table(pooled_runs: pd.DataFrame, attacks: Sequence[str] = HEADLINE) -> pd.DataFrame:
+    """AUC by method and attack as text, from the records of one pooled membership study: mean over targets, 95 %
     interval."""
-    means = summary(pooled_runs[pooled_runs["metric"] == "auc"])
+    areas = pooled_runs[(pooled_runs["metric"] == "auc") & pooled_runs["attack"].isin(attacks)]
+    means = summary(areas)
     means["text"] = [f"{row.mean:.3f} ({row.low:.3f} to {row.high:.3f})" for row in means.itertuples()]
-    names = list(dict.fromkeys(pooled_runs["attack"]))
+    names = [name for name in attacks if name in set(means["attack"])]
     wide = means.pivot(index="method", columns="attack", values="text")
-    return wide.reindex(index=method_order(means), columns=[name for name in names if name in wide]).fillna("–")
+    return wide.reindex(index=method_order(means), columns=names).fillna("–")
+
+
+def audit_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The one-run audit as text, by model: lower bound on epsilon and share of right guesses, mean over targets."""
+    part = table[(table["attack"] == "audit") & table["metric"].isin(["epsilon_lower_bound", "right_guesses"])]
+    ends = [f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})" for row in part.itertuples()]
+    wide = part.assign(text=ends).pivot(index="method", columns="metric", values="text")
+    names = {"epsilon_lower_bound": "epsilon at least (nats)", "right_guesses": "right guesses (share)"}
+    return wide.reindex(index=part["method"].unique(), columns=list(names)).rename(columns=names)

@@ -7,6 +7,8 @@ from forget_lib.results import summary
 from forget_lib.statistics import t_interval
 
 CONTROLS = ("original", "retrain", "second_retrain")
+SETS_TRAINED = ("forget", "retain")
+LARGE_SHARE = 0.25
 MARGIN = 0.05
 """Forget accuracy this close to the retrained model's counts as near it, and so does a loss of utility."""
 
@@ -116,7 +118,8 @@ def attack_sentences(table: pd.DataFrame, attack: str = "loss_regression") -> li
         ends = f" ({row['low']:.3f} to {row['high']:.3f})" if row["n"] > 1 else " (one seed)"
         return f"{row['mean']:.3f}{ends}"
 
-    found = [
+    found = share_sentences(table)
+    found += [
         f"AUC of {attack}: original (positive control) {text('original')}, retrained (null 0.5) {text('retrain')}."
     ]
     retrain = rows.loc["retrain"]
@@ -132,14 +135,42 @@ def attack_sentences(table: pd.DataFrame, attack: str = "loss_regression") -> li
     return found
 
 
+def share_sentences(table: pd.DataFrame) -> list[str]:
+    """How much of the training set is forgotten, from the sizes of the two sets; a warning from a quarter on."""
+    sizes = [
+        table.loc[table["metric"] == f"{part}_accuracy", "n"].dropna() if "n" in table else [] for part in SETS_TRAINED
+    ]
+    if not all(len(part) for part in sizes):
+        return []
+    forget, retain = (float(part.iloc[0]) for part in sizes)
+    share = forget / (forget + retain)
+    note = "" if share < LARGE_SHARE else " That is far more than real requests, and easier to find."
+    return [f"The request is {share:.1%} of the training set.{note}"]
+
+
+def power_sentence(strong: pd.DataFrame) -> str:
+    """How far the positive control stands out in a pooled study, and what may be read if it does not."""
+    from forget_lib.membership_views import POWER, has_power
+
+    areas = strong[(strong["method"] == "original") & (strong["kind"] == "control") & (strong["metric"] == "auc")]
+    best = areas.loc[areas["value"].idxmax()]
+    errors = (best["value"] - 0.5) / np.nanmax([best["error"], best["null_error"]])
+    text = f"Positive control: {best['attack']} finds the original's samples with AUC {best['value']:.3f} "
+    text += (
+        f"({best['low']:.3f} to {best['high']:.3f}), {errors:.0f} standard errors above 0.5 ({POWER} are asked for)."
+    )
+    return text if has_power(strong) else f"{text} That is too little: **no ranking can be read** here."
+
+
 def strong_attack_sentences(strong: pd.DataFrame) -> list[str]:
     """What the strong attacks say, from the table of `membership.run_scenario`; nothing where they have no power."""
-    from forget_lib.membership_views import detectable_share, has_power, passes_weak_fails_strong
+    from forget_lib.membership_views import detection_limits, has_power, passes_weak_fails_strong
 
     share = strong["forgotten"].iloc[0]
     found = [f"Each target forgets {share:.1%} of its training set; {int(strong['targets'].max())} targets are pooled."]
+    found.append(power_sentence(strong))
     if not has_power(strong):
-        return [*found, "No strong attack finds the original's samples here: **no ranking can be read**."]
+        return found
     areas = strong[(strong["metric"] == "auc") & strong["kind"].isin(["control", "method"])]
     for name, part in areas.groupby("method", sort=False):
         each = part.set_index("attack")
@@ -147,10 +178,15 @@ def strong_attack_sentences(strong: pd.DataFrame) -> list[str]:
         interval = f"{best['value']:.3f} ({best['low']:.3f} to {best['high']:.3f})"
         found.append(f"**{name}**: strongest sign {interval}, by {best.name}.")
     passing = passes_weak_fails_strong(strong)
-    found.append(f"Pass the weak attack and fail a strong one: {', '.join(passing) or 'no method here'}.")
-    least = detectable_share(strong, "lira")
-    if np.isfinite(least):
-        found.append(f"LiRA tells a clean retrained model from one that kept {least:.0%} of the forget set or more.")
+    note = "95 % intervals, and Holm's adjustment over methods and strong attacks"
+    found.append(f"Pass the weak attack and fail a strong one ({note}): {', '.join(passing) or 'no method here'}.")
+    limits = detection_limits(strong).dropna().set_index("attack")["share"]
+    if len(limits):
+        first = limits.idxmin()
+        found.append(
+            f"{first} tells a clean retrained model from one that kept {limits[first]:.0%} of the forget set or more; "
+            f"no attack here sees less."
+        )
     return found
 
 
@@ -168,7 +204,8 @@ def overview_sentences(table: pd.DataFrame) -> list[str]:
             text += " (the untouched original is so too: accuracy cannot tell here)"
         power = has_power(part)
         note = "" if power is None else " No ranking can be read." if not power else " The attack has power here."
-        found.append(f"{text}. {attack_sentences(part)[0]}{note}")
+        line = next(line for line in attack_sentences(part) if line.startswith(("AUC", "The attack")))
+        found.append(f"{text}. {line}{note}")
     return found
 
 

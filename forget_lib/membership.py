@@ -13,18 +13,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import norm
 from torch import nn
 
 from forget_lib import statistics
 from forget_lib.attacks import ATTACKS, AttackInput, get_attack
-from forget_lib.datasets.image_data import ImageData, checksum_of
-from forget_lib.datasets.requests import Request
+from forget_lib.datasets.image_data import ImageData
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import ForgetError, NotApplicableError, TooFewError
-from forget_lib.pools import Pool, PoolPlan, Unlearner, half_splits, load_unlearned, train_nets, unlearn_shard
-from forget_lib.results import Measurement, code_hash
+from forget_lib.pools import Pool, PoolPlan
+from forget_lib.results import Measurement
+from forget_lib.targets import (
+    controls,
+    forget_and_unseen,
+    method_unlearner,
+    partly_retrained,
+    target_splits,
+    unlearned_references,
+    unlearned_targets,
+)
 from forget_lib.training import Recipe, predict
-from forget_lib.unlearning import UnlearningTask, get_method, unlearn
 
 RATES = (0.01, 0.001)
 ATTACK_ORDER = (
@@ -38,8 +46,8 @@ ATTACK_ORDER = (
     "lira",
     "u_lira",
 )
-TARGET_SEED = 7_000_003
-CONTROLS = ("original", "retrain", "second_retrain")
+CONTROLS = ("retrain", "second_retrain", "original")
+DOSES = (0.1, 0.25, 0.5)
 
 
 def make_plan(
@@ -72,77 +80,6 @@ def make_plan(
     return PoolPlan(
         pool.images, pool.labels, np.arange(evaluation), len(data.classes), population, validation, **settings
     )
-
-
-def target_splits(plan: PoolPlan, number: int, seed: int = 0) -> np.ndarray:
-    """Fresh membership of the targets, bool [R, N], independent of the references and of each other."""
-    return half_splits(2 * number, len(plan.labels), plan.evaluation, TARGET_SEED + seed)[::2]
-
-
-def forget_and_unseen(plan: PoolPlan, split: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """F = S & E and U = E - S of one target, pool indices, int [E / 2] each."""
-    evaluation = np.sort(plan.evaluation)
-    return evaluation[split[evaluation]], evaluation[~split[evaluation]]
-
-
-def controls(plan: PoolPlan, splits: np.ndarray, seed: int = 0) -> dict[str, list[nn.Module]]:
-    """Original models (trained on S), retrained ones and second retrained ones (trained on S - E), R each."""
-    number = len(splits)
-    whole = [np.flatnonzero(split) for split in splits]
-    retain = [np.setdiff1d(part, plan.evaluation) for part in whole]
-    seeds = [TARGET_SEED + 1000 * seed + r for r in range(number)]
-    return {
-        "original": train_nets(plan, whole, seeds),
-        "retrain": train_nets(plan, retain, [one + 100_000 for one in seeds]),
-        "second_retrain": train_nets(plan, retain, [one + 200_000 for one in seeds]),
-    }
-
-
-def partly_retrained(plan: PoolPlan, splits: np.ndarray, share: float, seed: int = 0) -> list[nn.Module]:
-    """Retrained models that keep a share of the forget set by mistake: the dose of the dose-response curve."""
-    sets = []
-    for r, split in enumerate(splits):
-        forget, _ = forget_and_unseen(plan, split)
-        kept = np.random.default_rng([seed, r]).permutation(forget)[: round(share * len(forget))]
-        sets.append(np.concatenate([np.setdiff1d(np.flatnonzero(split), plan.evaluation), kept]))
-    return train_nets(plan, sets, [TARGET_SEED + 1000 * seed + 300_000 + r for r in range(len(splits))])
-
-
-def method_unlearner(plan: PoolPlan, name: str, settings: Mapping[str, object] | None = None) -> Unlearner:
-    """A registered method as a function of (model, forget indices, retain indices, seed)."""
-
-    def run(model: nn.Module, forget: torch.Tensor, retain: torch.Tensor, seed: int) -> nn.Module:
-        generator = torch.Generator().manual_seed(seed)
-        parts = [
-            Samples(plan.images[part], plan.labels[part], plan.recipe.batch_size, generator)
-            for part in (forget, retain)
-        ]
-        task = UnlearningTask(
-            Request("random", fraction=len(forget) / (len(forget) + len(retain))),
-            *parts,
-            validation=plan.validation if plan.validation is not None else parts[1].subset(torch.arange(0)),
-            number_of_classes=plan.number_of_classes,
-            fresh_model=plan.fresh_model,
-            recipe=plan.recipe,
-            seed=seed,
-            generator=generator,
-        )
-        return unlearn(name, model, task, **(settings or {}))
-
-    return run
-
-
-def unlearned_targets(
-    plan: PoolPlan, splits: np.ndarray, originals: Sequence[nn.Module], unlearner: Unlearner, seed: int = 0
-) -> list[nn.Module]:
-    """One model a target: `unlearner` on its original, forgetting F."""
-    models = []
-    for r, (split, model) in enumerate(zip(splits, originals, strict=True)):
-        forget, _ = forget_and_unseen(plan, split)
-        retain = np.setdiff1d(np.flatnonzero(split), plan.evaluation)
-        parts = torch.as_tensor(forget), torch.as_tensor(retain)
-        models.append(unlearner(model, *parts, TARGET_SEED + 1000 * seed + 400_000 + r))
-    return models
 
 
 @dataclass(frozen=True)
@@ -255,10 +192,14 @@ def null_error(forget: int, unseen: int) -> float:
     return float(np.sqrt((forget + unseen + 1) / (12 * forget * unseen)))
 
 
-def rows(scored: Mapping[str, Scored], **keys: object) -> list[dict[str, object]]:
+def rows(
+    scored: Mapping[str, Scored], reference: Mapping[str, Scored] | None = None, **keys: object
+) -> list[dict[str, object]]:
     """AUC (mean over targets, interval between targets) and pooled TPR at 1 and 0.1 % FPR (Clopper-Pearson).
 
-    A rate is left out where the pooled unseen samples are too few for it.
+    A rate is left out where the pooled unseen samples are too few for it. `p_value` of an AUC: two-sided, that the
+    models are independent of the coin that dealt forget and unseen samples (rank-sum test, targets pooled).
+    reference: scores on the retrained models of the same targets; "auc_gap" is the difference, paired by target.
     """
     found = []
     for name, one in scored.items():
@@ -272,7 +213,12 @@ def rows(scored: Mapping[str, Scored], **keys: object) -> list[dict[str, object]
             "null_error": null_error(len(one.forget[0]), len(one.unseen[0])) / np.sqrt(number),
         }
         area = statistics.mean_interval(areas) if number > 1 else statistics.auc_interval(forget, unseen)
-        found.append(base | _measured("auc", area, 0.5))
+        p_value = float(2 * norm.sf(abs(area.value - 0.5) / base["null_error"]))
+        found.append(base | _measured("auc", area, 0.5) | {"p_value": p_value})
+        if reference is not None and number > 1:
+            gaps = areas - reference[name].areas
+            error = float(gaps.std(ddof=1) / np.sqrt(number))
+            found.append(base | _measured("auc_gap", statistics.t_interval(gaps), 0.0) | {"error": error})
         for rate in RATES:
             try:
                 hit = statistics.tpr_at_fpr(forget, unseen, rate).true_positive_rate
@@ -292,50 +238,54 @@ def run_scenario(
     *,
     targets: int = 8,
     methods: Mapping[str, Mapping[str, object]] | None = None,
-    doses: Sequence[float] = (0.1, 0.25, 0.5),
+    doses: Sequence[float] = DOSES,
     dose_targets: int = 8,
     attacks: Sequence[str] = ATTACK_ORDER,
     measured: Sequence[str] = ("audit",),
     seed: int = 0,
+    kept: dict[str, dict[str, Scored]] | None = None,
 ) -> pd.DataFrame:
     """Everything about one pool: controls, methods (each with its own unlearned references), doses and nulls.
 
     folder: of the pool; unlearned references are cached below it. methods: settings by name. attacks rank samples;
-    measured: attacks that give numbers only (audit, two_snapshot). dose_targets: targets behind each dose.
+    measured: attacks that give numbers only (audit, two_snapshot). dose_targets: targets behind each dose. kept: filled
+    with the scores of controls and methods, by model and attack.
     Returns: one row for each method, share, attack and metric: method, kind (control, method, dose, null), share (of
     the forget set left in training; NaN for methods), attack, title, metric, value, low, high, null, error, null_error,
-    targets, forgotten (share of the training set), status, reason. A method that does not apply has one row.
+    p_value, targets, forgotten (share of the training set), status, reason. A method that does not apply has one row.
     """
-    plan = pool.plan
+    plan, kept = pool.plan, {} if kept is None else kept
     splits = target_splits(plan, targets, seed)
     common = {"forgotten": len(plan.evaluation) / len(plan.labels), "status": "done", "reason": ""}
-    models = controls(plan, splits, seed)
-    table = []
-    for name, share in zip(CONTROLS, (1.0, 0.0, 0.0), strict=True):
-        unlearned = None
-        if name != "original" and "u_lira" in attacks:
-            # The retrained models' own references: retrained without their part of the evaluation samples.
-            unlearned = _after(plan, folder, "retrain", {})
-        kind = {"method": name, "kind": "control", "share": share, **common}
-        table += rows(score(pool, splits, models[name], attacks, unlearned), **kind)
-        table += _all_measured(pool, splits, models[name], measured, models["original"], **kind)
-    shuffled = score(pool, splits, models["original"], attacks, shuffle=seed)
+    models = controls(plan, splits, seed, folder)
+    originals, table = models["original"], []
+
+    def attacked(name: str, after: np.ndarray | None, done: Sequence[nn.Module], **kind) -> list[dict[str, object]]:
+        scored = kept[name] = score(pool, splits, done, attacks, after)
+        found = rows(scored, None if name == "retrain" else kept["retrain"], method=name, **kind)
+        return found + _all_measured(pool, splits, done, measured, originals, method=name, **kind)
+
+    # The retrained models' own references: retrained without their part of the evaluation samples.
+    own = unlearned_references(plan, folder, "retrain", {}) if "u_lira" in attacks else None
+    for name in CONTROLS:
+        kind = {"kind": "control", "share": float(name == "original"), **common}
+        table += attacked(name, None if name == "original" else own, models[name], **kind)
+    shuffled = score(pool, splits, originals, attacks, shuffle=seed)
     table += rows(shuffled, method="original", kind="null", share=np.nan, **common)
     for share in doses:
+        kind = {"method": f"retrain_keeping_{share:g}", "kind": "dose", "share": share, **common}
         some = splits[:dose_targets]
-        kept = score(pool, some, partly_retrained(plan, some, share, seed), attacks)
-        table += rows(kept, method=f"retrain_keeping_{share:g}", kind="dose", share=share, **common)
+        table += rows(score(pool, some, partly_retrained(plan, some, share, seed, folder), attacks), **kind)
     for name, settings in (methods or {}).items():
-        kind = {"method": name, "kind": "method", "share": np.nan, **common}
+        kind = {"kind": "method", "share": np.nan, **common}
         try:
-            after = _after(plan, folder, name, settings) if "u_lira" in attacks else None
-            done = unlearned_targets(plan, splits, models["original"], method_unlearner(plan, name, settings), seed)
-            table += rows(score(pool, splits, done, attacks, after), **kind)
-            table += _all_measured(pool, splits, done, measured, models["original"], **kind)
+            after = unlearned_references(plan, folder, name, settings) if "u_lira" in attacks else None
+            done = unlearned_targets(plan, splits, originals, method_unlearner(plan, name, settings), seed)
+            table += attacked(name, after, done, **kind)
         except NotApplicableError as error:
-            table.append(kind | {"status": "not applicable", "reason": str(error)})
+            table.append({"method": name} | kind | {"status": "not applicable", "reason": str(error)})
         except ForgetError as error:
-            table.append(kind | {"status": "failed", "reason": str(error)})
+            table.append({"method": name} | kind | {"status": "failed", "reason": str(error)})
     return pd.DataFrame(table)
 
 
@@ -349,29 +299,3 @@ def _all_measured(
         except TooFewError as error:
             found.append(keys | {"attack": name, "status": "too few", "reason": str(error)})
     return found
-
-
-def _after(plan: PoolPlan, folder: Path, name: str, settings: Mapping[str, object]) -> np.ndarray:
-    if name == "retrain" and not settings:
-        return retrained_references(plan, folder)
-    code = code_hash(get_method(name).function.__module__)
-    held_out = "" if plan.validation is None else checksum_of(plan.validation.images, plan.validation.labels)
-    about = {"settings": dict(settings), "code": code, "validation": held_out}
-    unlearn_shard(plan, folder, name, method_unlearner(plan, name, settings), settings=about)
-    return load_unlearned(plan, folder, name, about)
-
-
-def retrained_references(plan: PoolPlan, folder: Path) -> np.ndarray:
-    """Logits float16 [K, E, C] of references retrained without their evaluation samples; all at once, and cached."""
-    ready: dict[bytes, nn.Module] = {}
-
-    def unlearner(_model: nn.Module, _forget: torch.Tensor, retain: torch.Tensor, seed: int) -> nn.Module:
-        if not ready:
-            inside = np.isin(np.arange(len(plan.labels)), plan.evaluation)
-            sets = [np.flatnonzero(row & ~inside) for row in plan.membership]
-            nets = train_nets(plan, sets, [seed + 500_000 + k for k in range(plan.number)])
-            ready.update({part.tobytes(): net for part, net in zip(sets, nets, strict=True)})
-        return ready[retain.numpy().tobytes()]
-
-    unlearn_shard(plan, folder, "retrain", unlearner, settings={})
-    return load_unlearned(plan, folder, "retrain", {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from forget_lib import statistics
 from forget_lib.attacks import scores
@@ -11,6 +12,7 @@ from forget_lib.errors import ForgetError
 from forget_lib.membership import Scored
 from forget_lib.pools import Pool
 
+ALPHA = 0.05
 POWER = 10
 """The positive control must lie this many standard errors above its null, or nothing is ranked."""
 
@@ -40,27 +42,46 @@ def has_power(table: pd.DataFrame) -> bool:
     return bool(best["value"] > 0.5 + POWER * np.nanmax([best["error"], best["null_error"]]))
 
 
-def passes_weak_fails_strong(
-    table: pd.DataFrame, weak: str = "loss_regression", strong: tuple[str, ...] = ("rmia", "lira", "u_lira")
-) -> list[str]:
+WEAK, STRONG = "loss_regression", ("rmia", "lira", "u_lira")
+
+
+def adjusted(table: pd.DataFrame) -> pd.DataFrame:
+    """AUC rows of the methods with `p_holm`: adjusted within a family, the weak attack or all strong ones together.
+
+    The p-value is of the randomisation test (`membership.rows`); rows of other attacks are left out.
+    """
+    areas = table[(table["kind"] == "method") & (table["metric"] == "auc")].copy()
+    families = []
+    for family in ((WEAK,), STRONG):
+        part = areas[areas["attack"].isin(family)].copy()
+        if len(part):
+            p_values = 2 * norm.sf((part["value"] - 0.5).abs() / part["null_error"])
+            families.append(part.assign(p_holm=statistics.holm(p_values)))
+    return pd.concat(families) if families else areas.assign(p_holm=[])
+
+
+def passes_weak_fails_strong(table: pd.DataFrame) -> list[str]:
     """Methods on which the weak attack finds nothing and a strong one does; both sides of 0.5 count as found.
 
-    Found: the 95 % interval of the mean AUC and three null standard errors both exclude 0.5. Not found by the weak
-    attack: its interval holds 0.5. Empty where the positive control has no power.
+    Found: the 95 % interval of the mean AUC excludes 0.5, and p <= 0.05 after Holm's adjustment over all methods and
+    strong attacks. Not found by the weak attack: its interval holds 0.5, and p > 0.05 after Holm over the methods.
+    Empty where the positive control has no power.
     """
     if not has_power(table):
         return []
-    areas = table[(table["kind"] == "method") & (table["metric"] == "auc")]
-    found = []
-    for method, group in areas.groupby("method", sort=False):
-        each = group.set_index("attack")
-        if weak not in each.index or not each.loc[weak, "low"] <= 0.5 <= each.loc[weak, "high"]:
-            continue
-        rest = each[each.index.isin(strong)]
-        outside = (rest["low"] > 0.5) | (rest["high"] < 0.5)
-        if (outside & ((rest["value"] - 0.5).abs() > 3 * rest["null_error"])).any():
-            found.append(str(method))
-    return found
+    areas = adjusted(table)
+    told = ((areas["low"] > 0.5) | (areas["high"] < 0.5)) & (areas["p_holm"] <= ALPHA)
+    weak = areas["attack"] == WEAK
+    silent = weak & (areas["low"] <= 0.5) & (areas["high"] >= 0.5) & (areas["p_holm"] > ALPHA)
+    betrayed = set(areas.loc[told & ~weak, "method"])
+    return [str(name) for name in areas.loc[silent, "method"] if name in betrayed]
+
+
+def detection_limits(table: pd.DataFrame) -> pd.DataFrame:
+    """Smallest share of the forget set that each attack tells from a clean retrain: attack, share (NaN: none)."""
+    doses = table[table["share"].notna() & (table["metric"] == "auc")]
+    attacks = [name for name, part in doses.groupby("attack", sort=False) if part["share"].nunique() > 2]
+    return pd.DataFrame({"attack": attacks, "share": [detectable_share(table, name) for name in attacks]})
 
 
 def roc(scored: Scored) -> pd.DataFrame:

@@ -191,7 +191,7 @@ def train_shard(plan: PoolPlan, folder: Path, shard: int = 0, shards: int = 1) -
             arrays = {"logits": _half(predict(model, plan.samples(np.arange(len(plan.labels))))), "trained": trained}
             if plan.population is not None:
                 arrays["population"] = _half(predict(model, plan.population))
-            _write_state(folder / f"reference{k}.safetensors", model)
+            write_net(folder / f"reference{k}.safetensors", model)
             _write(folder / f"reference{k}.npz", key, arrays)
     return len(missing)
 
@@ -280,13 +280,23 @@ def memorisation(pool: Pool) -> np.ndarray:
 
 def load_reference(plan: PoolPlan, folder: Path, k: int) -> models.Classifier:
     """Reference k as a Classifier in eval mode. Raises: DataError where there is none."""
+    path = Path(folder) / f"reference{k}.safetensors"
+    model = read_net(plan, path)
+    if model is None:
+        raise DataError(f"{path.name} is missing or damaged; delete it and train its shard of the pool again.")
+    return model
+
+
+def read_net(plan: PoolPlan, path: Path) -> models.Classifier | None:
+    """A net of the pool's architecture from a file, in eval mode; None where there is none or it is damaged."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = Path(folder) / f"reference{k}.safetensors"
-    if not path.is_file():
-        raise DataError(f"{path.name} is missing; train its shard of the pool first.")
     model = plan.fresh_model(0)
-    model.load_state_dict(load_file(path))
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError):
+        return None
     return model.eval()
 
 
@@ -341,7 +351,8 @@ def _write(path: Path, key: str, arrays: dict[str, np.ndarray]) -> None:
     _atomic(path, lambda partial: np.savez(partial, key=np.array(key), **arrays))
 
 
-def _write_state(path: Path, model: nn.Module) -> None:
+def write_net(path: Path, model: nn.Module) -> None:
+    """Weights of a net, written whole or not at all. Raises: ForgetError if the file cannot be written."""
     from safetensors.torch import save_file
 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}

@@ -45,7 +45,7 @@ def crossed_study(
             for name, settings in methods.items():
                 for run in range(runs):
                     study.run_method(scenario, name, settings, run)
-    return results.load(folder)
+    return results.scenarios_and_pools(results.load(folder))[0]
 
 
 def components_table(table: pd.DataFrame, metrics: Sequence[str] = METRICS) -> pd.DataFrame:

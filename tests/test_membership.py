@@ -67,7 +67,27 @@ def test_every_row_has_its_interval_null_and_share(study):
     assert "u_lira" in set(areas(table, "finetune", "method").index)
     assert "u_lira" not in set(areas(table, "original").index)
     # 560 pooled unseen samples are too few for a rate at 1 % false positives.
-    assert set(table["metric"]) == {"auc", "epsilon_lower_bound", "right_guesses"}
+    assert set(table["metric"]) == {"auc", "auc_gap", "epsilon_lower_bound", "right_guesses"}
+    gaps = table[table["metric"] == "auc_gap"].set_index(["method", "kind", "attack"])["value"]
+    areas_of = table[table["metric"] == "auc"].set_index(["method", "kind", "attack"])["value"]
+    own = areas_of["retrain", "control", "lira"]
+    assert gaps["original", "control", "lira"] == pytest.approx(areas_of["original", "control", "lira"] - own)
+    assert ("retrain", "control", "lira") not in gaps.index
+
+
+def test_the_randomisation_test_is_uniform_without_leakage_and_finds_the_original(study):
+    table = study[3][study[3]["metric"] == "auc"]
+    null = table[table["method"].isin(["retrain", "second_retrain"])]
+    assert (null["p_value"] > 0.001).all()
+    lira = table[(table["attack"] == "lira") & (table["kind"] == "control")].set_index("method")
+    assert lira.loc["original", "p_value"] < 1e-6
+    generator = np.random.default_rng(0)
+    p_values = []
+    for _ in range(400):
+        sides = [[generator.normal(size=30) for _ in range(6)] for _ in range(2)]
+        (row,) = membership.rows({"lira": membership.Scored(*sides)})
+        p_values.append(row["p_value"])
+    assert np.mean(np.array(p_values) <= 0.05) == pytest.approx(0.05, abs=0.03)
 
 
 def test_forget_and_unseen_are_disjoint_and_the_target_saw_just_the_first(study):
@@ -162,5 +182,12 @@ def test_the_sentence_on_weak_and_strong_attacks_follows_the_table():
     table = [row("original", "lira", 0.9, "control")]
     for method, weak, strong in [("hides", 0.51, 0.6), ("fails", 0.6, 0.7), ("clean", 0.5, 0.51), ("over", 0.5, 0.4)]:
         table += [row(method, "loss_regression", weak), row(method, "lira", strong)]
-    assert membership_views.passes_weak_fails_strong(pd.DataFrame(table)) == ["hides", "over"]
+    table = pd.DataFrame(table)
+    assert membership_views.passes_weak_fails_strong(table) == ["hides", "over"]
+    # With 200 methods of which one shows p = 0.001, Holm's adjustment takes that for chance.
+    many = [row(f"clean{number}", attack, 0.5) for number in range(200) for attack in ("loss_regression", "lira")]
+    lone = pd.DataFrame(
+        [table.iloc[0].to_dict(), *many, row("lone", "loss_regression", 0.5), row("lone", "lira", 0.533)]
+    )
+    assert membership_views.passes_weak_fails_strong(lone) == []
     assert membership_views.passes_weak_fails_strong(pd.DataFrame([row("original", "lira", 0.5, "control")])) == []

@@ -1,16 +1,24 @@
 import pandas as pd
 import pytest
 
-from forget_lib import figures_attacks, findings, pooled, results
+from forget_lib import challenge, figures_attacks, findings, pooled, results, targets
 from forget_lib.errors import ForgetError, UnknownNameError
 
 FIELDS = {"dataset": "blobs", "model": "mlp", "start": "sample", "recipe": {"epochs": 2, "batch_size": 16}}
 POOL = {"samples": 80, "evaluation": 24, "number": 4, "targets": 3, "doses": [0.5], "held_out": 20}
 
 
+METHODS = {"finetune": {"epochs": 1}}
+
+
 @pytest.fixture
-def table(blobs, tmp_path) -> pd.DataFrame:
-    return pooled.pooled_study(tmp_path, methods={"finetune": {"epochs": 1}}, pool=POOL, **FIELDS)[1]
+def study(blobs, tmp_path) -> pooled.Study:
+    return pooled.pooled_study(tmp_path, methods=METHODS, pool=POOL, **FIELDS)
+
+
+@pytest.fixture
+def table(study) -> pd.DataFrame:
+    return study.table
 
 
 def test_every_control_and_method_leaves_a_record_with_all_its_attacks(table, tmp_path):
@@ -25,7 +33,7 @@ def test_every_control_and_method_leaves_a_record_with_all_its_attacks(table, tm
 
 def test_what_is_on_disk_is_not_made_again(table, tmp_path, monkeypatch):
     monkeypatch.setattr(pooled.membership, "run_scenario", None)
-    again = pooled.pooled_study(tmp_path, methods={"finetune": {"epochs": 1}}, pool=POOL, **FIELDS)[1]
+    again = pooled.pooled_study(tmp_path, methods=METHODS, pool=POOL, **FIELDS).table
     assert again["value"].tolist() == pytest.approx(table["value"].tolist(), nan_ok=True)
     assert list(again["method"]) == list(table["method"])
 
@@ -42,3 +50,80 @@ def test_wrong_settings_are_refused_before_anything_is_trained(blobs, tmp_path):
     with pytest.raises(ForgetError, match="do not fit"):
         pooled.pooled_study(tmp_path, methods={}, pool=POOL | {"samples": 4000}, **FIELDS)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_table_can_be_made_again_from_the_records(table, tmp_path):
+    again = pooled.table_of(results.load(tmp_path))
+    keys = ["method", "kind", "attack", "metric"]
+    columns = ["value", "low", "high", "share", "targets", "forgotten"]
+    measured = table[table["metric"].notna()]  # the audit has too few samples here, and leaves no measurement
+    one, two = (frame.set_index(keys).sort_index() for frame in (measured, again[again["metric"] != "auc_null_error"]))
+    assert list(one.index) == list(two.index)
+    for column in columns:
+        assert two[column].tolist() == pytest.approx(one[column].tolist(), nan_ok=True), column
+    areas = one.xs("auc", level="metric"), two.xs("auc", level="metric")
+    assert areas[1]["p_value"].tolist() == pytest.approx(areas[0]["p_value"].tolist())
+    gaps = one.xs("auc_gap", level="metric"), two.xs("auc_gap", level="metric")
+    assert gaps[1]["error"].tolist() == pytest.approx(gaps[0]["error"].tolist())
+
+
+def test_scores_are_kept_for_curves(study):
+    assert set(study.scores) == {"original", "retrain", "second_retrain", "finetune"}
+    curves = pooled.roc_tables(study, ("lira", "u_lira"), ("original", "finetune"))
+    assert list(curves) == ["lira, original", "lira, finetune", "u_lira, finetune"]
+    area = study.scores["original"]["lira"].areas.mean()
+    row = study.table[(study.table["attack"] == "lira") & (study.table["metric"] == "auc")].iloc[0]
+    assert area == pytest.approx(study.table.query("method == 'original' and kind == 'control' and attack == 'lira' "
+                                                   "and metric == 'auc'")["value"].item(), abs=1e-3)  # fmt: skip
+    assert row["targets"] == 3
+
+
+def test_one_sample_is_followed_through_unlearning(study):
+    sample = pooled.most_exposed(study.pool)
+    answers = pooled.sample_answers(study, sample, "finetune")
+    assert answers["stage"].value_counts().to_dict() == {
+        "trained on it": 2, "after finetune": 2, "retrained without it": 2
+    }  # fmt: skip
+    assert answers["probability"].between(0, 1).all()
+    with pytest.raises(ForgetError, match="not an evaluation sample"):
+        pooled.sample_answers(study, 79, "finetune")
+
+
+@pytest.mark.parametrize("request_kind", ["mislabelled", "most_memorised"])
+def test_other_requests_run_through_the_same_code(blobs, tmp_path, request_kind):
+    pool = POOL | {"evaluation": 48, "request": request_kind, "doses": [], "attacks": ["loss_regression", "lira"]}
+    study = pooled.pooled_study(tmp_path, methods={}, pool=pool, **FIELDS)
+    assert set(study.table["method"]) == {"original", "retrain", "second_retrain"}
+    assert results.load(tmp_path)["request"].eq(f"pool-random-{request_kind}-0.6").all()
+    folders = list((tmp_path / "pools").iterdir())
+    assert len(folders) == (2 if request_kind == "most_memorised" else 1)
+
+
+def test_an_unknown_request_is_refused(blobs, tmp_path):
+    with pytest.raises(UnknownNameError, match="most_memorised"):
+        pooled.pooled_study(tmp_path, methods={}, pool=POOL | {"request": "memorised"}, **FIELDS)
+
+
+def test_the_challenge_has_its_null_and_sees_who_did_nothing(blobs, tmp_path):
+    asked = {"models": 8, "samples": 60, "forget": 12, "methods": ["do_nothing"]}
+    pool = POOL | {"challenge": asked, "doses": [], "attacks": ["lira"]}
+    recipe = {"epochs": 12, "batch_size": 16}
+    study = pooled.pooled_study(tmp_path, methods={"do_nothing": {}}, pool=pool, **FIELDS | {"recipe": recipe})
+    scored = study.challenge.pivot(index="method", columns="metric", values="value")
+    assert list(study.challenge["method"].unique()) == ["retrain", "original", "do_nothing"]
+    assert scored.loc["retrain", "relative_quality"] == pytest.approx(1)
+    assert scored.loc["do_nothing", "forgetting_quality"] <= scored.loc["retrain", "forgetting_quality"]
+    assert "F relative to its null" in challenge.challenge_table(study.challenge)
+    assert "not 1" in challenge.sentences(study.challenge)[0]
+
+
+def test_a_conv_pool_keeps_its_nets_and_goes_on_where_it_was(blobs, tmp_path, monkeypatch):
+    fields = FIELDS | {"model": "small_cnn", "recipe": {"epochs": 1, "batch_size": 16}}
+    pool = POOL | {"targets": 2, "doses": [], "attacks": ["loss_regression", "lira", "u_lira"]}
+    first = pooled.pooled_study(tmp_path, methods=METHODS, pool=pool, **fields)
+    assert set(first.table["attack"]) >= {"lira", "u_lira"}
+    for path in first.folder.glob("table-*"):
+        path.unlink()
+    monkeypatch.setattr(targets, "train_nets", None)  # every net is there: nothing may be trained again
+    again = pooled.pooled_study(tmp_path, methods=METHODS, pool=pool, **fields)
+    assert again.table["value"].tolist() == pytest.approx(first.table["value"].tolist(), nan_ok=True)

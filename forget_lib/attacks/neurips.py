@@ -14,6 +14,7 @@ from scipy.stats import beta
 from forget_lib.attacks.registry import attack
 from forget_lib.errors import ForgetError, TooFewError
 from forget_lib.results import Measurement
+from forget_lib.statistics import BOOTSTRAP_FROM
 
 DELTA = 1e-5
 HIGHEST = 50.0
@@ -148,15 +149,31 @@ def neurips_score(inputs: FamilyInput) -> list[Measurement]:
     read, and F at different N never compared. Also the mean calibrated bound on epsilon (`calibrated_epsilons`), nats.
     """
     number, samples = inputs.unlearned.shape
-    quality = float(points(sample_epsilons(inputs.unlearned, inputs.retrained), number).mean())
-    bound = float(calibrated_epsilons(inputs.unlearned, inputs.retrained).mean())
+    each = points(sample_epsilons(inputs.unlearned, inputs.retrained), number)
+    quality, ends = float(each.mean()), _over_samples(each)
+    bounds = calibrated_epsilons(inputs.unlearned, inputs.retrained)
     found = [
-        Measurement("forgetting_quality", quality, unit="points", n=samples),
+        Measurement("forgetting_quality", quality, *ends, unit="points", n=samples),
         Measurement("final_score", quality * inputs.utility, unit="points", n=samples),
-        Measurement("calibrated_epsilon", bound, unit="nats", n=samples),
+        Measurement("calibrated_epsilon", float(bounds.mean()), *_over_samples(bounds), unit="nats", n=samples),
     ]
     if inputs.held_out is not None:
-        null = float(points(sample_epsilons(inputs.held_out, inputs.retrained), number).mean())
-        found[0] = found[0]._replace(null=null)
-        found.append(Measurement("relative_quality", quality / null if null else float("nan"), n=samples, null=1.0))
+        null = points(sample_epsilons(inputs.held_out, inputs.retrained), number)
+        found[0] = found[0]._replace(null=float(null.mean()))
+        ratio = quality / null.mean() if null.mean() else float("nan")
+        ends = _over_samples(each, null)
+        found.append(Measurement("relative_quality", float(ratio), *ends, n=samples, null=1.0))
     return found
+
+
+def _over_samples(values: np.ndarray, divisor: np.ndarray | None = None) -> tuple[float | None, float | None]:
+    """95 % interval of a mean over samples, or of a ratio of means, redrawing samples; None below 10 samples."""
+    if len(values) < BOOTSTRAP_FROM:
+        return None, None
+    drawn = np.random.default_rng(0).integers(0, len(values), (1000, len(values)))
+    means = values[drawn].mean(axis=1)
+    if divisor is not None:
+        below = divisor[drawn].mean(axis=1)
+        means = np.divide(means, below, out=np.full(len(means), np.nan), where=below > 0)
+    low, high = np.nanquantile(means, [0.025, 0.975]) if np.isfinite(means).any() else (None, None)
+    return (None, None) if low is None else (float(low), float(high))

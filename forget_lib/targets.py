@@ -1,0 +1,156 @@
+"""Target models of the membership study and references unlearned by a method: trained here, or read from the pool's
+folder where they are cached. Small nets are trained at once in seconds; conv nets are kept, so that a killed job
+goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from forget_lib.datasets.image_data import checksum_of
+from forget_lib.datasets.requests import Request
+from forget_lib.datasets.samples import Samples
+from forget_lib.pools import (
+    PoolPlan,
+    Unlearner,
+    half_splits,
+    load_unlearned,
+    read_net,
+    train_nets,
+    unlearn_shard,
+    write_net,
+)
+from forget_lib.results import code_hash, key_of
+from forget_lib.unlearning import UnlearningTask, get_method, unlearn
+
+TARGET_SEED = 7_000_003
+
+
+def cached_nets(
+    plan: PoolPlan, folder: Path | None, sets: Sequence[np.ndarray], seeds: Sequence[int]
+) -> list[nn.Module]:
+    """`pools.train_nets`, one by one and kept on disk (`<folder>/nets/`) where a net takes long, which an mlp does not.
+
+    The file's name is the hash of all that the net depends on, so a stale one is never read.
+    """
+    if folder is None or plan.model == "mlp":
+        return train_nets(plan, sets, seeds)
+    found = []
+    for part, seed in zip(sets, seeds, strict=True):
+        name = key_of(plan=plan.key, set=hashlib.sha256(np.ascontiguousarray(part)).hexdigest(), seed=seed)[:20]
+        path = Path(folder) / "nets" / f"{name}.safetensors"
+        model = read_net(plan, path)
+        if model is None:
+            (model,) = train_nets(plan, [part], [seed])
+            write_net(path, model)
+        found.append(model)
+    return found
+
+
+def target_splits(plan: PoolPlan, number: int, seed: int = 0) -> np.ndarray:
+    """Fresh membership of the targets, bool [R, N], independent of the references and of each other."""
+    return half_splits(2 * number, len(plan.labels), plan.evaluation, TARGET_SEED + seed)[::2]
+
+
+def forget_and_unseen(plan: PoolPlan, split: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """F = S & E and U = E - S of one target, pool indices, int [E / 2] each."""
+    evaluation = np.sort(plan.evaluation)
+    return evaluation[split[evaluation]], evaluation[~split[evaluation]]
+
+
+def controls(
+    plan: PoolPlan, splits: np.ndarray, seed: int = 0, folder: Path | None = None
+) -> dict[str, list[nn.Module]]:
+    """Original models (trained on S), retrained ones and second retrained ones (trained on S - E), R each; see
+    `cached_nets` for `folder`."""
+    number = len(splits)
+    whole = [np.flatnonzero(split) for split in splits]
+    retain = [np.setdiff1d(part, plan.evaluation) for part in whole]
+    seeds = [TARGET_SEED + 1000 * seed + r for r in range(number)]
+    return {
+        "original": cached_nets(plan, folder, whole, seeds),
+        "retrain": cached_nets(plan, folder, retain, [one + 100_000 for one in seeds]),
+        "second_retrain": cached_nets(plan, folder, retain, [one + 200_000 for one in seeds]),
+    }
+
+
+def partly_retrained(
+    plan: PoolPlan, splits: np.ndarray, share: float, seed: int = 0, folder: Path | None = None
+) -> list[nn.Module]:
+    """Retrained models that keep a share of the forget set by mistake: the dose of the dose-response curve."""
+    sets = []
+    for r, split in enumerate(splits):
+        forget, _ = forget_and_unseen(plan, split)
+        kept = np.random.default_rng([seed, r]).permutation(forget)[: round(share * len(forget))]
+        sets.append(np.concatenate([np.setdiff1d(np.flatnonzero(split), plan.evaluation), kept]))
+    return cached_nets(plan, folder, sets, [TARGET_SEED + 1000 * seed + 300_000 + r for r in range(len(splits))])
+
+
+def method_unlearner(plan: PoolPlan, name: str, settings: Mapping[str, object] | None = None) -> Unlearner:
+    """A registered method as a function of (model, forget indices, retain indices, seed)."""
+
+    def run(model: nn.Module, forget: torch.Tensor, retain: torch.Tensor, seed: int) -> nn.Module:
+        generator = torch.Generator().manual_seed(seed)
+        parts = [
+            Samples(plan.images[part], plan.labels[part], plan.recipe.batch_size, generator)
+            for part in (forget, retain)
+        ]
+        task = UnlearningTask(
+            Request("random", fraction=len(forget) / (len(forget) + len(retain))),
+            *parts,
+            validation=plan.validation if plan.validation is not None else parts[1].subset(torch.arange(0)),
+            number_of_classes=plan.number_of_classes,
+            fresh_model=plan.fresh_model,
+            recipe=plan.recipe,
+            seed=seed,
+            generator=generator,
+        )
+        return unlearn(name, model, task, **(settings or {}))
+
+    return run
+
+
+def unlearned_targets(
+    plan: PoolPlan, splits: np.ndarray, originals: Sequence[nn.Module], unlearner: Unlearner, seed: int = 0
+) -> list[nn.Module]:
+    """One model a target: `unlearner` on its original, forgetting F."""
+    models = []
+    for r, (split, model) in enumerate(zip(splits, originals, strict=True)):
+        forget, _ = forget_and_unseen(plan, split)
+        retain = np.setdiff1d(np.flatnonzero(split), plan.evaluation)
+        parts = torch.as_tensor(forget), torch.as_tensor(retain)
+        models.append(unlearner(model, *parts, TARGET_SEED + 1000 * seed + 400_000 + r))
+    return models
+
+
+def unlearned_references(plan: PoolPlan, folder: Path, name: str, settings: Mapping[str, object]) -> np.ndarray:
+    """Logits float16 [K, E, C] of all references after a method; those that are not there yet are made first."""
+    if name == "retrain" and not settings:
+        return retrained_references(plan, folder)
+    code = code_hash(get_method(name).function.__module__)
+    held_out = "" if plan.validation is None else checksum_of(plan.validation.images, plan.validation.labels)
+    about = {"settings": dict(settings), "code": code, "validation": held_out}
+    unlearn_shard(plan, folder, name, method_unlearner(plan, name, settings), settings=about)
+    return load_unlearned(plan, folder, name, about)
+
+
+def retrained_references(plan: PoolPlan, folder: Path) -> np.ndarray:
+    """Logits float16 [K, E, C] of references retrained without their evaluation samples; cached."""
+    ready: dict[bytes, nn.Module] = {}
+
+    def unlearner(_model: nn.Module, _forget: torch.Tensor, retain: torch.Tensor, seed: int) -> nn.Module:
+        if not ready:
+            inside = np.isin(np.arange(len(plan.labels)), plan.evaluation)
+            sets = [np.flatnonzero(row & ~inside) for row in plan.membership]
+            nets = cached_nets(plan, folder, sets, [seed + 500_000 + k for k in range(plan.number)])
+            ready.update({part.tobytes(): net for part, net in zip(sets, nets, strict=True)})
+        return ready[retain.numpy().tobytes()]
+
+    unlearn_shard(plan, folder, "retrain", unlearner, settings={})
+    return load_unlearned(plan, folder, "retrain", {})

@@ -1,0 +1,91 @@
+"""Methods against the retrained model: families, margins, verdicts, and no test under six seeds."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from forget_lib import comparisons, statistics, variance
+from forget_lib.errors import TooFewError
+from tests.test_findings import GOOD
+
+
+def test_a_family_is_adjusted_together_and_judged_in_words():
+    generator = np.random.default_rng(0)
+    gaps = {
+        "equal": generator.normal(0, 0.002, 10),
+        "apart": generator.normal(0.05, 0.002, 10),
+        "noisy": generator.normal(0.004, 0.05, 10),
+    }
+    frame = comparisons.compare(gaps, 0.01)
+    assert frame.loc["equal", "verdict"].startswith("equal to retraining")
+    assert frame.loc["apart", "verdict"] == "differs from retraining (above)"
+    assert frame.loc["noisy", "verdict"].startswith("undecided")
+    expected = statistics.holm([statistics.sign_flip_test(values) for values in gaps.values()])
+    assert frame["p_holm"].tolist() == pytest.approx(expected.tolist())
+    assert frame.loc["noisy", "seeds"] > frame.loc["equal", "seeds"] >= 2
+
+
+def test_under_six_seeds_there_is_an_interval_and_no_test():
+    frame = comparisons.comparison_table(GOOD)
+    assert frame["p"].isna().all()
+    assert frame["verdict"].str.startswith("no test under 6 seeds").all()
+    assert ("forget_accuracy", "scrub") in frame.index
+    shown = comparisons.for_people(frame)
+    assert (shown["p (difference)"] == "–").all()
+    assert shown.loc[("forget_accuracy", "scrub"), "against retrained"].startswith("+0.7")
+    assert "so no test" in comparisons.sentences(frame)[0]
+
+
+def test_six_equal_seeds_are_enough_for_a_claim_of_equality():
+    frame = comparisons.compare({"same": np.array([0.001, -0.001, 0.002, -0.002, 0.001, -0.001])}, 0.01)
+    assert frame.loc["same", "verdict"].startswith("equal")
+    assert comparisons.compare({"one": np.array([0.1])}, 0.01).empty
+
+
+def test_strong_attacks_are_compared_from_their_table():
+    def rows(method, attack, area, gap, targets=8):
+        base = {"method": method, "attack": attack, "kind": "method", "targets": targets, "error": 0.005}
+        value = {"low": area - 0.02, "high": area + 0.02, "p_value": 2 * stats.norm.sf(abs(area - 0.5) / 0.01)}
+        return [
+            base | {"metric": "auc", "value": area} | value,
+            base | {"metric": "auc_gap", "value": gap, "low": gap - 0.01, "high": gap + 0.01},
+        ]
+
+    table = pd.DataFrame([*rows("told", "lira", 0.7, 0.2), *rows("clean", "lira", 0.5, 0.0)])
+    frame = comparisons.pooled_comparison(table)
+    assert frame.loc[("lira", "told"), "verdict"].startswith("differs from retraining (above)")
+    assert frame.loc[("lira", "clean"), "verdict"].startswith("equal")
+    few = comparisons.pooled_comparison(table.assign(targets=3))
+    assert few["p"].isna().all()
+    assert "told" in comparisons.sentences(frame)[0]
+
+
+def test_the_spread_is_split_by_its_source(blobs, tmp_path):
+    fields = {"dataset": "blobs", "model": "mlp", "request": "random:0.2", "start": "sample", "device": "cpu"}
+    recipe = {"epochs": 1, "batch_size": 32}
+    table = variance.crossed_study(
+        tmp_path, methods={"finetune": {"epochs": 1}}, draws=2, seeds=2, runs=2, recipe=recipe, **fields
+    )
+    split = variance.components_table(table)
+    assert set(split["source"]) == {"draw", "seed", "draw x seed", "run"}
+    assert (split["variance"] >= 0).all()
+    assert split.groupby("metric")["share"].sum().dropna().tolist() == pytest.approx([1.0] * 3)
+    assert not list(tmp_path.glob("*/*/draw*")), "means over seeds must not find these records"
+    with pytest.raises(TooFewError, match="2 draws"):
+        variance.crossed_study(tmp_path, methods={}, draws=1, seeds=2, runs=1, recipe=recipe, **fields)
+
+
+def test_sources_are_recovered_and_named():
+    generator = np.random.default_rng(0)
+    rows = []
+    for draw, shift in enumerate(generator.normal(0, 3, 30)):
+        for seed, other in enumerate(generator.normal(0, 0.1, 4)):
+            for run in range(2):
+                value = shift + other + generator.normal(0, 0.5)
+                rows.append({"method": "m", "metric": "auc", "attack": "", "draw": draw, "seed": seed, "run": run,
+                             "value": value})  # fmt: skip
+    split = variance.components_table(pd.DataFrame(rows)).set_index("source")["variance"]
+    assert split["run"] == pytest.approx(0.25, rel=0.25)
+    assert "forget draw" in variance.sentences(variance.components_table(pd.DataFrame(rows)))[0]
+    assert len(variance.components_table(pd.DataFrame(rows[:-1]))) == 0, "a table with holes is left out"
