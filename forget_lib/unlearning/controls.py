@@ -20,8 +20,8 @@ def do_nothing(model: nn.Module, task: UnlearningTask) -> nn.Module:
 
 @method("untrained", title="Untrained", paper="control", uses="nothing", family="control", control=True)
 def untrained(model: nn.Module, task: UnlearningTask) -> nn.Module:
-    """A fresh model that was trained on nothing: what a measure gives where nothing was ever known. For a pre-trained
-    recogniser that is the network as published under a new head.
+    r"""A fresh model that was trained on nothing, :math:`\theta_u` drawn anew: what a measure gives where nothing was
+    ever known. For a pre-trained recogniser that is the network as published under a new head.
     """
     return task.fresh_model(task.seed).to(task.device)
 
