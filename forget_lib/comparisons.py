@@ -117,11 +117,15 @@ def for_people(frame: pd.DataFrame) -> pd.DataFrame:
         scale, digits = (1, 3) if str(row.Index[0]).split("_")[0] not in ("forget", "test") else (100, 1)
         ends = [f"{scale * value:+.{digits}f}" for value in (row.mean, row.low, row.high)]
         tests = {"p (difference)": row.p_holm, "p (equality)": row.p_equivalence_holm}
-        shown = {"against retrained": f"{ends[0]} ({ends[1]} to {ends[2]})", "n": str(row.n)}
-        shown |= {name: "–" if np.isnan(value) else f"{value:.3f}" for name, value in tests.items()}
+        shown = {"against retrained": f"{ends[0]} ({ends[1]} to {ends[2]})", "n": f"{row.n:.0f}"}
+        shown |= {name: "–" if np.isnan(value) else _p_value(value) for name, value in tests.items()}
         return shown | {"verdict": row.verdict, "n for the margin": str(row.seeds)}
 
     return pd.DataFrame([one(row) for row in frame.itertuples()], index=frame.index)
+
+
+def _p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def sentences(frame: pd.DataFrame) -> list[str]:

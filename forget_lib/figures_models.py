@@ -1,5 +1,5 @@
-"""Figures of what happens inside models: layers, embeddings, predictions, relearning, spread. Each takes a tidy table
-and nothing else; see `record_views` for those that are not of `results.load`."""
+"""Figures of what happens inside models (layers, embeddings, predictions, relearning, spread), and of what is won and
+what it costs. Each takes a tidy table and nothing else; see `record_views` for those that are not of `results.load`."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from forget_lib.attacks.relearning import PREFIX
 from forget_lib.errors import ForgetError
 from forget_lib.figures import (
+    ACCURACIES,
     BLACK,
     BLUE,
     CONTROL_COLOURS,
@@ -23,7 +24,10 @@ from forget_lib.figures import (
     seeds_of,
 )
 from forget_lib.figures import _scenario as scenario_of
+from forget_lib.findings import CONTROLS, kept_metric, paired_gap
 from forget_lib.results import summary
+from forget_lib.statistics import mean_interval
+from forget_lib.unlearning import METHODS
 
 STYLES = ["-", "--", "-.", ":"]
 WHEEL = [BLUE, ORANGE, PURPLE, SKY, YELLOW, BLACK]
@@ -184,4 +188,94 @@ def variance_bars(components: pd.DataFrame, title: str) -> Figure:
     axes[0, 0].invert_yaxis()
     axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
     figure.suptitle(f"Where the spread comes from: {title}", fontsize=10)
+    return figure
+
+
+def trade_offs(table: pd.DataFrame) -> pd.DataFrame:
+    """Three things to be small, by method: distance of forget accuracy from the retrained model's and utility lost
+    against it (both in points), and cost relative to retraining. `front`: no other method is as good in all three and
+    better in one. Controls of the study (do nothing, mask, over-forget) never stand in for a method.
+
+    Raises: ForgetError without a retrained model.
+    """
+    kept = kept_metric(table)
+    cost = summary(table[table["metric"] == "relative_cost"]).set_index("method")["mean"]
+    rows = {}
+    for name in method_order(table):
+        forget, utility = (paired_gap(table, name, metric) for metric in ("forget_accuracy", kept))
+        if name not in CONTROLS and len(forget) and name in cost.index:
+            lost = max(0.0, -100 * utility.mean())
+            rows[name] = {"forgetting": 100 * abs(forget.mean()), "utility": lost, "cost": float(cost[name])}
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    if frame.empty:
+        raise ForgetError("No method has a forget accuracy, a cost and a retrained model to be compared with.")
+    frame["control"] = [name in METHODS and METHODS[name].control for name in frame.index]
+    frame["front"] = ~frame["control"] & ~_dominated(frame[["forgetting", "utility", "cost"]], ~frame["control"])
+    return frame
+
+
+def _dominated(frame: pd.DataFrame, rivals: pd.Series) -> pd.Series:
+    values = frame.to_numpy()
+    no_worse = (values[:, None, :] >= values[None, :, :]).all(axis=2)
+    better = (values[:, None, :] > values[None, :, :]).any(axis=2)
+    return pd.Series((no_worse & better & rivals.to_numpy()[None, :]).any(axis=1), index=frame.index)
+
+
+def pareto(table: pd.DataFrame) -> Figure:
+    """Forgetting against utility, forgetting against cost, utility against cost; ringed and named: on the front."""
+    frame = trade_offs(table)
+    titles = {"forgetting": "distance of forget accuracy (points)", "utility": "utility lost (points)",
+              "cost": "cost (retrainings, sample passes)"}  # fmt: skip
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.7), layout="constrained")
+    for axis, (x, y) in zip(
+        axes, (("forgetting", "utility"), ("cost", "forgetting"), ("cost", "utility")), strict=True
+    ):
+        for row in frame.itertuples():
+            colour = SKY if row.control else BLUE if row.front else ORANGE
+            marker = "x" if row.control else "o"
+            axis.scatter(getattr(row, x), getattr(row, y), color=colour, marker=marker, s=34)
+            if row.front:
+                axis.scatter(getattr(row, x), getattr(row, y), facecolors="none", edgecolors=BLACK, s=95)
+                axis.annotate(
+                    row.Index, (getattr(row, x), getattr(row, y)), (5, 4), textcoords="offset points", fontsize=7
+                )
+        for name, setter in ((x, axis.set_xscale), (y, axis.set_yscale)):
+            setter("symlog", linthresh=0.01 if name == "cost" else 1)
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.set(xlabel=titles[x], ylabel=titles[y])
+        axis.margins(0.16)
+    text = "best: bottom left; ringed: no method is better in all three; crosses: controls"
+    figure.suptitle(f"What is won, and what it costs: {scenario_of(table)}\n{text}", fontsize=10)
+    return figure
+
+
+def forest(table: pd.DataFrame) -> Figure:
+    """Gaps to the retrained model, paired by seed, with 95 % intervals: forget accuracy, what is kept, attack; a panel
+    each. The second retrained model is the floor."""
+    kept = kept_metric(table)
+    panels = [
+        ("forget_accuracy", "", "forget accuracy (points)", RED),
+        (kept, "", f"{ACCURACIES[kept][0]} (points)", GREEN),
+    ]
+    if (table["attack"] == "loss_regression").any():
+        panels.append(("auc", "loss_regression", "AUC of the loss attack", BLUE))
+    names = [name for name in method_order(table[table["metric"] != ""]) if name != "retrain"]
+    size = (3.2 * len(panels) + 1.8, 0.27 * len(names) + 1.6)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, sharey=True, layout="constrained")
+    for axis, (metric, attack, title, colour) in zip(axes.flat, panels, strict=True):
+        scale = 1 if metric == "auc" else 100
+        for height, name in enumerate(names):
+            values = scale * paired_gap(table, name, metric, attack)
+            if len(values) == 0:
+                continue
+            interval = mean_interval(values) if len(values) > 1 else None
+            error = [[interval.value - interval.low], [interval.high - interval.value]] if interval else None
+            shade = CONTROL_COLOURS.get(name, colour)
+            axis.errorbar(values.mean(), height, xerr=error, fmt="o", color=shade, capsize=3, markersize=5)
+        axis.axvline(0, color=BLACK, linestyle="--", linewidth=1)
+        axis.set_xlabel(title, fontsize=9)
+    axes[0, 0].set(yticks=np.arange(len(names)), yticklabels=names)
+    axes[0, 0].invert_yaxis()
+    figure.suptitle(f"Gaps to the retrained model (0 is right): {scenario_of(table)}\n{seeds_of(table)}", fontsize=10)
     return figure

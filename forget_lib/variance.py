@@ -5,6 +5,8 @@ The records lie beside those of the study (`<results>/variance/…`), so that me
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,10 +43,12 @@ def crossed_study(
     folder = Path(root) / FOLDER
     for draw in range(draws):
         for seed in range(seeds):
-            scenario = study.make_scenario(folder, recipe, (ATTACK,), draw=draw, seed=seed, **fields)
-            for name, settings in methods.items():
-                for run in range(runs):
-                    study.run_method(scenario, name, settings, run)
+            with contextlib.redirect_stdout(io.StringIO()):  # every original would print its epochs
+                scenario = study.make_scenario(folder, recipe, (ATTACK,), draw=draw, seed=seed, **fields)
+                for name, settings in methods.items():
+                    for run in range(runs):
+                        study.run_method(scenario, name, settings, run)
+            print(f"draw {draw}, seed {seed}: {len(methods) * runs} records", flush=True)
     return results.scenarios_and_pools(results.load(folder))[0]
 
 
