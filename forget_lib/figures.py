@@ -341,7 +341,8 @@ def gap_table(table: pd.DataFrame, metric: str = "forget_accuracy") -> pd.DataFr
 
 
 def nomus_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy, accuracy of the loss attack, and NoMUS by method, means over seeds (see `metrics.nomus`)."""
+    """Test accuracy, accuracy of the loss attack, and NoMUS by method, means over seeds (see `metrics.nomus`), and what
+    NoMUS leaves out: gaps to the retrained model in points, and the distance of predictions from its in nats."""
     means = summary(table)
     accuracy = means[means["metric"] == "test_accuracy"].set_index("method")["mean"]
     attacked = means[(means["attack"] == "loss_regression") & (means["metric"] == "accuracy")].set_index("method")[
@@ -349,6 +350,12 @@ def nomus_table(table: pd.DataFrame) -> pd.DataFrame:
     ]
     frame = pd.DataFrame({"test accuracy": accuracy, "attack accuracy": attacked}).dropna()
     frame["NoMUS"] = [nomus(row[0], row[1]) for row in frame.to_numpy()]
+    columns = {"forget_accuracy": "forget gap (points)", "test_accuracy": "test gap (points)"}
+    for metric, title in columns.items():
+        rows = means[(means["metric"] == metric) & (means["attack"] == "")].set_index("method")
+        frame[title] = 100 * (rows["mean"] - rows["oracle"])
+    far = means[means["metric"] == "js_divergence_forget"].set_index("method")["mean"]
+    frame["JS divergence (nats)"] = far.reindex(frame.index).fillna(0.0)  # the retrained model's from itself
     return frame.reindex([name for name in method_order(table) if name in frame.index]).round(3)
 
 
