@@ -28,8 +28,8 @@ MUTATIONS = [
     (
         "negative_gradient_plus: retain and forget swapped",
         "basic",
-        "pairs(task.retain, task.forget)",
-        "pairs(task.forget, task.retain)",
+        "pairs(task.retain, task.forget, second_size",
+        "pairs(task.forget, task.retain, second_size",
     ),
     ("random_label: the true label allowed", "basic", "randint(0 if allow_true else 1,", "randint(0,"),
     ("retrain: starts from the original", "basic", "task.fresh_model(task.seed).to(task.device)", "model"),
@@ -39,8 +39,9 @@ MUTATIONS = [
         'if direction == "uniform_to_model"',
         'if direction != "uniform_to_model"',
     ),
-    ("bad_teacher: teachers swapped", "distillation", "bad(images), good(images)", "good(images), bad(images)"),
-    ("scrub: max-step's sign flipped", "distillation", "-distillation(teacher(images)", "distillation(teacher(images)"),
+    ("bad_teacher: teachers swapped", "distillation", "(bad, task.forget), (good, ", "(good, task.forget), (bad, "),
+    ("scrub: max-step's sign flipped", "distillation", "-weight * divergence", "weight * divergence"),
+    ("teachers: targets of other samples", "common", "known[positions] if ready", "known[: len(labels)] if ready"),
     ("scrub: min-steps before max-steps", "distillation", "epoch < max_epochs", "epoch >= epochs - max_epochs"),
     (
         "scrub_rewind: farthest checkpoint",
@@ -80,14 +81,16 @@ MUTATIONS = [
         "return own[own.index(counted[-k]) : -1]",
     ),
     ("l1_sparse: penalty does not fade", "sparse", "alpha * (1 - epoch / (epochs - without))", "alpha"),
-    ("salun: no mask", "saliency", "mask.hold(optimizer)", "pass"),
+    ("salun: no mask", "saliency", "mask.hold()", "pass"),
     (
         "salun: smallest gradients",
         "saliency",
         "flat.topk(round(share * len(flat)))",
         "flat.topk(round(share * len(flat)), largest=False)",
     ),
-    ("mask: momentum of held weights not cleared", "common", "value.mul_(free)", "pass"),
+    ("mask: free and held weights swapped", "common", "p.detach() * ~free[name]", "p.detach() * free[name]"),
+    ("l1_sparse: weights pushed away from 0", "common", "alpha=l1)", "alpha=-l1)"),
+    ("negative_gradient: gradients not clipped", "common", "if norm > largest:", "if norm < 0:"),
     (
         "ssd: retain and forget swapped",
         "dampening",
@@ -103,8 +106,8 @@ MUTATIONS = [
     (
         "ssd: importances not squared",
         "dampening",
-        "sample_cross_entropy, 2, importance, batch_size), alpha",
-        "sample_cross_entropy, 1, importance, batch_size), alpha",
+        "sample_cross_entropy, 2, **settings",
+        "sample_cross_entropy, 1, **settings",
     ),
     (
         "ssd: batch norm's importances without its scale",

@@ -60,6 +60,32 @@ def adaptive_alpha(forget: Importance, everything: Importance, share: float) -> 
     return float(np.percentile(ratios, 100 - np.log(1 + 100 * share))) if len(ratios) else 1.0
 
 
+def dampened(
+    model: nn.Module,
+    task: UnlearningTask,
+    losses: Callable,
+    power: int,
+    *,
+    alpha: float | None,
+    strength: float,
+    importance: str,
+    batch_size: int,
+) -> nn.Module:
+    """The model with its importances by `losses` and `power` worked out and its weights dampened; α is chosen by
+    `adaptive_alpha` where it is None.
+
+    Raises: ForgetError for settings out of range.
+    """
+    if alpha is not None:
+        check_range("alpha", alpha, 0, open_low=True)
+    check_range("strength", strength, 0)
+    forget, everything = importances(model, task, losses, power, importance, batch_size)
+    if alpha is None:
+        alpha = adaptive_alpha(forget, everything, len(task.forget) / (len(task.forget) + len(task.retain)))
+    dampen(model, forget, everything, alpha, strength)
+    return model
+
+
 @method("ssd", title="SSD", paper="Foster et al., AAAI 2024", uses="forget, retain (once)", family="dampening")
 def ssd(
     model: nn.Module,
@@ -80,10 +106,8 @@ def ssd(
     Args: alpha (> 0). strength: λ (>= 0). importance: "batch" or "sample". batch_size: for "batch" (>= 1).
     Raises: ForgetError for settings out of range.
     """
-    check_range("alpha", alpha, 0, open_low=True)
-    check_range("strength", strength, 0)
-    dampen(model, *importances(model, task, sample_cross_entropy, 2, importance, batch_size), alpha, strength)
-    return model
+    settings = {"alpha": alpha, "strength": strength, "importance": importance, "batch_size": batch_size}
+    return dampened(model, task, sample_cross_entropy, 2, **settings)
 
 
 @method(
@@ -109,10 +133,8 @@ def lfssd(
     Args: as for SSD.
     Raises: ForgetError for settings out of range.
     """
-    check_range("alpha", alpha, 0, open_low=True)
-    check_range("strength", strength, 0)
-    dampen(model, *importances(model, task, sample_output_norm, 1, importance, batch_size), alpha, strength)
-    return model
+    settings = {"alpha": alpha, "strength": strength, "importance": importance, "batch_size": batch_size}
+    return dampened(model, task, sample_output_norm, 1, **settings)
 
 
 @method(
@@ -133,8 +155,5 @@ def adaptive_ssd(
     Args: strength: λ (>= 0). importance, batch_size: as for SSD.
     Raises: ForgetError for settings out of range.
     """
-    check_range("strength", strength, 0)
-    forget, everything = importances(model, task, sample_cross_entropy, 2, importance, batch_size)
-    share = len(task.forget) / (len(task.forget) + len(task.retain))
-    dampen(model, forget, everything, adaptive_alpha(forget, everything, share), strength)
-    return model
+    settings = {"strength": strength, "importance": importance, "batch_size": batch_size}
+    return dampened(model, task, sample_cross_entropy, 2, alpha=None, **settings)
