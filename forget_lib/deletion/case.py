@@ -1,0 +1,275 @@
+"""A request made concrete: data, model, sets, and everything that can be wrong with them, checked before training."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from forget_lib import study
+from forget_lib.datasets import ImageData, load
+from forget_lib.datasets.own import read_own
+from forget_lib.datasets.requests import Request, Sets, class_index, draw_sets
+from forget_lib.datasets.samples import Samples
+from forget_lib.deletion.request_file import FILES, DeletionRequest
+from forget_lib.errors import DataError, ForgetError, unknown
+from forget_lib.names import OWN
+from forget_lib.own_model import OwnModel, put_weights, read_weights
+from forget_lib.results import RESULTS
+from forget_lib.scenario import Scenario
+from forget_lib.training import make_recipe, set_threads
+
+FOLDER = RESULTS / "forget"
+GROUPS = {"person": ("people", "person_names"), "family": ("families", "family_names")}
+
+
+@dataclass(frozen=True)
+class RequestedScenario(Scenario):
+    """A scenario of the study whose held-out images may be given one by one.
+
+    held_out: pool indices that the model never saw; None: as the study draws them. drop: take test and held-out images
+    of the requested people out of the sets, instead of refusing the request.
+    """
+
+    held_out: tuple[int, ...] | None = None
+    drop: bool = False
+
+    @cached_property
+    def sets(self) -> Sets:
+        """Indices of the six sets."""
+        if self.held_out is None:
+            return draw_sets(self.data, self.parsed, self.draw)
+        return sets_with(self.data, self.parsed, torch.tensor(sorted(self.held_out), dtype=torch.int64), self.drop)
+
+    @cached_property
+    def samples(self) -> dict[str, Samples]:
+        """The six sets by name, without test images of the requested people where these are dropped."""
+        found = Scenario.samples.func(self)
+        standing = also_in_test(self.data, self.parsed)
+        if self.drop and standing.any():
+            found["test"] = found["test"].subset((~standing).to(found["test"].labels.device))
+        return found
+
+
+@dataclass(frozen=True)
+class Case:
+    """A request with its scenario. folder: where everything is written. notes: what was found that the report says."""
+
+    request: DeletionRequest
+    scenario: RequestedScenario
+    folder: Path
+    notes: tuple[str, ...] = ()
+
+    @property
+    def people(self) -> int | None:
+        """People who stay, where a person or family is to be forgotten; else None."""
+        staying = self.scenario.samples["retain"].people
+        return len(staying.unique()) if self.scenario.groups_people and staying is not None else None
+
+    @property
+    def classes(self) -> int:
+        """Number of classes of the model."""
+        return len(self.scenario.data.classes)
+
+
+def open_case(request: DeletionRequest, folder: Path | None = None) -> Case:
+    """Loads the data, draws the sets, and builds the model once to see that it can be built.
+
+    folder: in place of the request's own. Raises: RequestError with the line of the key that does not fit.
+    """
+    set_threads(1)
+    where = folder or (request.located("write.folder") if request["write.folder"] else FOLDER / request.name)
+    try:
+        data = load(request["data.name"], request["data.start"])
+    except ForgetError as error:
+        raise request.wrong("data.name", str(error)) from error
+    scenario = RequestedScenario(
+        Path(where) / "records",
+        dataset=request["data.name"],
+        model=request["model.name"],
+        request=_request_text(request, data),
+        draw=request["held_out.draw"],
+        seed=request["model.seed"],
+        start=request["data.start"],
+        device=request["device"],
+        recipe=make_recipe(request["recipe"]),
+        attacks=(),
+        held_out=_held_out(request, len(data.labels)),
+        drop=request["held_out.drop_requested"],
+    )
+    try:
+        scenario.new_model(0)
+    except ForgetError as error:
+        raise request.wrong("model.name", str(error)) from error
+    try:
+        check_held_out(scenario)
+        _ = scenario.samples
+    except ForgetError as error:
+        raise request.wrong("forget", str(error)) from error
+    return Case(request, scenario, Path(where), tuple(_notes(scenario)))
+
+
+def _request_text(request: DeletionRequest, data: ImageData) -> str:
+    """The request as the study writes it; files become indices."""
+    asked = request["forget"]
+    if isinstance(asked, str):
+        return asked
+    if not request["data.name"].startswith(OWN):
+        raise request.wrong("forget", "files can be named for own data (own:PATH) only; give indices instead")
+    known = {Path(name).name: index for index, name in enumerate(read_own(request["data.name"])[1])}
+    for name in asked[FILES]:
+        if Path(name).name not in known:
+            raise request.wrong("forget", str(unknown("file of the training pool", Path(name).name, known)))
+    return "indices:" + ",".join(str(known[Path(name).name]) for name in asked[FILES])
+
+
+def _held_out(request: DeletionRequest, pool: int) -> tuple[int, ...] | None:
+    if not request["held_out.indices"]:
+        return None
+    path = request.located("held_out.indices")
+    try:
+        found = tuple(int(word) for word in path.read_text(encoding="utf-8").split())
+    except (OSError, ValueError) as error:
+        raise request.wrong(
+            "held_out.indices", f"{path.name} cannot be read as indices, one a line ({error})"
+        ) from error
+    outside = [index for index in found if not 0 <= index < pool]
+    if outside or len(set(found)) != len(found) or len(found) < 2:
+        reason = (
+            f"index {outside[0]} is not in the pool of {pool}"
+            if outside
+            else "two or more different indices are needed"
+        )
+        raise request.wrong("held_out.indices", f"{path.name}: {reason}")
+    return found
+
+
+def requested(data: ImageData, request: Request) -> Tensor:
+    """Which images of the pool the request is about, bool [N].
+
+    Raises: UnknownNameError for a class, person or family that does not exist; ForgetError for another kind.
+    """
+    if request.kind == "class":
+        return torch.isin(data.labels, torch.tensor([class_index(data, member) for member in request.members]))
+    if request.kind == "indices":
+        return torch.isin(torch.arange(len(data.labels)), torch.tensor([int(member) for member in request.members]))
+    ids, names = _group(data, request)
+    return torch.isin(ids, torch.tensor([names.index(member) for member in request.members]))
+
+
+def _group(data: ImageData, request: Request) -> tuple[Tensor, tuple[str, ...]]:
+    ids, names = (getattr(data, attribute) for attribute in GROUPS[request.kind])
+    if ids is None:
+        raise ForgetError(f"{data.name} has no {request.kind} ids; name a class or indices instead.")
+    for member in request.members:
+        if member not in names:
+            raise unknown(f"{request.kind} of {data.name}", member, names)
+    return ids, names
+
+
+def also_in_test(data: ImageData, request: Request) -> Tensor:
+    """Which test images show a requested person or family, bool [T]; none for other requests."""
+    if request.kind not in GROUPS:
+        return torch.zeros(len(data.test_labels), dtype=torch.bool)
+    _, names = _group(data, request)
+    ids = getattr(data, f"test_{GROUPS[request.kind][0]}")
+    if ids is None:
+        return torch.zeros(len(data.test_labels), dtype=torch.bool)
+    return torch.isin(ids, torch.tensor([names.index(member) for member in request.members]))
+
+
+def check_held_out(scenario: RequestedScenario) -> None:
+    """Refuses a request about a person, family or images that also stand in the held-out or the test set.
+
+    Raises: ForgetError that says where, and what to do.
+    """
+    data, request = scenario.data, scenario.parsed
+    if request.kind == "class":
+        return
+    about = requested(data, request)
+    if scenario.held_out is not None:
+        held = torch.zeros(len(data.labels), dtype=torch.bool)
+        held[list(scenario.held_out)] = True
+    elif request.kind in GROUPS:
+        held = _held_at_draw(scenario, about)
+    else:
+        held = torch.zeros_like(about)
+    counts = {"held-out": int((about & held).sum()), "test": int(also_in_test(data, request).sum())}
+    standing = [f"{number} {name} images" for name, number in counts.items() if number]
+    if standing and not scenario.drop:
+        raise ForgetError(
+            f"{request.name} also stands in {' and '.join(standing)}: they have to be deleted too, and cannot serve as "
+            "images that the model never saw. Set drop_requested under held_out to leave them out of all sets."
+        )
+    if not (about & ~held).any():
+        raise ForgetError(f"{request.name}: the model never saw these images, there is nothing to forget.")
+
+
+def _held_at_draw(scenario: RequestedScenario, about: Tensor) -> Tensor:
+    """Held-out images where the study draws them; whole people or families are held out, so all or nothing of one."""
+    other = dataclasses.replace(scenario, request=f"{scenario.parsed.kind}:*1")
+    return ~torch.isin(torch.arange(len(about)), other.sets.trained)
+
+
+def sets_with(data: ImageData, request: Request, held: Tensor, drop: bool) -> Sets:
+    """The six sets where the held-out images are given: the first half validation, the others unseen; no population.
+
+    Unseen images of other classes than the forget set's are left in validation. Raises: ForgetError for a request that
+    would forget nothing or everything.
+    """
+    about = requested(data, request)
+    trained = torch.ones(len(data.labels), dtype=torch.bool)
+    trained[held] = False
+    held = held[~about[held]] if drop and request.kind != "class" else held
+    forget, retain = (torch.nonzero(trained & side).flatten() for side in (about, ~about))
+    if len(forget) == 0 or len(retain) == 0:
+        what = "nothing" if len(forget) == 0 else "the whole training set"
+        raise ForgetError(f"Request {request.name} on {data.name} would forget {what}; ask for another part.")
+    order = held[torch.randperm(len(held), generator=torch.Generator().manual_seed(0))]
+    alike = torch.isin(data.labels[order], data.labels[forget].unique())
+    unseen = torch.zeros(len(order), dtype=torch.bool)
+    unseen[torch.nonzero(alike).flatten()[::2]] = True
+    empty = torch.empty(0, dtype=torch.int64)
+    parts = (order[~unseen].sort().values, order[unseen].sort().values, empty)
+    return Sets(forget, retain, *parts, data.labels.clone())
+
+
+def _notes(scenario: RequestedScenario) -> list[str]:
+    """What the report has to say about the sets."""
+    images, sets = scenario.data.images, scenario.sets
+    seen = {images[index].numpy().tobytes() for index in sets.forget.tolist()}
+    copies = sum(images[index].numpy().tobytes() in seen for index in sets.retain.tolist())
+    found = []
+    if copies:
+        found.append(
+            f"{copies} images that stay are exact copies of requested ones: the model goes on learning from them. Name "
+            "them in the request too, or say why they may stay."
+        )
+    if scenario.drop:
+        found.append("Held-out and test images of the request were left out of all sets; they have to be deleted too.")
+    return found
+
+
+def original_of(case: Case) -> nn.Module:
+    """The trained model: the given weights, or trained now by the recipe (kept as a record); in eval mode.
+
+    Raises: DataError for weights that are not this model's.
+    """
+    weights = case.request["model.weights"]
+    if not weights:
+        return study.original(case.scenario)
+    model, path = case.scenario.new_model(0), case.request.located("model.weights")
+    try:
+        if isinstance(model, OwnModel):
+            return put_weights(model, path).eval()
+        model.load_state_dict(read_weights(path))
+    except RuntimeError as error:
+        detail = " ".join(str(error).split())[:300]
+        raise DataError(
+            f"{path.name} does not hold the weights of {case.scenario.model} for {case.classes} classes: {detail}"
+        ) from error
+    return model.eval()

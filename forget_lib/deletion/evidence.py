@@ -1,0 +1,182 @@
+"""From measurements to evidence: tables beside the references, the error curve, the readings of the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from forget_lib.attacks.per_sample import location_and_spread
+from forget_lib.deletion import trace, verdict
+from forget_lib.deletion.case import Case
+from forget_lib.deletion.references import KEPT, ORIGINALS, RETRAINED, Job
+from forget_lib.deletion.verdict import EMBEDDING, OUTPUTS, READINGS, Rule, Verdict
+from forget_lib.statistics import auc, t_interval
+
+Measured = Mapping[str, np.ndarray]
+FEWEST_CONTROLS = 8
+"""Fewest control images for an attack that compares with them."""
+ATTACKS = {
+    "forget accuracy": "is the answer still right?",
+    "loss against controls": "AUC of the loss, forget images against images never trained on; one threshold for all",
+    "LiRA, offline": "AUC of the margin relative to the retrained models, image by image",
+    "relearning": "mean accuracy while the forget set is learned again",
+    "re-identification": "is the nearest image in the embedding of the same person, or class?",
+    "trace, outputs": "the fixed statistic at the outputs",
+    "trace, embedding": "the fixed statistic in the embedding",
+}
+"""From weak to strong: the number that each attack gives for a model, and what it asks."""
+
+
+@dataclass(frozen=True)
+class Families:
+    """Measurements by family: retrained [K], originals [L], kept by share (each a list)."""
+
+    retrained: list[Measured]
+    originals: list[Measured]
+    kept: dict[float, list[Measured]]
+
+    @classmethod
+    def of(cls, found: Mapping[Job, Measured]) -> Families:
+        """Sorts the measurements of `references.train_references`."""
+        kept: dict[float, list[Measured]] = {}
+        for job, measured in found.items():
+            if job.family == KEPT:
+                kept.setdefault(job.share, []).append(measured)
+        by_name = {name: [m for job, m in found.items() if job.family == name] for name in (RETRAINED, ORIGINALS)}
+        return cls(by_name[RETRAINED], by_name[ORIGINALS], dict(sorted(kept.items())))
+
+
+def readings(model: Measured, families: Families, rule: Rule) -> dict[str, trace.Reading]:
+    """The two readings of the verdict. Raises: TooFewError below 3 models a side."""
+    found = {}
+    for name in READINGS:
+        stacked = [np.stack([each[name] for each in group]) for group in (families.retrained, families.originals)]
+        kept = families.kept.get(rule.kept_share)
+        found[name] = trace.read(model[name], *stacked, np.stack([each[name] for each in kept]) if kept else None)
+    return found
+
+
+def judge(case: Case, model: Measured, families: Families, rule: Rule, concerns: tuple[str, ...]) -> Verdict:
+    """The verdict on a model of this case."""
+    images = len(case.scenario.sets.forget)
+    return verdict.decide(readings(model, families, rule), rule, images=images, people=case.people, concerns=concerns)
+
+
+def concerns_of(case: Case, original: Measured, families: Families, rule: Rule) -> tuple[str, ...]:
+    """Reasons why the references are no measure for the model: another accuracy, or weights of another training."""
+    found = []
+    own, theirs = float(original["validation_accuracy"]), [float(m["validation_accuracy"]) for m in families.originals]
+    mean, spread = float(np.mean(theirs)), float(np.std(theirs, ddof=1))
+    allowed = max(rule.reproduced, 3 * spread)
+    if abs(own - mean) > allowed:
+        found.append(
+            f"The recipe does not reproduce the model: it gives a validation accuracy of {mean:.3f}, the model has "
+            f"{own:.3f} (allowed: {allowed:.3f} apart). Mend the recipe: these references are no measure."
+        )
+    reading = readings(original, families, rule)[OUTPUTS]
+    if not reading.value > 0.5:
+        found.append(
+            f"The weights given do not look trained on the requested images: their trace is {reading.value:.2f}, where "
+            "models trained on all of it have 1. Are they the weights of this model, and these its data?"
+        )
+    return tuple(found)
+
+
+def attack_values(models: list[Measured], families: Families) -> dict[str, np.ndarray]:
+    """The number of each attack for each model, float [M]; not a number where it does not apply.
+
+    Retrained models that are among the references must be judged by `reference_values`.
+    """
+    values = {name: np.full(len(models), np.nan) for name in ATTACKS}
+    margins = np.stack([each[OUTPUTS] for each in families.retrained])
+    controls = np.stack([each["controls"] for each in families.retrained])
+    for row, model in enumerate(models):
+        values["forget accuracy"][row] = model["forget_accuracy"]
+        values["relearning"][row] = model["relearning"]
+        values["re-identification"][row] = model["reidentified"]
+        if len(model["controls"]) >= FEWEST_CONTROLS:
+            values["loss against controls"][row] = auc(model[OUTPUTS], model["controls"])
+            values["LiRA, offline"][row] = auc(
+                _relative(model[OUTPUTS], margins), _relative(model["controls"], controls)
+            )
+    for name, reading in (("trace, outputs", OUTPUTS), ("trace, embedding", EMBEDDING)):
+        rows = np.stack([each[reading] for each in models])
+        given = (np.stack([each[reading] for each in group]) for group in (families.retrained, families.originals))
+        values[name] = trace.traces(rows, *given)
+    return values
+
+
+def reference_values(families: Families) -> dict[str, np.ndarray]:
+    """The number of each attack for each retrained model [K], judged by the other K - 1."""
+    rows = []
+    for k in range(len(families.retrained)):
+        others = [each for i, each in enumerate(families.retrained) if i != k]
+        rows.append(attack_values([families.retrained[k]], Families(others, families.originals, {})))
+    return {name: np.concatenate([row[name] for row in rows]) for name in ATTACKS}
+
+
+def _relative(margins: np.ndarray, references: np.ndarray) -> np.ndarray:
+    """Margins [n] relative to those of the retrained models [K, n], none of which saw these images."""
+    middle, spread = location_and_spread(references, np.ones(references.shape, dtype=bool))
+    return (margins - middle) / spread
+
+
+def attack_table(candidates: Mapping[str, Measured], families: Families) -> pd.DataFrame:
+    """One row an attack: its value for each candidate, the retrained mean and the SD between retrained models."""
+    references = reference_values(families)
+    found = attack_values(list(candidates.values()), families)
+    table = pd.DataFrame({name: found[name] for name in ATTACKS}, index=list(candidates)).T
+    table["retrained"] = [references[name].mean() for name in ATTACKS]
+    table["SD of retrained"] = [references[name].std(ddof=1) for name in ATTACKS]
+    return table.rename_axis("attack")
+
+
+def accuracy_table(candidates: Mapping[str, Measured], families: Families) -> pd.DataFrame:
+    """Accuracy by set for each candidate, and the retrained mean with its 95 % t-interval; shares."""
+    names = ["forget_accuracy", "retain_accuracy", "validation_accuracy", "test_accuracy", "test_accuracy_kept"]
+    table = pd.DataFrame({name: {each: float(m[each]) for each in names} for name, m in candidates.items()})
+    intervals = [t_interval([float(m[each]) for m in families.retrained]) for each in names]
+    table["retrained"] = [interval.value for interval in intervals]
+    table["low"], table["high"] = [i.low for i in intervals], [i.high for i in intervals]
+    return table.rename_axis("accuracy")
+
+
+def error_curve(families: Families, alpha: float) -> pd.DataFrame:
+    """Chance that each attack notices a retraining that kept a share of the forget set, by attack and share (0 to 1).
+
+    A difference is noticed by the t test of the verdict at `alpha`, two-sided; the chance is that of a model with the
+    mean value at this share. Columns attack, share, value (mean), power, models.
+    """
+    references, rows = reference_values(families), []
+    groups = {0.0: families.retrained, **families.kept, 1.0: families.originals}
+    found = {share: references if share == 0 else attack_values(group, families) for share, group in groups.items()}
+    for name in ATTACKS:
+        spread = float(references[name].std(ddof=1))
+        for share, group in groups.items():
+            value = float(found[share][name].mean())
+            reading = trace.Reading(value, max(spread, 1e-6), len(families.retrained))
+            shift = 0.0 if share == 0 else value - float(references[name].mean())
+            power = verdict.detection_power(shift, reading, alpha) if np.isfinite(value) else float("nan")
+            rows.append([name, share, value, power, len(group)])
+    return pd.DataFrame(rows, columns=["attack", "share", "value", "power", "models"])
+
+
+def smallest_noticed(curve: pd.DataFrame, power: float) -> dict[str, float]:
+    """Smallest share left undeleted that each attack notices with this power, between the shares measured by straight
+    lines; not a number where it notices none."""
+    found = {}
+    for name, group in curve.groupby("attack", sort=False):
+        shares, chances = group["share"].to_numpy(), np.maximum.accumulate(group["power"].to_numpy())
+        enough = np.flatnonzero(chances >= power)
+        if not len(enough) or np.isnan(chances).any():
+            found[str(name)] = float("nan")
+            continue
+        last = int(enough[0])
+        before = max(last - 1, 0)
+        rise = chances[last] - chances[before]
+        part = (power - chances[before]) / rise if rise > 0 else 1.0
+        found[str(name)] = float(shares[before] + part * (shares[last] - shares[before]))
+    return found

@@ -1,0 +1,140 @@
+"""The ledger of all requests: JSON lines, append-only, each with the hash of the one before; damage is named.
+
+Beside it lies the key of the fingerprints. Whoever has only a report cannot test candidates against it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from forget_lib.errors import ForgetError
+from forget_lib.report.files import only_one
+
+START = "0" * 64
+
+
+class LedgerError(ForgetError):
+    """A ledger that was damaged or changed by hand; the message names the line."""
+
+
+def canonical(content: Any) -> str:
+    """JSON that is the same for the same content: sorted keys, no spaces, no NaN."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(content: Any) -> str:
+    """SHA-256 (hex) of content as canonical JSON."""
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
+def now() -> str:
+    """UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_ledger(path: Path) -> list[dict[str, Any]]:
+    """All entries, with the chain checked; empty where there is no ledger yet.
+
+    Raises: LedgerError naming the first line that is incomplete, changed, or out of its place.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LedgerError(f"The ledger {path.name} cannot be read: {error}.") from error
+    entries: list[dict[str, Any]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            own = entry.pop("hash")
+        except (ValueError, KeyError, AttributeError) as error:
+            raise _damaged(
+                path, number, "it is incomplete or no JSON, as after an interrupted or edited write"
+            ) from error
+        if digest(entry) != own:
+            raise _damaged(path, number, "its content does not fit its hash: it was changed after it was written")
+        previous = entries[-1]["hash"] if entries else START
+        if entry.get("previous") != previous or entry.get("number") != number:
+            raise _damaged(path, number, "a line before it was removed, added or moved")
+        entries.append(entry | {"hash": own})
+    if text and not text.endswith("\n"):
+        raise _damaged(path, len(entries), "its end is cut off")
+    return entries
+
+
+def _damaged(path: Path, line: int, reason: str) -> LedgerError:
+    return LedgerError(
+        f"The ledger {path.name} is damaged at line {line}: {reason}. Bring it back from a copy; nothing is added to a "
+        "ledger whose past cannot be trusted."
+    )
+
+
+def append(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds an entry, flushed to the disk, and returns it with number, previous and hash.
+
+    Raises: LedgerError if the ledger is damaged (nothing is added then); ForgetError if it cannot be written.
+    """
+    path = Path(path)
+    with only_one(path):
+        entries = read_ledger(path)
+        entry = dict(content) | {
+            "number": len(entries) + 1,
+            "previous": entries[-1]["hash"] if entries else START,
+        }
+        entry["hash"] = digest(entry)
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(canonical(entry) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise ForgetError(f"Cannot write the ledger {path}: {error.strerror}. Free some space.") from error
+    return entry
+
+
+def key_beside(path: Path) -> bytes:
+    """The key of the fingerprints, 32 random bytes beside the ledger, made (readable by its owner only) if missing.
+
+    Raises: ForgetError if it cannot be made, or is not one.
+    """
+    where = Path(path).with_suffix(".key")
+    try:
+        where.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(where, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        key = where.read_bytes()
+        if len(key) != 32:
+            raise ForgetError(f"{where.name} is not the key of the fingerprints; bring it back from a copy.") from None
+        return key
+    except OSError as error:
+        raise ForgetError(f"Cannot write {where}: {error.strerror}. Mend the rights of the folder.") from error
+    with os.fdopen(descriptor, "wb") as file:
+        key = secrets.token_bytes(32)
+        file.write(key)
+    return key
+
+
+def fingerprint(key: bytes, content: bytes) -> str:
+    """HMAC-SHA-256 (hex, 32 digits) of some bytes."""
+    return hmac.new(key, content, hashlib.sha256).hexdigest()[:32]
+
+
+def fingerprints(key: bytes, images: Tensor, labels: Tensor) -> list[str]:
+    """Keyed hash of each image with its label, sorted, so that the order tells nothing."""
+    rows: Sequence[Tensor] = images.cpu().contiguous()
+    return sorted(
+        fingerprint(key, image.numpy().tobytes() + str(int(label)).encode())
+        for image, label in zip(rows, labels.cpu(), strict=True)
+    )

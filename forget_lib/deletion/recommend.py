@@ -1,0 +1,165 @@
+"""Which methods fit a request: from the study's records with intervals, then a small trial on the user's own case.
+
+The trial is the study's tuning: settings are tried on another draw of the same kind of request and another original,
+judged on forget and validation samples only; neither unseen or test images nor a retrained model choose.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from forget_lib import results, study, tuning
+from forget_lib.deletion.case import Case
+from forget_lib.deletion.request_file import DeletionRequest
+from forget_lib.errors import ForgetError, NotApplicableError
+from forget_lib.report.files import write_text
+from forget_lib.scenario import Scenario
+from forget_lib.unlearning import get_method, list_methods
+from forget_lib.unlearning.registry import why_not_applicable
+
+RECORDS = results.RESULTS / "reference" / "quick" / "summary.csv"
+LIKE = {"class": ("class",), "person": ("person", "class"), "family": ("family", "person"), "indices": ("random",)}
+"""Kinds of request in the records that stand for a kind, the nearest first."""
+KEPT = ("test_accuracy_retained", "test_accuracy")
+
+
+def recommend(case: Case, records: Path = RECORDS) -> pd.DataFrame:
+    """Methods that fit, best first, with the study's numbers and a reason; those that do not fit come last.
+
+    Columns: method, fits (bool), reason, gap (forget accuracy less the retrained model's, mean over the scenarios of
+    this kind), low, high (95 % t-interval of the scenario with the widest), kept (utility lost), cost (retrainings),
+    scenarios. The score is |gap| + utility lost.
+    """
+    rows = []
+    table = _of_kind(pd.read_csv(records), case.scenario.parsed.kind)
+    for name in list_methods(controls=False):
+        if get_method(name).exact or name not in tuning.load_spaces():
+            continue
+        rows.append({"method": name, **_numbers(table, name), "reason": why_not(case, name)})
+    found = pd.DataFrame(rows)
+    costly = found["cost"] > case.request["budget.method_cost"]
+    found.loc[costly & (found["reason"] == ""), "reason"] = "costs more than the budget in the study's records"
+    found["fits"] = found["reason"] == ""
+    found["score"] = found["gap"].abs() + found["kept"].clip(lower=0)
+    known = found["fits"] & found["score"].notna()
+    found.loc[known, "reason"] = "in the study's records for this kind of request"
+    found.loc[found["fits"] & ~known, "reason"] = "fits, but the records hold nothing on it for this kind of request"
+    order = ["fits", "score"]
+    return found.sort_values(order, ascending=[False, True], kind="stable", ignore_index=True, na_position="last")
+
+
+def _of_kind(records: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """Rows of the nearest kind of request that the records hold."""
+    for like in LIKE[kind]:
+        part = records[records["request"].str.startswith(f"{like}-")]
+        if len(part):
+            return part
+    return records.iloc[:0]
+
+
+def _numbers(table: pd.DataFrame, method: str) -> dict[str, float]:
+    own = table[(table["method"] == method) & table["attack"].isna()]
+    forget = own[own["metric"] == "forget_accuracy"]
+    if not len(forget):
+        return dict.fromkeys(("gap", "low", "high", "kept", "cost"), float("nan")) | {"scenarios": 0}
+    widest = (forget["high"] - forget["low"]).fillna(0).idxmax()
+    lost = []
+    for _, part in own[own["metric"].isin(KEPT)].groupby(["dataset", "request"]):
+        best = part.sort_values("metric").iloc[-1]  # test_accuracy_retained where there is one
+        lost.append(best["oracle"] - best["mean"])
+    cost = own[own["metric"] == "relative_cost"]["mean"]
+    return {
+        "gap": float((forget["mean"] - forget["oracle"]).mean()),
+        "low": float(forget.loc[widest, "low"] - forget.loc[widest, "oracle"]),
+        "high": float(forget.loc[widest, "high"] - forget.loc[widest, "oracle"]),
+        "kept": float(np.mean(lost)),
+        "cost": float(cost.mean()),
+        "scenarios": len(forget),
+    }
+
+
+def why_not(case: Case, name: str) -> str:
+    """Why a method cannot be used on this case; empty where it can."""
+    uses, available = get_method(name).uses, case.request["available"]
+    lacking = [part for part in ("forget", "retain") if part in uses.split(" (")[0] and part not in available]
+    if lacking:
+        return f"needs the {' and the '.join(lacking)} set, which is not there any more"
+    return why_not_applicable(name, case.scenario.new_model(0), study.make_task(case.scenario, name=name)) or ""
+
+
+def trial(case: Case, methods: Sequence[str]) -> dict[str, Any]:
+    """Tries settings of each method on another draw of the request; read from disk where it was done before.
+
+    Returns: "tuned_on" (the request), "methods": by name the chosen settings, score (lower is better) and cost.
+    Raises: ForgetError where no method ran.
+    """
+    scenario, request = case.scenario, case.request
+    asked = tuning.tuning_request(scenario.parsed, scenario.data)
+    where = case.folder / "trial"
+    other = Scenario(
+        where,
+        dataset=scenario.dataset,
+        model=scenario.model,
+        request=asked,
+        draw=tuning.DRAW,
+        seed=tuning.SEED + request["seed"],
+        start=scenario.start,
+        device=scenario.device,
+        recipe=scenario.recipe,
+        attacks=(),
+    )
+    key = results.key_of(
+        about=study.describe(other) | {"request": asked},
+        methods=list(methods),
+        trials=request["budget.trials"],
+        code=[results.code_hash(get_method(name).function.__module__) for name in methods],
+    )
+    path = where / "trial.json"
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    if kept.get("key") == key:
+        return kept["found"]
+    spaces, kind, found = tuning.load_spaces(), tuning.kind_of(scenario.parsed), {}
+    for name in methods:
+        chosen = tuning.tune(name, [other], spaces[name][kind][-request["budget.trials"] :])
+        if chosen["settings"] is not None:
+            best = min(trial["score"] for trial in chosen["trials"] if trial["status"] == "done")
+            cost = next(t["relative_cost"] for t in chosen["trials"] if t["settings"] == chosen["settings"])
+            found[name] = {"settings": chosen["settings"], "score": best, "cost": cost}
+            print(f"trial: {name} {chosen['settings']}, score {best:.3f}", flush=True)
+    if not found:
+        raise ForgetError("No method ran in the trial; name one in the request, or retrain (method: retrain).")
+    answer = {"tuned_on": asked, "methods": found}
+    write_text(path, json.dumps({"key": key, "found": answer}, indent=1))
+    return answer
+
+
+def choose(case: Case) -> dict[str, Any]:
+    """The method and its settings: those of the request, or the best of the trial.
+
+    Returns: method, settings, why, and the trial and recommendation behind it.
+    """
+    request: DeletionRequest = case.request
+    if request["method"] != "auto":
+        try:
+            reason = why_not(case, request["method"])
+        except ForgetError as error:
+            raise request.wrong("method", str(error)) from error
+        if reason and request["method"] != "retrain":
+            raise request.wrong("method", str(NotApplicableError(reason)))
+        settings = dict(request["settings"])
+        return {"method": request["method"], "settings": settings, "why": "the request names it", "trial": None}
+    table = recommend(case)
+    fitting = table[table["fits"]]["method"].head(request["budget.methods"]).tolist()
+    if not fitting:
+        raise request.wrong("available", "no method fits what is left of the data and the budget; retrain instead")
+    tried = trial(case, fitting)
+    best = min(tried["methods"], key=lambda name: (tried["methods"][name]["score"], name))
+    entry = tried["methods"][best]
+    why = f"lowest score ({entry['score']:.3f}) of {len(tried['methods'])} methods in the trial on {tried['tuned_on']}"
+    return {"method": best, "settings": entry["settings"], "why": why, "trial": tried}

@@ -1,0 +1,135 @@
+"""The report as JSON: everything that the page says, in a form that a program can check."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from forget_lib import results
+from forget_lib.deletion import evidence, ledger
+from forget_lib.deletion.request_file import as_written
+from forget_lib.deletion.respond import UNLEARNED, Answer, ledger_of, plain
+from forget_lib.errors import ForgetError
+from forget_lib.report.files import write_text
+
+KIND = "forget deletion report"
+SCHEMA = 1
+LIMITS = (
+    "A pass says that this statistic saw no difference beyond the margin from models retrained without the data.",
+    "It does not say that no other statistic could see one.",
+    "The references stand for the recipe: they are as good as the request's description of it.",
+    "Deleting the data themselves, their copies and backups is not part of this; see the list of what else must go.",
+    "This is a measurement. Whether it is enough is for those to judge who know the law that applies.",
+)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 (hex) of a file, or "gone"."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "gone"
+
+
+def build(answer: Answer, earlier: pd.DataFrame, times: Mapping[str, Any]) -> dict[str, Any]:
+    """The report's content. earlier: of `respond.reevaluate`. times: whatever differs from run to run."""
+    case, scenario = answer.case, answer.case.scenario
+    key, data = ledger.key_beside(ledger_of(case)), scenario.data
+    forget = scenario.samples["forget"]
+    curve = answer.curve
+    readings = evidence.readings(answer.measured[UNLEARNED], answer.families, answer.rule)
+    content = {
+        "kind": KIND,
+        "schema": SCHEMA,
+        "name": case.folder.name,
+        "request": as_written(case.request),
+        "data": {
+            "title": data.label,
+            "synthetic": data.synthetic,
+            "sampled": data.sampled,
+            "sizes": {name: len(scenario.samples[name]) for name in evidence_sets()},
+            "fingerprint_method": "HMAC-SHA-256 with the key beside the ledger, 32 hex digits",
+            "fingerprint": ledger.fingerprint(key, data.checksum.encode()),
+            "forget": ledger.fingerprints(key, forget.images, forget.labels),
+        },
+        "model": {
+            "name": scenario.model,
+            "classes": case.classes,
+            "before": _original_hash(case),
+            "after": file_hash(case.folder / "unlearned" / "model.safetensors"),
+        },
+        "method": dict(answer.choice) | {"cost_in_retrainings": answer.cost},
+        "rule": answer.rule,
+        "readings": readings,
+        "concerns": answer.concerns,
+        "verdict": answer.verdict,
+        "controls": answer.controls,
+        "accuracies": answer.accuracies,
+        "attacks": answer.attacks,
+        "error_curve": curve,
+        "smallest_noticed": evidence.smallest_noticed(curve, answer.rule.power),
+        "earlier_requests": earlier,
+        "notes": case.notes,
+        "limits": LIMITS,
+        "versions": results.provenance(),
+    }
+    content["people"], content["images"] = case.people, len(forget)
+    return plain(content) | {"times": dict(times)}
+
+
+def evidence_sets() -> tuple[str, ...]:
+    """Names of the sets whose sizes the report gives."""
+    return ("forget", "retain", "validation", "unseen", "population", "test")
+
+
+def _original_hash(case: Any) -> str:
+    """SHA-256 of the weights before unlearning: the given file, or the record of the training here."""
+    given = case.request["model.weights"]
+    if given:
+        return file_hash(case.request.located("model.weights"))
+    folder = case.scenario.folder("original", request=case.scenario.parsed.original_name)
+    return file_hash(folder / "model.safetensors")
+
+
+def report_digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of a report without its times: the same for two runs of the same request."""
+    return ledger.digest({name: value for name, value in content.items() if name != "times"})
+
+
+def write(answer: Answer, content: Mapping[str, Any]) -> Path:
+    """Writes report.json and adds the request to the ledger, once for each digest; returns the path of the report.
+
+    Raises: ForgetError if it cannot be written; LedgerError if the ledger is damaged.
+    """
+    case, own = answer.case, report_digest(content)
+    path = case.folder / "report.json"
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    where = ledger_of(case)
+    if not any(entry.get("report") == own for entry in ledger.read_ledger(where)):
+        entry = {
+            "kind": "request",
+            "time": ledger.now(),
+            "name": case.folder.name,
+            "outcome": content["verdict"]["outcome"],
+            "trace": content["readings"]["outputs"]["value"],
+            "forget": content["data"]["forget"],
+            "weights": content["model"]["after"],
+            "report": own,
+        }
+        ledger.append(where, entry)
+    return path
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A report from its file. Raises: ForgetError if it is none, or of another schema."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ForgetError(f"{Path(path).name} cannot be read as a report: {error}.") from error
+    if not isinstance(content, dict) or content.get("kind") != KIND:
+        raise ForgetError(f"{Path(path).name} is no deletion report; it is the report.json of an answered request.")
+    if content.get("schema") != SCHEMA:
+        raise ForgetError(f"{Path(path).name} has schema {content.get('schema')}; this program reads {SCHEMA}.")
+    return content

@@ -1,0 +1,222 @@
+"""A request from its file to its answer: train, unlearn, measure, judge, write. Every step is kept, and can resume."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from forget_lib import results, study
+from forget_lib.deletion import evidence, ledger, references, verdict
+from forget_lib.deletion.case import Case, open_case, original_of
+from forget_lib.deletion.measure import measure
+from forget_lib.deletion.references import CONTROL, Job, planned, read_arrays, train_references, write_arrays
+from forget_lib.deletion.request_file import read_request
+from forget_lib.deletion.verdict import Rule, Verdict, load_rule
+from forget_lib.errors import ForgetError
+from forget_lib.scenario import describe
+from forget_lib.unlearning import unlearn
+from forget_lib.unlearning.registry import check_settings
+
+UNLEARNED, ORIGINAL, MASKED = "unlearned", "original", "class hidden at the output"
+FRESH = "retrained, another one"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """All that was found: the choice of method, the models' measurements, the verdict and the one on each control.
+
+    measured: unlearned, original, a further retrained model and, for a class, the original with its output hidden.
+    cost: sample passes of the method, in retrainings.
+    """
+
+    case: Case
+    rule: Rule
+    choice: Mapping[str, Any]
+    families: evidence.Families
+    measured: Mapping[str, Mapping[str, np.ndarray]]
+    verdict: Verdict
+    controls: Mapping[str, Verdict]
+    concerns: tuple[str, ...]
+    cost: float
+
+    @property
+    def accuracies(self) -> pd.DataFrame:
+        """See `evidence.accuracy_table`."""
+        return evidence.accuracy_table(self.measured, self.families)
+
+    @property
+    def attacks(self) -> pd.DataFrame:
+        """See `evidence.attack_table`."""
+        return evidence.attack_table(self.measured, self.families)
+
+    @property
+    def curve(self) -> pd.DataFrame:
+        """See `evidence.error_curve`."""
+        return evidence.error_curve(self.families, self.rule.alpha)
+
+
+def respond(case: Case, choice: Mapping[str, Any]) -> Answer:
+    """Trains the references, unlearns, measures and judges. choice: of `recommend.choose`.
+
+    Raises: ForgetError and its kinds; what was computed before is kept, and the next call goes on there.
+    """
+    rule = load_rule(case.request["margin"])
+    if "retain" not in case.request["available"]:
+        raise case.request.wrong(
+            "available", "without the retain set no reference model can be retrained, so nothing can be shown"
+        )
+    original = original_of(case)
+    model, cost = unlearned_model(case, original, choice)
+    found = train_references(case, planned(case, rule.kept_share))
+    families = evidence.Families.of(found)
+    measured = {UNLEARNED: _measured(case, UNLEARNED, model), ORIGINAL: _measured(case, ORIGINAL, original)}
+    measured[FRESH] = found[Job(CONTROL, 0, 0.0)]
+    if case.scenario.classes and hasattr(original, "head"):
+        hidden = unlearn("mask_logit", original, study.make_task(case.scenario, name="mask_logit"))
+        measured[MASKED] = _measured(case, "masked", hidden)
+    concerns = evidence.concerns_of(case, measured[ORIGINAL], families, rule)
+    decided = {name: evidence.judge(case, each, families, rule, concerns) for name, each in measured.items()}
+    controls = {name: each for name, each in decided.items() if name != UNLEARNED}
+    return Answer(case, rule, choice, families, measured, decided[UNLEARNED], controls, concerns, cost)
+
+
+def unlearned_model(case: Case, original: nn.Module, choice: Mapping[str, Any]) -> tuple[nn.Module, float]:
+    """The unlearned model and its cost in retrainings, from `unlearned/` where it is there, else made now."""
+    scenario, name, settings = case.scenario, choice["method"], dict(choice["settings"])
+    check_settings(name, settings)
+    weights = {key: value.cpu().numpy().tobytes() for key, value in original.state_dict().items()}
+    start = ledger.fingerprint(b"weights", b"".join(weights[key] for key in sorted(weights)))
+    about = {"scenario": describe(scenario), "forget": scenario.sets.forget.tolist(), "start": start}
+    key = results.key_of(**about, method=name, settings=settings, seed=case.request["seed"])
+    folder, model = case.folder / "unlearned", None
+    record = results.read_record(folder)
+    if record is not None and record.get("key") == key:
+        model = scenario.new_model(0)
+        model.load_state_dict(results.read_state(folder))
+        return model.eval(), record["cost"]
+    task = study.make_task(scenario, case.request["seed"], name=name)
+    model = unlearn(name, original, task, **settings)
+    cost = task.meter.passes / (3 * scenario.recipe.epochs * len(scenario.samples["retain"]))
+    results.write_record(
+        folder, {"key": key, "method": name, "settings": settings, "cost": cost}, state=model.state_dict()
+    )
+    return model, cost
+
+
+def _measured(case: Case, name: str, model: nn.Module) -> dict[str, np.ndarray]:
+    """Measurements of a candidate, kept beside those of the references."""
+    found = measure(case.scenario, model)
+    write_arrays(case.folder / "references" / f"{name}.npz", "candidate", found)
+    return found
+
+
+def ledger_of(case: Case) -> Path:
+    """Where the ledger of this request is."""
+    given = case.request["write.ledger"]
+    return case.request.located("write.ledger") if given else case.folder.parent / "ledger.jsonl"
+
+
+def prepare(path: str | Path, folder: Path | None = None) -> Case:
+    """Reads a request, opens its case, and keeps a copy of the request beside the answer.
+
+    Raises: RequestError; LedgerError where the ledger is damaged, before anything is computed.
+    """
+    request = read_request(path)
+    case = open_case(request, folder)
+    ledger.read_ledger(ledger_of(case))
+    try:
+        case.folder.mkdir(parents=True, exist_ok=True)
+        kept = case.folder / "request.yaml"
+        if Path(path).resolve() != kept.resolve():
+            shutil.copyfile(path, kept)
+    except OSError as error:
+        raise ForgetError(
+            f"Cannot write to {case.folder}: {error.strerror}. Mend the rights, or free space."
+        ) from error
+    return case
+
+
+def reevaluate(case: Case, model: nn.Module, rule: Rule) -> pd.DataFrame:
+    """Does this model know again what earlier requests of the ledger removed? One row an earlier request.
+
+    Earlier requests with the same data and model are measured anew on the present model, beside their own references.
+    Columns: request, outcome (then), trace_then, trace_now (outputs), revived (bool, or None where it cannot be told).
+    """
+    rows = []
+    for entry in ledger.read_ledger(ledger_of(case)):
+        if entry.get("kind") != "request" or entry["name"] == case.folder.name:
+            continue
+        row = {"request": entry["name"], "outcome": entry["outcome"], "trace_then": entry["trace"]}
+        rows.append(row | _again(case, entry, model, rule))
+    return pd.DataFrame(rows, columns=["request", "outcome", "trace_then", "trace_now", "revived", "why"])
+
+
+def _again(case: Case, entry: Mapping[str, Any], model: nn.Module, rule: Rule) -> dict[str, Any]:
+    """The trace of the present model for an earlier request."""
+    folder = case.folder.parent / entry["name"]
+    unknown = {"trace_now": float("nan"), "revived": None}
+    try:
+        earlier = open_case(read_request(folder / "request.yaml"), folder)
+    except ForgetError:
+        return unknown | {"why": "its data or its request are gone"}
+    same = (earlier.scenario.dataset, earlier.scenario.model) == (case.scenario.dataset, case.scenario.model)
+    if not same:
+        return unknown | {"why": "another data set or model"}
+    jobs = planned(earlier, rule.kept_share)
+    found = {
+        job: read_arrays(folder / "references" / f"{job.name}.npz", references.key_of(earlier, job)) for job in jobs
+    }
+    if any(arrays is None for arrays in found.values()):
+        return unknown | {"why": "its references were purged"}
+    readings = evidence.readings(measure(earlier.scenario, model), evidence.Families.of(found), rule)
+    traces = verdict.examine(verdict.OUTPUTS, readings[verdict.OUTPUTS], rule, len(readings))
+    revived = traces.value > traces.critical and traces.value - entry["trace"] > rule.margin
+    return {"trace_now": traces.value, "revived": bool(revived), "why": ""}
+
+
+class Stopwatch:
+    """Wall and processor seconds of an answer, this process and those it started."""
+
+    def __init__(self) -> None:
+        self._wall, self._processor = time.perf_counter(), _processor()
+
+    def read(self) -> dict[str, float]:
+        """Seconds so far."""
+        return {
+            "seconds": round(time.perf_counter() - self._wall, 1),
+            "processor_seconds": round(_processor() - self._processor, 1),
+        }
+
+
+def _processor() -> float:
+    import resource
+
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: floats to 6 digits, NaN and infinity as None, tuples as lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value))
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, pd.DataFrame):
+        return plain(json.loads(value.reset_index().to_json(orient="records", double_precision=10)))
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, float | np.floating):
+        return round(float(value), 6) if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
