@@ -13,6 +13,8 @@ from forget_lib.names import short_name
 from forget_lib.results import REPOSITORY
 
 FOLDER = REPOSITORY / "workflow" / "config" / "settings"
+SHARE = 0.2
+"""Epochs over the retain set that are still cheap, as a share of the training's."""
 SAME_AS = {"indices": "random", "family": "person", "official": "person"}
 """Kinds of request that are not tuned by themselves, and the kind whose settings they take."""
 SAME_DATA = {"cifar10_part": "cifar10"}
@@ -44,3 +46,19 @@ def with_chosen(method: str, given: Mapping[str, Any], dataset: str, model: str,
     Raises: ForgetError if the file of chosen settings is damaged.
     """
     return _read(settings_file(dataset, model, request_kind)).get(method, {}) | dict(given)
+
+
+def default_settings(method: str, training_epochs: int) -> dict[str, Any]:
+    """A method's defaults, for a model that was trained for so many epochs.
+
+    Defaults fit a training of ten epochs or more. Where it was shorter, a method that passes over the retain set gets
+    fewer epochs, a fifth of the training's and at least one, so that it stays a cheap alternative to retraining.
+    """
+    from forget_lib.unlearning.registry import get_method  # here, so that planning a run need not import PyTorch
+
+    entry = get_method(method)
+    settings = entry.settings
+    if "epochs" in settings and "retain" in entry.uses and not entry.control:
+        most = max(1, int(SHARE * training_epochs))
+        settings["epochs"] = min(settings["epochs"] or most, most)
+    return settings

@@ -16,7 +16,7 @@ from forget_lib import evidence, metrics, plugins, results
 from forget_lib.attacks import AttackInput, get_attack
 from forget_lib.attacks.identity import ProbeInput
 from forget_lib.attacks.scores import cross_entropy
-from forget_lib.chosen import with_chosen
+from forget_lib.chosen import default_settings, with_chosen
 from forget_lib.errors import ForgetError, NotApplicableError
 from forget_lib.own_model import put_weights
 from forget_lib.results import Measurement, code_hash, key_of, read_record, write_record
@@ -224,7 +224,7 @@ def run_method(
     if name != "original":
         check_settings(name, settings)
         chosen = with_chosen(name, settings, scenario.dataset, scenario.model, scenario.parsed.kind)
-        settings = get_method(name).settings | chosen
+        settings = default_settings(name, scenario.recipe.epochs) | chosen
     module = "forget_lib.training" if name == "original" else get_method(name).function.__module__
     code = [code_hash(part) for part in ("forget_lib.training", "forget_lib.models", "forget_lib.study", module)]
     code += [code_hash(get_attack(each).function.__module__) for each in scenario.attacks] + scenario.own_code

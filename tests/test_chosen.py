@@ -1,7 +1,17 @@
 import pytest
+import yaml
 
 from forget_lib import chosen
+from forget_lib.datasets.requests import parse_request
 from forget_lib.errors import ForgetError
+from forget_lib.results import REPOSITORY
+from forget_lib.unlearning import get_method
+
+FIRST = (
+    *("finetune", "negative_gradient", "negative_gradient_plus", "random_label", "uniform_kl", "bad_teacher", "scrub"),
+    *("scrub_rewind", "unsir", "cf_k", "eu_k", "l1_sparse", "salun", "ssd", "lfssd", "adaptive_ssd"),
+    *("delete_distillation", "boundary_shrink"),
+)
 
 
 @pytest.fixture
@@ -25,6 +35,32 @@ def test_where_nothing_was_chosen_the_defaults_stay(folder):
 def test_a_part_of_a_data_set_takes_the_settings_of_the_whole(folder):
     (folder / "cifar10-mlp-class.yaml").write_text("methods: {finetune: {epochs: 3}}")
     assert chosen.with_chosen("finetune", {}, "cifar10_part", "mlp", "class") == {"epochs": 3}
+
+
+def test_defaults_stay_within_a_fifth_of_a_short_training():
+    assert chosen.default_settings("scrub", 100) == get_method("scrub").settings
+    assert chosen.default_settings("scrub", 8)["epochs"] == 1
+    assert chosen.default_settings("scrub_rewind", 10)["epochs"] == 2
+    assert chosen.default_settings("eu_k", 20)["epochs"] == 4  # 0 stands for the whole recipe
+    assert chosen.default_settings("delete_distillation", 4) == get_method("delete_distillation").settings
+    assert chosen.default_settings("ssd", 1) == get_method("ssd").settings
+    assert chosen.default_settings("over_forget", 5) == get_method("over_forget").settings
+
+
+@pytest.mark.parametrize("profile", ["quick"])
+def test_the_first_methods_are_tuned_wherever_digits_and_objects_are_reported(profile):
+    """Each method of the first part, unless it does not apply; what a trial may cost is tested with the trials."""
+    config = yaml.safe_load((REPOSITORY / "workflow" / "config" / f"{profile}.yaml").read_text())
+    tuned = {"mnist", "cifar10", "cifar10_part", "cifar16"}
+    for name, scenario in config["scenarios"].items():
+        if scenario["dataset"] not in tuned or (scenario["dataset"], scenario["model"]) == ("cifar16", "small_cnn"):
+            continue
+        for request in map(parse_request, scenario["requests"]):
+            found = chosen._read(chosen.settings_file(scenario["dataset"], scenario["model"], request.kind))
+            wanted = {method for method in FIRST if method in scenario["methods"]}
+            if not request.removes_class:
+                wanted = {method for method in wanted if "class request" not in get_method(method).needs}
+            assert wanted <= set(found), f"{name}, {request.name}: {sorted(wanted - set(found))}"
 
 
 @pytest.mark.parametrize("text", ["methods: [1, 2]", "nothing: here", "methods: {finetune: [", ""])
