@@ -24,6 +24,16 @@ NAMELESS = """() => [...document.querySelectorAll('.fd-page :is(button, select, 
     .map(e => e.outerHTML.slice(0, 120))"""
 
 
+FOCUS = """() => {
+    const here = document.activeElement, style = getComputedStyle(here);
+    if (!here.closest('.fd-page')) return [null, ''];
+    const all = [...document.querySelectorAll('.fd-page *')];
+    const name = here.labels?.[0]?.innerText || here.ariaLabel || here.innerText || here.title;
+    return [`${name} (${all.indexOf(here)})`, `${style.outlineStyle} ${style.outlineWidth}`];
+}"""
+"""Name of the control that has the keyboard, with its place in the page, and its outline; null outside of the page."""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
     path = chromium()
@@ -82,14 +92,14 @@ class Visitor:
         self.page.locator(panel).first.wait_for(state="attached")
         # JupyterLab does not lay out cells off screen; Playwright takes those for hidden and would not scroll to them.
         self.page.add_style_tag(content="* { content-visibility: visible !important; }")
+        # A slow machine is asked which kernel to use; the one offered is right.
+        question = self.page.locator("dialog.jp-Dialog").first
+        self.page.add_locator_handler(question, lambda dialog: dialog.locator("button.jp-mod-accept").click())
         for _ in range(4):  # a kernel that has only just said that it is idle can lose the first request
-            for dialog in self.page.locator("dialog.jp-Dialog").all():  # such as a server that was slow to answer
-                print("JupyterLab asks:", dialog.inner_text())
-                self.page.keyboard.press("Escape")
             self.page.get_by_role("menuitem", name="Run", exact=True).click()
             self.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
             try:
-                self.button("New choices").wait_for()
+                self.button("New choices").wait_for(timeout=PATIENCE / 2)
                 return
             except Error:
                 continue
@@ -253,6 +263,23 @@ def test_every_control_has_a_name_and_works_with_the_keyboard(visitor):
     page.get_by_role("slider", name="Epoch of Uniform KL").focus()
     page.keyboard.press("ArrowRight")
     page.get_by_text("After 1 of").wait_for()
+
+
+def test_tab_goes_through_the_whole_page_and_shows_where_it_is(visitor):
+    page = visitor.page
+    page.get_by_text("After 0 of").wait_for()
+    page.get_by_label("Study", exact=True).focus()
+    seen = []
+    for _ in range(100):
+        page.keyboard.press("Tab")
+        name, outline = page.evaluate(FOCUS)
+        if name is None:
+            break
+        seen.append(name)
+        assert outline == "solid 3px", name
+    assert len(seen) == len(set(seen)), "an element holds the keyboard"
+    for name in ("New choices", "Use the camera", "Clear", "Forget now", "Select on the maps", "Threshold"):
+        assert any(each.startswith(name) for each in seen), name
 
 
 @pytest.mark.parametrize("width", [1000, 400])
