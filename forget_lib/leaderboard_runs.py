@@ -1,0 +1,162 @@
+"""The leaderboard's fixed problems, and one method on one of them: tuned, run and measured as all others are."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from forget_lib import results, statistics, study, tuning
+from forget_lib.attacks.relearning import WeightsInput, relearning_curve
+from forget_lib.errors import ForgetError, NotApplicableError
+from forget_lib.evidence import RATES
+from forget_lib.scenario import Scenario, describe, make_scenario, seed_of
+from forget_lib.training import Meter, accuracy, predict
+from forget_lib.training_log import model_key
+from forget_lib.tuning import BudgetMeter, OverBudgetError
+from forget_lib.unlearning import get_method, unlearn
+from forget_lib.unlearning.registry import check_settings, why_not_applicable
+
+REPEATS = 2
+"""Draws and seeds behind each trial of the tuning."""
+ATTACKS = ("loss_regression", "confidence", "entropy", "modified_entropy")
+MARGIN = 1.25
+"""A run may use this much more than a trial's budget: its forget set may be a little larger than the tuning's."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A scenario that all methods are compared on."""
+
+    dataset: str
+    model: str
+    request: str
+    recipe: Mapping[str, Any]
+
+    def scenario(self, root: Path, draw: int, seed: int, request: str = "") -> Scenario:
+        """The scenario of a draw and a seed, on the embedded sample and the CPU."""
+        keys = {"dataset": self.dataset, "model": self.model, "draw": draw, "seed": seed, "start": "sample"}
+        return make_scenario(root, self.recipe, (), request=request or self.request, **keys)
+
+
+MEMORISING = {"epochs": 40, "batch_size": 64, "learning_rate": 0.001, "optimizer": "adam", "schedule": "cosine"}
+PROBLEMS: Mapping[str, Problem] = {
+    "class": Problem("mnist", "mlp", "class:5", {"epochs": 10, "batch_size": 64, "learning_rate": 0.02}),
+    "subset": Problem("cifar16", "mlp", "random:0.1", MEMORISING | {"weight_decay": 0.0}),
+    "person": Problem(
+        "synthetic_faces32", "small_cnn", "person:*20", {"epochs": 12, "batch_size": 32, "learning_rate": 0.03}
+    ),
+}
+
+
+def measures(scenario: Scenario, model: nn.Module) -> dict[str, Any]:
+    """What a model is compared by, each in [0, 1]: three accuracies, `attacks` (AUC each; 0.5 where nothing can be
+    ranked), `relearning` (accuracy on the forget set by mini-batches of training on it) and, for classes, `logit`."""
+    samples = scenario.samples
+    found: dict[str, Any] = {part: accuracy(model, samples[part]) for part in ("forget", "retain", "test")}
+    test = samples["test"]
+    if scenario.classes:
+        gone = torch.isin(test.labels, torch.tensor(scenario.classes))
+        found["test"] = accuracy(model, test.subset(~gone))
+        logit = predict(model, test)[:, list(scenario.classes)].max(1).values.numpy()
+        found["logit"] = statistics.auc(logit[gone.numpy()], logit[~gone.numpy()])
+    logits = {part: predict(model, samples[part]) for part in ("forget", "unseen")}
+    labels = {part: samples[part].labels for part in logits}
+    found["attacks"] = []
+    for name in ATTACKS:
+        areas = [m.value for m in study.attack(scenario, name, logits, labels) if m.metric == "auc"]
+        found["attacks"].append(areas[0] if areas else 0.5)
+    rate, seed = RATES["class" if scenario.classes else "other"], seed_of("relearning", scenario.seed, scenario.draw)
+    curve = relearning_curve(WeightsInput(model, samples["forget"], 1.0, rate, seed=seed))
+    found["relearning"] = list(curve.values())
+    return {name: np.round(value, 6).tolist() for name, value in found.items()}
+
+
+def library_hash(*modules: str) -> str:
+    """Hash of the code that decides what a run of these modules gives."""
+    code = ("forget_lib.training", "forget_lib.models", "forget_lib.leaderboard_runs", *modules)
+    return results.key_of(code=[results.code_hash(part) for part in code])[:16]
+
+
+def run_once(scenario: Scenario, name: str, settings: Mapping[str, Any], run: int) -> dict[str, Any]:
+    """One method on one scenario: status, reason, what was measured, a hash of all parameters, cost in retrainings.
+
+    A method that is not exact may use a fifth of a retraining (times `MARGIN`). One that does not apply leaves the original model, and is measured as that; a failed one has no measures. Kept
+    on disk under the scenario's root, and made again when code, data or settings change.
+    """
+    about = describe(scenario) | {"request": scenario.parsed.name, "method": name, "run": run, "settings": settings}
+    key = results.key_of(about=about, code=library_hash(get_method(name).function.__module__))
+    path = scenario.root / "measured" / f"{key[:32]}.json"
+    if path.is_file():
+        return json.loads(path.read_text())
+    original = study.original(scenario)
+    retraining = 3 * scenario.recipe.epochs * len(scenario.samples["retain"])
+    free = get_method(name).control or get_method(name).exact
+    meter = Meter() if free else BudgetMeter(MARGIN * tuning.BUDGET * retraining)
+    task = dataclasses.replace(study.make_task(scenario, run, name=name), meter=meter)
+    found: dict[str, Any] = {"status": "done", "reason": None}
+    try:
+        reason = why_not_applicable(name, original, task)
+        if reason is not None:
+            raise NotApplicableError(reason)
+        model = unlearn(name, original, task, **settings)
+    except NotApplicableError as error:
+        model, found = original, {"status": "not applicable", "reason": str(error)}
+    except (ForgetError, OverBudgetError) as error:
+        reason = str(error) or f"more than {MARGIN * tuning.BUDGET:g} of a retraining's sample passes"
+        found = {"status": "failed", "reason": reason, "measured": {}, "parameters": "", "cost": None}
+    if found["status"] != "failed":
+        cost = round(task.meter.passes / retraining, 6) if found["status"] == "done" else None
+        found |= {"measured": measures(scenario, model), "parameters": model_key(model), "cost": cost}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(found))
+    partial.replace(path)
+    return found
+
+
+def references(scenario: Scenario) -> list[dict[str, Any]]:
+    """What was measured on the two retrained models of a scenario."""
+    return [run_once(scenario, "retrain", {}, run)["measured"] for run in (0, study.SECOND_RETRAIN)]
+
+
+def trials_of(name: str, kind: str) -> list[dict[str, Any]]:
+    """The settings to try: those of the search spaces, or TRIALS in the plugin's file (a list, or one by kind, "class"
+    and "subset"); without settings, or without TRIALS, the defaults alone.
+
+    Raises: ForgetError for more trials than all others get.
+    """
+    spaces = tuning.load_spaces()
+    module = sys.modules[get_method(name).function.__module__]
+    trials = spaces[name][kind] if name in spaces else getattr(module, "TRIALS", [{}])
+    trials = trials[kind] if isinstance(trials, Mapping) else trials
+    if not 1 <= len(trials) <= tuning.TRIALS:
+        raise ForgetError(f"{name} has {len(trials)} TRIALS; every method gets at most {tuning.TRIALS}.")
+    for settings in trials:
+        check_settings(name, settings)
+    return [dict(settings) for settings in trials]
+
+
+def tuned(name: str, problem: Problem, root: Path) -> dict[str, Any]:
+    """Settings for a problem, chosen on other draws and seeds and another forget set, and the trials behind them."""
+    entry = get_method(name)
+    if entry.control or entry.exact:
+        return {"settings": {}, "trials": []}
+    reported = problem.scenario(root, 0, 0)
+    reason = why_not_applicable(name, study.original(reported), study.make_task(reported, name=name))
+    if reason is not None:
+        return {"settings": {}, "trials": []}
+    request = tuning.tuning_request(reported.parsed, reported.data)
+    draws = [(tuning.DRAW + i, tuning.SEED + i) for i in range(REPEATS)]
+    scenarios = [problem.scenario(root, draw, seed, request) for draw, seed in draws]
+    found = tuning.tune(name, scenarios, trials_of(name, tuning.kind_of(reported.parsed)))
+    rows = [{key: trial[key] for key in ("settings", "status", "relative_cost")} for trial in found["trials"]]
+    for row, trial in zip(rows, found["trials"], strict=True):
+        row["score"] = trial["score"] if np.isfinite(trial["score"]) else None
+    return {"settings": found["settings"] or {}, "tuned_on": request, "trials": rows}
