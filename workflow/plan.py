@@ -24,13 +24,15 @@ from forget_lib.names import short_name
 from forget_lib.report.run import read_notebook
 from forget_lib.results import REPOSITORY, imported_modules
 
-TOP_KEYS = {"profile", "start", "device", "datasets", "scenarios", "claims", "results", "plugins"}
+TOP_KEYS = {"profile", "start", "device", "datasets", "scenarios", "claims", "margins", "results", "plugins"}
 SCENARIO_KEYS = {
     *("notebook", "dataset", "model", "requests", "draws", "seeds", "recipe", "methods", "attacks"),
     *("parameters", "shared_original", "part", "start", "device", "paired", "groups", "resources"),
 }
 DATA, BASELINE, FIGURES, OVERVIEW = "01_data", "02_train_baseline", "08_figures", "00_overview"
 CLAIMS = "11_published_claims"
+TESTING = ("07_membership_inference", "08_figures")
+"""Notebooks that test for equality, with the margins that the config fixes."""
 RESOURCES = {"mem_mb": 4000, "runtime": 240, "gpu": 0}
 """Megabytes, minutes and number of GPUs of a job; a scenario's `resources` says what it needs instead."""
 
@@ -83,7 +85,7 @@ def plan(config: Mapping[str, Any]) -> dict[str, Job]:
     if config.get("claims"):
         add(Job(CLAIMS, "claims", common | {"start": config["start"], **config["claims"]}, part="claims"))
     every = tuple(jobs)
-    figures = add(Job(FIGURES, "figures", common, every))
+    figures = add(Job(FIGURES, "figures", common | _margins(config, FIGURES), every))
     add(Job(OVERVIEW, "overview", common, (*every, figures)))
     return jobs
 
@@ -131,6 +133,7 @@ def _scenario_jobs(
     fixed |= {key: scenario.get(key, config[key]) for key in ("start", "device")}
     fixed |= {key: scenario[key] for key in ("dataset", "model", "recipe") if key in scenario}
     own = {key: scenario[key] for key in ("methods", "attacks") if key in scenario} | scenario.get("parameters", {})
+    own |= _margins(config, scenario["notebook"])
     part = scenario.get("part", name)
     needs = RESOURCES | _resources(name, scenario)
     for draw, seed in _draws_and_seeds(name, scenario):
@@ -186,6 +189,10 @@ def _grouped(job: Job, groups: int) -> Iterator[Job]:
         for number in range(min(groups, len(methods)))
     ]
     yield from (first, *shared, replace(job, after=tuple(each.key for each in shared)))
+
+
+def _margins(config: Mapping[str, Any], notebook: str) -> dict[str, Any]:
+    return {"margins": dict(config["margins"])} if notebook in TESTING and "margins" in config else {}
 
 
 def _draws_and_seeds(name: str, scenario: Mapping[str, Any]) -> list[tuple[int, int]]:
