@@ -1,0 +1,148 @@
+"""What else still carries the forgotten data: unlearning a model is not deleting the data.
+
+Lists, and on request removes, everything derived from them that an answer left behind, and says what is kept and why.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from forget_lib.datasets.sources import data_folder
+from forget_lib.deletion import ledger
+from forget_lib.deletion.record import read_report, report_digest
+from forget_lib.deletion.request_file import DeletionRequest, read_request
+from forget_lib.errors import ForgetError
+from forget_lib.names import is_own
+from forget_lib.report.files import write_text
+
+DERIVED = (
+    ("records", "the original model and its records: it was trained on the requested images"),
+    ("references", "measurements of all models on the requested images, some of them trained on these"),
+    ("trial", "models and records of the trial, trained on the requested images"),
+    ("notebook", "executed notebooks and logs of the report, with the images they show"),
+)
+KEPT = (
+    ("unlearned", "the answer itself: the model without the data"),
+    ("report.json", "the evidence: keyed hashes and numbers, no image"),
+    ("report.html", "the same for people; pictures of requested images are taken out"),
+    ("request.yaml", "what was asked; it may name a person, delete it by hand if that must go too"),
+    ("purge.json", "this list, with dates"),
+)
+PICTURES = re.compile(r'<img[^>]*alt="Requested images[^"]*"[^>]*>', re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A file or folder. action: remove, strip (pictures), keep, or by hand (nothing here may touch it)."""
+
+    path: Path
+    action: str
+    why: str
+
+    @property
+    def size(self) -> int:
+        """Bytes, of everything in it."""
+        if self.path.is_file():
+            return self.path.stat().st_size
+        return sum(each.stat().st_size for each in self.path.rglob("*") if each.is_file())
+
+
+def artefacts(folder: Path, *, given_weights: bool = False) -> list[Artefact]:
+    """Everything that an answer left and that came before it, and what is to happen to each.
+
+    folder: of the answer. given_weights: whether the file of weights that the request gave may be removed too.
+    Raises: ForgetError where there is no answer.
+    """
+    folder = Path(folder)
+    if not (folder / "report.json").is_file():
+        raise ForgetError(f"{folder.name} holds no report.json; name the folder of an answered request.")
+    found = [Artefact(folder / name, "remove", why) for name, why in DERIVED if (folder / name).exists()]
+    page = folder / "report.html"
+    if page.is_file() and PICTURES.search(page.read_text(encoding="utf-8")):
+        found.append(Artefact(page, "strip", "shows requested images"))
+    known = {each.path.name for each in found}
+    found += [Artefact(folder / n, "keep", why) for n, why in KEPT if (folder / n).exists() and n not in known]
+    request = read_request(folder / "request.yaml")
+    found += _outside(request, given_weights)
+    where = folder.parent / "ledger.jsonl"
+    if request["write.ledger"]:
+        where = request.located("write.ledger")
+    for path, why in (
+        (where, "the chain of all requests; a gap would look like tampering"),
+        (
+            where.with_suffix(".key"),
+            "needed to check fingerprints and to find an image that comes back; remove it last",
+        ),
+    ):
+        if path.exists():
+            found.append(Artefact(path, "keep", why))
+    return found
+
+
+def _outside(request: DeletionRequest, given_weights: bool) -> list[Artefact]:
+    """The given weights, caches of the data, and the data themselves."""
+    found = []
+    if request["model.weights"]:
+        path = request.located("model.weights")
+        action = "remove" if given_weights else "by hand"
+        if path.exists():
+            found.append(Artefact(path, action, "the original model, as it was given; add --weights to remove it here"))
+    name = request["data.name"]
+    if is_own(name):
+        caches = sorted(data_folder().glob("own-*"))
+        found += [Artefact(path, "remove", "cached copies of own images, made again when needed") for path in caches]
+        source = Path(name.partition(":")[2].partition("?")[0])
+        found.append(Artefact(source, "by hand", "the data themselves, their copies and backups"))
+    elif (data_folder() / name).exists():
+        found.append(Artefact(data_folder() / name, "by hand", "the data themselves, as fetched"))
+    return found
+
+
+def table(found: list[Artefact]) -> pd.DataFrame:
+    """Artefacts as a table: what, bytes, action, why; folders above are left out."""
+    rows = [[each.path.name, each.size if each.path.exists() else 0, each.action, each.why] for each in found]
+    return pd.DataFrame(rows, columns=["what", "bytes", "action", "why"])
+
+
+def purge(folder: Path, *, given_weights: bool = False) -> dict[str, Any]:
+    """Removes what is to be removed, takes pictures out of the page, writes purge.json, and adds it to the ledger.
+
+    Returns: the content of purge.json. Raises: LedgerError before anything is removed; ForgetError naming what could
+    not be removed (the rest is).
+    """
+    folder = Path(folder)
+    found = artefacts(folder, given_weights=given_weights)
+    where = next((each.path for each in found if each.path.suffix == ".jsonl"), folder.parent / "ledger.jsonl")
+    ledger.read_ledger(where)
+    rows, failed = [], []
+    for each in found:
+        row = {"what": each.path.name, "action": each.action, "why": each.why, "bytes": each.size, "time": ledger.now()}
+        try:
+            if each.action == "remove":
+                shutil.rmtree(each.path) if each.path.is_dir() else each.path.unlink()
+            elif each.action == "strip":
+                text = each.path.read_text(encoding="utf-8")
+                write_text(each.path, PICTURES.sub("<em>Pictures of requested images were removed.</em>", text))
+        except OSError as error:
+            failed.append(f"{each.path.name} ({error.strerror})")
+            row["action"] = "failed"
+        rows.append(row)
+    content = {"kind": "forget purge", "name": folder.name, "artefacts": rows}
+    earlier = folder / "purge.json"
+    if earlier.is_file():
+        content["earlier"] = json.loads(earlier.read_text(encoding="utf-8"))
+    write_text(earlier, json.dumps(content, indent=1) + "\n")
+    removed = [row["what"] for row in rows if row["action"] in ("remove", "strip")]
+    report = report_digest(read_report(folder / "report.json"))
+    entry = {"kind": "purge", "time": ledger.now(), "name": folder.name, "removed": removed, "report": report}
+    ledger.append(where, entry)
+    if failed:
+        raise ForgetError(f"Could not be removed: {', '.join(failed)}. Mend the rights and purge again.")
+    return content
