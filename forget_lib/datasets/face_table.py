@@ -199,9 +199,14 @@ class Duplicates:
     kept: dict[str, list[int]]
 
 
-def find_duplicates(parts: dict[str, Sequence[Face]], bits: int = 0) -> Duplicates:
-    """Counts near-duplicates by perceptual hash; `bits`: in how many of the 64 bits a duplicate may differ."""
-    hashes = {part: perceptual_hashes(faces) for part, faces in parts.items()}
+def find_duplicates(
+    parts: dict[str, Sequence[Face]], bits: int = 0, hashes: dict[str, np.ndarray] | None = None
+) -> Duplicates:
+    """Counts near-duplicates by perceptual hash; `bits`: in how many of the 64 bits a duplicate may differ.
+
+    hashes: bool [N, 64] by part, as `perceptual_hashes` gives them, where they are known already.
+    """
+    hashes = hashes or {part: perceptual_hashes(faces) for part, faces in parts.items()}
     within, kept, before = {}, {}, np.zeros((0, 64), bool)
     for part in sorted(parts, key=("test", "val", "train").index):
         firsts: list[int] = []
