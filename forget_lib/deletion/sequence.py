@@ -126,7 +126,7 @@ def run_methods(seed: int) -> list[dict[str, object]]:
 
 
 def run_sisa(seed: int) -> list[dict[str, object]]:
-    """Rows (shards, step, test_accuracy, cost) of a seed; cost in retrainings of one model, over all requests so far."""
+    """Rows (shards, step, test_accuracy, cost) of a seed; cost in retrainings of one model, so far."""
     given, rows = setting(seed), []
     plan = given.plan
     for shards in SHARDS:
