@@ -35,6 +35,39 @@ def test_verdicts_follow_the_interval():
     assert tables.verdict(np.array([0.0]), -0.05, 0.05) == "not decidable"
 
 
+def test_a_difference_is_shown_only_where_its_interval_leaves_out_zero():
+    assert tables.differ(pd.Series([0.1, 0.11, 0.12])) == "yes"
+    assert tables.differ(pd.Series([0.1, -0.1, 0.02])) == "not decidable"
+    assert tables.differ(pd.Series([0.0, 0.0])) == "no difference"
+    assert tables.differ(pd.Series([0.5])) == "not decidable"
+
+
+def test_a_headline_is_a_number_with_an_interval_and_a_verdict(monkeypatch):
+    values = iter([0.01, 0.02, 0.03, 0.3, 0.4, 0.5])
+    monkeypatch.setattr(tables, "HEADLINES", (tables.HEADLINES[0], tables.HEADLINES[-1]))
+    monkeypatch.setattr(tables, "gap_of", lambda headline, digits, objects: next(values))
+    found = tables.headlines_table(tables.problems_of("nowhere", [0, 1, 2]))
+    assert found["here"].tolist() == ["supported", "supported"]
+    assert found["seeds"].tolist() == ["3 of 3", "3 of 3"]
+    assert found["method"].tolist() == ["salun", "convolution_transpose"]
+
+
+def test_others_are_compared_by_their_mean_distance_from_the_retrained_model():
+    class Fixed:
+        def __init__(self):
+            self.distances = {"msg": 0.1, "finetune": 0.2, "negative_gradient_plus": 0.3, "random_label": 0.7}
+
+        def model(self, request, name, tuned):
+            assert tuned
+            return name
+
+        def gap(self, request, model):
+            return self.distances[model]
+
+    headline = next(entry for entry in tables.HEADLINES if entry.method == "msg")
+    assert tables.gap_of(headline, Fixed(), Fixed()) == pytest.approx(0.4 - 0.1)
+
+
 @pytest.fixture(scope="module")
 def table(tmp_path_factory) -> pd.DataFrame:
     problems = tables.problems_of(tmp_path_factory.mktemp("claims"), [0])
@@ -52,6 +85,12 @@ def test_each_behaviour_shows_the_difference_that_it_is_about(table):
     name = "A class compared with other classes"
     assert found[name] < 0.2
     assert abs(corrected[name] - 0.5) < 0.1
+    name = "ZRF by the reversed divergence"
+    assert corrected[name] < found[name] < 0
+    name = "An average gap that rewards doing nothing"
+    assert found[name] < corrected[name] <= 4
+    name = "The challenge's score of retraining itself"
+    assert found[name] < 0.3 < corrected[name]
     assert found["SSD with two batch sizes"] != corrected["SSD with two batch sizes"]
     assert found["Retraining that keeps the backbone"] > corrected["Retraining that keeps the backbone"] - 0.01
 
