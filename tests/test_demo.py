@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-import datetime
 import re
 import threading
 import time
@@ -311,10 +310,7 @@ def test_two_hundred_picks_are_quick_and_keep_no_memory(demo):
 
 def test_an_upload_is_read_shown_and_dropped(demo):
     panel = demo.panels["own image"]
-    now = datetime.datetime.now(tz=datetime.UTC)
-    file = {"name": "a.png", "type": "image/png", "size": 1, "content": memoryview(BAD["text"]), "last_modified": now}
-    panel.upload.value = (file,)
-    assert panel.upload.value == ()
+    panel.input._handle_custom_msg({"picture": True}, [memoryview(BAD["text"])])
     assert "not a JPEG or PNG" in panel.status.value
     panel.read(encoded(Image.new("RGB", (50, 50), "red")))
     assert "What the models see" in panel.seen.value
@@ -347,15 +343,15 @@ def test_the_line_says_how_many_faces_were_found(demo, monkeypatch, boxes, words
 
 def test_a_picture_of_the_camera_is_read_like_an_upload_and_not_kept_in_the_widget(demo):
     panel = demo.panels["own image"]
-    panel.camera._handle_custom_msg({"ready": True}, [])
+    panel.input._handle_custom_msg({"ready": True}, [])
     assert "camera is on" in panel.status.value
     photo = encoded(Image.new("RGB", (64, 48), "red"), "JPEG")
-    panel.camera._handle_custom_msg({"picture": True}, [memoryview(photo)])
+    panel.input._handle_custom_msg({"picture": True}, [memoryview(photo)])
     assert "64×48 pixels read" in panel.status.value
-    assert photo not in [value for value in panel.camera.get_state().values() if isinstance(value, bytes)]
-    panel.camera._handle_custom_msg({"problem": "No camera was found."}, [])
+    assert not [value for value in panel.input.get_state().values() if isinstance(value, bytes | memoryview)]
+    panel.input._handle_custom_msg({"problem": "No camera was found."}, [])
     assert "fd-error" in panel.status.value
-    panel.camera._handle_custom_msg({"picture": True}, [memoryview(BAD["cut off"])])
+    panel.input._handle_custom_msg({"picture": True}, [memoryview(BAD["cut off"])])
     assert panel.picture is None
 
 

@@ -207,7 +207,7 @@ def test_the_camera_takes_a_picture_and_goes_off(visitor):
     page.keyboard.press("Enter")  # the focus is on the button that takes the picture
     visitor.status(r"\d+×\d+ pixels read")
     page.get_by_alt_text("What the models see of it").wait_for()
-    assert page.evaluate("document.querySelector('.fd-camera video').srcObject === null")
+    assert page.evaluate("document.querySelector('.fd-input video').srcObject === null")
     visitor.button("Use the camera").wait_for()
 
 
@@ -230,6 +230,18 @@ def test_a_browser_without_a_camera_says_so(visitor, script, words):
     visitor.button("Use the camera").click()
     visitor.status(words)
     assert visitor.button("Use the camera").is_enabled()
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_sent(visitor, tmp_path):
+    large = tmp_path / "large.png"
+    with large.open("wb") as file:
+        file.truncate(120_000_000)
+    with visitor.page.expect_file_chooser() as chosen:
+        visitor.page.get_by_role("button", name=re.compile("Choose a picture")).click()
+    chosen.value.set_files(large)
+    visitor.status("The file has 120 MB; at most 60 MB are read")
+    visitor.upload("good.png", picture())
+    visitor.status("64×64 pixels read")
 
 
 def test_two_visitors_do_not_disturb_each_other(browser, visitor, voila):

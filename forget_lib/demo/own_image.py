@@ -4,11 +4,11 @@ import ipywidgets
 from PIL import Image
 
 from forget_lib.demo import markup
-from forget_lib.demo.camera import Camera
 from forget_lib.demo.faces import Box, crop_face, find_faces, with_frames
 from forget_lib.demo.images import read_picture, to_tensor
 from forget_lib.demo.library import Bench
 from forget_lib.demo.panel import PREFERRED, Panel, bars_of, dropdown, guarded, set_options, wrapping
+from forget_lib.demo.picture_input import PictureInput
 
 PRIVACY = (
     "Your picture is processed in the memory of this computer only: it is not saved, not logged and not sent anywhere, "
@@ -24,23 +24,16 @@ class OwnImage(Panel):
         self.picture: Image.Image | None = None
         self.faces: list[Box] = []
         self.method = dropdown("Unlearned by")
-        self.upload = ipywidgets.FileUpload(
-            description="Choose a picture (JPEG or PNG)",
-            accept="image/*",
-            tooltip="Choose a JPEG or PNG file",
-            layout={"width": "auto"},
-        )
-        self.camera = Camera(self.read, lambda text, problem: self.say(text, error=problem))
+        self.input = PictureInput(self.read, lambda text, problem: self.say(text, error=problem))
         self.face = dropdown("Face")
         self.face.layout.display = "none"
         self.seen = ipywidgets.HTML()
         self.result = ipywidgets.HTML()
-        self.upload.observe(self._uploaded, "value")
         self.method.observe(lambda _change: self.show_result(), "value")
         self.face.observe(lambda _change: self.show_result(), "value")
         self.widget.children = [
             ipywidgets.HTML(markup.note(PRIVACY)),
-            wrapping(self.upload, self.camera, self.method, self.face),
+            wrapping(self.input, self.method, self.face),
             self.status,
             self.seen,
             self.result,
@@ -56,14 +49,6 @@ class OwnImage(Panel):
     def refresh(self) -> None:
         """Lists the models there are, after one was added."""
         set_options(self.method, self.bench.unlearned, PREFERRED)
-
-    def _uploaded(self, change: dict) -> None:
-        if not change["new"]:
-            return
-        content = bytes(change["new"][0]["content"])
-        # Taken out of the widget at once: its state could otherwise be saved with the notebook.
-        self.upload.value = ()
-        self.read(content)
 
     @guarded
     def read(self, content: bytes) -> None:

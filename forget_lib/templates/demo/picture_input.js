@@ -1,4 +1,4 @@
-// A camera for the demo: shows what it sees, and sends one frame as JPEG bytes to Python when asked to.
+// A picture for the demo: the bytes of a chosen file, or one frame of the camera as JPEG, sent to Python when asked to.
 // Nothing is kept here, and the camera is off as soon as a picture was taken.
 function button(text, action) {
   const element = document.createElement("button");
@@ -15,6 +15,12 @@ const REASONS = {
 };
 
 function render({ model, el }) {
+  const file = document.createElement("input");
+  file.type = "file";
+  file.accept = "image/*";
+  file.hidden = true;
+  file.addEventListener("change", send);
+  const choose = button("Choose a picture (JPEG or PNG)", () => file.click());
   let stream = null;
   let closed = false;
   const video = document.createElement("video");
@@ -25,9 +31,9 @@ function render({ model, el }) {
   const take = button("Take the picture", shoot);
   const close = button("Camera off", () => { stop(); open.focus(); });
   const bar = document.createElement("div");
-  bar.className = "fd-camera-bar";
-  bar.append(open, take, close);
-  el.classList.add("fd-camera");
+  bar.className = "fd-input-bar";
+  bar.append(choose, file, open, take, close);
+  el.classList.add("fd-input");
   el.append(bar, video);
   show(false);
 
@@ -66,6 +72,23 @@ function render({ model, el }) {
       complain(REASONS[error.name] ?? `The camera could not be used (${error.name}). Choose a file.`);
     } finally {
       open.disabled = false;
+    }
+  }
+
+  async function send() {
+    const chosen = file.files[0];
+    const most = model.get("most_bytes");
+    try {
+      if (!chosen) return;
+      if (chosen.size > most) {
+        complain(`The file has ${Math.round(chosen.size / 1e6)} MB; at most ${Math.round(most / 1e6)} MB are read.`);
+        return;
+      }
+      model.send({ picture: true }, undefined, [await chosen.arrayBuffer()]);
+    } catch {
+      complain("The file could not be read. Choose another one.");
+    } finally {
+      file.value = "";  // the same file may be chosen again
     }
   }
 
