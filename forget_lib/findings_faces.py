@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from forget_lib import figures
 from forget_lib.findings import CONTROLS, paired_gap, with_interval
 from forget_lib.results import summary
 from forget_lib.statistics import t_interval
@@ -31,7 +32,7 @@ def _mean(table: pd.DataFrame, method: str, metric: str, attack: str = "") -> fl
 
 def _methods(table: pd.DataFrame) -> list[str]:
     done = table[table["status"] == "done"]
-    return [name for name in dict.fromkeys(done["method"]) if name not in COMPARED]
+    return [name for name in figures.method_order(done) if name not in COMPARED]
 
 
 def can_be_read(table: pd.DataFrame, attack: str, metric: str, sign: int = 1) -> bool:
@@ -134,7 +135,7 @@ def people_sentences(table: pd.DataFrame) -> list[str]:
         f"Rank test with {int(units)} forgotten units: a difference of one standard deviation is found with a chance of"
     )
     found = [f"{text} {power:.0%}. Under 30 images no true-positive rate is given."]
-    for name in areas.index:
+    for name in figures.method_order(part):
         row, p_value = areas.loc[name], _mean(part, name, "rank_p", "rank_test")
         ends = f" ({row['low']:.2f} to {row['high']:.2f})" if np.isfinite([row["low"], row["high"]]).all() else ""
         told = f"{'p' if row['n'] <= 1 else 'mean p'} {p_value:.3g}"
