@@ -310,7 +310,13 @@ main() {
             ;;
         clean) clean "$@" ;;
         help | -h | --help) usage ;;
+        */* | .*) fail "Unknown command '$command'. A config of your own lies in workflow/config and is named without folder and .yaml." ;;
         *)
+            # A config of the user's own is a profile like the others.
+            if [ -f "workflow/config/$command.yaml" ]; then
+                run_profile "$command" "$@"
+                return
+            fi
             guess=$(nearest "$command")
             fail "Unknown command '$command'. Did you mean '$guess'? Known: $COMMANDS. ./run_all.sh --help says more."
             ;;

@@ -87,8 +87,9 @@ def library_hash(*modules: str) -> str:
 def run_once(scenario: Scenario, name: str, settings: Mapping[str, Any], run: int) -> dict[str, Any]:
     """One method on one scenario: status, reason, what was measured, a hash of all parameters, cost in retrainings.
 
-    A method that is not exact may use a fifth of a retraining (times `MARGIN`). One that does not apply leaves the original model, and is measured as that; a failed one has no measures. Kept
-    on disk under the scenario's root, and made again when code, data or settings change.
+    A method that is not exact may use a fifth of a retraining (times `MARGIN`). One that does not apply leaves the
+    original model, and is measured as that; a failed one has no measures. Kept on disk under the scenario's root, and
+    made again when code, data or settings change.
     """
     about = describe(scenario) | {"request": scenario.parsed.name, "method": name, "run": run, "settings": settings}
     key = results.key_of(about=about, code=library_hash(get_method(name).function.__module__))
