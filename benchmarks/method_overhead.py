@@ -22,6 +22,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import torch
 from torch import nn
 from torch.nn import functional
@@ -176,14 +177,13 @@ def replay(nets: list[nn.Module], samples: Samples, record: list[Pass], extra: s
     return time.process_time() - begun
 
 
-def measure(name: str, scenario: study.Scenario, repeats: int) -> str:
-    """One line of the table: medians over the repeats."""
+def measure(name: str, scenario: study.Scenario, repeats: int) -> dict[str, object]:
+    """One row of the table: medians over the repeats, and the extremes of the ratio."""
     original, recorder = study.original(scenario), Recorder()
     handle = register_optimizer_step_pre_hook(recorder.stepped)
     unlearn(name, original, dataclasses.replace(study.make_task(scenario), meter=recorder))
     handle.remove()
-    fresh = [scenario.new_model(0) for _ in recorder.nets]
-    extra = EXTRA.get(name, "")
+    fresh, extra = [scenario.new_model(0) for _ in recorder.nets], EXTRA.get(name, "")
     own, bare, plain = [], [], []
     for _ in range(repeats):
         task = study.make_task(scenario)
@@ -192,29 +192,35 @@ def measure(name: str, scenario: study.Scenario, repeats: int) -> str:
         own.append(time.process_time() - begun)
         plain.append(replay(fresh, scenario.samples["trained"], recorder.record))
         bare.append(replay(fresh, scenario.samples["trained"], recorder.record, extra) if extra else plain[-1])
-    ratios = [statistics.median(a / b for a, b in zip(own, other, strict=True)) for other in (bare, plain)]
-    times = f"{1e3 * statistics.median(own):9.1f} {1e3 * statistics.median(bare):9.1f}"
-    return f"{name:24} {task.meter.passes:8} {times} {ratios[0]:6.2f} {ratios[1]:6.2f}  {extra}"
+    ratios, alone = ([a / b for a, b in zip(own, other, strict=True)] for other in (bare, plain))
+    row = {"method": name, "passes": task.meter.passes, "method_ms": 1e3 * statistics.median(own)}
+    row |= {"bare_ms": 1e3 * statistics.median(bare), "ratio": statistics.median(ratios), "lowest": min(ratios)}
+    return row | {"highest": max(ratios), "plain": statistics.median(alone), "bare_loop_also_has": extra}
 
 
 def main() -> None:
-    """Prints one line a method."""
+    """Prints the table as it is made, and adds it to a file if one is named."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--model", default="mlp")
     parser.add_argument("--request", default="class:5")
     parser.add_argument("--methods", nargs="*", help="left out: all")
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--out", type=Path, help="CSV file; rows of other data sets, models and methods stay")
     options = vars(parser.parse_args())
-    chosen, repeats = options.pop("methods") or list_methods(), options.pop("repeats")
+    chosen, repeats, out = (options.pop(name) for name in ("methods", "repeats", "out"))
     scenario = study.make_scenario(REPOSITORY / "results" / "benchmark", RECIPE, (), start="sample", **options)
-    original = study.original(scenario)
-    print(
-        f"{'method':24} {'passes':>8} {'method ms':>9} {'bare ms':>9} {'ratio':>6} {'plain':>6}  also in the bare loop"
-    )
-    for name in chosen:
+    original, rows = study.original(scenario), []
+    for name in chosen or list_methods():
         if name != "do_nothing" and not why_not_applicable(name, original, study.make_task(scenario)):
-            print(measure(name, scenario, repeats), flush=True)
+            rows.append(options | measure(name, scenario, repeats))
+            print(
+                " ".join(f"{v:10.2f}" if isinstance(v, float) else f"{v!s:>12}" for v in rows[-1].values()), flush=True
+            )
+    if out:
+        keys = ["dataset", "model", "request", "method"]
+        table = pd.concat([pd.read_csv(out) if out.is_file() else pd.DataFrame(), pd.DataFrame(rows)])
+        table.drop_duplicates(keys, keep="last").round(3).to_csv(out, index=False)
 
 
 if __name__ == "__main__":
