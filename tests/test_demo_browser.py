@@ -204,7 +204,7 @@ def test_the_camera_takes_a_picture_and_goes_off(visitor):
     visitor.button("Camera off").click()
     visitor.button("Use the camera").click()
     visitor.status("camera is on")
-    page.keyboard.press("Enter")  # the focus is on the button that takes the picture
+    visitor.button("Take the picture").press("Enter")
     visitor.status(r"\d+×\d+ pixels read")
     page.get_by_alt_text("What the models see of it").wait_for()
     assert page.evaluate("document.querySelector('.fd-input video').srcObject === null")
