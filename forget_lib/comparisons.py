@@ -124,6 +124,17 @@ def for_people(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame([one(row) for row in frame.itertuples()], index=frame.index)
 
 
+def compact(frame: pd.DataFrame) -> pd.DataFrame:
+    """A comparison with one row a method and one column a metric, as text: gap, interval, and a sign for the verdict:
+    "=" equal within the margin, "≠" different, "?" undecided, none under 6 seeds; then the seeds the margin needs."""
+    shown = for_people(frame)
+    signs = {"equal": " =", "differs": " ≠", "undecided": " ?"}
+    marks = [signs.get(verdict.split()[0].rstrip(":"), "") for verdict in shown["verdict"]]
+    text = shown["against retrained"] + marks + "; n ≥ " + shown["n for the margin"]
+    families, names = (frame.index.get_level_values(level).unique() for level in (0, 1))
+    return text.unstack(level=0).reindex(index=names, columns=families)
+
+
 def _p_value(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 

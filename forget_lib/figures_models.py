@@ -163,6 +163,7 @@ def epoch_curves(history: pd.DataFrame, title: str) -> Figure:
             curve = 100 * part.groupby("epoch")[metric].mean()
             axis.plot(curve.index, curve, **style_of(method, number), markersize=4, label=method)
         axis.set(title=name, xlabel="epoch of unlearning", ylim=(-3, 103))
+        axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0].set_ylabel("accuracy (%)")
     axes[1].legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
     figure.suptitle(f"Unlearning by epoch: {title}", fontsize=10, y=1.03)

@@ -135,6 +135,25 @@ def attack_sentences(table: pd.DataFrame, attack: str = "loss_regression") -> li
     return found
 
 
+def relearning_sentences(table: pd.DataFrame) -> list[str]:
+    """Which methods relearn sooner or later than a retrained model, where the interval of AIN over seeds excludes 1."""
+    means = summary(table[(table["metric"] == "anamnesis_index") & (table["attack"] == "relearning")])
+    rows = means[~means["method"].isin(CONTROLS) & (means["n"] > 1)]
+    if rows.empty:
+        return []
+    sooner, later = rows[rows["high"] < 1]["method"], rows[rows["low"] > 1]["method"]
+    found = [f"Relearned sooner than by a retrained model (AIN under 1): {', '.join(sooner) or 'none'} of {len(rows)}."]
+    if len(later):
+        found.append(f"Later than by a retrained model (over-forgotten): {', '.join(later)}.")
+    floor = means[means["method"] == "second_retrain"]
+    if len(floor):
+        row = floor.iloc[0]
+        found.append(
+            f"The floor: a second retrained model has AIN {row['mean']:.2f} ({row['low']:.2f} to {row['high']:.2f})."
+        )
+    return found
+
+
 def share_sentences(table: pd.DataFrame) -> list[str]:
     """How much of the training set is forgotten, from the sizes of the two sets; a warning from a quarter on."""
     sizes = [

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from forget_lib.findings import CONTROLS, MARGIN, has_power, is_near, kept_metric, paired_gap
+from forget_lib.findings import CONTROLS, MARGIN, has_power, is_near, kept_metric, paired_gap, relearning_sentences
 from forget_lib.results import summary
 from forget_lib.statistics import t_interval
 from forget_lib.unlearning import METHODS
@@ -98,7 +98,7 @@ def _cost(parts: list[pd.DataFrame], name: str) -> float:
 
 
 def answer_page(found: pd.DataFrame) -> str:
-    """The answers as one HTML table with a filter and columns that sort; a script of a few lines, nothing is fetched."""
+    """The answers as one HTML table with a filter and columns that sort, by a short script; nothing is fetched."""
     kinds = list(dict.fromkeys(found["kind"]))
     methods = sorted(dict.fromkeys(found["method"]), key=lambda name: (name != "original", _rank(found, name)))
     head = "".join(f"<th tabindex=0>{html.escape(KINDS.get(kind, kind))}</th>" for kind in kinds)
@@ -138,7 +138,8 @@ def _cell(row: pd.Series | None) -> str:
 PAGE = """<div class="forget-answer"><p>{legend}</p>
 <p><label>Method <input type="search" placeholder="part of a name"></label>
 <label>Verdict <select><option value="">any</option>{options}</select></label> Click a heading to sort.</p>
-<div style="overflow-x:auto"><table><thead><tr><th tabindex=0>method</th>{head}<th tabindex=0>cost (retrainings)</th></tr>
+<div style="overflow-x:auto"><table><thead>
+<tr><th tabindex=0>method</th>{head}<th tabindex=0>cost (retrainings)</th></tr>
 </thead><tbody>{body}</tbody></table></div></div>
 <script>
 document.querySelectorAll(".forget-answer").forEach(function (box) {{
@@ -171,8 +172,8 @@ document.querySelectorAll(".forget-answer").forEach(function (box) {{
 def advice(table: pd.DataFrame, pooled: pd.DataFrame | None = None) -> list[str]:
     """Which method to use for each kind of request: the cheapest that does as retraining does, or that none does.
 
-    pooled: rows of strong attacks (`pooled.table_of`), where there are any with power: methods that they find are named,
-    since accuracy does not show it. Controls are never advised.
+    pooled: rows of strong attacks (`pooled.table_of`), where there are any with power: methods that they find are
+    named, since accuracy does not show it. Controls are never advised.
     """
     found = answers(table)
     lines = []
@@ -183,8 +184,9 @@ def advice(table: pd.DataFrame, pooled: pd.DataFrame | None = None) -> list[str]
         if len(good):
             best = good.iloc[0]
             rest = ", ".join(good["method"].iloc[1:4])
-            text = f"**{title}**: {best['method']}, at {best['cost']:.2f} retrainings, the cheapest that does as retraining"
-            lines.append(f"{text} does{f'; also {rest}' if rest else ''}.")
+            text = f"**{title}**: {best['method']}, at {best['cost']:.2f} retrainings, the cheapest that does as "
+            text += f"retraining does (kept: {best['kept']:+.1f} points)"
+            lines.append(f"{text}{f'; also {rest}' if rest else ''}.")
         elif (part["verdict"] == "unknown").any():
             lines.append(
                 f"**{title}**: accuracy cannot tell, since the untouched original is near the retrained model too."
@@ -213,6 +215,15 @@ def _told(pooled: pd.DataFrame) -> tuple[list[str], list[str]] | None:
     outside = ((strong["low"] > 0.5) | (strong["high"] < 0.5)) & (strong["p_holm"] <= ALPHA)
     names = list(dict.fromkeys(strong.loc[outside, "method"]))
     return names, [name for name in dict.fromkeys(strong["method"]) if name not in names]
+
+
+def relearning_notes(table: pd.DataFrame) -> list[str]:
+    """For each scenario with the relearning attack: who relearns sooner than a retrained model; accuracy hides it."""
+    found = []
+    for names, part in table.groupby(["dataset", "model", "request"], sort=True):
+        lines = relearning_sentences(part)
+        found += [f"**{', '.join(names)}**: {lines[0]}"] if lines else []
+    return found
 
 
 def power_notes(table: pd.DataFrame) -> list[str]:

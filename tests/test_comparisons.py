@@ -35,6 +35,10 @@ def test_under_six_seeds_there_is_an_interval_and_no_test():
     assert (shown["p (difference)"] == "–").all()
     assert shown.loc[("forget_accuracy", "scrub"), "against retrained"].startswith("+0.7")
     assert "so no test" in comparisons.sentences(frame)[0]
+    wide = comparisons.compact(frame)
+    assert list(wide.columns) == ["forget_accuracy", "test_accuracy", "auc of the loss attack"]
+    assert wide.loc["scrub", "forget_accuracy"].startswith("+0.7")
+    assert "=" not in wide.loc["scrub", "forget_accuracy"]
 
 
 def test_six_equal_seeds_are_enough_for_a_claim_of_equality():
@@ -59,6 +63,8 @@ def test_strong_attacks_are_compared_from_their_table():
     few = comparisons.pooled_comparison(table.assign(targets=3))
     assert few["p"].isna().all()
     assert "told" in comparisons.sentences(frame)[0]
+    assert "≠" in comparisons.compact(frame).loc["told", "lira"]
+    assert " =" in comparisons.compact(frame).loc["clean", "lira"]
 
 
 def test_the_spread_is_split_by_its_source(blobs, tmp_path):
