@@ -310,6 +310,30 @@ def report(
     return about | {"controls": controls, "trials": {name: [_row(t) for t in e["trials"]] for name, e in found.items()}}
 
 
+SAME = ("dataset", "model", "kind", "tuned_on", "space", "draws", "seeds", "checksum", "recipe", "criterion")
+"""What two reports of tuning must have in common to stand in one file."""
+
+
+def merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The newer report with the methods of an older one that it does not have, so that tuning can go on method by
+    method.
+
+    Raises: ForgetError if they were not made on the same data, draws, seeds, recipe and space.
+    """
+    differ = [key for key in SAME if before.get(key) != now[key]]
+    if differ:
+        raise ForgetError(
+            f"The settings file was made with another {', '.join(differ)}; leave --add out to replace it."
+        )
+    both = dict(now) | {part: {**before[part], **now[part]} for part in ("methods", "trials")}
+    kept = set(before["trials"]) - set(now["trials"])
+    by_method = {name: before["cost"]["by_method"][name] for name in kept} | now["cost"]["by_method"]
+    seconds = round(before["cost"]["cpu_seconds"] + now["cost"]["cpu_seconds"], 1)
+    return both | {
+        "cost": {"retrainings": round(sum(by_method.values()), 2), "cpu_seconds": seconds, "by_method": by_method}
+    }
+
+
 def _row(trial: Mapping[str, Any]) -> dict[str, Any]:
     measured = {name: round(value, 4) for name, value in trial["measured"].items()}
     row = {"settings": trial["settings"], "score": round(trial["score"], 4) if math.isfinite(trial["score"]) else None}
@@ -330,6 +354,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=2, help="draws and seeds behind each trial")
     parser.add_argument("--methods", nargs="*", help="left out: all that have a search space")
     parser.add_argument("--spaces", default="spaces", help="file in workflow/config/tuning, without .yaml")
+    parser.add_argument("--add", action="store_true", help="keep the methods that the settings file has already")
     parser.add_argument("--results", type=Path, default=results.RESULTS / "tuning")
     parser.add_argument("--out", type=Path, help="left out: in workflow/config/settings")
     options = parser.parse_args(arguments)
@@ -361,6 +386,8 @@ def _run(options: argparse.Namespace) -> None:
     path = options.out or settings_file(options.dataset, options.model, reported.parsed.kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = json.loads(json.dumps(report(scenarios, options.request, found, controls, options.spaces)))
+    if options.add and path.is_file():
+        plain = merged(yaml.safe_load(path.read_text(encoding="utf-8")), plain)
     text = yaml.safe_dump(plain, sort_keys=False, width=140)
     path.write_text("# Written by python -m forget_lib.tuning; do not edit by hand.\n" + text)
     print(f"wrote {path.name}")

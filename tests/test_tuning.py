@@ -176,6 +176,21 @@ def test_the_command_line_says_what_is_wrong(blobs, tmp_path, capsys):
     assert "error: Unknown class" in capsys.readouterr().err
 
 
+def test_tuning_can_go_on_method_by_method_on_the_same_data_only(blobs, tmp_path, capsys):
+    out = tmp_path / "settings.yaml"
+    arguments = ["--dataset", "blobs", "--model", "mlp", "--request", "class:c1", "--results", str(tmp_path / "r")]
+    arguments += ["--recipe", "{epochs: 10, batch_size: 16, learning_rate: 0.05}", "--out", str(out), "--add"]
+    for name in ("random_label", "ssd"):
+        assert tuning.main([*arguments, "--repeats", "1", "--methods", name]) == 0
+    written = yaml.safe_load(out.read_text())
+    assert set(written["methods"]) == set(written["trials"]) == {"random_label", "ssd"}
+    assert set(written["cost"]["by_method"]) == {"random_label", "ssd"}
+    before = out.read_text()
+    assert tuning.main([*arguments, "--repeats", "2", "--methods", "finetune"]) == 1
+    assert "made with another draws, seeds" in capsys.readouterr().err
+    assert out.read_text() == before
+
+
 @pytest.mark.parametrize("path", SETTINGS, ids=lambda path: path.stem)
 def test_settings_in_the_repository_follow_from_their_trials(path):
     written = yaml.safe_load(path.read_text())
