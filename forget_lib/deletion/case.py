@@ -156,6 +156,9 @@ def requested(data: ImageData, request: Request) -> Tensor:
     if request.kind == "class":
         return torch.isin(data.labels, torch.tensor([class_index(data, member) for member in request.members]))
     if request.kind == "indices":
+        beyond = [member for member in request.members if int(member) >= len(data.labels)]
+        if beyond:
+            raise ForgetError(f"Index {beyond[0]} is not in {data.name}: its pool has {len(data.labels)} samples.")
         return torch.isin(torch.arange(len(data.labels)), torch.tensor([int(member) for member in request.members]))
     ids, names = _group(data, request)
     return torch.isin(ids, torch.tensor([names.index(member) for member in request.members]))

@@ -19,6 +19,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from forget_lib.datasets.requests import KINDS, parse_request
 from forget_lib.errors import ForgetError, unknown
+from forget_lib.names import public_name
 from forget_lib.training import make_recipe
 
 VERSION = 1
@@ -28,6 +29,8 @@ NEEDED = object()
 AVAILABLE = ("forget", "retain")
 EXPLICIT = tuple(kind for kind in KINDS if kind not in ("random", "mislabelled"))
 FILES = "files"
+BASE = ".base"
+"""Suffix of the note beside a copied request."""
 
 
 class RequestError(ForgetError):
@@ -129,12 +132,13 @@ class DeletionRequest:
     """A request as read: every key of `SCHEMA` with its value or default.
 
     Attributes: path: of the file. values: nested as in the file. lines: line (from 1) of each key that was given, by
-        dotted name.
+        dotted name. base: folder that paths in the file are relative to.
     """
 
     path: Path
     values: Mapping[str, Any]
     lines: Mapping[str, int] = field(default_factory=dict)
+    base: Path = Path()
 
     def __getitem__(self, name: str) -> Any:
         """The value of a dotted name, such as `data.name`."""
@@ -153,8 +157,8 @@ class DeletionRequest:
         return _wrong(self.path, self.lines.get(name, self.lines.get(name.split(".")[0], 1)), message)
 
     def located(self, name: str) -> Path:
-        """The path in a value, relative to the request's file."""
-        return (self.path.parent / Path(self[name]).expanduser()).resolve()
+        """The path in a value, relative to the request's file, or where that was copied from."""
+        return (self.base / Path(self[name]).expanduser()).resolve()
 
 
 def read_request(path: str | Path) -> DeletionRequest:
@@ -168,7 +172,7 @@ def read_request(path: str | Path) -> DeletionRequest:
         raise _wrong(path, 1, "a request is a list of `key: value` lines; the first one is `version: 1`")
     lines: dict[str, int] = {}
     given = _mapping(path, node, "", lines)
-    request = DeletionRequest(path, _complete(path, given, lines), lines)
+    request = DeletionRequest(path, _complete(path, given, lines), lines, _base(path))
     try:
         make_recipe(request["recipe"])
     except (ForgetError, TypeError) as error:
@@ -178,6 +182,20 @@ def read_request(path: str | Path) -> DeletionRequest:
     if request["method"] == "auto" and request["settings"]:
         raise request.wrong("settings", "settings belong to a method; name it in `method`")
     return request
+
+
+def keep_copy(path: Path, kept: Path) -> None:
+    """Copies a request to `kept`, with a note of the folder that its paths are relative to. Raises: OSError."""
+    if path.resolve() != kept.resolve():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        base = _base(path)
+        kept.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+        kept.with_suffix(BASE).write_text(str(base), encoding="utf-8")
+
+
+def _base(path: Path) -> Path:
+    note = path.with_suffix(BASE)
+    return Path(note.read_text(encoding="utf-8").strip()) if note.is_file() else path.resolve().parent
 
 
 def _wrong(path: Path, line: int, message: str) -> RequestError:
@@ -289,6 +307,6 @@ def as_written(request: DeletionRequest) -> dict[str, Any]:
     def public(value: Any) -> Any:
         if isinstance(value, Mapping):
             return {key: public(each) for key, each in value.items()}
-        return Path(value).name if isinstance(value, str) and "/" in value and ":" not in value else value
+        return public_name(value) if isinstance(value, str) and "/" in value else value
 
     return public(dataclasses.asdict(request)["values"])

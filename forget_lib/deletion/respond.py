@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from forget_lib.deletion import evidence, ledger, references, verdict
 from forget_lib.deletion.case import Case, open_case, original_of
 from forget_lib.deletion.measure import measure
 from forget_lib.deletion.references import CONTROL, Job, planned, read_arrays, train_references, write_arrays
-from forget_lib.deletion.request_file import read_request
+from forget_lib.deletion.request_file import keep_copy, read_request
 from forget_lib.deletion.verdict import Rule, Verdict, load_rule
 from forget_lib.errors import ForgetError
 from forget_lib.scenario import describe
@@ -135,10 +134,7 @@ def prepare(path: str | Path, folder: Path | None = None) -> Case:
     case = open_case(request, folder)
     ledger.read_ledger(ledger_of(case))
     try:
-        case.folder.mkdir(parents=True, exist_ok=True)
-        kept = case.folder / "request.yaml"
-        if Path(path).resolve() != kept.resolve():
-            shutil.copyfile(path, kept)
+        keep_copy(Path(path), case.folder / "request.yaml")
     except OSError as error:
         raise ForgetError(
             f"Cannot write to {case.folder}: {error.strerror}. Mend the rights, or free space."

@@ -1,0 +1,366 @@
+"""A deletion request from its file to its report, on a tiny data set of the user's own."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from forget_lib.deletion import case as cases
+from forget_lib.deletion import ledger, purge, recommend, record, references, respond, verdict, verify, views
+from forget_lib.deletion.__main__ import main
+from forget_lib.deletion.request_file import RequestError, read_request
+from forget_lib.errors import DataError, ForgetError
+
+BAD_NAME = "<script>alert(1)</script> $x$ **b**"
+
+
+def write_data(folder, *, seed: int = 0, each: int = 60) -> None:
+    """Three classes of 6 × 6 noise around a centre of their own; five people a class, who all stand in it."""
+    generator = np.random.default_rng(seed)
+    centres = generator.uniform(60, 190, (3, 6, 6))
+    labels = np.repeat([0, 1, 2], each)
+    images = np.clip(centres[labels] + generator.normal(0, 45, (len(labels), 6, 6)), 0, 255).astype(np.uint8)
+    people = np.array([f"p{label}-{i % 5}" for label in (0, 1, 2) for i in range(each)])
+    test = np.clip(centres[labels[::3]] + generator.normal(0, 45, (each, 6, 6)), 0, 255).astype(np.uint8)
+    np.savez(
+        folder / "data.npz",
+        images=images,
+        labels=labels,
+        test_images=test,
+        test_labels=labels[::3],
+        classes=np.array(["a", "b", BAD_NAME]),
+        people=people,
+        test_people=np.array(["elsewhere"] * each),
+    )
+
+
+REQUEST = """version: 1
+title: "{title}"
+data: {{name: "own:{folder}/data.npz"}}
+model: {{name: mlp}}
+recipe: {{epochs: 8, batch_size: 16, learning_rate: 0.05}}
+forget: {forget}
+method: {method}
+budget: {{references: 6, originals: 3, kept: 3, shares: 0, processes: 1}}
+write: {{folder: "{folder}/{name}"}}
+"""
+
+
+def write_request(folder, *, name="first", forget="class:a", method="retrain", title="t", extra=""):
+    path = folder / f"{name}.yaml"
+    path.write_text(REQUEST.format(folder=folder, name=name, forget=forget, method=method, title=title) + extra)
+    return path
+
+
+def answered(path):
+    """Everything that the notebook does."""
+    case = respond.prepare(path)
+    choice = recommend.choose(case)
+    answer = respond.respond(case, choice)
+    model, _ = respond.unlearned_model(case, respond.original_of(case), choice)
+    earlier = respond.reevaluate(case, model, answer.rule)
+    content = record.build(answer, earlier, {"written": ledger.now()})
+    return answer, content, record.write(answer, content)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("forget")
+    write_data(folder)
+    path = write_request(folder, title=BAD_NAME)
+    return (folder, *answered(path))
+
+
+@pytest.fixture
+def mine(shared, tmp_path):
+    """A copy that may be damaged."""
+    folder, _, _, _ = shared
+    shutil.copytree(folder, tmp_path / "copy")
+    for path in (tmp_path / "copy").glob("**/*.yaml"):
+        path.write_text(path.read_text().replace(str(folder), str(tmp_path / "copy")))
+    return tmp_path / "copy"
+
+
+def outcomes(report, **options) -> dict[str, str]:
+    return {check.name: check.outcome for check in verify.verify(report, **options)}
+
+
+def test_the_original_and_a_hidden_class_fail_and_a_retrained_model_does_not(shared):
+    _, answer, content, _ = shared
+    assert content["verdict"]["outcome"] == answer.verdict.outcome != verdict.FAIL
+    assert answer.controls[respond.ORIGINAL].outcome == verdict.FAIL
+    assert answer.controls[respond.MASKED].outcome == verdict.FAIL
+    assert answer.attacks.loc["trace, outputs", respond.ORIGINAL] == pytest.approx(1, abs=0.5)
+    curve = answer.curve.set_index(["attack", "share"])["power"]
+    assert curve["trace, outputs", 0.0] == pytest.approx(0.05, abs=0.01)
+    assert curve["trace, outputs", 1.0] > 0.9
+
+
+def test_the_report_holds_no_path_no_image_and_no_plain_hash(shared):
+    folder, answer, content, path = shared
+    text = path.read_text()
+    assert str(folder) not in text
+    assert answer.case.scenario.data.checksum not in text
+    assert len(content["data"]["forget"]) == content["images"]
+    key = ledger.key_beside(respond.ledger_of(answer.case))
+    forget = answer.case.scenario.samples["forget"]
+    assert content["data"]["forget"] == ledger.fingerprints(key, forget.images, forget.labels)
+    assert content["data"]["forget"] != ledger.fingerprints(b"another", forget.images, forget.labels)
+
+
+def test_two_runs_of_the_same_request_give_the_same_report_apart_from_times(shared, mine):
+    _, _, content, _ = shared
+    shutil.rmtree(mine / "first")
+    _, again, _ = answered(mine / "first.yaml")
+    assert record.report_digest(again) == record.report_digest(content)
+    assert len(ledger.read_ledger(mine / "ledger.jsonl")) == 1
+
+
+def test_verify_finds_a_sound_report_sound_without_and_with_the_data(shared):
+    folder, _, _, path = shared
+    (folder / "first" / "report.html").write_text(record.report_digest(record.read_report(path)))
+    assert set(outcomes(path).values()) == {"ok"}
+    assert set(outcomes(path, with_data=True).values()) == {"ok"}
+    assert main(["verify", str(path.parent), "--data"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "failing"),
+    [
+        (lambda c: c["verdict"].update(outcome="fail"), "the verdict follows from the numbers"),
+        (lambda c: c["readings"]["outputs"].update(value=0.9), "the verdict follows from the numbers"),
+        (lambda c: c["rule"].update(alpha=0.2), "the rule is the frozen one"),
+        (lambda c: c["model"].update(after="0"), "the model is the one judged"),
+        (lambda c: c.update(images=9), "the ledger is whole and holds this report"),
+    ],
+)
+def test_verify_finds_what_was_changed_in_a_report(mine, change, failing):
+    path = mine / "first" / "report.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    assert outcomes(path)[failing] == "failed"
+    assert main(["verify", str(path)]) == 1
+
+
+def test_verify_with_data_finds_other_images_and_says_what_is_gone(mine):
+    path = mine / "first" / "report.json"
+    write_data(mine, seed=1)
+    found = outcomes(path, with_data=True)
+    assert found["the fingerprints are those of the requested images"] == "failed"
+    (mine / "data.npz").unlink()
+    assert outcomes(path, with_data=True)["the data are there"] == "not possible"
+
+
+def test_a_file_that_is_no_report_is_refused(tmp_path):
+    for text in ("{}", "[", '{"kind": "forget deletion report", "schema": 99}'):
+        path = tmp_path / "report.json"
+        path.write_text(text)
+        with pytest.raises(ForgetError, match="report"):
+            record.read_report(path)
+
+
+def test_purge_lists_first_then_removes_what_carries_the_data_and_keeps_the_chain(mine):
+    page = mine / "first" / "report.html"
+    page.write_text('<p>x</p><img src="data:," alt="Requested images, shown"><img alt="other">')
+    listed = {each.path.name: each.action for each in purge.artefacts(mine / "first")}
+    assert listed["records"] == listed["references"] == "remove"
+    assert listed["report.html"] == "strip"
+    assert listed["ledger.jsonl"] == listed["unlearned"] == "keep"
+    assert listed["data.npz"] == "by hand"
+    assert (mine / "first" / "records").exists()
+    assert main(["purge", str(mine / "first"), "--apply"]) == 0
+    assert not (mine / "first" / "records").exists()
+    assert not (mine / "first" / "references").exists()
+    assert "Requested images," not in page.read_text()
+    assert 'alt="other"' in page.read_text()
+    assert [entry["kind"] for entry in ledger.read_ledger(mine / "ledger.jsonl")] == ["request", "purge"]
+    rows = json.loads((mine / "first" / "purge.json").read_text())["artefacts"]
+    assert all(row["time"] and row["why"] for row in rows)
+    found = outcomes(mine / "first" / "report.json", with_data=True)
+    assert found["the readings come out again"] == "not possible"
+    assert found["the model's accuracies come out again"] == "ok"
+
+
+def test_a_ledger_that_was_edited_is_named_and_nothing_is_added(mine):
+    path = mine / "ledger.jsonl"
+    good = path.read_text()
+    path.write_text(good.replace('"outcome":"', '"outcome":"x'))
+    with pytest.raises(ledger.LedgerError, match=r"line 1: .*changed"):
+        respond.prepare(mine / "first.yaml")
+    path.write_text(good[:-20])
+    with pytest.raises(ledger.LedgerError, match="line 1: it is incomplete"):
+        ledger.append(path, {})
+    path.write_text(good)
+    ledger.append(path, {"kind": "note"})
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(lines[1])
+    with pytest.raises(ledger.LedgerError, match=r"line 1: .*removed, added or moved"):
+        ledger.read_ledger(path)
+    path.write_text("".join([lines[0], lines[0]]))
+    with pytest.raises(ledger.LedgerError, match="line 2"):
+        ledger.read_ledger(path)
+
+
+def test_a_later_request_measures_the_earlier_one_again(mine):
+    path = write_request(mine, name="second", forget="class:b")
+    answer, content, _ = answered(path)
+    row = content["earlier_requests"][0]
+    assert row["request"] == "first"
+    # The second model was made from one that knows class a: what the first request removed is back.
+    assert row["trace_now"] > 0.5
+    assert row["revived"]
+    assert len(ledger.read_ledger(mine / "ledger.jsonl")) == 2
+    shutil.rmtree(mine / "first" / "references")
+    model, _ = respond.unlearned_model(answer.case, respond.original_of(answer.case), answer.choice)
+    assert respond.reevaluate(answer.case, model, answer.rule).iloc[0]["why"] == "its references were purged"
+
+
+def test_an_interrupted_answer_goes_on_where_it_was(mine, monkeypatch):
+    shutil.rmtree(mine / "first")
+    case = respond.prepare(mine / "first.yaml")
+    choice, measured, real = recommend.choose(case), [], references.measure
+
+    def interrupted(scenario, model):
+        measured.append(1)
+        if len(measured) == 5:
+            raise KeyboardInterrupt
+        return real(scenario, model)
+
+    monkeypatch.setattr(references, "measure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        respond.respond(case, choice)
+    respond.respond(case, choice)
+    assert len(measured) == 5 + len(references.planned(case, 0.25)) - 4
+
+
+def test_too_little_memory_or_disk_is_said_and_what_to_do(mine, monkeypatch):
+    shutil.rmtree(mine / "first" / "references")
+    case = respond.prepare(mine / "first.yaml")
+    jobs = references.planned(case, 0.25)[:3]
+
+    def no_memory(*_arguments):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(references, "_batch", no_memory)
+        with pytest.raises(ForgetError, match="too little memory"):
+            references.train_references(case, jobs)
+
+    def no_space(*_arguments, **_names):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(references.np, "savez_compressed", no_space)
+        with pytest.raises(ForgetError, match="Free some space"):
+            references.train_references(case, jobs)
+
+
+@pytest.mark.parametrize(
+    ("forget", "words"),
+    [
+        ("class:zzz", "Unknown class"),
+        ("indices:99999", "not in"),
+        ("person:nobody", "Unknown person"),
+        ("'class:0,1,2'", "whole training set"),
+        ("{files: [x.png]}", "Unknown file"),
+    ],
+)
+def test_a_request_that_matches_nothing_or_everything_names_its_line(shared, tmp_path, forget, words):
+    write_data(tmp_path)
+    path = write_request(tmp_path, forget=forget)
+    with pytest.raises(RequestError, match="line 6") as caught:
+        cases.open_case(read_request(path))
+    assert words in str(caught.value)
+
+
+def test_a_person_who_also_stands_in_held_out_or_test_images_is_refused_or_dropped(tmp_path):
+    write_data(tmp_path)
+    (tmp_path / "held.txt").write_text("\n".join(map(str, range(0, 180, 7))))
+    path = write_request(tmp_path, forget="person:p0-1", extra="held_out: {indices: held.txt}\n")
+    with pytest.raises(RequestError, match="also stands in"):
+        cases.open_case(read_request(path))
+    text = path.read_text().replace("held.txt", "held.txt, drop_requested: true")
+    path.write_text(text)
+    case = cases.open_case(read_request(path))
+    data, sets = case.scenario.data, case.scenario.sets
+    gone = data.person_names.index("p0-1")
+    for part in (sets.retain, sets.validation, sets.unseen):
+        assert not (data.people[part] == gone).any()
+    assert (data.people[sets.forget] == gone).all()
+    assert len(sets.forget) > 0
+    assert "left out" in case.notes[0]
+
+
+def test_a_recipe_that_does_not_reproduce_the_model_weakens_the_verdict(shared):
+    _, answer, _, _ = shared
+    worse = dict(answer.measured[respond.ORIGINAL]) | {"validation_accuracy": np.array(0.1)}
+    concerns = respond.evidence.concerns_of(answer.case, worse, answer.families, answer.rule)
+    assert "does not reproduce" in concerns[0]
+    found = respond.evidence.judge(answer.case, worse, answer.families, answer.rule, concerns)
+    assert found.outcome == verdict.UNDECIDED
+
+
+def test_weights_of_another_training_or_another_model_are_noticed(shared, mine):
+    _, answer, _, _ = shared
+    retrained = answer.measured[respond.FRESH]
+    concerns = respond.evidence.concerns_of(answer.case, retrained, answer.families, answer.rule)
+    assert any("do not look trained on" in concern for concern in concerns)
+    from safetensors.torch import save_file
+
+    save_file({"weight": torch.zeros(3)}, mine / "other.safetensors")
+    path = mine / "first.yaml"
+    path.write_text(path.read_text().replace("{name: mlp}", "{name: mlp, weights: other.safetensors}"))
+    with pytest.raises(DataError, match="does not hold the weights of mlp"):
+        cases.original_of(cases.open_case(read_request(path)))
+
+
+def test_given_weights_are_the_original(mine):
+    case = respond.prepare(mine / "first.yaml")
+    trained = cases.original_of(case)
+    from safetensors.torch import save_file
+
+    save_file(trained.state_dict(), mine / "given.safetensors")
+    path = mine / "first.yaml"
+    path.write_text(path.read_text().replace("{name: mlp}", "{name: mlp, weights: given.safetensors}"))
+    given = cases.original_of(cases.open_case(read_request(path)))
+    assert all(torch.equal(value, given.state_dict()[name]) for name, value in trained.state_dict().items())
+    listed = {each.path.name: each.action for each in purge.artefacts(mine / "first")}
+    assert "given.safetensors" not in listed  # the copy of the request names no weights
+    respond.prepare(path)
+    listed = {each.path.name: each.action for each in purge.artefacts(mine / "first")}
+    assert listed["given.safetensors"] == "by hand"
+    listed = {each.path.name: each.action for each in purge.artefacts(mine / "first", given_weights=True)}
+    assert listed["given.safetensors"] == "remove"
+
+
+def test_text_of_others_is_escaped(shared):
+    _, answer, _, _ = shared
+    assert "<script>" not in views.safe(BAD_NAME)
+    assert "**" not in views.safe(BAD_NAME)
+    assert "<script>" not in views.request_table(answer.case)._repr_html_()
+    for figure in (views.traces(answer), views.error_curve(answer)):
+        figure.canvas.draw()
+    assert "Not enough" in views.verdict_text(answer) or "Pass" in views.verdict_text(answer)
+    assert "$" not in views.plain_label("a $x$ b").replace(r"\$", "")
+
+
+def test_a_method_that_does_not_fit_the_request_is_refused_with_its_line(mine):
+    for method, words in (("unsirr", "Did you mean"), ("attack_and_reset", "convolution")):
+        path = write_request(mine, method=method)
+        with pytest.raises(RequestError, match="line 7") as caught:
+            recommend.choose(cases.open_case(read_request(path)))
+        assert words in str(caught.value)
+
+
+def test_methods_that_need_data_which_are_gone_are_not_recommended(mine):
+    path = write_request(mine, method="auto", extra="available: [forget]\n")
+    table = recommend.recommend(cases.open_case(read_request(path))).set_index("method")
+    assert not table.loc["finetune", "fits"]
+    assert "retain" in table.loc["finetune", "reason"]
+    assert table.loc["negative_gradient", "fits"]
+    assert {"gap", "low", "high", "cost"} <= set(table.columns)
+    with pytest.raises(RequestError, match="no reference model can be retrained"):
+        respond.respond(cases.open_case(read_request(path)), {"method": "negative_gradient", "settings": {}})
