@@ -185,9 +185,7 @@ def measure(name: str, scenario: study.Scenario, repeats: int) -> dict[str, obje
     handle.remove()
     fresh, extra = [scenario.new_model(0) for _ in recorder.nets], EXTRA.get(name, "")
     own, bare, plain = [], [], []
-    replay(
-        fresh, scenario.samples["trained"], recorder.record[:1]
-    )  # a plain optimiser's first step imports the compiler
+    replay(fresh, scenario.samples["trained"], recorder.record[:1])  # its first step imports the compiler
     for _ in range(repeats):
         task = study.make_task(scenario)
         begun = time.process_time()
