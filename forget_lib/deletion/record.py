@@ -12,12 +12,12 @@ import pandas as pd
 
 from forget_lib import results
 from forget_lib.deletion import evidence, ledger
+from forget_lib.deletion.kind import KIND
 from forget_lib.deletion.request_file import as_written
 from forget_lib.deletion.respond import UNLEARNED, Answer, ledger_of, plain
 from forget_lib.errors import ForgetError
 from forget_lib.report.files import write_text
 
-KIND = "forget deletion report"
 SCHEMA = 1
 LIMITS = (
     "A pass says that this statistic saw no difference beyond the margin from models retrained without the data.",
