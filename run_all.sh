@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-COMMANDS="smoke quick study paper test lab demo forget submit verify data clean help"
+COMMANDS="smoke quick study paper test lab demo forget purge submit verify data clean help"
 PYTHON=""
 
 usage() {
@@ -18,9 +18,10 @@ Usage: ./run_all.sh [COMMAND] [OPTIONS]
   test             lint, format, stripped notebooks, and all tests with a whole smoke study
   lab              JupyterLab on the notebooks
   demo             the demo notebook as a page
-  forget REQUEST   answer a deletion request
+  forget REQUEST   answer a deletion request (a YAML file), with evidence; see workflow/config/requests
+  purge FOLDER     list what still carries the forgotten data of an answer; with --apply, remove it
   submit METHOD    rank a method (a name, or my_method.py) on the leaderboard's fixed problems; 15 minutes
-  verify [RECORD]  repeat a part of a leaderboard record (left out: one drawn) and compare
+  verify [FILE]    check a deletion report (--data: measure again), or repeat a part of a leaderboard record
   data NAME        fetch a data set (all: every one), and say where it came from
   clean [PROFILE]  remove results: of one profile, or all but the committed reference
   help             this text
@@ -293,15 +294,21 @@ main() {
             ;;
         forget)
             need_notebook 10_deletion_request "Answering a deletion request"
-            [ $# -gt 0 ] || fail "forget needs a request, for example: ./run_all.sh forget class:5"
+            [ $# -gt 0 ] || fail "forget needs a request, for example: ./run_all.sh forget workflow/config/requests/digit.yaml"
             use_environment requirements.txt
-            "$PYTHON" -m forget_lib.report run notebooks/10_deletion_request.ipynb \
-                --parameters "$("$PYTHON" -c 'import json, sys; print(json.dumps({"request": sys.argv[1]}))' "$1")" \
-                --output results/forget/notebooks/10_deletion_request/request.ipynb \
-                --page results/forget/notebooks/10_deletion_request/request.html
+            exec "$PYTHON" -m forget_lib.deletion run "$@"
+            ;;
+        purge)
+            [ $# -gt 0 ] || fail "purge needs the folder of an answer, for example: ./run_all.sh purge results/forget/digit"
+            use_environment requirements.txt
+            exec "$PYTHON" -m forget_lib.deletion purge "$@"
             ;;
         submit | verify)
             use_environment requirements.txt
+            # The file tells what it is: the report of a deletion request, or a record of the leaderboard.
+            if [ "$command" = verify ] && [ $# -gt 0 ] && "$PYTHON" -m forget_lib.deletion.kind "$1"; then
+                exec "$PYTHON" -m forget_lib.deletion verify "$@"
+            fi
             exec "$PYTHON" -m forget_lib.leaderboard "$command" "$@"
             ;;
         data)
