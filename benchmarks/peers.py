@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class Items(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         if self.samples.files:
-            with Image.open(self.samples.files[index]) as file:
+            with Image.open(self.samples.files[self.samples.images[index].numpy().tobytes()]) as file:
                 image = file.convert("RGB")
         else:
             image = transforms.functional.to_pil_image(self.samples.images[index])
@@ -68,9 +68,9 @@ class Items(Dataset):
 
 @dataclass(frozen=True)
 class PerItem(Samples):
-    """Samples that give out their batches through a `DataLoader`; `files`: one path a sample, or none."""
+    """Samples that give out their batches through a `DataLoader`; `files`: path by the image's bytes, or none."""
 
-    files: tuple[Path, ...] = ()
+    files: Mapping[bytes, Path] = dataclasses.field(default_factory=dict)
 
     def batches(
         self, epochs: int = 1, *, batch_size: int | None = None, shuffle: bool = True, augment: bool = True
@@ -83,23 +83,20 @@ class PerItem(Samples):
             single = len(self) > size and len(self) % size == 1
             yield from DataLoader(source, size, shuffle=shuffle, generator=self.generator, drop_last=single)
 
-    def subset(self, indices: Tensor) -> PerItem:
-        """As `Samples.subset`."""
-        part = super().subset(indices)
-        chosen = torch.arange(len(self))[indices].tolist()
-        return dataclasses.replace(part, files=tuple(self.files[i] for i in chosen) if self.files else ())
 
-
-def per_item(samples: Samples, folder: Path | None) -> PerItem:
-    """The same samples behind a per-item loop; with a folder each image is written there as a PNG and read from it."""
-    files: list[Path] = []
-    if folder is not None:
-        folder.mkdir(parents=True)
-        for index, image in enumerate(samples.images):
-            files.append(folder / f"{index}.png")
-            transforms.functional.to_pil_image(image).save(files[-1])
+def per_item(samples: Samples, files: Mapping[bytes, Path]) -> PerItem:
+    """The same samples behind a per-item loop."""
     fields = {field.name: getattr(samples, field.name) for field in dataclasses.fields(samples)}
-    return PerItem(**fields, files=tuple(files))
+    return PerItem(**fields, files=files)
+
+
+def written(images: Tensor, folder: Path) -> dict[bytes, Path]:
+    """Writes each image as a PNG; returns the paths by the image's bytes, so that they follow it into any subset."""
+    found = {}
+    for index, image in enumerate(images):
+        path = found[image.numpy().tobytes()] = folder / f"{index}.png"
+        transforms.functional.to_pil_image(image).save(path)
+    return found
 
 
 def small_task(scenario: study.Scenario, name: str, samples: int) -> UnlearningTask:
@@ -134,15 +131,12 @@ def compare(case: str, pairs: int) -> pd.DataFrame:
         root = Path(name)
         scenario = study.make_scenario(root, recipe, dataset=dataset, model=model, request="random:0.1", start="sample")
         net = scenario.new_model(0)
-        folders = iter(root / f"images{number}" for number in range(10_000))
+        files = written(scenario.data.images, root) if case == "files" else {}
         for method in methods:
             found: list[tuple[float, float]] = []
             for pair in range(pairs + 1):  # the first warms up and is not counted
                 ours = small_task(scenario, method, samples)
-                parts = {
-                    part: per_item(getattr(ours, part), next(folders) if case == "files" else None)
-                    for part in ("forget", "retain", "validation")
-                }
+                parts = {part: per_item(getattr(ours, part), files) for part in ("forget", "retain", "validation")}
                 theirs = dataclasses.replace(small_task(scenario, method, samples), **parts)
                 timed = seconds_of(method, net, theirs), seconds_of(method, net, ours)
                 if pair:

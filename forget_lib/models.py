@@ -7,9 +7,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from forget_lib.datasets.samples import Samples, normalise
 from forget_lib.errors import unknown
 from forget_lib.names import is_own
 from forget_lib.own_model import build_own
+
+WHITENING_SAMPLES = 5000
+WHITENING_FLOOR = 5e-4
 
 
 class Classifier(nn.Module):
@@ -126,6 +130,72 @@ def resnet9(input_shape: tuple[int, int, int], number_of_classes: int) -> Classi
 
     layers = [_block(input_shape[0], 32), *stage(32, 64, True), *stage(64, 128, False), *stage(128, 256, True)]
     return Classifier(nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten()), 256, number_of_classes)
+
+
+class Whitening(nn.Conv2d):
+    """2×2 patches in the directions in which they vary, each at unit variance, and with both signs: 24 channels.
+
+    The weights come from the images that the net is trained on, once, and are not trained.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 2 * 4 * channels, 2)
+        self.weight.requires_grad = False
+        self.register_buffer("ready", torch.zeros((), dtype=torch.bool))
+
+    @torch.no_grad()
+    def fit(self, images: Tensor) -> None:
+        """Computes the weights from normalised images, float32 [N, C, H, W]."""
+        size = 4 * images.shape[1]
+        patches = images.unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, size)
+        variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
+        filters = (directions / (variances + WHITENING_FLOOR).sqrt()).T.reshape(size, images.shape[1], 2, 2)
+        self.weight.copy_(torch.cat([filters, -filters]))
+        self.bias.zero_()
+        self.ready.fill_(True)
+
+
+class FastNet(Classifier):
+    """A whitening layer, three pairs of 3×3 convolutions, and a head: the shape of the fastest nets for CIFAR-10.
+
+    Source: Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2404.00498, 2024.
+    """
+
+    def __init__(self, input_shape: tuple[int, int, int], widths: tuple[int, int, int], classes: int) -> None:
+        whitening = Whitening(input_shape[0])
+        layers: list[nn.Module] = [whitening, nn.GELU("tanh")]
+        for inputs, outputs in pairwise((whitening.out_channels, *widths)):
+            for source, pool in ((inputs, True), (outputs, False)):
+                convolution = nn.Conv2d(source, outputs, 3, padding=1, bias=False)
+                nn.init.dirac_(convolution.weight.data[:source])  # starts as one that hands its input on
+                norm = nn.BatchNorm2d(outputs, momentum=0.4)
+                norm.weight.requires_grad = False
+                layers += [convolution, *([nn.MaxPool2d(2)] if pool else []), norm, nn.GELU("tanh")]
+        super().__init__(nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten()), widths[-1], classes)
+        self.scale = widths[-1] ** -0.5
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.body(images) * self.scale
+
+    def prepare(self, samples: Samples) -> None:
+        """Fits the whitening to the images that the net is about to be trained on, unless it has been trained before.
+
+        A retrained net must not carry a trace of the forget set, so this never looks at anything else.
+        """
+        if not self.body[0].ready:
+            self.body[0].fit(normalise(samples.images[:WHITENING_SAMPLES]))
+
+
+@model("fast_net")
+def fast_net(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier:
+    """`FastNet` of 48, 128 and 128 channels: CIFAR-10 in minutes on two cores."""
+    return FastNet(input_shape, (48, 128, 128), number_of_classes)
+
+
+@model("fast_net_wide")
+def fast_net_wide(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier:
+    """`FastNet` of 64, 256 and 256 channels, the widths of the source."""
+    return FastNet(input_shape, (64, 256, 256), number_of_classes)
 
 
 @model("resnet18")

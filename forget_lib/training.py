@@ -19,7 +19,8 @@ from torch.nn import functional
 from forget_lib.datasets.samples import AUGMENTATIONS, Samples
 from forget_lib.errors import DivergedError, ForgetError, NotApplicableError, unknown
 
-OPTIMIZERS = ("sgd", "adam")
+OPTIMIZERS = ("sgd", "adam", "muon")
+PRECISIONS = ("float32", "bfloat16")
 SCHEDULES = ("constant", "cosine", "triangular")
 CHECKPOINT_SECONDS = 5.0
 """A training with less than this left is not worth a checkpoint."""
@@ -31,7 +32,9 @@ class Recipe:
 
     Attributes: epochs (>= 1); batch_size (>= 1); learning_rate (> 0, the peak of the schedule); momentum in [0, 1);
         weight_decay (>= 0); label_smoothing in [0, 1); schedule: constant, cosine (to 0) or triangular (up in the first
-        fifth, then down to 0), by step; augmentation: none, shift or flip_shift; optimizer: sgd (Nesterov) or adam.
+        fifth, then down to 0), by step; augmentation: see `Samples`; optimizer: sgd (Nesterov), adam, or muon (see
+        `Muon`). precision: of the convolutions and products in training, float32 or bfloat16 (twice as fast where the
+        processor has it, slower where not); weights, normalisation, loss and evaluation stay float32.
         function: a training of the user's in place of the built-in one, `file.py:function`, called with (model,
         samples, recipe, seed). known: false where nobody knows how the model was trained; then nothing is retrained.
     """
@@ -45,6 +48,7 @@ class Recipe:
     schedule: str = "triangular"
     augmentation: str = "none"
     optimizer: str = "sgd"
+    precision: str = "float32"
     function: str = ""
     known: bool = True
 
@@ -53,6 +57,7 @@ class Recipe:
             ("schedule", self.schedule, SCHEDULES),
             ("augmentation", self.augmentation, AUGMENTATIONS),
             ("optimizer", self.optimizer, OPTIMIZERS),
+            ("precision", self.precision, PRECISIONS),
         ):
             if value not in known:
                 raise unknown(kind, value, known)
@@ -169,10 +174,57 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimizer over the trainable parameters of `model`, one fused kernel a step."""
     _require_recipe(recipe)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if recipe.optimizer == "muon":
+        return Muon(model, recipe)
     if recipe.optimizer == "adam":
         return Adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
     settings = {"weight_decay": recipe.weight_decay, "nesterov": recipe.momentum > 0, "fused": True}
     return SGD(parameters, recipe.learning_rate, recipe.momentum, **settings)
+
+
+class Muon(SGD):
+    """PyTorch's Muon for convolution kernels, taken as matrices, and SGD at the same rate for everything else.
+
+    Muon steps along the nearest orthogonal matrix to the momentum, so that all directions of a kernel learn at once.
+    Each kernel keeps the norm of a matrix of orthonormal rows; behind a batch norm only its direction matters.
+    Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.kernels = [parameter for parameter in trained if parameter.ndim == 4]
+        # Views on the same memory: what steps on a matrix steps on its kernel.
+        self.matrices = [_matrix(kernel.detach()) for kernel in self.kernels]
+        rest = [parameter for parameter in trained if parameter.ndim != 4]
+        super().__init__(rest, recipe.learning_rate, 0.85, weight_decay=recipe.weight_decay, nesterov=True, fused=True)
+        self.inner = torch.optim.Muon(
+            self.matrices, recipe.learning_rate, weight_decay=0.0, momentum=recipe.momentum, ns_steps=3
+        )
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """One step of both, at the rate of the first group."""
+        for matrix, kernel in zip(self.matrices, self.kernels, strict=True):
+            matrix.grad = None if kernel.grad is None else _matrix(kernel.grad)
+            matrix.mul_(len(matrix) ** 0.5 / matrix.norm())
+        self.inner.param_groups[0]["lr"] = self.param_groups[0]["lr"]
+        self.inner.step()
+        super().step()
+        for kernel in self.kernels:
+            kernel.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"kernels": self.inner.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.inner.load_state_dict(state_dict["kernels"])
+        super().load_state_dict({name: value for name, value in state_dict.items() if name != "kernels"})
+
+
+def _matrix(kernel: Tensor) -> Tensor:
+    """A view of a kernel [O, I, H, W] as a matrix [O, ...], in the order of its memory."""
+    last = kernel.is_contiguous(memory_format=torch.channels_last) and not kernel.is_contiguous()
+    return (kernel.permute(0, 2, 3, 1) if last else kernel).view(len(kernel), -1)
 
 
 def clear_gradients(optimizer: torch.optim.Optimizer) -> None:
@@ -216,6 +268,10 @@ def train(
     if len(samples) == 0:
         raise ForgetError("There is nothing to train on: the set of samples is empty.")
     _require_recipe(recipe)
+    # What a net derives from data, such as whitening, comes from what it is trained on, and from nothing else.
+    prepare = getattr(model, "prepare", None)
+    if callable(prepare):
+        prepare(samples)
     if recipe.function:
         return _trained_by_function(model, samples, recipe, seed)
     # Dropout draws from the global generator: it is set by the seed here, and left as it was for others.
@@ -270,15 +326,17 @@ def _train(
     optimizer = make_optimizer(model, recipe)
     steps = recipe.epochs * max(1, -(-len(samples) // recipe.batch_size))
     rows, step = _resume(checkpoint, model, optimizer, generator, recipe, seed)
+    mixed = torch.autocast(samples.labels.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
     start = time.perf_counter()
     for epoch in range(len(rows) + 1, recipe.epochs + 1):
         model.train()
         torch.manual_seed(1000 * seed + epoch)
         losses, outputs, targets = [], [], []
-        for images, labels in samples.batches():
+        for images, labels in samples.batches(first_epoch=epoch - 1):
             for group in optimizer.param_groups:
                 group["lr"] = rate_at(recipe, min(step / steps, 1.0))
-            logits = model(images)
+            with mixed:
+                logits = model(images).float()
             loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
             clear_gradients(optimizer)
             loss.backward()

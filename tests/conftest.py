@@ -10,6 +10,9 @@ from forget_lib import study
 from forget_lib.datasets.image_data import ImageData, checksum_of
 from forget_lib.datasets.registry import DATASETS, dataset
 
+# The tests' nets are too small for two threads, which on a busy machine wait for one another a hundred times as long.
+torch.set_num_threads(1)
+
 
 def make_blobs(classes: int = 4, each: int = 60, size: int = 8) -> ImageData:
     """Noisy copies of one image a class; person ids in runs of ten images, two people a family."""

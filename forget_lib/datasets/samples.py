@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from forget_lib.errors import ForgetError, unknown
 
-AUGMENTATIONS = ("none", "shift", "flip_shift")
+AUGMENTATIONS = ("none", "shift", "flip_shift", "alternating")
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -36,6 +36,19 @@ def augmented(images: Tensor, augmentation: str, generator: torch.Generator | No
     return padded[:, :, down : down + images.shape[2], right : right + images.shape[3]]
 
 
+def alternating(images: Tensor, flip: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Flips the uint8 images that `flip` (bool [B]) says, and shifts each by itself by up to H/16 pixels, reflected."""
+    images = torch.where(flip[:, None, None, None], images.flip(3), images)
+    count, _, height, width = images.shape
+    reach = max(1, height // 16)
+    padded = functional.pad(images.float(), (reach,) * 4, mode="reflect").to(torch.uint8)
+    down, right = torch.randint(0, 2 * reach + 1, (2, count), generator=generator).to(images.device)
+    rows = (down[:, None] + torch.arange(height, device=images.device))[:, :, None]
+    columns = (right[:, None] + torch.arange(width, device=images.device))[:, None, :]
+    image = torch.arange(count, device=images.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[image, rows, columns].permute(0, 3, 1, 2)
+
+
 @dataclass(frozen=True)
 class Samples:
     """Images with labels, and how they are to be given out.
@@ -43,7 +56,9 @@ class Samples:
     Attributes:
         images: uint8 [N, C, H, W]. labels: int64 [N], on the same device.
         batch_size: default size of a batch. generator: CPU generator of order and augmentation; None keeps the order.
-        augmentation: "none", "shift" or "flip_shift", used where `batches` is asked to augment.
+        augmentation: "none", "shift", "flip_shift" or "alternating", used where `batches` is asked to augment. With
+            "alternating" a random half of the images is flipped in the first epoch, the other half in the next, and
+            so on: two epochs show both sides of every image.
         people: int64 [N] person ids, or None.
     """
 
@@ -64,21 +79,33 @@ class Samples:
         return len(self.labels)
 
     def batches(
-        self, epochs: int = 1, *, batch_size: int | None = None, shuffle: bool = True, augment: bool = True
+        self,
+        epochs: int = 1,
+        *,
+        batch_size: int | None = None,
+        shuffle: bool = True,
+        augment: bool = True,
+        first_epoch: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields (float32 [B, C, H, W] normalised, int64 [B]) for `epochs` passes; the last batch may be smaller.
 
-        A last batch of one sample joins the batch before it: batch norm cannot train on a single sample.
+        A last batch of one sample joins the batch before it: batch norm cannot train on a single sample. first_epoch:
+        number of the first pass, for an augmentation that goes by it.
         """
         size = batch_size or self.batch_size
-        for _ in range(epochs):
+        turns = augment and self.augmentation == "alternating"
+        # The same half in every call, so that a caller who asks for one epoch at a time gets the other half in turn.
+        flipped = torch.rand(len(self), generator=torch.Generator().manual_seed(0)).lt(0.5) if turns else None
+        for number in range(first_epoch, first_epoch + epochs):
             order = torch.randperm(len(self), generator=self.generator) if shuffle else torch.arange(len(self))
             parts = list(order.to(self.labels.device).split(size))
             if len(parts) > 1 and len(parts[-1]) == 1:
                 parts[-2:] = [torch.cat(parts[-2:])]
             for part in parts:
                 images = self.images[part]
-                if augment:
+                if flipped is not None:
+                    images = alternating(images, flipped.to(part.device)[part] ^ bool(number % 2), self.generator)
+                elif augment:
                     images = augmented(images, self.augmentation, self.generator)
                 yield normalise(images), self.labels[part]
 
