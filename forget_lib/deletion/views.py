@@ -160,7 +160,7 @@ def error_rates(folder: Path = REFERENCE) -> pd.DataFrame:
     return wide[[verdict.PASS, verdict.FAIL, verdict.UNDECIDED]]
 
 
-def findings(answer: Answer, rates: pd.DataFrame | None = None) -> list[str]:
+def findings(answer: Answer) -> list[str]:
     """Sentences computed from the numbers."""
     found = [f"Verdict on {safe(answer.choice['method'])}: {answer.verdict.outcome}."]
     for name, each in answer.controls.items():
