@@ -24,10 +24,21 @@ MAP_FORGET, MAP_KEPT = 120, 240
 """Samples of an embedding map: test images of forgotten classes (or forget samples), and others."""
 CKA_SAMPLES = 300
 """Test samples on which layers are compared: more than twice the width of the layers of the small nets."""
+EPOCH_SAMPLES = 500
+"""The first so many samples of each set are looked at after an epoch of unlearning."""
 CKA = "cka_to_{other}_{layer}"
 RATES = {"class": 0.002, "other": 0.05}
 """Rates of relearning by kind of request, at which a retrained model needs about 20 mini-batches: a class that a net
 has never seen comes in a few steps, single samples take longer. The same for all models of a scenario."""
+
+
+def epoch_accuracies(scenario: Scenario, model: nn.Module) -> dict[str, float]:
+    """What is looked at after each epoch of unlearning: accuracy in [0, 1] on the first samples of three sets."""
+    found = {}
+    for part in ("forget", "retain", "validation"):
+        samples = scenario.samples[part]
+        found[f"{part}_accuracy"] = accuracy(model, samples.subset(torch.arange(min(EPOCH_SAMPLES, len(samples)))))
+    return found
 
 
 def map_samples(scenario: Scenario) -> tuple[Samples, int]:

@@ -21,7 +21,7 @@ from forget_lib.errors import ForgetError, NotApplicableError
 from forget_lib.own_model import put_weights
 from forget_lib.results import Measurement, code_hash, key_of, read_record, write_record
 from forget_lib.scenario import EVALUATED, Scenario, describe, make_scenario, seed_of
-from forget_lib.training import Meter, accuracy, embed, predict, train
+from forget_lib.training import Meter, embed, predict, train
 from forget_lib.training_log import TrainingLog, logged_training
 from forget_lib.unlearning import METHODS, UnlearningTask, get_method, unlearn
 from forget_lib.unlearning.registry import check_settings
@@ -30,8 +30,6 @@ from forget_lib.unlearning.sisa import ensemble_of, is_ensemble
 SECOND_RETRAIN = 1
 WITH_HISTORY = ("uniform_kl", "finetune", "negative_gradient_plus", "scrub")
 """Methods whose metrics are recorded after each epoch; on all samples that would cost more than most methods do."""
-EPOCH_SAMPLES = 500
-"""The first so many samples of each set are looked at after an epoch."""
 __all__ = ["EVALUATED", "Scenario", "make_scenario", "original", "run_method", "run_methods"]
 
 
@@ -243,11 +241,7 @@ def run_method(
     epochs: list[dict[str, float]] = []
 
     def on_epoch(epoch: int, model: nn.Module) -> None:
-        parts = ("forget", "retain", "validation")
-        some = {part: scenario.samples[part] for part in parts}
-        some = {part: each.subset(torch.arange(min(EPOCH_SAMPLES, len(each)))) for part, each in some.items()}
-        found = {f"{part}_accuracy": accuracy(model, each) for part, each in some.items()}
-        epochs.append({"epoch": epoch} | found)
+        epochs.append({"epoch": epoch} | evidence.epoch_accuracies(scenario, model))
 
     task = make_task(scenario, run, on_epoch if name in WITH_HISTORY else None, name)
     about |= {"key": key, **results.provenance(), "written": _now(), "reason": None}
