@@ -18,7 +18,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from forget_lib.datasets.own import load_own  # noqa: E402
+from forget_lib.datasets.own import load_own
 
 
 def make_folder(folder: Path, images: int) -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from forget_lib.datasets import load
-from forget_lib.datasets.own import load_own, read_own
+from forget_lib.datasets import load, own
+from forget_lib.datasets.own import load_own, read_own, write_folder
 from forget_lib.datasets.own_reading import OwnDataError
 from forget_lib.datasets.requests import draw_sets, parse_request
 from forget_lib.errors import DataError, ForgetError, UnknownNameError
@@ -18,6 +18,7 @@ from forget_lib.errors import DataError, ForgetError, UnknownNameError
 @pytest.fixture(autouse=True)
 def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FORGET_DATA", str(tmp_path / "cache"))
+    monkeypatch.setattr(own, "CACHE_FROM", 1)
 
 
 def save(path: Path, seed: int = 0, size: int = 6, mode: str = "L") -> None:
@@ -66,6 +67,20 @@ def test_it_is_a_data_set_by_name_and_can_be_asked_to_forget(folder):
     assert data.name == "digits"
     sets = draw_sets(data, parse_request("class:1"))
     assert data.labels[sets.forget].eq(1).all()
+
+
+def test_a_folder_that_was_written_is_read_back(blobs, tmp_path):
+    data = load_own(write_folder(blobs, tmp_path / "blobs", 5))
+    assert data.classes == blobs.classes
+    first = blobs.images[blobs.labels == 0][:5]
+    mine = torch.cat([data.images[data.labels == 0], data.test_images[data.test_labels == 0]])
+    assert sorted(map(str, mine.tolist())) == sorted(map(str, first.tolist()))
+
+
+def test_few_images_leave_no_cache(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(own, "CACHE_FROM", 21)
+    load_own(folder)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_train_and_test_folders_are_kept_apart(tmp_path):
@@ -171,7 +186,7 @@ def test_all_problems_come_at_once_with_their_files(folder):
     (folder / "notes.txt").touch()
     save(folder / "lonely" / "x.png")
     found = "\n".join(problems(folder))
-    for part in ("0/00.png: cannot be read", "1/01.png: 9 × 9", "1/03.png: 6 × 6 pixels, mode RGBA", "notes.txt"):
+    for part in ("0/00.png: is no image", "1/01.png: 9 × 9", "1/03.png: 6 × 6 pixels, mode RGBA", "notes.txt"):
         assert part in found
     assert "class 'lonely' has 1 image" in found
     assert "?size=32" in found

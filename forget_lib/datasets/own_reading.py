@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from forget_lib.datasets.sources import one_line, shown
@@ -199,6 +199,9 @@ def read_images(
             with open_one(index) as image:
                 kind = _describe(image, options)
                 array = pixels(image, options)
+        except UnidentifiedImageError:
+            problems.append(f"{where[index]}: is no image that can be read ({', '.join(FORMATS)})")
+            continue
         except Exception as error:  # a damaged file makes Pillow raise almost anything
             problems.append(f"{where[index]}: cannot be read as an image ({one_line(error)})")
             continue
