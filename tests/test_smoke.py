@@ -69,7 +69,7 @@ def pages() -> list[Path]:
 
 def test_every_notebook_of_the_profile_has_its_page(study):
     wanted = {scenario["notebook"] for scenario in yaml.safe_load(CONFIG.read_text())["scenarios"].values()}
-    wanted |= {"00_overview", "01_data", "02_train_baseline", "08_figures"}
+    wanted |= {"00_overview", "01_data", "02_train_baseline", "08_figures", "10_deletion_request"}
     assert {path.parent.name for path in pages()} == wanted
 
 

@@ -24,13 +24,14 @@ from forget_lib.names import short_name
 from forget_lib.report.run import read_notebook
 from forget_lib.results import REPOSITORY, imported_modules
 
-TOP_KEYS = {"profile", "start", "device", "datasets", "scenarios", "claims", "margins", "results", "plugins"}
+TOP_KEYS = {"profile", "start", "device", "datasets", "scenarios", "claims", "deletion", "margins", "results", "plugins"}
 SCENARIO_KEYS = {
     *("notebook", "dataset", "model", "requests", "draws", "seeds", "recipe", "methods", "attacks"),
     *("parameters", "shared_original", "part", "start", "device", "paired", "groups", "resources"),
 }
 DATA, BASELINE, FIGURES, OVERVIEW = "01_data", "02_train_baseline", "08_figures", "00_overview"
 CLAIMS = "11_published_claims"
+DELETION = "10_deletion_request"
 TESTING = ("07_membership_inference", "08_figures")
 """Notebooks that test for equality, with the margins that the config fixes."""
 RESOURCES = {"mem_mb": 4000, "runtime": 240, "gpu": 0}
@@ -82,6 +83,10 @@ def plan(config: Mapping[str, Any]) -> dict[str, Job]:
     for name, scenario in config["scenarios"].items():
         for job in _scenario_jobs(config, name, scenario, common, baselines):
             add(job)
+    for path in config.get("deletion", []):
+        # As seen from the folder of the notebooks, in which they run.
+        asked = {"request": path if Path(path).is_absolute() else f"../{path}"}
+        add(Job(DELETION, _plain(Path(path).stem), common | asked, part="deletion"))
     if config.get("claims"):
         add(Job(CLAIMS, "claims", common | {"start": config["start"], **config["claims"]}, part="claims"))
     every = tuple(jobs)
