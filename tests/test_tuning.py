@@ -31,6 +31,11 @@ def test_every_method_has_as_many_trials_for_each_kind_of_request():
         assert all(len({str(trial) for trial in trials}) == tuning.TRIALS for trials in kinds.values())
 
 
+@pytest.mark.parametrize("path", sorted((tuning.CONFIG / "tuning").glob("spaces*.yaml")), ids=lambda path: path.stem)
+def test_every_file_of_spaces_can_be_read(path):
+    assert set(tuning.load_spaces(path)) <= set(list_methods(controls=False))
+
+
 def test_a_space_of_another_size_or_with_unknown_settings_is_refused(tmp_path):
     path = tmp_path / "spaces.yaml"
     path.write_text("finetune: {class: [{learning_rate: 0.1}]}")
