@@ -16,6 +16,7 @@ from torch import nn
 from forget_lib.datasets.image_data import checksum_of
 from forget_lib.datasets.requests import Request
 from forget_lib.datasets.samples import Samples
+from forget_lib.errors import ForgetError
 from forget_lib.pools import (
     PoolPlan,
     Unlearner,
@@ -30,6 +31,7 @@ from forget_lib.results import code_hash, key_of
 from forget_lib.unlearning import UnlearningTask, get_method, unlearn
 
 TARGET_SEED = 7_000_003
+REDRAWS = 40
 
 
 def cached_nets(
@@ -54,8 +56,31 @@ def cached_nets(
 
 
 def target_splits(plan: PoolPlan, number: int, seed: int = 0) -> np.ndarray:
-    """Fresh membership of the targets, bool [R, N], independent of the references and of each other."""
-    return half_splits(2 * number, len(plan.labels), plan.evaluation, TARGET_SEED + seed)[::2]
+    """Fresh membership of the targets, bool [R, N], independent of the references and of each other.
+
+    A split that leaves a class of the evaluation samples on one side only is drawn again: forget and unseen samples
+    must be of the same classes. That treats both sides alike, so the null stays at 0.5.
+    Raises: ForgetError for a class with too few evaluation samples to be on both sides.
+    """
+    found: list[np.ndarray] = []
+    for attempt in range(REDRAWS):
+        drawn = half_splits(2 * number, len(plan.labels), plan.evaluation, TARGET_SEED + seed + 10_000_019 * attempt)[
+            ::2
+        ]
+        found += [split for split in drawn if _classes_on_both_sides(plan, split)]
+        if len(found) >= number:
+            return np.stack(found[:number])
+    counts = np.bincount(plan.labels[torch.as_tensor(plan.evaluation)].numpy(), minlength=plan.number_of_classes)
+    few = [label for label, count in enumerate(counts) if 0 < count <= counts[counts > 0].min()]
+    raise ForgetError(
+        f"Class {few[0]} has {counts[few[0]]} evaluation samples, too few to be among forget and unseen ones in every "
+        "target; take more evaluation samples."
+    )
+
+
+def _classes_on_both_sides(plan: PoolPlan, split: np.ndarray) -> bool:
+    labels = [plan.labels[torch.as_tensor(part)].unique().tolist() for part in forget_and_unseen(plan, split)]
+    return set(labels[0]) == set(labels[1])
 
 
 def forget_and_unseen(plan: PoolPlan, split: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,13 @@
 """The membership study on a small set that a small net memorises: controls, doses, methods and refusals."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from forget_lib import membership, membership_views, pools
+from forget_lib import membership, membership_views, pools, targets
 from forget_lib.attacks import list_attacks
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.errors import ForgetError
@@ -98,6 +100,22 @@ def test_forget_and_unseen_are_disjoint_and_the_target_saw_just_the_first(study)
         assert split[forget].all()
         assert not split[unseen].any()
         assert not np.intersect1d(forget, unseen).size
+
+
+def test_every_class_is_among_forget_and_unseen_samples_of_each_target(study):
+    plan = study[1]
+    rare = plan.labels.clone()
+    rare[:3] = 4  # three evaluation samples of a class of their own: on one side only in a quarter of all draws
+    plan = dataclasses.replace(plan, labels=rare, number_of_classes=6)
+    splits = membership.target_splits(plan, 12)
+    sides = [(rare[forget], rare[unseen]) for forget, unseen in (membership.forget_and_unseen(plan, s) for s in splits)]
+    assert all(set(one.tolist()) == set(two.tolist()) for one, two in sides)
+    assert (
+        membership.target_splits(study[1], 4) == pools.half_splits(8, 240, range(140), targets.TARGET_SEED)[::2]
+    ).all()
+    rare[3] = 5
+    with pytest.raises(ForgetError, match="Class 5 has 1 evaluation samples"):
+        membership.target_splits(plan, 4)
 
 
 def test_a_method_that_does_not_apply_has_its_row_with_the_reason(study, tmp_path):
