@@ -83,6 +83,10 @@ def mine(shared, tmp_path):
     return tmp_path / "copy"
 
 
+def mine_forget(folder) -> list[str]:
+    return ledger.read_ledger(folder / "ledger.jsonl")[0]["forget"]
+
+
 def outcomes(report, **options) -> dict[str, str]:
     return {check.name: check.outcome for check in verify.verify(report, **options)}
 
@@ -212,6 +216,7 @@ def test_a_later_request_measures_the_earlier_one_again(mine):
     # The second model was made from one that knows class a: what the first request removed is back.
     assert row["trace_now"] > 0.5
     assert row["revived"]
+    assert content["returned_images"] == len(mine_forget(mine))
     assert len(ledger.read_ledger(mine / "ledger.jsonl")) == 2
     shutil.rmtree(mine / "first" / "references")
     model, _ = respond.unlearned_model(answer.case, respond.original_of(answer.case), answer.choice)

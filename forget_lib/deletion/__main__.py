@@ -8,6 +8,7 @@ python -m forget_lib.deletion purge results/forget/NAME [--apply] [--weights]
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +45,9 @@ def run(request: Path) -> int:
     case = prepare(request.resolve())
     folder = case.folder
     inner = folder / "notebook"
-    given = {"request": str(request.resolve()), "folder": str(folder)}
+    # Relative, as the page shows its parameters and a home folder is nobody else's business.
+    paths = {"request": request.resolve(), "folder": folder}
+    given = {name: os.path.relpath(path, NOTEBOOK.parent) for name, path in paths.items()}
     executed = run_notebook(NOTEBOOK, given, inner / "report.ipynb")
     export_html(executed, folder / "report.html", index="report.json")
     content = read_report(folder / "report.json")

@@ -14,7 +14,7 @@ from forget_lib import results
 from forget_lib.deletion import evidence, ledger
 from forget_lib.deletion.kind import KIND
 from forget_lib.deletion.request_file import as_written
-from forget_lib.deletion.respond import UNLEARNED, Answer, ledger_of, plain
+from forget_lib.deletion.respond import UNLEARNED, Answer, ledger_of, plain, returned
 from forget_lib.errors import ForgetError
 from forget_lib.report.files import write_text
 
@@ -71,6 +71,7 @@ def build(answer: Answer, earlier: pd.DataFrame, times: Mapping[str, Any]) -> di
         "error_curve": curve,
         "smallest_noticed": evidence.smallest_noticed(curve, answer.rule.power),
         "earlier_requests": earlier,
+        "returned_images": returned(case),
         "notes": case.notes,
         "limits": LIMITS,
         "versions": results.provenance(),

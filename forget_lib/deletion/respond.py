@@ -157,6 +157,21 @@ def reevaluate(case: Case, model: nn.Module, rule: Rule) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["request", "outcome", "trace_then", "trace_now", "revived", "why"])
 
 
+def returned(case: Case) -> int:
+    """How many images of the retain set were removed by an earlier request of the ledger, and are back in the data."""
+    gone = {
+        each
+        for entry in ledger.read_ledger(ledger_of(case))
+        if entry.get("kind") == "request" and entry["name"] != case.folder.name
+        for each in entry["forget"]
+    }
+    if not gone:
+        return 0
+    retain = case.scenario.samples["retain"]
+    key = ledger.key_beside(ledger_of(case))
+    return sum(each in gone for each in ledger.fingerprints(key, retain.images, retain.labels))
+
+
 def _again(case: Case, entry: Mapping[str, Any], model: nn.Module, rule: Rule) -> dict[str, Any]:
     """The trace of the present model for an earlier request."""
     folder = case.folder.parent / entry["name"]
