@@ -141,3 +141,13 @@ def test_amun_learns_the_neighbours_under_what_the_model_says_of_them():
     loss = lambda m: cross_entropy(m(torch.cat([moved, retain])), torch.cat([said, targets]))  # noqa: E731
     by_hand(expected, [loss], rate=RATE)
     assert close(unlearn("amun", model, task, learning_rate=RATE), expected)
+
+
+def test_cfw_repairs_with_classes_weighed_by_their_rarity():
+    task, expected = tiny_task(net=tiny_conv_net), tiny_conv_net().train()
+    images, labels = whole(task.retain)
+    rarity = 1 / torch.bincount(labels).double()[labels]
+    loss = lambda m: (rarity / rarity.mean() * cross_entropy(m(images), labels, reduction="none")).mean()  # noqa: E731
+    by_hand(expected, [loss], rate=0.01)
+    settings = {"learning_rate": 0.01, "epochs": 1, "deviation": 0.0, "last_deviation": 0.0}
+    assert close(unlearn("cfw", tiny_conv_net(), task, **settings), expected, 1e-6)
