@@ -33,8 +33,8 @@ def recommend(case: Case, records: Path = RECORDS) -> pd.DataFrame:
     """Methods that fit, best first, with the study's numbers and a reason; those that do not fit come last.
 
     Columns: method, fits (bool), reason, gap (forget accuracy less the retrained model's, mean over the scenarios of
-    this kind), low, high (95 % t-interval of the scenario with the widest), kept (utility lost), cost (retrainings),
-    scenarios. The score is |gap| + utility lost.
+    this kind), miss (the same without sign), low, high (95 % t-interval of the scenario with the widest), kept (utility
+    lost), cost (retrainings), scenarios. The score is miss + utility lost.
     """
     rows = []
     table = _of_kind(pd.read_csv(records), case.scenario.parsed.kind)
@@ -46,7 +46,7 @@ def recommend(case: Case, records: Path = RECORDS) -> pd.DataFrame:
     costly = found["cost"] > case.request["budget.method_cost"]
     found.loc[costly & (found["reason"] == ""), "reason"] = "costs more than the budget in the study's records"
     found["fits"] = found["reason"] == ""
-    found["score"] = found["gap"].abs() + found["kept"].clip(lower=0)
+    found["score"] = found["miss"] + found["kept"].clip(lower=0)
     known = found["fits"] & found["score"].notna()
     found.loc[known, "reason"] = "in the study's records for this kind of request"
     found.loc[found["fits"] & ~known, "reason"] = "fits, but the records hold nothing on it for this kind of request"
@@ -67,7 +67,7 @@ def _numbers(table: pd.DataFrame, method: str) -> dict[str, float]:
     own = table[(table["method"] == method) & table["attack"].isna()]
     forget = own[own["metric"] == "forget_accuracy"]
     if not len(forget):
-        return dict.fromkeys(("gap", "low", "high", "kept", "cost"), float("nan")) | {"scenarios": 0}
+        return dict.fromkeys(("gap", "miss", "low", "high", "kept", "cost"), float("nan")) | {"scenarios": 0}
     widest = (forget["high"] - forget["low"]).fillna(0).idxmax()
     lost = []
     for _, part in own[own["metric"].isin(KEPT)].groupby(["dataset", "request"]):
@@ -76,6 +76,7 @@ def _numbers(table: pd.DataFrame, method: str) -> dict[str, float]:
     cost = own[own["metric"] == "relative_cost"]["mean"]
     return {
         "gap": float((forget["mean"] - forget["oracle"]).mean()),
+        "miss": float((forget["mean"] - forget["oracle"]).abs().mean()),
         "low": float(forget.loc[widest, "low"] - forget.loc[widest, "oracle"]),
         "high": float(forget.loc[widest, "high"] - forget.loc[widest, "oracle"]),
         "kept": float(np.mean(lost)),
