@@ -197,14 +197,15 @@ def attack_strength(
 
 def forgetting_against_utility(table: pd.DataFrame) -> Figure:
     """Gap to the retrained model on the forget set against the gap on what is kept, in points, on axes that open up
-    around zero; the marker's size is the cost."""
+    around zero; the marker's size is the cost. Where nothing could be retrained the gaps are to the original model."""
     kept = kept_metric(table)
     forget, utility = _rows(table, "forget_accuracy"), _rows(table, kept)
+    reference, word = ("retrain", "retrained") if "retrain" in forget.index else ("original", "original")
     cost = summary(table[table["metric"] == "relative_cost"]).set_index("method")["mean"]
     figure, axis = plt.subplots(figsize=(6.5, 4.4))
     colours = plt.get_cmap("cividis")(np.linspace(0, 1, max(2, len(forget))))
     for number, name in enumerate(forget.index):
-        x, y = (100 * (frame.loc[name, "mean"] - frame.loc["retrain", "mean"]) for frame in (forget, utility))
+        x, y = (100 * (frame.loc[name, "mean"] - frame.loc[reference, "mean"]) for frame in (forget, utility))
         colour, marker = CONTROL_COLOURS.get(name, colours[number]), MARKERS[number % len(MARKERS)]
         size = 35 + 150 * min(1.0, float(cost.get(name, 0)))
         axis.scatter(x, y, s=size, color=colour, marker=marker, alpha=0.8, label=name)
@@ -214,9 +215,10 @@ def forgetting_against_utility(table: pd.DataFrame) -> Figure:
     axis.margins(0.1)
     axis.xaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_major_formatter("{x:g}")
-    xlabel = "forget accuracy minus retrained model (points)"
-    axis.set(xlabel=xlabel, ylabel=f"{ACCURACIES[kept][0]} minus retrained (points)")
-    title = f"Forgetting against utility: {_scenario(table)}\nbest at the crossing; size: cost in sample passes"
+    xlabel = f"forget accuracy minus {word} model (points)"
+    axis.set(xlabel=xlabel, ylabel=f"{ACCURACIES[kept][0]} minus {word} (points)")
+    best = "best at the crossing" if word == "retrained" else "no retrained model: the best place is not known"
+    title = f"Forgetting against utility: {_scenario(table)}\n{best}; size: cost in sample passes"
     axis.set_title(title, fontsize=10)
     axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
     return figure

@@ -52,8 +52,28 @@ def is_near(table: pd.DataFrame, method: str) -> tuple[bool, bool]:
     return bool(abs(forget.mean()) <= MARGIN), bool(kept.mean() >= -MARGIN)
 
 
+def has_oracle(table: pd.DataFrame) -> bool:
+    """Whether there is a retrained model to compare with; without the original's recipe there is none."""
+    return bool(((table["method"] == "retrain") & (table["status"] == "done")).any())
+
+
+def _without_oracle(table: pd.DataFrame, method: str) -> str:
+    """What a method did to the original, which is all that can be said where nothing was retrained."""
+    kept = kept_metric(table)
+    gaps = (with_interval(paired_gap(table, method, m, reference="original")) for m in ("forget_accuracy", kept))
+    forget, utility = gaps
+    moved = f"**{method}**: forget accuracy {forget}, {kept} {utility} against the original"
+    return f"{moved}; whether it forgot is not known."
+
+
 def oracle_sentences(table: pd.DataFrame) -> list[str]:
-    """What the retrained model shows about this request."""
+    """What the retrained model shows about this request, or why there is none and what that costs."""
+    if not has_oracle(table):
+        reasons = table[table["method"] == "retrain"]["reason"].dropna().unique()
+        text = (
+            f"**There is no retrained model** ({'; '.join(reasons) or 'none was made'}). What can be said is how far "
+        )
+        return [text + "each method moved the original; that it forgot, or forgot too much, cannot."]
     means = summary(table).set_index(["method", "attack", "metric"])["mean"]
     kept = kept_metric(table)
     forget, original = (f"{100 * means[name, '', 'forget_accuracy']:.1f} %" for name in ("retrain", "original"))
@@ -88,6 +108,9 @@ def method_sentences(table: pd.DataFrame) -> list[str]:
         if len(broken) == len(rows):
             found.append(f"**{method}**: {broken.iloc[0]['status']} ({broken.iloc[0]['reason']}).")
             continue
+        if not has_oracle(table):
+            found.append(_without_oracle(table, method))
+            continue
         forget, utility = (with_interval(paired_gap(table, method, metric)) for metric in ("forget_accuracy", kept))
         verdict = VERDICTS[is_near(table, method)]
         found.append(f"**{method}**: {verdict}; forget accuracy {forget}, {kept} {utility} against it.")
@@ -119,6 +142,9 @@ def attack_sentences(table: pd.DataFrame, attack: str = "loss_regression") -> li
         return f"{row['mean']:.3f}{ends}"
 
     found = share_sentences(table)
+    if "retrain" not in rows.index:
+        values = "; ".join(f"{name} {text(name)}" for name in rows.index)
+        return [*found, f"AUC of {attack}: {values}. Without a retrained model there is no null to hold them against."]
     found += [
         f"AUC of {attack}: original (positive control) {text('original')}, retrained (null 0.5) {text('retrain')}."
     ]

@@ -94,3 +94,19 @@ def test_the_table_for_people_has_means_and_half_intervals():
     frame = figures.comparison(GOOD)
     assert list(frame.index[:2]) == ["original", "retrain"]
     assert "±" in frame.loc["scrub", "forget_accuracy (%)"]
+
+
+def test_without_a_retrained_model_nothing_is_concluded_and_that_is_said():
+    table = pd.DataFrame(
+        [
+            {"method": "retrain", "metric": "", "status": "not applicable", "reason": "needs the recipe"},
+            {"method": "original", "metric": "forget_accuracy", "value": 0.9, "status": "done"},
+            {"method": "finetune", "metric": "forget_accuracy", "value": 0.5, "status": "done"},
+            {"method": "original", "metric": "test_accuracy", "value": 0.9, "status": "done"},
+            {"method": "finetune", "metric": "test_accuracy", "value": 0.8, "status": "done"},
+        ]
+    ).assign(dataset="d", model="m", request="r", draw=0, seed=0, run=0, attack="", unit="share", low=None, high=None)
+    text = " ".join(findings.oracle_sentences(table) + findings.method_sentences(table))
+    assert "no retrained model** (needs the recipe)" in text
+    assert "against the original; whether it forgot is not known" in text
+    assert not any(verdict in text for verdict in findings.VERDICTS.values())
