@@ -19,9 +19,10 @@ from forget_lib.deletion.request_file import FILES, DeletionRequest
 from forget_lib.errors import DataError, ForgetError, unknown
 from forget_lib.names import OWN
 from forget_lib.own_model import OwnModel, put_weights, read_weights
+from forget_lib.recipes import make_recipe
 from forget_lib.results import RESULTS
 from forget_lib.scenario import Scenario
-from forget_lib.training import make_recipe, set_threads
+from forget_lib.training import set_threads
 
 FOLDER = RESULTS / "forget"
 GROUPS = {"person": ("people", "person_names"), "family": ("families", "family_names")}

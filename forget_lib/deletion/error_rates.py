@@ -28,7 +28,8 @@ from forget_lib.datasets.requests import Request
 from forget_lib.deletion import trace, verdict
 from forget_lib.deletion.margins import margins_of
 from forget_lib.pools import MEMORISING, PoolPlan, train_nets
-from forget_lib.training import Recipe, set_threads
+from forget_lib.recipes import Recipe
+from forget_lib.training import set_threads
 from forget_lib.unlearning import UnlearningTask, unlearn
 
 OUTPUT = results.RESULTS / "reference" / "deletion"

@@ -20,7 +20,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from forget_lib.datasets.requests import KINDS, parse_request
 from forget_lib.errors import ForgetError, unknown
 from forget_lib.names import public_name
-from forget_lib.training import make_recipe
+from forget_lib.recipes import make_recipe
 
 VERSION = 1
 LARGEST = 1_000_000

@@ -167,32 +167,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def picture(folder: Path = OUTPUT) -> Figure:
-    """Trace of the requests so far, test accuracy and cost by step; SISA's cost and accuracy by number of shards."""
+    """Above: trace of the requests so far, test accuracy and cost by request. Below: SISA by number of shards."""
     table, sisa = (pd.read_csv(folder / f"{name}.csv") for name in ("sequence", "sisa"))
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    figure, axes = plt.subplots(2, 3, figsize=(12, 6.6), layout="constrained")
+    (traces, accuracies, costs), (sisa_accuracy, sisa_cost, rest) = axes
     colours = (figures.BLUE, figures.ORANGE, figures.PURPLE)
     for (name, group), colour, marker in zip(
         table.groupby("method", sort=False), colours, figures.MARKERS, strict=False
     ):
-        old = group[group["earlier"] < group["step"]].groupby("step")["trace"]
-        axes[0].plot(old.mean(), color=colour, marker=marker, label=str(name))
-        fresh = group[group["earlier"] == group["step"]].groupby("step")["trace"].mean()
-        axes[0].plot(fresh, color=colour, marker=marker, linestyle=":", alpha=0.5)
-        axes[1].plot(100 * group.groupby("step")["test_accuracy"].mean(), color=colour, marker=marker)
-        axes[2].plot(group.groupby("step")["cost"].mean(), color=colour, marker=marker)
-    axes[0].axhline(0, color=figures.GREEN, label="retrained")
-    axes[0].set(xlabel="request", ylabel="trace of requests", title="Solid: earlier requests; dotted: the newest")
-    end = sisa[sisa["step"] == REQUESTS].groupby("shards")[["test_accuracy", "cost"]].mean()
-    for place, (shards, row) in enumerate(end.iterrows()):
-        style = {"color": figures.BLACK, "marker": f"${shards}$", "markersize": 9, "linestyle": ""}
-        axes[1].plot(REQUESTS + 0.6, 100 * row["test_accuracy"], **style)
-        axes[2].plot(REQUESTS + 0.6, row["cost"], **style, label="SISA, shards" if place == 0 else None)
-    axes[1].set(xlabel="request", ylabel="test accuracy (%)", title="Accuracy; numbers: SISA by shards")
-    axes[2].set(
-        xlabel="request", ylabel="cost so far (retrainings)", title="Cost; numbers: SISA by shards", yscale="log"
-    )
-    axes[0].legend(frameon=False, fontsize=8)
+        style = {"color": colour, "marker": marker}
+        old, fresh = (group[side].groupby("step")["trace"].mean() for side in _sides(group))
+        traces.plot(old, **style, label=str(name))
+        traces.plot(fresh, **style, linestyle=":", alpha=0.5)
+        accuracies.plot(100 * group.groupby("step")["test_accuracy"].mean(), **style)
+        costs.plot(group.groupby("step")["cost"].mean(), **style)
+    traces.axhline(0, color=figures.GREEN, label="retrained")
+    traces.set(xlabel="request", ylabel="trace", title="Earlier requests; dotted: the newest one")
+    accuracies.set(xlabel="request", ylabel="test accuracy (%)", title="Accuracy of the methods")
+    costs.set(xlabel="request", ylabel="cost so far (retrainings)", title="Cost of the methods")
+    for step, marker, line in ((1, "o", ":"), (REQUESTS, "s", "-")):
+        means = sisa[sisa["step"] == step].groupby("shards")[["test_accuracy", "cost"]].mean()
+        style = {"color": figures.BLACK, "marker": marker, "linestyle": line, "label": f"after {step}"}
+        sisa_accuracy.plot(100 * means["test_accuracy"], **style)
+        sisa_cost.plot(means["cost"], **style)
+    for axis, label in ((sisa_accuracy, "test accuracy (%)"), (sisa_cost, "cost so far (retrainings)")):
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(SHARDS, [str(shards) for shards in SHARDS])
+        axis.set(xlabel="shards", ylabel=label, title=f"SISA, {label.partition(' (')[0]}")
+        axis.legend(title="requests", frameon=False)
+    rest.axis("off")
+    rest.legend(*traces.get_legend_handles_labels(), loc="center left", frameon=False)
     return figure
+
+
+def _sides(group: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Rows of earlier requests, and rows of the newest, bool."""
+    return group["earlier"] < group["step"], group["earlier"] == group["step"]
 
 
 def sentences(folder: Path = OUTPUT) -> list[str]:
