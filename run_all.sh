@@ -15,6 +15,7 @@ Usage: ./run_all.sh [COMMAND] [OPTIONS]
   smoke            the same, smaller still: shows that everything works, about a minute
   study [PART]     the real one for a laptop: whole data sets, overnight; PART is a scenario of the config, e.g. mnist
   paper            the published set-ups, for GPUs or a cluster (--profile slurm)
+  mine             a config of your own: workflow/config/mine.yaml, or any other name
   test             lint, format, stripped notebooks, and all tests with a whole smoke study
   lab              JupyterLab on the notebooks
   demo             the demo notebook as a page
