@@ -38,8 +38,8 @@ def safe_extract(
     Args: archive: the file. folder: made if need be. members: names to take; empty means all files.
         max_bytes, max_files: limits on what the archive unpacks to, counted while reading, whatever it says of itself.
     Returns: paths of the files, in the archive's order. Each appears only when it is whole.
-    Raises: DataError for links, devices, absolute names, names with `..`, too much content, a missing member, or an
-        archive that is damaged.
+    Raises: DataError for links, devices, absolute names, names with `..`, a name that comes twice, too much content, a
+        missing member, or an archive that is damaged.
     """
     if not archive.is_file():
         raise DataError(f"{archive.name} is missing.")
@@ -80,7 +80,7 @@ def _members(opened: tarfile.TarFile | zipfile.ZipFile) -> Iterator[_Member]:
 def _checked(
     archive: str, found: Iterator[_Member], members: Collection[str], max_bytes: int, max_files: int
 ) -> list[_Member]:
-    wanted, total = [], 0
+    wanted, total, seen = [], 0, set()
     for number, member in enumerate(found, start=1):
         if number > max_files:
             raise DataError(f"{archive} holds more than {max_files:,} entries: refused.")
@@ -90,6 +90,9 @@ def _checked(
         member = member._replace(name=_safe_name(archive, member))
         if not (member.is_file or member.is_folder):
             raise DataError(f"{archive} holds {member.name!r}, which is a link or a device: refused.")
+        if member.is_file and member.name in seen:  # which of the two was checked by others, nobody can tell
+            raise DataError(f"{archive} holds {member.name!r} twice: refused.")
+        seen.add(member.name)
         if member.is_file and (not members or member.name in members):
             wanted.append(member)
     missing = set(members) - {member.name for member in wanted}

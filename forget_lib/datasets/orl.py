@@ -112,7 +112,7 @@ def read_orl(folder: Path | None = None) -> Tensor:
             try:
                 with Image.open(path, formats=["PPM"]) as image:
                     pixels = np.array(image)
-            except (OSError, SyntaxError, ValueError) as error:
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
                 raise DataError(f"{shown(path)} is missing or damaged ({one_line(error)}); {BY_HAND}.") from error
             if pixels.shape != SHAPE or pixels.dtype != np.uint8:
                 raise DataError(f"{shown(path)} is not a grey image of {SHAPE[1]}×{SHAPE[0]} pixels; {BY_HAND}.")

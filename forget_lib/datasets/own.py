@@ -163,6 +163,9 @@ def _from_npz(path: Path, name: str, options: Options) -> tuple[ImageData, tuple
         )
     problems: list[str] = []
     images, labels = _as_images(arrays["images"], "images", problems), arrays["labels"]
+    for key in {"labels", "test_labels", "people", "families", "test_people", "test_families", "classes"} & set(arrays):
+        if arrays[key].ndim != 1:
+            raise DataError(f"{shown(path)}: {key} has shape {arrays[key].shape}; expected one entry an image, [N].")
     if len(images) != len(labels):
         problems.append(f"there are {len(images):,} images and {len(labels):,} labels")
     texts, parts = [str(label) for label in labels.tolist()], [""] * len(labels)
@@ -253,6 +256,9 @@ def _classes(
     counts = Counter(labels)
     if numbers:
         largest = max(map(int, counts), default=-1)
+        if not options.classes and largest >= len(labels):  # a list of all classes in between might not fit in memory
+            problems.append(f"labels go up to {largest:,}, but there are {len(labels):,} images; number classes from 0 on")
+            return ()
         known = [str(index) for index in range(len(options.classes) or largest + 1)]
     else:
         known = list(options.classes) or sorted(
