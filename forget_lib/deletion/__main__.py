@@ -49,7 +49,7 @@ def run(request: Path) -> int:
     paths = {"request": request.resolve(), "folder": folder}
     given = {name: os.path.relpath(path, NOTEBOOK.parent) for name, path in paths.items()}
     executed = run_notebook(NOTEBOOK, given, inner / "report.ipynb")
-    export_html(executed, folder / "report.html", index="report.json")
+    export_html(executed, folder / "report.html", index="")
     content = read_report(folder / "report.json")
     print(f"Verdict: {content['verdict']['outcome']}. The report: {folder / 'report.html'}")
     return 0

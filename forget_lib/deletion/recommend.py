@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from forget_lib import results, study, tuning
+from forget_lib.chosen import with_chosen
 from forget_lib.deletion.case import Case
 from forget_lib.deletion.request_file import DeletionRequest
 from forget_lib.errors import ForgetError, NotApplicableError
@@ -153,7 +154,9 @@ def choose(case: Case) -> dict[str, Any]:
             raise request.wrong("method", str(error)) from error
         if reason and request["method"] != "retrain":
             raise request.wrong("method", str(NotApplicableError(reason)))
-        settings = dict(request["settings"])
+        scenario = case.scenario
+        kind = scenario.parsed.kind
+        settings = with_chosen(request["method"], request["settings"], scenario.dataset, scenario.model, kind)
         return {"method": request["method"], "settings": settings, "why": "the request names it", "trial": None}
     table = recommend(case)
     fitting = table[table["fits"]]["method"].head(request["budget.methods"]).tolist()

@@ -91,7 +91,7 @@ SCHEMA: dict[str, Entry | dict[str, Entry]] = {
         "weights": Entry(str, "", "file of the trained weights; empty: the model is trained here by the recipe"),
         "seed": Entry(int, 0, "of the training, where it is trained here", _between(0, 2**31 - 1)),
     },
-    "recipe": Entry(dict, NEEDED, "how the model was trained; keys of forget_lib.training.Recipe"),
+    "recipe": Entry(dict, NEEDED, "how the model was trained; keys of forget_lib.recipes.Recipe"),
     "forget": Entry(
         (str, dict), NEEDED, "class:NAME, person:NAME, family:NAME, indices:1,2, or {files: [NAME, …]}", _forget
     ),

@@ -27,6 +27,7 @@ CONFIG = REPOSITORY / "workflow" / "config" / "verdict.yaml"
 PASS, FAIL, UNDECIDED = "pass", "fail", "not enough evidence"
 OUTPUTS, EMBEDDING = "outputs", "embedding"
 READINGS = (OUTPUTS, EMBEDDING)
+AT = {OUTPUTS: "At the outputs", EMBEDDING: "In the embedding"}
 STEPS = 1000
 
 
@@ -200,14 +201,14 @@ def _too_few(readings: Mapping[str, Reading], rule: Rule, images: int, people: i
 def _difference(name: str, found: Findings) -> str:
     way = "more is left than after retraining" if found.value > 0 else "more is gone than after retraining"
     return (
-        f"In the {name} the model differs from retrained ones: trace {found.value:+.2f}, where {found.critical:.2f} is "
+        f"{AT[name]} the model differs from retrained ones: trace {found.value:+.2f}, where {found.critical:.2f} is "
         f"noticed ({way})."
     )
 
 
 def _equivalence(name: str, found: Findings) -> str:
     return (
-        f"In the {name} the trace is {found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f}), within the margin of "
+        f"{AT[name]} the trace is {found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f}), within the margin of "
         f"{found.margin:g}."
     )
 
@@ -227,7 +228,7 @@ def _undecided(
     for name, each in found.items():
         if not each.p_equivalence <= rule.alpha:
             reasons.append(
-                f"In the {name} the trace is {each.value:+.2f} ({each.low:+.2f} to {each.high:+.2f}): not clearly "
+                f"{AT[name]} the trace is {each.value:+.2f} ({each.low:+.2f} to {each.high:+.2f}): not clearly "
                 f"different from retraining, but not shown to lie within the margin of {each.margin:g} either."
             )
             needed.append(_need(name, each, readings[name], rule))

@@ -114,7 +114,7 @@ def traces(answer: Answer) -> Figure:
         axis.set(
             yticks=range(len(names)), yticklabels=list(reversed(names)), xlabel="trace (0: retrained, 1: original)"
         )
-        axis.set_title(f"In the {reading}")
+        axis.set_title(verdict.AT[reading])
     return figure
 
 
