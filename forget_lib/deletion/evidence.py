@@ -165,18 +165,11 @@ def error_curve(families: Families, alpha: float) -> pd.DataFrame:
 
 
 def smallest_noticed(curve: pd.DataFrame, power: float) -> dict[str, float]:
-    """Smallest share left undeleted that each attack notices with this power, between the shares measured by straight
-    lines; not a number where it notices none."""
+    """Smallest share of those trained that, left undeleted, each attack notices with this power, as it does all larger
+    ones; not a number where it notices none. Nothing is read between the shares."""
     found = {}
-    for name, group in curve.groupby("attack", sort=False):
-        shares, chances = group["share"].to_numpy(), np.maximum.accumulate(group["power"].to_numpy())
-        enough = np.flatnonzero(chances >= power)
-        if not len(enough) or np.isnan(chances).any():
-            found[str(name)] = float("nan")
-            continue
-        last = int(enough[0])
-        before = max(last - 1, 0)
-        rise = chances[last] - chances[before]
-        part = (power - chances[before]) / rise if rise > 0 else 1.0
-        found[str(name)] = float(shares[before] + part * (shares[last] - shares[before]))
+    for name, group in curve[curve["share"] > 0].groupby("attack", sort=False):
+        ordered = group.sort_values("share", ascending=False)
+        noticed = ordered["power"].ge(power).cumprod().astype(bool)
+        found[str(name)] = float(ordered.loc[noticed, "share"].min())
     return found

@@ -74,9 +74,12 @@ def verdict_text(answer: Answer) -> str:
     images = len(case.scenario.sets.forget)
     if noticed:
         best = min(noticed, key=noticed.__getitem__)
-        chance = f"({answer.rule.power:.0%} of the time)"
-        text = f"**{noticed[best]:.0%}** of the {images} images, by {best}."
-        lines += ["", f"The smallest part left undeleted that would have been noticed {chance}: {text}"]
+        chance, images = f"({answer.rule.power:.0%} of the time)", round(noticed[best] * images)
+        text = f"**{noticed[best]:.0%}** ({images} images), by {best}."
+        lines += [
+            "",
+            f"The smallest part left undeleted, of those tried, that would have been noticed {chance}: {text}",
+        ]
     else:
         lines += ["", "No attack would have noticed any part left undeleted with the power asked for."]
     lines += [f"- {safe(note)}" for note in case.notes]
