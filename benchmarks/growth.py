@@ -25,7 +25,8 @@ from forget_lib.batched import BatchedMlp, mlp_classifier, train_batched  # noqa
 from forget_lib.datasets.requests import Request  # noqa: E402
 from forget_lib.datasets.samples import Samples  # noqa: E402
 from forget_lib.models import build  # noqa: E402
-from forget_lib.training import Recipe, set_threads  # noqa: E402
+from forget_lib.recipes import Recipe  # noqa: E402
+from forget_lib.training import set_threads  # noqa: E402
 from forget_lib.unlearning import UnlearningTask, unlearn  # noqa: E402
 
 SHAPE = (3, 32, 32)

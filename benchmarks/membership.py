@@ -26,7 +26,7 @@ from forget_lib import datasets, statistics  # noqa: E402
 from forget_lib.attacks import AttackInput, References, get_attack  # noqa: E402
 from forget_lib.batched import BatchedMlp, mlp_classifier, train_batched  # noqa: E402
 from forget_lib.pools import half_splits  # noqa: E402
-from forget_lib.training import Recipe  # noqa: E402
+from forget_lib.recipes import Recipe  # noqa: E402
 
 OUTPUT = REPOSITORY / "results" / "reference" / "benchmarks" / "membership.csv"
 ATTACKS = ("loss_regression", "rmia", "rmia_offline", "lira_offline", "lira")

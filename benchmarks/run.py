@@ -121,11 +121,10 @@ def write_page() -> None:
         paragraphs = MODULES[name].__doc__.split("\n\n")[2:]  # after the title and the command
         lines += [f"## {about['title']}", "", *("\n\n".join(paragraphs).strip().splitlines()), ""]
         lines += [f"![{about['text']}]({name}.png)", "", f"{about['text']}. Table: [{name}.csv]({name}.csv).", ""]
+        where = f"{about['processor']}, {about['cores']} cores, load before {about['load_before']}"
+        what = f"torch {about['versions']['torch']}, commit {about['commit'][:7]}, {about['seconds']:.0f} s"
         lines += [
-            (
-                f"*{about['command']}; {about['processor']}, {about['cores']} cores, torch {about['versions']['torch']}, "
-                f"commit {about['commit'][:7]}, load before {about['load_before']}, {about['seconds']:.0f} s.*"
-            ),
+            f"*{about['command']}; {where}; {what}.*",
             "",
         ]
     (OUTPUT / "README.md").write_text("\n".join(lines))

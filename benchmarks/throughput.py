@@ -26,7 +26,8 @@ sys.path.insert(0, str(REPOSITORY))
 
 from forget_lib.datasets.samples import Samples  # noqa: E402
 from forget_lib.models import build  # noqa: E402
-from forget_lib.training import Recipe, set_threads, train  # noqa: E402
+from forget_lib.recipes import Recipe  # noqa: E402
+from forget_lib.training import set_threads, train  # noqa: E402
 
 NETS: dict[str, tuple[tuple[int, int, int], int, dict]] = {
     "mlp": ((1, 28, 28), 64, {}),

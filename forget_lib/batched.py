@@ -17,7 +17,7 @@ from torch.nn import functional
 from forget_lib.datasets.samples import normalise
 from forget_lib.errors import DivergedError, ForgetError
 from forget_lib.models import Classifier
-from forget_lib.training import Recipe, rate_at
+from forget_lib.recipes import Recipe, rate_at
 
 CHUNK = 512
 HIDDEN = 128

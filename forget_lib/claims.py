@@ -20,9 +20,10 @@ from forget_lib.attacks import neurips
 from forget_lib.attacks.scores import phi
 from forget_lib.batched import BatchedMlp, mlp_classifier, train_batched
 from forget_lib.chosen import with_chosen
+from forget_lib.recipes import Recipe
 from forget_lib.scenario import Scenario
 from forget_lib.statistics import auc
-from forget_lib.training import Recipe, accuracy, predict, train
+from forget_lib.training import accuracy, predict, train
 from forget_lib.unlearning import unlearn
 from forget_lib.unlearning.basic import random_labels
 from forget_lib.unlearning.common import epochs_of, sgd, step

@@ -11,8 +11,9 @@ from forget_lib.datasets.face_table import RELATIONS, find_duplicates, perceptua
 from forget_lib.datasets.mufac import Table
 from forget_lib.errors import ForgetError
 from forget_lib.models import Classifier, build
+from forget_lib.recipes import Recipe
 from forget_lib.statistics import bootstrap_interval, cluster_bootstrap
-from forget_lib.training import Recipe, embed, predict, train
+from forget_lib.training import embed, predict, train
 
 SIZE = 32
 RECIPE = Recipe(epochs=6, batch_size=32, learning_rate=0.03)

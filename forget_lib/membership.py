@@ -22,6 +22,7 @@ from forget_lib.datasets.image_data import ImageData
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import ForgetError, NotApplicableError, TooFewError
 from forget_lib.pools import Pool, PoolPlan
+from forget_lib.recipes import Recipe
 from forget_lib.results import Measurement
 from forget_lib.targets import (
     controls,
@@ -32,7 +33,7 @@ from forget_lib.targets import (
     unlearned_references,
     unlearned_targets,
 )
-from forget_lib.training import Recipe, predict
+from forget_lib.training import predict
 
 RATES = (0.01, 0.001)
 ATTACK_ORDER = (

@@ -16,9 +16,10 @@ from forget_lib.datasets import ImageData, load
 from forget_lib.errors import ForgetError, unknown
 from forget_lib.membership import Scored
 from forget_lib.membership_views import roc
+from forget_lib.recipes import Recipe, make_recipe
 from forget_lib.results import Measurement, code_hash, key_of, record_folder, write_record
 from forget_lib.targets import unlearned_references
-from forget_lib.training import Recipe, make_recipe, set_threads
+from forget_lib.training import set_threads
 from forget_lib.unlearning.registry import check_settings
 
 HIDDEN = 128

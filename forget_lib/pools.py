@@ -28,8 +28,9 @@ from forget_lib.batched import HIDDEN, BatchedMlp, mlp_classifier, train_batched
 from forget_lib.datasets.image_data import checksum_of
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import DataError, ForgetError
+from forget_lib.recipes import Recipe
 from forget_lib.results import code_hash, key_of
-from forget_lib.training import Recipe, predict, train
+from forget_lib.training import predict, train
 
 LARGEST = 6e4
 """float16 ends at 65504; logits are clipped before they are stored."""

@@ -23,8 +23,9 @@ from forget_lib.errors import ForgetError
 from forget_lib.models import build
 from forget_lib.names import is_own, public_name, short_name, split_options
 from forget_lib.own_model import parse_spec
+from forget_lib.recipes import Recipe, make_recipe
 from forget_lib.results import record_folder
-from forget_lib.training import Recipe, choose_device, make_recipe, set_threads
+from forget_lib.training import choose_device, set_threads
 from forget_lib.trust import source_hash
 
 EVALUATED = ("forget", "retain", "validation", "unseen", "population", "test")

@@ -1,12 +1,10 @@
 """The one training loop, prediction, deterministic seeding, and the meter of sample passes."""
 
 import dataclasses
-import inspect
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,65 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forget_lib.datasets.samples import AUGMENTATIONS, Samples
-from forget_lib.errors import DivergedError, ForgetError, NotApplicableError, unknown
+from forget_lib.datasets.samples import Samples
+from forget_lib.errors import DivergedError, ForgetError
+from forget_lib.optimizers import clear_gradients, make_optimizer
+from forget_lib.recipes import Recipe, rate_at, require_recipe
 
-OPTIMIZERS = ("sgd", "adam", "muon")
-PRECISIONS = ("float32", "bfloat16")
-SCHEDULES = ("constant", "cosine", "triangular")
 CHECKPOINT_SECONDS = 5.0
 """A training with less than this left is not worth a checkpoint."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is trained.
-
-    Attributes: epochs (>= 1); batch_size (>= 1); learning_rate (> 0, the peak of the schedule); momentum in [0, 1);
-        weight_decay (>= 0); label_smoothing in [0, 1); schedule: constant, cosine (to 0) or triangular (up in the first
-        fifth, then down to 0), by step; augmentation: see `Samples`; optimizer: sgd (Nesterov), adam, or muon (see
-        `Muon`). precision: of the convolutions and products in training, float32 or bfloat16 (twice as fast where the
-        processor has it, slower where not); weights, normalisation, loss and evaluation stay float32.
-        function: a training of the user's in place of the built-in one, `file.py:function`, called with (model,
-        samples, recipe, seed). known: false where nobody knows how the model was trained; then nothing is retrained.
-    """
-
-    epochs: int = 10
-    batch_size: int = 128
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    label_smoothing: float = 0.0
-    schedule: str = "triangular"
-    augmentation: str = "none"
-    optimizer: str = "sgd"
-    precision: str = "float32"
-    function: str = ""
-    known: bool = True
-
-    def __post_init__(self) -> None:
-        for kind, value, known in (
-            ("schedule", self.schedule, SCHEDULES),
-            ("augmentation", self.augmentation, AUGMENTATIONS),
-            ("optimizer", self.optimizer, OPTIMIZERS),
-            ("precision", self.precision, PRECISIONS),
-        ):
-            if value not in known:
-                raise unknown(kind, value, known)
-        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0:
-            raise ForgetError(f"A recipe needs epochs >= 1, batch_size >= 1 and learning_rate > 0; got {self}.")
-
-
-def make_recipe(settings: Mapping[str, Any] | None) -> Recipe:
-    """A `Recipe` from the config's settings.
-
-    Raises: UnknownNameError for a setting that does not exist; ForgetError for a value out of range.
-    """
-    known = [field.name for field in dataclasses.fields(Recipe)]
-    for name in settings or {}:
-        if name not in known:
-            raise unknown("setting of a recipe", name, known)
-    return Recipe(**(settings or {}))
 
 
 def set_threads(threads: int = 1) -> None:
@@ -98,26 +44,6 @@ def choose_device(name: str = "auto") -> torch.device:
             f"Device {name!r} is not to be had here. Available: {have}. Set device in the config, or auto."
         )
     return torch.device(name)
-
-
-def _lean(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
-    """The optimizer without its ties to torch's compiler, which it imports at its first step: more than a second in
-    every process, charged to whatever trains first. Nothing here compiles a step; the update is the same.
-    """
-    for function in vars(torch.optim.Optimizer).values():
-        plain = getattr(function, "__wrapped__", None)
-        if plain is not None:
-            vars(plain).setdefault("__dynamo_disable", plain)
-    update = inspect.unwrap(kind.step)
-
-    @torch.no_grad()
-    def step(self: torch.optim.Optimizer) -> None:
-        update(self)
-
-    return type(kind.__name__, (kind,), {"step": step})
-
-
-SGD, Adam = _lean(torch.optim.SGD), _lean(torch.optim.Adam)
 
 
 class Meter:
@@ -170,79 +96,6 @@ def detach_meters(model: nn.Module) -> nn.Module:
     return model
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer over the trainable parameters of `model`, one fused kernel a step."""
-    _require_recipe(recipe)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if recipe.optimizer == "muon":
-        return Muon(model, recipe)
-    if recipe.optimizer == "adam":
-        return Adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-    settings = {"weight_decay": recipe.weight_decay, "nesterov": recipe.momentum > 0, "fused": True}
-    return SGD(parameters, recipe.learning_rate, recipe.momentum, **settings)
-
-
-class Muon(SGD):
-    """PyTorch's Muon for convolution kernels, taken as matrices, and SGD at the same rate for everything else.
-
-    Muon steps along the nearest orthogonal matrix to the momentum, so that all directions of a kernel learn at once.
-    Each kernel keeps the norm of a matrix of orthonormal rows; behind a batch norm only its direction matters.
-    Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
-    """
-
-    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.kernels = [parameter for parameter in trained if parameter.ndim == 4]
-        # Views on the same memory: what steps on a matrix steps on its kernel.
-        self.matrices = [_matrix(kernel.detach()) for kernel in self.kernels]
-        rest = [parameter for parameter in trained if parameter.ndim != 4]
-        super().__init__(rest, recipe.learning_rate, 0.85, weight_decay=recipe.weight_decay, nesterov=True, fused=True)
-        self.inner = torch.optim.Muon(
-            self.matrices, recipe.learning_rate, weight_decay=0.0, momentum=recipe.momentum, ns_steps=3
-        )
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:
-        """One step of both, at the rate of the first group."""
-        for matrix, kernel in zip(self.matrices, self.kernels, strict=True):
-            matrix.grad = None if kernel.grad is None else _matrix(kernel.grad)
-            matrix.mul_(len(matrix) ** 0.5 / matrix.norm())
-        self.inner.param_groups[0]["lr"] = self.param_groups[0]["lr"]
-        self.inner.step()
-        super().step()
-        for kernel in self.kernels:
-            kernel.grad = None
-
-    def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"kernels": self.inner.state_dict()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.inner.load_state_dict(state_dict["kernels"])
-        super().load_state_dict({name: value for name, value in state_dict.items() if name != "kernels"})
-
-
-def _matrix(kernel: Tensor) -> Tensor:
-    """A view of a kernel [O, I, H, W] as a matrix [O, ...], in the order of its memory."""
-    last = kernel.is_contiguous(memory_format=torch.channels_last) and not kernel.is_contiguous()
-    return (kernel.permute(0, 2, 3, 1) if last else kernel).view(len(kernel), -1)
-
-
-def clear_gradients(optimizer: torch.optim.Optimizer) -> None:
-    """Lets go of the gradients of what `optimizer` moves; the same as its own `zero_grad`, less its bookkeeping."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None
-
-
-def rate_at(recipe: Recipe, progress: float) -> float:
-    """Learning rate at `progress` in [0, 1] of the training."""
-    if recipe.schedule == "constant":
-        return recipe.learning_rate
-    if recipe.schedule == "cosine":
-        return recipe.learning_rate * 0.5 * (1 + float(np.cos(np.pi * progress)))
-    return recipe.learning_rate * min(1.0, (progress + 0.01) / 0.2, (1 - progress) / 0.8)
-
-
 def train(
     model: nn.Module,
     samples: Samples,
@@ -267,7 +120,7 @@ def train(
     """
     if len(samples) == 0:
         raise ForgetError("There is nothing to train on: the set of samples is empty.")
-    _require_recipe(recipe)
+    require_recipe(recipe)
     # What a net derives from data, such as whitening, comes from what it is trained on, and from nothing else.
     prepare = getattr(model, "prepare", None)
     if callable(prepare):
@@ -277,14 +130,6 @@ def train(
     # Dropout draws from the global generator: it is set by the seed here, and left as it was for others.
     with torch.random.fork_rng(devices=[]):
         return _train(model, samples, recipe, seed, checkpoint, on_epoch, title)
-
-
-def _require_recipe(recipe: Recipe) -> None:
-    if not recipe.known:
-        raise NotApplicableError(
-            "needs the recipe of the original's training, which is not known; without it there is no retrained model, "
-            "and what was forgotten cannot be compared with what never was known"
-        )
 
 
 def _trained_by_function(model: nn.Module, samples: Samples, recipe: Recipe, seed: int) -> pd.DataFrame:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from forget_lib.datasets.image_data import checksum_of
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import ForgetError
-from forget_lib.training import Recipe, predict, train
+from forget_lib.recipes import Recipe
+from forget_lib.training import predict, train
 
 UPDATE = "update."
 

@@ -10,7 +10,7 @@ from forget_lib import face_checks
 from forget_lib.datasets import load
 from forget_lib.datasets.mufac import read_sample
 from forget_lib.errors import ForgetError
-from forget_lib.training import Recipe
+from forget_lib.recipes import Recipe
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,9 @@ from torch import nn
 from forget_lib.datasets.samples import Samples, normalise
 from forget_lib.errors import UnknownNameError
 from forget_lib.models import FastNet, Whitening, build
-from forget_lib.training import Muon, Recipe, train
+from forget_lib.optimizers import Muon
+from forget_lib.recipes import Recipe
+from forget_lib.training import train
 
 RECIPE = Recipe(epochs=2, batch_size=8, optimizer="muon", augmentation="alternating", momentum=0.6)
 

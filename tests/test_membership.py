@@ -11,7 +11,7 @@ from forget_lib import membership, membership_views, pools, targets
 from forget_lib.attacks import list_attacks
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.errors import ForgetError
-from forget_lib.training import Recipe
+from forget_lib.recipes import Recipe
 
 METHODS = {"finetune": {"epochs": 1, "learning_rate": 0.01}, "uniform_kl": {}}
 

@@ -16,7 +16,8 @@ from forget_lib.batched import BatchedMlp, flattened, mlp_classifier, train_batc
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import DataError, DivergedError, ForgetError
 from forget_lib.models import build
-from forget_lib.training import Recipe, predict
+from forget_lib.recipes import Recipe
+from forget_lib.training import predict
 
 SHAPE = (1, 6, 6)
 

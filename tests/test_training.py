@@ -8,19 +8,9 @@ import torch
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import DivergedError, ForgetError, UnknownNameError
 from forget_lib.models import build
-from forget_lib.training import (
-    SGD,
-    Adam,
-    Meter,
-    Recipe,
-    accuracy,
-    choose_device,
-    make_recipe,
-    predict,
-    rate_at,
-    set_threads,
-    train,
-)
+from forget_lib.optimizers import SGD, Adam
+from forget_lib.recipes import Recipe, make_recipe, rate_at
+from forget_lib.training import Meter, accuracy, choose_device, predict, set_threads, train
 
 RECIPE = Recipe(epochs=4, batch_size=16, learning_rate=0.05)
 
@@ -142,7 +132,8 @@ def test_training_does_not_import_the_compiler():
 import sys, torch
 from forget_lib.models import build
 from forget_lib.datasets.samples import Samples
-from forget_lib.training import Recipe, train
+from forget_lib.recipes import Recipe
+from forget_lib.training import train
 samples = Samples(torch.zeros(4, 1, 4, 4, dtype=torch.uint8), torch.arange(4))
 for kind in ("sgd", "adam"):
     train(build("mlp", (1, 4, 4), 4), samples, Recipe(epochs=1, optimizer=kind), 0)

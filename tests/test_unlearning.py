@@ -14,7 +14,8 @@ from forget_lib.datasets.samples import Samples
 from forget_lib.errors import DivergedError, ForgetError, NotApplicableError, UnknownNameError
 from forget_lib.metrics import relearning_steps
 from forget_lib.models import build
-from forget_lib.training import Recipe, accuracy
+from forget_lib.recipes import Recipe
+from forget_lib.training import accuracy
 from forget_lib.unlearning import METHODS, UnlearningTask, get_method, list_methods, method, unlearn, why_not_applicable
 from tests.tiny_tasks import tiny_net, tiny_samples, tiny_task
 

@@ -10,7 +10,8 @@ from torch.nn.functional import cross_entropy
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import ForgetError, NotApplicableError, UnknownNameError
 from forget_lib.models import build
-from forget_lib.training import Meter, Recipe, train
+from forget_lib.recipes import Recipe
+from forget_lib.training import Meter, train
 from forget_lib.training_log import load_log, logged_training
 from forget_lib.unlearning import certified, influence, sisa, unlearn
 from tests.tiny_tasks import tiny_conv_net, tiny_net, tiny_samples, tiny_task, whole

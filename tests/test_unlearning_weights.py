@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from forget_lib.training import Meter, Recipe, train
+from forget_lib.recipes import Recipe
+from forget_lib.training import Meter, train
 from forget_lib.unlearning import dampening, importance, layers, saliency, sparse, unlearn, unsir
 from forget_lib.unlearning.boundary import fast_gradient_sign, nearest_labels
 from forget_lib.unlearning.common import WeightMask, frozen_copy, sgd, step

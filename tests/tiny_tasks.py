@@ -10,7 +10,7 @@ from torch.nn import functional
 from forget_lib.datasets.requests import parse_request
 from forget_lib.datasets.samples import Samples
 from forget_lib.models import Classifier
-from forget_lib.training import Recipe
+from forget_lib.recipes import Recipe
 from forget_lib.unlearning import UnlearningTask
 from forget_lib.unlearning.basic import random_labels
 

@@ -28,8 +28,9 @@ from forget_lib.datasets.requests import draw_sets, parse_request  # noqa: E402
 from forget_lib.datasets.samples import Samples  # noqa: E402
 from forget_lib.errors import ForgetError  # noqa: E402
 from forget_lib.models import build, count_parameters  # noqa: E402
+from forget_lib.recipes import Recipe, make_recipe  # noqa: E402
 from forget_lib.results import REPOSITORY  # noqa: E402
-from forget_lib.training import Recipe, choose_device, make_recipe, set_threads, train  # noqa: E402
+from forget_lib.training import choose_device, set_threads, train  # noqa: E402
 
 LIMIT = 0.2
 """Share of a retraining that a method may cost in the study."""

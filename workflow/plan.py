@@ -24,7 +24,18 @@ from forget_lib.names import short_name
 from forget_lib.report.run import read_notebook
 from forget_lib.results import REPOSITORY, imported_modules
 
-TOP_KEYS = {"profile", "start", "device", "datasets", "scenarios", "claims", "deletion", "margins", "results", "plugins"}
+TOP_KEYS = {
+    "profile",
+    "start",
+    "device",
+    "datasets",
+    "scenarios",
+    "claims",
+    "deletion",
+    "margins",
+    "results",
+    "plugins",
+}
 SCENARIO_KEYS = {
     *("notebook", "dataset", "model", "requests", "draws", "seeds", "recipe", "methods", "attacks"),
     *("parameters", "shared_original", "part", "start", "device", "paired", "groups", "resources"),

@@ -16,9 +16,9 @@ from forget_lib.membership import make_plan
 from forget_lib.membership_views import sample_margins
 from forget_lib.pooled import HIDDEN
 from forget_lib.pools import Pool, PoolPlan, load_pool, load_unlearned, memorisation
+from forget_lib.recipes import make_recipe
 from forget_lib.results import code_hash
 from forget_lib.statistics import sign_flip_test
-from forget_lib.training import make_recipe
 from forget_lib.unlearning import get_method
 
 OFFERED = 24

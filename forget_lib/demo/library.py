@@ -16,9 +16,10 @@ from forget_lib.datasets import ImageData, Samples, load
 from forget_lib.datasets.requests import KINDS, Request, draw_sets, parse_request
 from forget_lib.datasets.samples import normalise
 from forget_lib.errors import ForgetError
+from forget_lib.recipes import make_recipe
 from forget_lib.scenario import Scenario
 from forget_lib.study import load_model
-from forget_lib.training import make_recipe, predict
+from forget_lib.training import predict
 from forget_lib.unlearning import get_method
 
 TITLES = {

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from forget_lib.datasets.samples import Samples, concatenate
 from forget_lib.errors import DivergedError, ForgetError
-from forget_lib.training import SGD, Adam, clear_gradients
+from forget_lib.optimizers import SGD, Adam, clear_gradients
 from forget_lib.unlearning.task import UnlearningTask
 
 

@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional
 
 from forget_lib.errors import ForgetError
-from forget_lib.training import make_optimizer, rate_at
+from forget_lib.optimizers import make_optimizer
+from forget_lib.recipes import rate_at
 from forget_lib.unlearning.common import check_range, epochs_of, sgd, step
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from forget_lib.datasets.requests import Request
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import ForgetError
-from forget_lib.training import Meter, Recipe
+from forget_lib.recipes import Recipe
+from forget_lib.training import Meter
 
 
 @dataclass(frozen=True)
