@@ -256,8 +256,9 @@ def _classes(
     counts = Counter(labels)
     if numbers:
         largest = max(map(int, counts), default=-1)
-        if not options.classes and largest >= len(labels):  # a list of all classes in between might not fit in memory
-            problems.append(f"labels go up to {largest:,}, but there are {len(labels):,} images; number classes from 0 on")
+        if not options.classes and largest >= len(labels):  # all classes in between might not fit in memory
+            found = f"labels go up to {largest:,}, but there are {len(labels):,} images"
+            problems.append(f"{found}; number classes from 0 on")
             return ()
         known = [str(index) for index in range(len(options.classes) or largest + 1)]
     else:
