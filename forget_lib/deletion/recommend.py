@@ -39,8 +39,9 @@ def recommend(case: Case, records: Path = RECORDS) -> pd.DataFrame:
     """
     rows = []
     table = _of_kind(pd.read_csv(records), case.scenario.parsed.kind)
+    spaces = tuning.load_spaces()
     for name in list_methods(controls=False):
-        if get_method(name).exact or name not in tuning.load_spaces():
+        if get_method(name).exact or name not in spaces:
             continue
         rows.append({"method": name, **_numbers(table, name), "reason": why_not(case, name)})
     found = pd.DataFrame(rows)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from forget_lib import figures
+from forget_lib import catalogue, figures
 from forget_lib.deletion import evidence, trace, verdict
 from forget_lib.deletion.case import Case
 from forget_lib.deletion.respond import FRESH, MASKED, ORIGINAL, UNLEARNED, Answer
@@ -161,6 +161,12 @@ def error_rates(folder: Path = REFERENCE) -> pd.DataFrame:
         index=["case", "candidate"], columns="outcome", values="cell", aggfunc="first", sort=False
     )
     return wide[[verdict.PASS, verdict.FAIL, verdict.UNDECIDED]]
+
+
+def error_rates_text(folder: Path = REFERENCE) -> str:
+    """The table of error rates as Markdown, for the README."""
+    rows = error_rates(folder).reset_index()
+    return catalogue.table(rows.columns, rows.to_numpy().tolist())
 
 
 def findings(answer: Answer) -> list[str]:
