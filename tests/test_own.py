@@ -195,7 +195,9 @@ def test_all_problems_come_at_once_with_their_files(folder):
 def test_mixed_sizes_and_modes_are_mended_by_options(folder):
     save(folder / "1" / "01.png", size=9)
     save(folder / "1" / "03.png", mode="RGBA")
-    assert load(f"own:{folder}?size=4&mode=grey").images.shape[1:] == (1, 4, 4)
+    data = load(f"own:{folder}?size=4&mode=grey")
+    assert data.images.shape[1:] == (1, 4, 4)
+    assert data.title == "digits"
 
 
 def test_one_unreadable_image_among_many_is_named(folder):

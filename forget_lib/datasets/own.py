@@ -75,7 +75,8 @@ def load_own(source: Any, *, test_source: Any = None, name: str = "", **options:
 
         function = load_function(base, "own data")
         return load_own(function(), name=name or short_name(OWN + base), **(given | options))
-    return read_own(source, name=name, **options)[0]
+    data = read_own(source, name=name, **options)[0]
+    return data if name else dataclasses.replace(data, title=short_name(OWN + base))
 
 
 def read_own(source: str | os.PathLike, *, name: str = "", **options: Any) -> tuple[ImageData, tuple[str, ...]]:
@@ -84,7 +85,7 @@ def read_own(source: str | os.PathLike, *, name: str = "", **options: Any) -> tu
     base, given = split_options(text)
     chosen = Options.of(given | options)
     path = locate(base, "own data")
-    name = name or short_name(OWN + text)
+    name = name or short_name(OWN + text)  # with options, which the title leaves out
     if path.suffix.lower() == ".npz":
         return _from_npz(path, name, chosen)
     rows = list_folder(path) if path.is_dir() else list_csv(path)
