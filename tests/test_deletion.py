@@ -1,7 +1,9 @@
 """A deletion request from its file to its report, on a tiny data set of the user's own."""
 
 import json
+import pickle
 import shutil
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -239,6 +241,16 @@ def test_an_interrupted_answer_goes_on_where_it_was(mine, monkeypatch):
         respond.respond(case, choice)
     respond.respond(case, choice)
     assert len(measured) == 5 + len(references.planned(case, 0.25)) - 4
+
+
+def test_a_case_goes_to_other_processes_without_its_data(shared):
+    case = shared[1].case
+    case.scenario.data.__dict__["held_out"] = MappingProxyType(dict(case.scenario.data.held_out))
+    sent = pickle.dumps(references.without_data(case))
+    assert len(sent) < 10_000
+    again = pickle.loads(sent)  # noqa: S301
+    job = references.planned(case, 0.25)[0]
+    assert references.key_of(again, job) == references.key_of(case, job)
 
 
 def test_too_little_memory_or_disk_is_said_and_what_to_do(mine, monkeypatch):

@@ -6,6 +6,7 @@ run that was stopped goes on with the next one. Small nets are trained as one ba
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -117,10 +118,28 @@ def _train_group(case: Case, jobs: list[Job], paths: dict[Job, Path], keys: dict
             _train_one(case, job, paths[job], keys[job])
             print(f"{number}/{len(jobs)} {job.name}", flush=True)
         return
-    with ProcessPoolExecutor(processes, get_context("spawn"), set_threads, (1,)) as executor:
-        rest = [(case, job, paths[job], keys[job]) for job in jobs]
-        for number, job in enumerate(executor.map(_train_one, *zip(*rest, strict=True)), 1):
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start_worker, (without_data(case),)) as executor:
+        rest = [(job, paths[job], keys[job]) for job in jobs]
+        for number, job in enumerate(executor.map(_work, *zip(*rest, strict=True)), 1):
             print(f"{number}/{len(jobs)} {job.name}", flush=True)
+
+
+_WORKERS: list[Case] = []
+"""The case of a process that trains, which loads its data once."""
+
+
+def without_data(case: Case) -> Case:
+    """The same case with nothing loaded, to be sent to another process."""
+    return dataclasses.replace(case, scenario=dataclasses.replace(case.scenario))
+
+
+def _start_worker(case: Case) -> None:
+    set_threads(1)
+    _WORKERS.append(case)
+
+
+def _work(job: Job, path: Path, key: str) -> Job:
+    return _train_one(_WORKERS[0], job, path, key)
 
 
 def _batch(case: Case, jobs: list[Job]) -> list[nn.Module]:
