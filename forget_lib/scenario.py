@@ -109,8 +109,9 @@ class Scenario:
 
     @property
     def groups_people(self) -> bool:
-        """Whether the request is about whole people or families, so that the person is the unit of an interval."""
-        return self.parsed.kind in ("person", "family")
+        """Whether the request is about whole people or families, as published lists are, so that the person is the unit
+        of an interval."""
+        return self.parsed.kind in ("person", "family", "official")
 
     def new_model(self, seed: int) -> nn.Module:
         """An untrained model on the device."""

@@ -94,8 +94,7 @@ def load_spaces(path: Path | None = None) -> dict[str, dict[str, list[dict[str, 
 
 def tuning_request(request: Request, data: ImageData) -> str:
     """The request to tune on: other classes (each the next one not asked for), or another draw of the same kind
-    and size.
-    """
+    and size; for a published list, as many families as it names."""
     if request.kind == "class":
         if request.count is not None:  # other draws take other classes
             return f"class:*{request.count}"
@@ -107,6 +106,10 @@ def tuning_request(request: Request, data: ImageData) -> str:
         return "class:" + ",".join(free)
     if request.kind in ("person", "family"):
         return f"{request.kind}:*{request.count or len(request.members)}"
+    if request.kind == "official":
+        if data.official is None or data.families is None:
+            raise ForgetError(f"{data.name} has no published list of families; ask for a person or random:0.1.")
+        return f"family:*{len(data.families[data.official].unique())}"
     fraction = request.fraction or min(0.5, len(request.members) / len(data.labels))
     return f"{'mislabelled' if request.kind == 'mislabelled' else 'random'}:{fraction:.3g}"
 
@@ -270,8 +273,9 @@ def tune_all(
             raise unknown("method with a search space", name, spaces)
         found[name] = tune(name, scenarios, spaces[name][kind])
         scores = ", ".join(f"{trial['score']:.3f}" for trial in found[name]["trials"])
-        spent = f"{found[name]['seconds']:.0f} s"
-        say(f"{number}/{len(methods)} {name}: {found[name]['settings']} (scores {scores}; {spent})")
+        say(
+            f"{number}/{len(methods)} {name}: {found[name]['settings']} (scores {scores}; {found[name]['seconds']:.0f} s)"
+        )
     return found
 
 
@@ -377,8 +381,7 @@ def _run(options: argparse.Namespace) -> None:
     ]
     spaces = load_spaces(CONFIG / "tuning" / f"{options.spaces}.yaml")
     names = options.methods or [name for name in list_methods(controls=False) if name in spaces]
-    found = tune_all(scenarios, names, spaces=spaces)
-    controls = {}
+    found, controls = tune_all(scenarios, names, spaces=spaces), {}
     for name in ("do_nothing", "mask_logit"):
         trial = run_trial(scenarios[0], name, {})
         if trial["measured"]:

@@ -1,9 +1,15 @@
 """MUFAC's layouts, each kind of damage, near-duplicates, and the face data sets that need no network."""
 
 import csv
+import functools
+import http.server
 import shutil
+import sys
+import threading
 import zipfile
+from fnmatch import fnmatch
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +22,7 @@ from forget_lib.datasets.requests import draw_sets, parse_request
 from forget_lib.errors import DataError
 
 ROOT = "custom_korean_family_dataset_resolution_128"
+FROM_HUGGING_FACE = mufac._from_hugging_face
 PARTS = {"train": (1, 2, 3, 4), "val": (801,), "test": (851, 852)}
 
 
@@ -84,13 +91,77 @@ def test_both_layouts_give_pool_and_test_with_people_and_families(data, nested):
     assert not set(faces.families.tolist()) & set(faces.test_families.tolist())
 
 
+def zipped(path: Path, made: Path) -> None:
+    """The authors' archive: a zip of the folder of their layout."""
+    folder = write_archive(made / ROOT)
+    path.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for member in sorted(folder.rglob("*.*")):
+            archive.write(member, Path(ROOT) / member.relative_to(folder))
+
+
 def test_an_archive_is_unpacked_where_it_lies(data):
-    folder = write_archive(data / "made" / ROOT)
-    (data / "mufac").mkdir()
-    with zipfile.ZipFile(data / "mufac" / mufac.ARCHIVE, "w") as archive:
-        for path in sorted(folder.rglob("*.*")):
-            archive.write(path, Path(ROOT) / path.relative_to(folder))
+    zipped(data / "mufac" / mufac.ARCHIVE, data / "made")
     assert len(load("mufac").labels) == 30
+
+
+@pytest.fixture
+def host(data, monkeypatch):
+    """A host on this machine in the place of the authors': the folder that it serves."""
+    (data / "served").mkdir()
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(data / "served"))
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        monkeypatch.setattr(mufac, "SHAREPOINT", f"http://127.0.0.1:{running.server_address[1]}/a.zip?download=1")
+        monkeypatch.setattr(mufac, "fetch", sources.fetch)
+        yield data / "served"
+        running.shutdown()
+
+
+def test_the_authors_archive_is_fetched_unpacked_and_kept(data, host):
+    zipped(host / "a.zip", data / "made")
+    faces = load("mufac", start="official")
+    assert (faces.source, faces.synthetic, len(faces.labels)) == ("the authors' archive", False, 30)
+    (host / "a.zip").unlink()
+    assert load("mufac").source == "local files"
+
+
+def test_a_page_instead_of_the_archive_is_refused_and_the_steps_by_hand_are_named(data, host, capsys):
+    (host / "a.zip").write_text("<!DOCTYPE html><html>Sign in to your account</html>")
+    assert load("mufac", start="official").synthetic
+    said = capsys.readouterr().out
+    assert "a web page came instead of the file" in said
+    assert "data/README.md says how to get the files by hand" in said
+    assert not list((data / "mufac").glob("*.zip"))
+
+
+def test_a_file_that_is_no_archive_is_refused_by_name(data, host, capsys):
+    (host / "a.zip").write_bytes(b"PK, but not a zip")
+    assert load("mufac", start="official").synthetic
+    assert mufac.ARCHIVE in capsys.readouterr().out
+
+
+def test_the_files_of_hugging_face_are_found_in_its_folders(data, monkeypatch):
+    asked = {}
+
+    def snapshot_download(name, *, local_dir, **options):
+        asked.update(options, name=name)
+        write_archive(Path(local_dir) / "MUFAC", nested=True)
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=snapshot_download))
+    monkeypatch.setattr(mufac, "_from_hugging_face", FROM_HUGGING_FACE)
+    faces = load("mufac", start="official")
+    assert (faces.source, len(faces.labels)) == ("Hugging Face Dasool/MUFAC", 30)
+    assert (asked["name"], asked["repo_type"]) == ("Dasool/MUFAC", "dataset")
+    assert all(any(fnmatch(f"train_images/0/{n}", p) for p in asked["allow_patterns"]) for n in ("a.jpg", "b.jpg"))
+
+
+def test_without_the_package_of_hugging_face_the_next_source_is_tried(data, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    monkeypatch.setattr(mufac, "_from_hugging_face", FROM_HUGGING_FACE)
+    assert load("mufac", start="official").synthetic
+    assert "pip install huggingface_hub" in capsys.readouterr().out
 
 
 def test_without_the_archive_the_synthetic_sample_stands_in_and_says_so(data, capsys):

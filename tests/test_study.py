@@ -144,6 +144,11 @@ def test_wrong_names_and_settings_are_refused_before_anything_runs(scenario, tmp
     assert not list(tmp_path.rglob("run.json"))
 
 
+def test_the_person_is_the_unit_of_requests_about_people_and_of_published_lists(tmp_path):
+    asked = {"person:*2": True, "family:*1": True, "official:list": True, "class:c1": False, "random:0.1": False}
+    assert {text: study.Scenario(tmp_path, "blobs", "mlp", text).groups_people for text in asked} == asked
+
+
 def test_uniform_kl_keeps_the_metrics_of_every_epoch_from_zero(scenario):
     import pandas as pd
 

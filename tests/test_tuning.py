@@ -1,5 +1,6 @@
 """The choice of settings: fair trials, a criterion that no control wins, and a file that says how it came about."""
 
+import dataclasses
 import math
 
 import pytest
@@ -59,6 +60,10 @@ def test_tuning_uses_other_classes_and_draws_than_those_reported(blobs):
     assert on("indices:1,2,3") == f"random:{3 / len(blobs.labels):.3g}"
     with pytest.raises(ForgetError, match="too few other classes"):
         on("class:c0,c1,c2")
+    with pytest.raises(ForgetError, match="no published list"):
+        on("official:list")
+    listed = dataclasses.replace(blobs, official=torch.isin(blobs.families, torch.tensor([0, 2])).nonzero().flatten())
+    assert tuning.tuning_request(parse_request("official:list"), listed) == "family:*2"
     assert tuning.DRAW >= 100
     assert tuning.SEED >= 100
 
