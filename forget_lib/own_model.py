@@ -82,7 +82,7 @@ class OwnModel(nn.Module):
             values = torch.tensor(getattr(spec, name) or (default,))
             self.register_buffer(name, values.reshape(1, -1, 1, 1), persistent=False)
 
-    def prepare(self, images: Tensor) -> Tensor:
+    def preprocessed(self, images: Tensor) -> Tensor:
         """The study's batches as the net wants them."""
         spec = self.spec
         if spec.channels is not None and images.shape[1] != spec.channels:
@@ -93,7 +93,7 @@ class OwnModel(nn.Module):
         return (images * 0.25 + 0.5 - self.mean) / self.std if spec.mean or spec.std else images
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.net(self.prepare(images))
+        return self.net(self.preprocessed(images))
 
 
 class OwnClassifier(OwnModel):
@@ -111,7 +111,7 @@ class OwnClassifier(OwnModel):
     def features(self, images: Tensor) -> Tensor:
         """What the head sees, float32 [B, D]."""
         with _inputs_of(self.head) as seen:
-            self.net(self.prepare(images))
+            self.net(self.preprocessed(images))
         return seen[-1]
 
 
@@ -208,7 +208,7 @@ def _tried(model: OwnModel, images: Tensor, classes: int) -> tuple[Any, list[tup
 
 
 def _no_forward(model: OwnModel, images: Tensor, error: Exception) -> str:
-    shape, function = tuple(model.prepare(images).shape[1:]), model.spec.function
+    shape, function = tuple(model.preprocessed(images).shape[1:]), model.spec.function
     return (
         f"{function} cannot take images of {shape[0]} × {shape[1]} × {shape[2]} (channels, height, width): "
         f"{one_line(error)}. If it wants others, say which, for example {function}?channels=3&size=224."

@@ -118,7 +118,7 @@ def test_every_method_runs_or_says_why_not(blobs, tmp_path, name, methods):
 
 
 def test_dropout_gives_the_same_model_from_the_same_seed(blobs, tmp_path):
-    keys = {"dataset": "blobs", "model": "nets_of_a_test:plain", "request": "class:c1"}
+    keys = {"dataset": "blobs", "model": "nets_of_a_test:plain?channels=3", "request": "class:c1"}
     recipe = {"epochs": 2, "batch_size": 16}
     one, two = (study.original(study.make_scenario(tmp_path / part, recipe, **keys)) for part in "ab")
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
