@@ -218,10 +218,9 @@ def run_trial(scenario: study.Scenario, name: str, settings: Mapping[str, Any]) 
         spent, seconds = spent + meter.passes, seconds + time.process_time() - begun
         asked = settings.get("epochs") or scenario.recipe.epochs
         fits = min(max(done), asked - 1)
-        if status == "over budget" and "epochs" in settings and fits >= 1:
-            settings["epochs"] = fits
-            continue
-        break
+        if status != "over budget" or "epochs" not in settings or fits < 1:
+            break
+        settings["epochs"] = fits
     measured = measure(model, original, scenario) if model is not None else {}
     value = score(measured) if measured else math.inf
     cost = {"relative_cost": meter.passes / retraining, "passes": spent, "seconds": seconds}
@@ -273,9 +272,8 @@ def tune_all(
             raise unknown("method with a search space", name, spaces)
         found[name] = tune(name, scenarios, spaces[name][kind])
         scores = ", ".join(f"{trial['score']:.3f}" for trial in found[name]["trials"])
-        say(
-            f"{number}/{len(methods)} {name}: {found[name]['settings']} (scores {scores}; {found[name]['seconds']:.0f} s)"
-        )
+        spent = f"{found[name]['seconds']:.0f} s"
+        say(f"{number}/{len(methods)} {name}: {found[name]['settings']} (scores {scores}; {spent})")
     return found
 
 
