@@ -59,7 +59,7 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
         try:
             entry = json.loads(line)
             own = entry.pop("hash")
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise _damaged(
                 path, number, "it is incomplete or no JSON, as after an interrupted or edited write"
             ) from error

@@ -127,7 +127,7 @@ def read_report(path: Path) -> dict[str, Any]:
     """A report from its file. Raises: ForgetError if it is none, or of another schema."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ForgetError(f"{Path(path).name} cannot be read as a report: {error}.") from error
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise ForgetError(f"{Path(path).name} is no deletion report; it is the report.json of an answered request.")
