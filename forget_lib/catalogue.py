@@ -99,7 +99,9 @@ def templates() -> str:
 
 def filled(text: str) -> str:
     """The text with every generated part made new, between its two comment lines."""
-    made = {"methods": methods_table(short=True), "attacks": attacks_table(), "templates": templates()}
+    from forget_lib.deletion.views import error_rates_text
+
+    made = {"error rates": error_rates_text(), "methods": methods_table(short=True), "attacks": attacks_table(), "templates": templates()}
     for name, part in made.items():
         begin, end = BEGIN.format(name=name), END.format(name=name)
         text = re.sub(
