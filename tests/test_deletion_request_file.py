@@ -45,6 +45,7 @@ def test_a_short_request_gets_the_defaults(tmp_path):
         (("forget: class:5", "forget: class:5\nmargin: .nan"), 9, "from 0 to 0.25"),
         (("forget: class:5", "forget: random:0.1"), 8, "names what is to go"),
         (("forget: class:5", "forget: class:*2"), 8, "names what is to go"),
+        (("forget: class:5", "forget: official:list"), 8, "names what is to go"),
         (("forget: class:5", "forget: klass:5"), 8, "Did you mean 'class'"),
         (("forget: class:5", "forget: {files: []}"), 8, "expected files"),
         (("forget: class:5", "forget: class:5\nbudget: 3"), 9, "holds keys of its own"),

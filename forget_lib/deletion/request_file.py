@@ -17,7 +17,7 @@ import pandas as pd
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from forget_lib.datasets.requests import KINDS, parse_request
+from forget_lib.datasets.requests import parse_request
 from forget_lib.errors import ForgetError, unknown
 from forget_lib.names import public_name
 from forget_lib.recipes import make_recipe
@@ -27,7 +27,7 @@ LARGEST = 1_000_000
 """Bytes; a request is a page of text."""
 NEEDED = object()
 AVAILABLE = ("forget", "retain")
-EXPLICIT = tuple(kind for kind in KINDS if kind not in ("random", "mislabelled"))
+EXPLICIT = ("class", "person", "family", "indices")
 FILES = "files"
 BASE = ".base"
 """Suffix of the note beside a copied request."""
