@@ -393,3 +393,16 @@ def test_the_smallest_share_noticed_is_one_that_was_trained_and_holds_for_all_la
     assert found["a"] == 0.5
     assert np.isnan(found["b"])
     assert np.isnan(found["c"])
+
+
+def test_purge_removes_the_cache_of_these_images_and_of_no_others(mine, tmp_path, monkeypatch):
+    from forget_lib.datasets.own import cache_name
+    from forget_lib.datasets.own_reading import Options
+
+    monkeypatch.setattr(purge, "data_folder", lambda: tmp_path)
+    own = tmp_path / cache_name(mine / "data.npz", Options.of({}))
+    for folder in (own, tmp_path / "own-others-0"):
+        folder.mkdir()
+    listed = {each.path.name: each.action for each in purge.artefacts(mine / "first")}
+    assert listed[own.name] == "remove"
+    assert "own-others-0" not in listed

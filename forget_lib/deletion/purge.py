@@ -14,12 +14,14 @@ from typing import Any
 
 import pandas as pd
 
+from forget_lib.datasets.own import cache_name
+from forget_lib.datasets.own_reading import Options
 from forget_lib.datasets.sources import data_folder
 from forget_lib.deletion import ledger
 from forget_lib.deletion.record import read_report, report_digest
 from forget_lib.deletion.request_file import DeletionRequest, read_request
 from forget_lib.errors import ForgetError
-from forget_lib.names import is_own
+from forget_lib.names import OWN, is_own, split_options
 from forget_lib.report.files import write_text
 
 DERIVED = (
@@ -96,9 +98,11 @@ def _outside(request: DeletionRequest, given_weights: bool) -> list[Artefact]:
             found.append(Artefact(path, action, "the original model, as it was given; add --weights to remove it here"))
     name = request["data.name"]
     if is_own(name):
-        caches = sorted(data_folder().glob("own-*"))
-        found += [Artefact(path, "remove", "cached copies of own images, made again when needed") for path in caches]
-        source = Path(name.partition(":")[2].partition("?")[0])
+        text, options = split_options(name.removeprefix(OWN))
+        source = Path(text)
+        cache = data_folder() / cache_name(source, Options.of(options))
+        if cache.exists():
+            found.append(Artefact(cache, "remove", "cached copies of these images, made again when needed"))
         found.append(Artefact(source, "by hand", "the data themselves, their copies and backups"))
     elif (data_folder() / name).exists():
         found.append(Artefact(data_folder() / name, "by hand", "the data themselves, as fetched"))
