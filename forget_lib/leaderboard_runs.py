@@ -141,7 +141,8 @@ def trials_of(name: str, kind: str) -> list[dict[str, Any]]:
         raise ForgetError(f"{name} has {len(trials)} TRIALS; every method gets at most {tuning.TRIALS}.")
     for settings in trials:
         check_settings(name, settings)
-    return [dict(settings) for settings in trials]
+    defaults = get_method(name).settings  # written out, so that a trial that costs too much can be cut by epochs
+    return [defaults | dict(settings) for settings in trials]
 
 
 def tuned(name: str, problem: Problem, root: Path) -> dict[str, Any]:
@@ -157,6 +158,9 @@ def tuned(name: str, problem: Problem, root: Path) -> dict[str, Any]:
     draws = [(tuning.DRAW + i, tuning.SEED + i) for i in range(REPEATS)]
     scenarios = [problem.scenario(root, draw, seed, request) for draw, seed in draws]
     found = tuning.tune(name, scenarios, trials_of(name, tuning.kind_of(reported.parsed)))
+    if found["settings"] is None:
+        reasons = ", ".join(sorted({trial["status"] for trial in found["trials"]}))
+        print(f"{name}: no trial can be taken ({reasons}; each may use {tuning.BUDGET:g} of a retraining)", flush=True)
     rows = [{key: trial[key] for key in ("settings", "status", "relative_cost")} for trial in found["trials"]]
     for row, trial in zip(rows, found["trials"], strict=True):
         row["score"] = trial["score"] if np.isfinite(trial["score"]) else None

@@ -137,6 +137,11 @@ def test_a_plugin_is_tuned_run_and_recorded_with_its_code(blobs, tmp_path, plugi
         leaderboard.verify(record, "class", 1, code=path)
 
 
+def test_trials_name_every_setting_so_that_their_epochs_can_be_cut(plugin):
+    name, _ = leaderboard.resolve(plugin("[{}]"))
+    assert trials_of(name, "class") == [{"share": 0.5}]
+
+
 def test_too_many_trials_are_refused(plugin):
     name, _ = leaderboard.resolve(plugin("[{}] * 7"))
     with pytest.raises(ForgetError, match="at most 6"):
