@@ -34,7 +34,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         return {name: dict(entry) for name, entry in content["methods"].items()}
     except FileNotFoundError:
         return {}
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ForgetError(
             f"{path.name} cannot be read ({error}); make it again with python -m forget_lib.tuning."
         ) from error

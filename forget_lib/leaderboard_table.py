@@ -32,7 +32,7 @@ def read_entry(path: Path) -> dict[str, Any]:
                 wrong = run["gaps"] != gaps_of(run["measured"], run["reference"], run["status"])
                 if wrong:
                     raise ValueError("its gaps are not those of what it measured; it was changed by hand")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{Path(path).name} is no record of the leaderboard: {error}. Make it again with submit."
         ) from error

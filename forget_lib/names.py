@@ -30,8 +30,8 @@ def split_options(text: str) -> tuple[str, dict[str, Any]]:
             raise ForgetError(f"{text!r}: {part!r} is not option=value; write for example {base}?size=32.")
         try:
             options[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ForgetError(f"{text!r}: the value of {key} cannot be read ({value!r}).") from error
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise ForgetError(f"{text[:200]!r}: the value of {key} cannot be read ({value[:200]!r}).") from error
     return base, options
 
 

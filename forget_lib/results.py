@@ -12,8 +12,8 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -89,7 +89,10 @@ def write_record(
                 for name, tensor in state.items()
             }
             save_file(tensors, partial / "model.safetensors")
-        (partial / "run.json").write_text(json.dumps({"schema": SCHEMA, **run}, indent=1, allow_nan=True))
+        files = {path.name: _file_digest(path) for path in sorted(partial.iterdir())}
+        content = {"schema": SCHEMA, **run, "files": files}
+        content["digest"] = _digest(content)
+        (partial / "run.json").write_text(json.dumps(content, indent=1, allow_nan=True))
         partial.chmod(0o755)
         _swap(partial, folder)
     except OSError as error:
@@ -108,13 +111,48 @@ def _swap(partial: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of a record's content without its digest, as it comes back from JSON."""
+    text = json.dumps({key: value for key, value in content.items() if key != "digest"})
+    return hashlib.sha256(json.dumps(json.loads(text), sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """run.json of a record, or None where there is none or it cannot be read (it will then be made again)."""
+    """run.json of a record, or None where there is none or it is damaged (it will then be made again).
+
+    A damaged one is named on stderr. Those of before there were digests are taken as they are.
+    """
+    path = Path(folder) / "run.json"
     try:
-        run = json.loads((Path(folder) / "run.json").read_text())
-    except (OSError, ValueError):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        kinds = {"measurements": list, "cost": dict, "files": dict}
+        if not isinstance(run, dict) or not all(
+            isinstance(run.get(key) or kind(), kind) for key, kind in kinds.items()
+        ):
+            raise ValueError("its content is no record's")
+        if run.get("schema") != SCHEMA:
+            return None
+        if "digest" in run and run["digest"] != _digest(run):
+            raise ValueError("its content does not fit its digest")
+    except FileNotFoundError:
         return None
-    return run if run.get("schema") == SCHEMA else None
+    except (OSError, ValueError, RecursionError) as error:
+        print(f"{path} is damaged ({error}): it is left out, and made again by the next run.", file=sys.stderr)
+        return None
+    return run
+
+
+def _check_file(folder: Path, name: str) -> None:
+    """Raises ForgetError where a record's file is not the one that was written with it."""
+    told = ((read_record(folder) or {}).get("files") or {}).get(name)
+    path = Path(folder) / name
+    if told and path.is_file() and _file_digest(path) != told:
+        raise ForgetError(f"{folder}: {name} is damaged: it is not what was written; delete the folder and run again.")
 
 
 def read_predictions(folder: Path) -> dict[str, np.ndarray]:
@@ -122,10 +160,11 @@ def read_predictions(folder: Path) -> dict[str, np.ndarray]:
 
     Raises: ForgetError if the file is missing or damaged.
     """
+    _check_file(folder, "predictions.npz")
     try:
         with np.load(Path(folder) / "predictions.npz", allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zip, header, dtype, memory: NumPy raises many kinds
         raise ForgetError(
             f"{folder}: predictions.npz is missing or damaged; delete the folder and run again."
         ) from error
@@ -139,6 +178,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    _check_file(folder, "model.safetensors")
     try:
         return load_file(Path(folder) / "model.safetensors")
     except (OSError, SafetensorError) as error:
@@ -170,6 +210,10 @@ def load(profile: str | Path) -> pd.DataFrame:
     for folder in folders:
         run = read_record(folder)
         if run is None:
+            continue
+        missing = [key for key in KEYS if key not in run]
+        if missing:
+            print(f"{folder} is no record (it has no {', '.join(missing)}): left out.", file=sys.stderr)
             continue
         common = {key: run[key] for key in KEYS}
         if run["method"] == "retrain" and run["run"] == 1:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults import hostile_files
+from tests.faults import hostile_files, hostile_text
 from tests.faults.hostile import outcome
 
 INPUTS = [
@@ -10,6 +10,7 @@ INPUTS = [
     *hostile_files.images(),
     *hostile_files.arrays(),
     *hostile_files.weights(),
+    *hostile_text.texts(),
 ]
 
 

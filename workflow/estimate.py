@@ -17,10 +17,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
 
+from config_check import read_config  # noqa: E402
 from plan import Job, plan  # noqa: E402
 
 from forget_lib.datasets import ImageData, load  # noqa: E402
@@ -187,7 +187,7 @@ def main(config: Path, workers: Sequence[int], parts: Sequence[str] = ()) -> Non
 
     Raises: ForgetError for a config that cannot be planned.
     """
-    jobs = plan(yaml.safe_load(config.read_text(encoding="utf-8")))
+    jobs = plan(read_config(config))
     if parts:
         jobs = {key: job for key, job in jobs.items() if job.part in parts}
     nets = {(job.parameters["dataset"], job.parameters["model"]) for job in jobs.values() if "recipe" in job.parameters}

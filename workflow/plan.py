@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
+from config_check import check, read_config
 
 from forget_lib.chosen import FOLDER, settings_file
 from forget_lib.errors import ForgetError, unknown
@@ -24,22 +24,6 @@ from forget_lib.names import short_name
 from forget_lib.report.run import read_notebook
 from forget_lib.results import REPOSITORY, imported_modules
 
-TOP_KEYS = {
-    "profile",
-    "start",
-    "device",
-    "datasets",
-    "scenarios",
-    "claims",
-    "deletion",
-    "margins",
-    "results",
-    "plugins",
-}
-SCENARIO_KEYS = {
-    *("notebook", "dataset", "model", "requests", "draws", "seeds", "recipe", "methods", "attacks"),
-    *("parameters", "shared_original", "part", "start", "device", "paired", "groups", "resources"),
-}
 DATA, BASELINE, FIGURES, OVERVIEW = "01_data", "02_train_baseline", "08_figures", "00_overview"
 CLAIMS = "11_published_claims"
 DELETION = "10_deletion_request"
@@ -75,7 +59,7 @@ def plan(config: Mapping[str, Any]) -> dict[str, Job]:
 
     Raises: ForgetError for a config that lacks something or has a key that nothing reads.
     """
-    _check(config)
+    check(config)
     config = with_plugins(config)
     # Notebooks run in their own folder, so a path relative to it stays the same wherever the repository lies.
     common = {"profile": config["profile"], "results": f"../{results_folder(config)}"}
@@ -240,22 +224,6 @@ def results_folder(config: Mapping[str, Any]) -> str:
     return f"{config.get('results', 'results')}/{config['profile']}"
 
 
-def _check(config: Mapping[str, Any]) -> None:
-    for key in ("profile", "start", "device", "scenarios"):
-        if key not in config:
-            raise ForgetError(f"The config has no {key!r}. Give it with --configfile workflow/config/<profile>.yaml.")
-    for key in config:
-        if key not in TOP_KEYS:
-            raise unknown("key of the config", key, TOP_KEYS)
-    for name, scenario in config["scenarios"].items():
-        for key in scenario:
-            if key not in SCENARIO_KEYS:
-                raise unknown(f"key of scenario {name}", key, SCENARIO_KEYS)
-        for key in ("notebook", "dataset", "model"):
-            if key not in scenario:
-                raise ForgetError(f"Scenario {name} of the config has no {key!r}.")
-
-
 @lru_cache
 def library_files(notebook: str) -> list[str]:
     """The files of forget_lib that a notebook depends on, directly or through others, relative to the repository.
@@ -290,10 +258,7 @@ def main(config: str, *parts: str) -> None:
 
     Raises: ForgetError for what is wrong with them.
     """
-    try:
-        jobs = plan(yaml.safe_load(Path(config).read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError) as error:
-        raise ForgetError(f"{config} cannot be read: {error}") from error
+    jobs = plan(read_config(config))
     known = {job.part for job in jobs.values()} - {""}
     for part in parts:
         if part not in known:

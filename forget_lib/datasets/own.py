@@ -255,6 +255,10 @@ def _classes(
     With `numbers` labels are positions in `options.classes`, and without these 0 to the largest.
     """
     counts = Counter(labels)
+    odd = [title for title in (*counts, *options.classes) if not title.isprintable()]
+    if odd:  # such as escape sequences, which would act on the terminal that shows them
+        problems += [f"class {title[:80]!r} has characters in its name that cannot be printed" for title in odd]
+        return ()
     if numbers:
         largest = max(map(int, counts), default=-1)
         if not options.classes and largest >= len(labels):  # all classes in between might not fit in memory
@@ -264,7 +268,7 @@ def _classes(
         known = [str(index) for index in range(len(options.classes) or largest + 1)]
     else:
         known = list(options.classes) or sorted(
-            counts, key=lambda label: (not label.isdigit(), label.isdigit() and int(label), label)
+            counts, key=lambda label: (not label.isdecimal(), len(label.lstrip("0")) if label.isdecimal() else 0, label)
         )
     beyond = set(counts) - set(known)
     if beyond:

@@ -21,6 +21,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 MODES = {"grey": "L", "rgb": "RGB"}
 SHOWN = 40
 """Problems written out in a message; the others are counted, and all stand in the error's `problems`."""
+LONGEST = 300
+"""Characters of a problem that are shown."""
 REREAD = 200
 """Items of a torch Dataset that are read a second time."""
 COLUMNS = ("path", "label")
@@ -32,9 +34,18 @@ class OwnDataError(DataError):
     def __init__(self, name: str, problems: Sequence[str]) -> None:
         self.problems = list(problems)
         left = len(problems) - SHOWN
-        lines = [*problems[:SHOWN], *([f"… and {left:,} more like these"] if left > 0 else [])]
+        lines = [
+            *(_printable(line) for line in problems[:SHOWN]),
+            *([f"… and {left:,} more like these"] if left > 0 else []),
+        ]
         count = f"{len(problems):,} problem{'s' if len(problems) != 1 else ''}"
         super().__init__(f"{name}: {count}; nothing was trained.\n" + "\n".join(f"- {line}" for line in lines))
+
+
+def _printable(line: str) -> str:
+    """A line without what would act on a terminal, and not longer than a screen: it holds names from outside."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
 
 
 @dataclass(frozen=True)
@@ -119,9 +130,10 @@ def list_csv(path: Path) -> Rows:
             missing = [column for column in COLUMNS if column not in columns]
             if missing:
                 hint = " It seems to be separated by semicolons; commas are expected." if ";" in str(columns) else ""
+                there = _printable(", ".join(columns)) or "none"
                 raise DataError(
-                    f"{shown(path)} has no column {' and no column '.join(missing)}; it has: "
-                    f"{', '.join(columns) or 'none'}. Columns: path, label, and if wished person, family, part.{hint}"
+                    f"{shown(path)} has no column {' and no column '.join(missing)}; it has: {there}. "
+                    f"Columns: path, label, and if wished person, family, part.{hint}"
                 )
             for row in reader:
                 _add_csv_row(rows, path, reader.line_num, row, columns, seen, family_of)
@@ -133,6 +145,7 @@ def list_csv(path: Path) -> Rows:
 def _add_csv_row(
     rows: Rows, path: Path, line: int, row: dict, columns: list[str], seen: dict[str, int], family_of: dict[str, str]
 ) -> None:
+    too_many = None in row
     row = {column: (row.get(column) or "").strip() for column in columns}
     file, where = row["path"], f"row {line}" + (f" ({row['path']})" if row["path"] else "")
     found = [f"{where}: {column} is empty" for column in (*COLUMNS, "person", "family") if row.get(column, "x") == ""]
@@ -140,6 +153,8 @@ def _add_csv_row(
         found.append(f"{where}: the same file stands in row {seen[file]}")
     if file and not (path.parent / file).is_file():
         found.append(f"{where}: there is no such file beside the CSV")
+    if too_many:
+        found.append(f"{where}: has more fields than the head has columns")
     if row.get("part", "train") not in ("train", "test"):
         found.append(f"{where}: part is {row['part']!r}; expected train or test")
     person, family = row.get("person", ""), row.get("family", "")

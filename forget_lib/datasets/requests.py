@@ -4,7 +4,6 @@ population, test)."""
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,6 +12,8 @@ from forget_lib.datasets.image_data import ImageData
 from forget_lib.errors import ForgetError, unknown
 
 KINDS = ("class", "random", "mislabelled", "indices", "person", "family", "official")
+LARGEST_FILE = 50_000_000
+"""Bytes of a file of indices: several million of them."""
 HELD_OUT = ("validation", "unseen", "population")
 
 
@@ -79,15 +80,16 @@ def parse_request(text: str) -> Request:
             raise ForgetError(f"Request {text!r}: the fraction must be a number between 0 and 1, both excluded.")
         return Request(kind, fraction=fraction)
     if what.startswith("*"):
-        if kind not in ("class", "person", "family") or not what[1:].isdigit() or int(what[1:]) < 1:
+        if kind not in ("class", "person", "family") or not _is_number(what[1:]) or int(what[1:]) < 1:
             raise ForgetError(
                 f"Request {text!r}: *N draws N classes, people or families; write for example person:*20."
             )
         return Request(kind, count=int(what[1:]))
     if kind == "indices" and what.startswith("@"):
         try:
-            what = ",".join(Path(what[1:]).read_text().split())
-        except (OSError, UnicodeDecodeError) as error:
+            with open(what[1:], encoding="utf-8") as file:
+                what = ",".join(file.read(LARGEST_FILE).split())
+        except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a name that no file can have
             raise ForgetError(f"Request {text!r}: cannot read the file of indices ({error}).") from error
     if kind == "official":
         if what != "list":
@@ -96,9 +98,14 @@ def parse_request(text: str) -> Request:
     members = tuple(dict.fromkeys(part.strip() for part in what.split(",") if part.strip()))
     if not members:
         raise ForgetError(f"Request {text!r} names nothing to forget.")
-    if kind == "indices" and not all(member.isdigit() for member in members):
-        raise ForgetError(f"Request {text!r}: indices are whole numbers from 0 on, separated by commas.")
+    if kind == "indices" and not all(_is_number(member) for member in members):
+        raise ForgetError(f"Request {text[:200]!r}: indices are whole numbers from 0 on, separated by commas.")
     return Request(kind, members)
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a whole number from 0 on that fits into an int64 (superscripts are digits to `isdigit`)."""
+    return text.isascii() and text.isdigit() and len(text) <= 18
 
 
 @dataclass(frozen=True)
@@ -194,7 +201,7 @@ def class_index(data: ImageData, member: str) -> int:
     """
     if member in data.classes:
         return data.classes.index(member)
-    if member.isdigit() and int(member) < len(data.classes):
+    if _is_number(member) and int(member) < len(data.classes):
         return int(member)
     raise unknown(f"class of {data.name}", member, data.classes)
 

@@ -47,10 +47,13 @@ def locate(path: str | Path, what: str) -> Path:
 
     Raises: DataError if there is nothing in either place. what: for the message.
     """
+    if not str(path).isprintable():
+        raise DataError(f"The path {str(path)[:200]!r} of {what} holds characters that no path needs.")
     given = Path(path).expanduser()
     for found in (given, REPOSITORY / given):
-        if found.exists():
-            return found
+        with contextlib.suppress(OSError):  # a name that is too long for any file
+            if found.exists():
+                return found
     places = "" if given.is_absolute() else f" (looked for in {Path.cwd()} and in the repository)"
     raise DataError(f"There is no {given}{places}; give the path of {what}.")
 

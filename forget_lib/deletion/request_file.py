@@ -25,6 +25,7 @@ from forget_lib.recipes import make_recipe
 VERSION = 1
 LARGEST = 1_000_000
 """Bytes; a request is a page of text."""
+DEEPEST = 20
 NEEDED = object()
 AVAILABLE = ("forget", "retain")
 EXPLICIT = ("class", "person", "family", "indices")
@@ -208,7 +209,11 @@ def _compose(path: Path) -> Node | None:
         if path.stat().st_size > LARGEST:
             raise RequestError(f"{path.name} has {path.stat().st_size:,} bytes; a request has at most {LARGEST:,}.")
         text = path.read_text(encoding="utf-8")
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:  # PyYAML's time grows with the square of the depth
+                raise _wrong(path, event.start_mark.line + 1, f"values are nested more than {DEEPEST} deep")
             if isinstance(event, yaml.AliasEvent):
                 raise _wrong(path, event.start_mark.line + 1, "aliases (*name) are not allowed; write the value out")
         return yaml.compose(text, Loader=yaml.SafeLoader)

@@ -31,6 +31,7 @@ def write_index(folder: Path, missing: Iterable[str] = ()) -> Path:
     newest = max(path.stat().st_mtime for path in code)
     groups: dict[str, list[dict[str, Any]]] = {}
     for path in executed:
+        read_notebook(path)
         page = path.with_suffix(".html")
         if not page.exists() or page.stat().st_mtime < max(newest, path.stat().st_mtime):
             export_html(path, page)
@@ -64,8 +65,8 @@ def _entry(folder: Path, path: Path, page: Path) -> dict[str, Any]:
         "name": path.stem,
         "link": page.relative_to(folder).as_posix(),
         "parameters": told.get("parameters", {}),
-        "seconds": told.get("duration"),
-        "ended": (told.get("end_time") or "")[:16].replace("T", " "),
+        "seconds": told["duration"] if isinstance(told.get("duration"), int | float) else None,
+        "ended": str(told.get("end_time") or "")[:16].replace("T", " "),
     }
 
 
@@ -78,7 +79,8 @@ def _group(notebook: str, entries: list[dict[str, Any]]) -> str:
         cells = "".join(f'<td class="text">{html.escape(_shown(entry["parameters"].get(key)))}</td>' for key in told)
         seconds = f"{entry['seconds']:.0f} s" if entry["seconds"] is not None else ""
         link = f'<a href="{html.escape(entry["link"], quote=True)}">{html.escape(entry["name"])}</a>'
-        rows.append(f'<tr><td class="text">{link}</td>{cells}<td>{seconds}</td><td>{entry["ended"]}</td></tr>')
+        ended = html.escape(entry["ended"])
+        rows.append(f'<tr><td class="text">{link}</td>{cells}<td>{seconds}</td><td>{ended}</td></tr>')
     return (
         f'<section><h2>{title}</h2><p class="soft">{html.escape(notebook)}</p><div class="scroll"><table>'
         f'<thead><tr><th class="text" scope="col">page</th>{head}<th scope="col">time</th>'

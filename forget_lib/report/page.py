@@ -15,6 +15,7 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from pygments.formatters import HtmlFormatter
 
 from forget_lib.report.files import write_text
+from forget_lib.report.run import read_notebook
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -103,6 +104,7 @@ def export_html(executed: Path, page: Path, index: str = "../../index.html") -> 
     Returns: page.
     Raises: ForgetError if the page cannot be written.
     """
+    read_notebook(executed)  # names a damaged one
     notebook = nbformat.read(str(executed), as_version=4)
     for cell in notebook.cells:  # widgets need a running kernel, and a bar would stand at 0 % for ever
         if cell.cell_type == "code":

@@ -15,6 +15,7 @@ from forget_lib.report.files import only_one, write_text
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 TAIL = 25
+MEND = "Bring it back (git checkout), or, where it is a result, delete it and run again."
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
@@ -23,12 +24,17 @@ def read_notebook(path: Path) -> dict[str, Any]:
     Raises: ForgetError if there is none or it cannot be read.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         there = ", ".join(sorted(each.stem for each in Path(path).parent.glob("*.ipynb"))) or "none"
         raise ForgetError(f"No notebook {path}. Notebooks there: {there}.") from error
-    except (OSError, ValueError) as error:
-        raise ForgetError(f"{path} is not a notebook that can be read: {error}.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ForgetError(f"{path} is not a notebook that can be read: {error}. {MEND}") from error
+    cells = content.get("cells") if isinstance(content, dict) else None
+    whole = isinstance(cells, list) and isinstance(content.get("metadata", {}), dict)
+    if not whole or not all(isinstance(cell, dict) and {"cell_type", "source"} <= set(cell) for cell in cells):
+        raise ForgetError(f"{path} is not a notebook: it is damaged, or another file. {MEND}")
+    return content
 
 
 def declared_parameters(path: Path) -> list[str]:
@@ -36,11 +42,18 @@ def declared_parameters(path: Path) -> list[str]:
     for cell in read_notebook(path)["cells"]:
         if "parameters" in cell.get("metadata", {}).get("tags", []):
             names = []
-            for node in ast.parse("".join(cell["source"])).body:
+            for node in _parsed(path, cell).body:
                 targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
                 names += [target.id for target in targets if isinstance(target, ast.Name)]
             return names
     return []
+
+
+def _parsed(path: Path, cell: Mapping[str, Any]) -> ast.Module:
+    try:
+        return ast.parse("".join(cell["source"]))
+    except (SyntaxError, ValueError, TypeError, RecursionError) as error:
+        raise ForgetError(f"The parameters of {path} cannot be read: {error}.") from error
 
 
 def run_notebook(

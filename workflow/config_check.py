@@ -1,0 +1,104 @@
+"""A profile's config, read and checked: it may come from others, and its names become files and arguments."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from forget_lib.errors import ForgetError, unknown
+
+LARGEST = 1_000_000
+"""Bytes; a config is some pages of text."""
+MOST_VALUES = 100_000
+"""Values of a config with its aliases written out, so that a few lines cannot stand for billions."""
+TEXT, LIST, KEYS, YES_NO, NUMBER = str, list, dict, bool, int
+TOP = {
+    "profile": TEXT, "start": TEXT, "device": TEXT, "datasets": LIST, "scenarios": KEYS, "claims": KEYS,
+    "deletion": LIST, "margins": KEYS, "results": TEXT, "plugins": LIST,
+}  # fmt: skip
+SCENARIO = {
+    "notebook": TEXT, "dataset": TEXT, "model": TEXT, "requests": LIST, "draws": LIST, "seeds": LIST, "recipe": KEYS,
+    "methods": KEYS, "attacks": LIST, "parameters": KEYS, "shared_original": YES_NO, "part": TEXT, "start": TEXT,
+    "device": TEXT, "paired": YES_NO, "groups": NUMBER, "resources": KEYS,
+}  # fmt: skip
+ITEMS = {"draws": int, "seeds": int}
+"""What the entries of a list are, where it is not text."""
+WORDS = {str: "text", list: "a list", dict: "keys with values", bool: "true or false", int: "a whole number"}
+PLAIN = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
+SHAPES = {"profile": PLAIN, "part": PLAIN, "notebook": r"[A-Za-z0-9_]+", "results": r"[\w ./+-]+"}
+"""What becomes the name of a file or a rule may hold these characters only."""
+
+
+def read_config(path: str | Path) -> Any:
+    """A config from its YAML file, as plain values.
+
+    Raises: ForgetError if it cannot be read, is too large, or stands for too many values.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ForgetError(f"{path} has {path.stat().st_size:,} bytes; a config has at most {LARGEST:,}.")
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ForgetError(f"{path} cannot be read: {error}") from error
+    _count(path, content)
+    return content
+
+
+def _count(path: Path, content: Any) -> None:
+    left, todo = MOST_VALUES, [content]
+    while todo:
+        value = todo.pop()
+        left -= 1
+        if left < 0:
+            raise ForgetError(f"{path} stands for more than {MOST_VALUES:,} values: its aliases (*name) are too deep.")
+        if isinstance(value, Mapping):
+            todo += [*value, *value.values()]
+        elif isinstance(value, list):
+            todo += value
+
+
+def check(config: Any) -> None:
+    """Raises: ForgetError for a config that lacks something, has an unread key, or a value of another kind."""
+    if not isinstance(config, Mapping):
+        raise ForgetError("A config is a list of `key: value` lines; the first one is `profile: NAME`.")
+    for key in ("profile", "start", "device", "scenarios"):
+        if key not in config:
+            raise ForgetError(f"The config has no {key!r}. Give it with --configfile workflow/config/<profile>.yaml.")
+    _check_keys("the config", config, TOP)
+    for name, scenario in config["scenarios"].items():
+        if not isinstance(name, str) or not re.fullmatch(PLAIN, name):
+            raise ForgetError(f"A scenario is called {name!r}; a name is of letters, digits and . + _ - only.")
+        where = f"scenario {name}"
+        if not isinstance(scenario, Mapping):
+            raise ForgetError(f"{where.capitalize()} of the config is {scenario!r}; expected keys with values.")
+        _check_keys(where, scenario, SCENARIO)
+        for key in ("notebook", "dataset", "model"):
+            if key not in scenario:
+                raise ForgetError(f"Scenario {name} of the config has no {key!r}.")
+
+
+def _check_keys(where: str, given: Mapping[Any, Any], known: Mapping[str, type]) -> None:
+    for key, value in given.items():
+        if key not in known:
+            raise unknown(f"key of {where}", key, known)
+        kind = known[key]
+        fits = isinstance(value, Mapping if kind is dict else kind) and (kind is bool or not isinstance(value, bool))
+        if not fits:
+            raise ForgetError(f"{key} of {where} is {_short(value)}; expected {WORDS[kind]}.")
+        if kind is list:
+            item = ITEMS.get(key, str)
+            odd = [each for each in value if not isinstance(each, item) or isinstance(each, bool)]
+            if odd:
+                raise ForgetError(f"{key} of {where} holds {_short(odd[0])}; expected {WORDS[item]} in every place.")
+        if key in SHAPES and not re.fullmatch(SHAPES[key], value):
+            raise ForgetError(f"{key} of {where} is {_short(value)}; it becomes the name of a file: {SHAPES[key]}.")
+        if kind is str and not value.isprintable():
+            raise ForgetError(f"{key} of {where} is {_short(value)}, which holds characters that cannot be printed.")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
