@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-COMMANDS="smoke quick study paper test lab demo forget purge submit verify data clean help"
+COMMANDS="smoke quick study paper test lab demo forget purge submit verify data faults clean help"
 PYTHON=""
 
 usage() {
@@ -24,6 +24,7 @@ Usage: ./run_all.sh [COMMAND] [OPTIONS]
   submit METHOD    rank a method (a name, or my_method.py) on the leaderboard's fixed problems; 15 minutes
   verify [FILE]    check a deletion report (--data: measure again), or repeat a part of a leaderboard record
   data NAME        fetch a data set (all: every one), and say where it came from
+  faults [PART]    try the faults and attacks of tests/faults/README.md, and count what was survived
   clean [PROFILE]  remove results: of one profile, or all but the committed reference
   help             this text
 
@@ -315,6 +316,10 @@ main() {
         data)
             [ $# -eq 1 ] || fail "data needs the name of one data set, or all, for example: ./run_all.sh data mnist"
             fetch_data "$1"
+            ;;
+        faults)
+            use_environment requirements-test.txt
+            exec "$PYTHON" -m tests.faults "$@"
             ;;
         clean) clean "$@" ;;
         help | -h | --help) usage ;;

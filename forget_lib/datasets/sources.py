@@ -149,6 +149,8 @@ def _refuse_web_page(path: Path, name: str) -> None:
     """Storage services answer with a page (log in, quota used up) where a program expects the file."""
     with open(path, "rb") as file:
         start = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not start:
+        raise DataError(f"{name}: the file that came is empty; {BY_HAND}.")
     if start.startswith((b"<!doctype html", b"<html")) and not name.endswith((".html", ".htm")):
         raise DataError(f"{name}: a web page came instead of the file (log-in or quota page); {BY_HAND}.")
 

@@ -1,6 +1,5 @@
 """Hostile tables, YAML, JSON and names: what a text can be, given to everything here that reads text from outside."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -304,8 +303,3 @@ def texts() -> Iterator[Hostile]:
     """All of this module."""
     for make in (tables, yamls, jsons, names):
         yield from make()
-
-
-def as_json(parameters: object) -> str:
-    """Parameters as the workflow passes them to a job."""
-    return json.dumps(parameters, sort_keys=True)

@@ -1,0 +1,55 @@
+"""Tries the faults of tests/faults/README.md and counts what came of them.
+
+python -m tests.faults [PART …] [--reference]   records in results/faults, or the committed ones
+python -m tests.faults table                    the table of the README from the committed records
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import pytest
+
+from forget_lib.results import RESULTS
+from tests.faults import record
+
+PARTS = {
+    "hostile": ("hostile inputs: archives, images, arrays, weights, tables, YAML, JSON, names, shells", "tests/test_hostile*.py"),
+    "downloads": ("a server that misbehaves", "tests/faults/test_downloads.py"),
+    "damage": ("damaged files, and numbers that break averages", "tests/faults/test_damage.py"),
+    "disk": ("full disk, rights, odd paths, two runs at once, signals", "tests/faults/test_disk.py"),
+    "kills": ("kill -9 in a workflow of small jobs", "tests/faults/test_kills.py"),
+    "supply": ("packages, vulnerabilities, the network cut off, privacy of the artefacts", "tests/faults/test_supply.py"),
+    "smoke": ("the smoke profile: 20 kills, twice the same, no network", "tests/faults/long_smoke.py"),
+    "memory": ("memory of the study's largest job and of the demo over 1,000 interactions", "tests/faults/long_memory.py"),
+}  # fmt: skip
+
+
+def main(arguments: list[str]) -> int:
+    """Runs parts; the exit status is that of the worst."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description="Try faults and count what survives.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}, or table; default: all")
+    parser.add_argument("--reference", action="store_true", help="write the committed records and the table")
+    given = parser.parse_args(arguments)
+    about = {part: text for part, (text, _) in PARTS.items()}
+    if given.parts == ["table"]:
+        record.write_table(about)
+        return 0
+    wrong = set(given.parts) - set(PARTS)
+    if wrong:
+        parser.error(f"unknown part {sorted(wrong)[0]!r}; known: {', '.join(PARTS)}, table")
+    folder, worst = record.REFERENCE if given.reference else RESULTS / "faults", 0
+    for part in given.parts or PARTS:
+        files = [str(path) for path in sorted(Path().glob(PARTS[part][1]))]
+        tally, before = record.Tally(), record.cpu_seconds()
+        status = pytest.main([*files, "-q", "--no-header", "-p", "no:cacheprovider"], plugins=[tally])
+        worst = max(worst, int(status))
+        print(f"Record: {record.write(part, tally, record.cpu_seconds() - before, folder)}")
+    if given.reference:
+        record.write_table(about)
+    print(record.table(about, folder))
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

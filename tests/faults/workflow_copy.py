@@ -1,0 +1,91 @@
+"""A copy of the workflow whose jobs only write what they were told, so that a run takes seconds."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from forget_lib.results import REPOSITORY
+
+NOTEBOOKS = ("00_overview", "02_train_baseline", "03_one", "08_figures")
+STAND_IN = """
+import os, pathlib, sys, time
+from forget_lib.report.files import only_one, write_text
+given = sys.argv[1:]
+if given[0] == "run":
+    output = pathlib.Path(given[given.index("--output") + 1])
+    with pathlib.Path("started.txt").open("a") as file:
+        file.write(f"{output.parent.name} {output.stem}\\n")
+    with only_one(output):
+        pathlib.Path(given[given.index("--log") + 1]).with_suffix(".ipynb").write_text("{}")
+        pathlib.Path(given[given.index("--log") + 1]).write_text("log")
+        time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")))
+        for option in ("--page", "--output"):
+            write_text(pathlib.Path(given[given.index(option) + 1]), given[given.index("--parameters") + 1])
+elif given[0] == "index":
+    write_text(pathlib.Path(given[1], "index.html"), "index")
+"""
+
+
+def config_of(scenarios: dict[str, Any]) -> dict[str, Any]:
+    """A config named tiny."""
+    return {"profile": "tiny", "start": "sample", "device": "cpu", "scenarios": scenarios}
+
+
+def scenario(**changes: Any) -> dict[str, Any]:
+    """One scenario of stand-ins."""
+    return {"notebook": "03_one", "dataset": "mnist", "model": "mlp", "recipe": {"epochs": 1}} | changes
+
+
+def make(root: Path, config: dict[str, Any]) -> Path:
+    """The copy, in `root`."""
+    shutil.copytree(REPOSITORY / "workflow", root / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
+    library = root / "forget_lib"
+    (root / "notebooks").mkdir()
+    for name in ("report", "templates"):
+        shutil.copytree(REPOSITORY / "forget_lib" / name, library / name)
+    for name in ("__init__", "chosen", "errors", "names", "results"):
+        shutil.copy(REPOSITORY / "forget_lib" / f"{name}.py", library)
+    (library / "report" / "__main__.py").write_text(STAND_IN)
+    for name in NOTEBOOKS:
+        cell = {"cell_type": "code", "source": "", "metadata": {}, "outputs": [], "execution_count": None}
+        (root / "notebooks" / f"{name}.ipynb").write_text(json.dumps({"cells": [cell], "metadata": {}}))
+    (root / "config.yaml").write_text(yaml.safe_dump(config))
+    return root
+
+
+def start(root: Path, *options: str, seconds: float = 0.0) -> subprocess.Popen:
+    """Starts Snakemake in a session of its own; each job sleeps so long."""
+    command = [sys.executable, "-m", "snakemake", "--configfile", "config.yaml", "--cores", "1", *options]
+    environment = os.environ | {"PYTHONPATH": str(root), "STAND_IN_SECONDS": str(seconds)}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        command, cwd=root, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def run(root: Path, *options: str) -> str:
+    """Runs Snakemake to its end and returns what it said; it must end well."""
+    process = start(root, *options)
+    text = process.communicate()[0]
+    assert process.returncode == 0, text
+    return text
+
+
+def kill(process: subprocess.Popen, number: int = signal.SIGKILL, *, group: bool = True) -> None:
+    """Sends a signal to Snakemake, and to its jobs too where `group`."""
+    (os.killpg if group else os.kill)(process.pid, number)
+    process.communicate()
+
+
+def contents(root: Path) -> dict[str, str]:
+    """The results: text by path; what begins with a dot is a lock, not a result."""
+    folder = root / "results"
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith("."))
+    return {str(path.relative_to(folder)): path.read_text() for path in found}
