@@ -117,7 +117,7 @@ def place(record: Mapping[str, Any], root: Path) -> str:
         f"{record['method']} ranks {row['rank']} of {len(table)} (95 % interval {row['low']} to {row['high']})."
     )
     if len(others) < len(shipped):
-        twin = ranks(shipped).loc[record["method"]]
+        twin = ranks(shipped).drop(columns="score").loc[record["method"]]
         lines.append(
             f"The reference record of {record['method']} ranks {twin['rank']} ({twin['low']} to {twin['high']})."
         )
