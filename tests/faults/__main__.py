@@ -14,14 +14,14 @@ from forget_lib.results import RESULTS
 from tests.faults import record
 
 PARTS = {
-    "hostile": ("hostile inputs: archives, images, arrays, weights, tables, YAML, JSON, names, shells", "tests/test_hostile*.py"),
+    "hostile": ("hostile files, texts and names", "tests/test_hostile*.py"),
     "downloads": ("a server that misbehaves", "tests/faults/test_downloads.py"),
     "damage": ("damaged files, and numbers that break averages", "tests/faults/test_damage.py"),
     "disk": ("full disk, rights, odd paths, two runs at once, signals", "tests/faults/test_disk.py"),
     "kills": ("kill -9 in a workflow of small jobs", "tests/faults/test_kills.py"),
-    "supply": ("packages, vulnerabilities, the network cut off, privacy of the artefacts", "tests/faults/test_supply.py"),
+    "supply": ("packages, network cut off, privacy of the artefacts", "tests/faults/test_supply.py"),
     "smoke": ("the smoke profile: 20 kills, twice the same, no network", "tests/faults/long_smoke.py"),
-    "memory": ("memory of the study's largest job and of the demo over 1,000 interactions", "tests/faults/long_memory.py"),
+    "memory": ("the study's largest job; the demo over 1,000 interactions", "tests/faults/long_memory.py"),
 }  # fmt: skip
 
 

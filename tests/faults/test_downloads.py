@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine that misbehaves: got whole, or refused, never left as a valid-looking file."""
+"""Downloads from a server on this machine that misbehaves: got whole or refused, never left half."""
 
 import gzip
 import hashlib
