@@ -34,8 +34,8 @@ def recommend(case: Case, records: Path = RECORDS) -> pd.DataFrame:
     """Methods that fit, best first, with the study's numbers and a reason; those that do not fit come last.
 
     Columns: method, fits (bool), reason, gap (forget accuracy less the retrained model's, mean over the scenarios of
-    this kind), miss (the same without sign), low, high (95 % t-interval of the scenario with the widest), kept (utility
-    lost), cost (retrainings), scenarios. The score is miss + utility lost.
+    this kind), miss (the same without sign), low, high (from the lowest to the highest end of the
+    scenarios' 95 % t-intervals), kept (utility lost), cost (retrainings), scenarios. The score is miss + utility lost.
     """
     rows = []
     table = _of_kind(pd.read_csv(records), case.scenario.parsed.kind)
@@ -70,7 +70,6 @@ def _numbers(table: pd.DataFrame, method: str) -> dict[str, float]:
     forget = own[own["metric"] == "forget_accuracy"]
     if not len(forget):
         return dict.fromkeys(("gap", "miss", "low", "high", "kept", "cost"), float("nan")) | {"scenarios": 0}
-    widest = (forget["high"] - forget["low"]).fillna(0).idxmax()
     lost = []
     for _, part in own[own["metric"].isin(KEPT)].groupby(["dataset", "request"]):
         best = part.sort_values("metric").iloc[-1]  # test_accuracy_retained where there is one
@@ -79,8 +78,8 @@ def _numbers(table: pd.DataFrame, method: str) -> dict[str, float]:
     return {
         "gap": float((forget["mean"] - forget["oracle"]).mean()),
         "miss": float((forget["mean"] - forget["oracle"]).abs().mean()),
-        "low": float(forget.loc[widest, "low"] - forget.loc[widest, "oracle"]),
-        "high": float(forget.loc[widest, "high"] - forget.loc[widest, "oracle"]),
+        "low": float((forget["low"] - forget["oracle"]).min()),
+        "high": float((forget["high"] - forget["oracle"]).max()),
         "kept": float(np.mean(lost)),
         "cost": float(cost.mean()),
         "scenarios": len(forget),
