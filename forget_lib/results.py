@@ -211,15 +211,16 @@ def load(profile: str | Path) -> pd.DataFrame:
         run = read_record(folder)
         if run is None:
             continue
-        missing = [key for key in KEYS if key not in run]
-        if missing:
-            print(f"{folder} is no record (it has no {', '.join(missing)}): left out.", file=sys.stderr)
+        numbers = ("draw", "seed", "run")
+        wrong = [key for key in KEYS if not isinstance(run.get(key), int if key in numbers else str)]
+        if wrong or not all(isinstance(each, dict) for each in run.get("measurements") or []):
+            print(f"{folder} is no record ({', '.join(wrong) or 'measurements'}): left out.", file=sys.stderr)
             continue
         common = {key: run[key] for key in KEYS}
         if run["method"] == "retrain" and run["run"] == 1:
             common |= {"method": "second_retrain", "run": 0}
         common |= {key: run.get(key) for key in ("source", "synthetic", "sampled", "status", "reason")}
-        common |= {f"cost_{key}": value for key, value in run.get("cost", {}).items()}
+        common |= {f"cost_{key}": value for key, value in (run.get("cost") or {}).items()}
         common["folder"] = str(folder)
         empty = Measurement("", float("nan"))._asdict()
         rows += [common | measurement for measurement in run.get("measurements") or [empty]]

@@ -17,6 +17,7 @@ from pygments.formatters import HtmlFormatter
 from forget_lib.report.files import write_text
 from forget_lib.report.run import read_notebook
 
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # What makes a browser fetch something; a plain link (<a href>) does not.
@@ -56,6 +57,14 @@ class MathRenderer(IPythonRenderer):
         return mathml(body, False)
 
 
+def output_markdown2html(source: str) -> str:
+    """Markdown that a cell printed, as HTML. It holds names from data: HTML in it is shown as text, unlike in the
+    notebook's own text."""
+    return MarkdownWithMath(
+        renderer=MathRenderer(escape=True, allow_harmful_protocols=False, exclude_anchor_links=True)
+    ).render(source)
+
+
 class PageExporter(HTMLExporter):
     """The exporter of the study's pages; template `templates/forget`."""
 
@@ -75,6 +84,7 @@ class PageExporter(HTMLExporter):
         """The filters of HTMLExporter with ours."""
         yield from super().default_filters()
         yield "markdown2html", self.markdown2html
+        yield "output_markdown2html", output_markdown2html
         yield "mathml", lambda source: mathml(source.strip().strip("$"), True)
 
 
@@ -111,7 +121,7 @@ def export_html(executed: Path, page: Path, index: str = "../../index.html") -> 
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     resources = {"page": {"title": title_of(notebook), "style": style(), "index": index}}
     body, _ = PageExporter().from_notebook_node(notebook, resources=resources)
-    write_text(Path(page), body)
+    write_text(Path(page), CONTROL.sub("", body))
     return Path(page)
 
 
