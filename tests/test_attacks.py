@@ -357,6 +357,26 @@ def test_the_rank_test_counts_people_and_tells_how_much_it_could_find():
         get_attack("rank_test")(few)
 
 
+def test_a_class_that_no_unseen_person_shows_costs_its_images_and_not_the_test(capsys):
+    generator = np.random.default_rng(0)
+    logits, labels = generator.normal(size=(60, 3)), np.repeat([0, 1], 30)[np.argsort(generator.random(60))]
+    people = np.repeat(np.arange(20), 3)
+    common = {"unseen_logits": logits[30:], "unseen_labels": labels[30:], "unseen_people": people[30:]}
+    whole = AttackInput(logits[:30], labels[:30], **common, forget_people=people[:30])
+    rare = dataclasses.replace(
+        whole,
+        forget_logits=np.concatenate([logits[:30], generator.normal(size=(2, 3))]),
+        forget_labels=np.concatenate([labels[:30], [2, 2]]),
+        forget_people=np.concatenate([people[:30], [0, 5]]),
+    )
+    expected = get_attack("rank_test")(whole)
+    assert capsys.readouterr().out == ""
+    assert get_attack("rank_test")(rare) == expected
+    assert "2 of 32 forget images are left out" in capsys.readouterr().out
+    with pytest.raises(ForgetError, match="not among the unseen"):
+        get_attack("rank_test")(dataclasses.replace(rare, forget_people=None, unseen_people=None))
+
+
 def test_a_class_that_is_hard_for_everybody_does_not_count():
     labels = np.array([0] * 10 + [1] * 10 + [0] * 10 + [1] * 10)
     margins = np.where(labels == 0, 3.0, -3.0) + np.random.default_rng(1).normal(size=40) * 0.1

@@ -232,7 +232,8 @@ def validate(inputs: AttackInput) -> AttackInput:
     """A checked copy with float64 arrays: finite logits, same classes on both sides, disjoint sets.
 
     Infinite logits are clipped and counted in `clipped`. Unseen samples of classes that the forget set does not have
-    are left out, so that nobody compares a forgotten class with all the others.
+    are left out, so that nobody compares a forgotten class with all the others. Where whole people are forgotten, their
+    images of a class that no unseen person shows (a rare age) are left out too.
     Raises: TooFewError, DivergedError (NaN), ForgetError (shapes, a class missing from unseen, overlap).
     """
     clipped, fields = 0, {}
@@ -282,24 +283,29 @@ def _check_disjoint(inputs: AttackInput) -> None:
 
 
 def _same_classes(inputs: AttackInput) -> AttackInput:
-    missing = sorted(set(inputs.forget_labels.tolist()) - set(inputs.unseen_labels.tolist()))
-    if missing:
+    both = np.isin(inputs.forget_labels, inputs.unseen_labels)
+    if not both.all() and (inputs.forget_people is None or both.sum() < 2):
+        missing = sorted(set(inputs.forget_labels[~both].tolist()))
         raise ForgetError(
             f"Classes {missing} are in the forget set but not among the unseen samples. Compare a forgotten class with "
             "held-out samples of that class; where none exist, report the paired difference from the retrained model."
         )
-    keep = np.isin(inputs.unseen_labels, inputs.forget_labels)
+    if not both.all():
+        print(f"{(~both).sum()} of {len(both)} forget images are left out: no unseen person is of their class")
+        inputs = _kept(inputs, "forget", both)
+    return _kept(inputs, "unseen", np.isin(inputs.unseen_labels, inputs.forget_labels))
+
+
+def _kept(inputs: AttackInput, side: str, keep: np.ndarray) -> AttackInput:
+    """The input with some samples of a side only."""
     if keep.all():
         return inputs
-    fields = {"unseen_logits": inputs.unseen_logits[keep], "unseen_labels": inputs.unseen_labels[keep]}
-    if inputs.original_unseen_logits is not None:
-        fields["original_unseen_logits"] = inputs.original_unseen_logits[keep]
-    for name in ("unseen_indices", "unseen_people"):
-        if getattr(inputs, name) is not None:
-            fields[name] = _numpy(getattr(inputs, name))[keep]
+    names = [f"{side}_{part}" for part in ("logits", "labels", "indices", "people")] + [f"original_{side}_logits"]
+    values = {name: getattr(inputs, name) for name in names}
+    fields = {name: _numpy(value)[keep] for name, value in values.items() if value is not None}
     if inputs.references is not None:
-        columns = np.concatenate([np.ones(inputs.number_forget, dtype=bool), keep])
-        fields["references"] = inputs.references.take(columns)
+        whole = {name: np.ones(len(getattr(inputs, f"{name}_labels")), dtype=bool) for name in ("forget", "unseen")}
+        fields["references"] = inputs.references.take(np.concatenate(list((whole | {side: keep}).values())))
     return dataclasses.replace(inputs, **fields)
 
 
