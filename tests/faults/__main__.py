@@ -21,7 +21,7 @@ PARTS = {
     "kills": ("kill -9 in a workflow of small jobs", "tests/faults/test_kills.py"),
     "supply": ("packages, network cut off, privacy of the artefacts", "tests/faults/test_supply.py"),
     "smoke": ("the smoke profile: 20 kills, twice the same, no network", "tests/faults/long_smoke.py"),
-    "memory": ("the study's largest job; the demo over 1,000 interactions", "tests/faults/long_memory.py"),
+    "memory": ("the study's largest jobs stay under 4 GiB", "tests/faults/long_memory.py"),
 }  # fmt: skip
 
 
