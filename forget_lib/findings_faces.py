@@ -85,15 +85,21 @@ def mask_sentence(table: pd.DataFrame) -> str:
     """That hiding the output reaches the head's goal and forgets nothing; empty where the control was not run."""
     if "mask_logit" not in set(table["method"]):
         return ""
-    gaps = [paired_gap(table, "mask_logit", metric, attack, "original") for attack, metric, _, _ in PROBES]
-    largest = max((float(np.abs(gap).max()) for gap in gaps if len(gap)), default=float("nan"))
-    recall = _mean(table, "mask_logit", RECALL)
+    largest, recall = _farthest(table, "mask_logit"), _mean(table, "mask_logit", RECALL)
     if recall > 0 or largest > 0:
         return f"**mask_logit** has recall {recall:.1%}; its probes differ from the original's by up to {largest:.3g}."
-    return (
+    text = (
         "**mask_logit** reaches recall 0 and forgets nothing: its embedding is the original's, and every probe gives "
         "the original's number."
     )
+    alike = [name for name in _methods(table) if _farthest(table, name) == 0]
+    return f"{text} The embedding stays with {', '.join(alike)} too: only the head forgets." if alike else text
+
+
+def _farthest(table: pd.DataFrame, name: str) -> float:
+    """Largest difference of a method's probes of the embedding from the original's; NaN where none was made."""
+    gaps = [paired_gap(table, name, metric, attack, "original") for attack, metric, _, _ in PROBES]
+    return max((float(np.abs(gap).max()) for gap in gaps if len(gap)), default=float("nan"))
 
 
 def goal_sentences(table: pd.DataFrame, recall: float = 0.0) -> list[str]:

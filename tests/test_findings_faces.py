@@ -64,6 +64,9 @@ def test_one_run_never_ranks():
 
 def test_hiding_the_output_forgets_nothing_and_the_page_says_so():
     assert "forgets nothing" in said.mask_sentence(table_of(clear()))
+    assert "stays with" not in said.mask_sentence(table_of(clear()))
+    head_only = clear() | {"gentle": clear()["mask_logit"]}
+    assert "The embedding stays with gentle too" in said.mask_sentence(table_of(head_only))
     moved = clear() | {"mask_logit": probes([0.5, 0.5, 0.5], [5.0, 5.1, 5.2])}
     assert "differ from the original's" in said.mask_sentence(table_of(moved))
     moved.pop("mask_logit")
