@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
     for part in given.parts or PARTS:
         files = [str(path) for path in sorted(Path().glob(PARTS[part][1]))]
         tally, before = record.Tally(), record.cpu_seconds()
-        status = pytest.main([*files, "-q", "--no-header", "-p", "no:cacheprovider"], plugins=[tally])
+        status = pytest.main([*files, "-m", "", "-q", "--no-header", "-p", "no:cacheprovider"], plugins=[tally])
         worst = max(worst, int(status))
         print(f"Record: {record.write(part, tally, record.cpu_seconds() - before, folder)}")
     if given.reference:
