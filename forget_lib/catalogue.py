@@ -101,7 +101,8 @@ def filled(text: str) -> str:
     """The text with every generated part made new, between its two comment lines."""
     from forget_lib.deletion.views import error_rates_text
 
-    made = {"error rates": error_rates_text(), "methods": methods_table(short=True), "attacks": attacks_table(), "templates": templates()}
+    made = {"error rates": error_rates_text(), "methods": methods_table(short=True), "attacks": attacks_table()}
+    made["templates"] = templates()
     for name, part in made.items():
         begin, end = BEGIN.format(name=name), END.format(name=name)
         text = re.sub(
