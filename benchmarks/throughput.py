@@ -34,6 +34,11 @@ NETS: dict[str, tuple[tuple[int, int, int], int, dict]] = {
     "small_cnn": ((3, 32, 32), 128, {}),
     "small_resnet": ((3, 64, 64), 64, {}),
     "resnet9": ((3, 32, 32), 128, {}),
+    "fast_net": (
+        (3, 32, 32),
+        500,
+        {"optimizer": "muon", "precision": "bfloat16", "augmentation": "alternating", "label_smoothing": 0.2},
+    ),
     "resnet18": ((3, 32, 32), 64, {}),
 }
 """By name: input shape, batch size, and what the recipe has beside the usual."""
