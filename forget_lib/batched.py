@@ -17,6 +17,7 @@ from torch.nn import functional
 from forget_lib.datasets.samples import normalise
 from forget_lib.errors import DivergedError, ForgetError
 from forget_lib.models import Classifier
+from forget_lib.optimizers import make_optimizer
 from forget_lib.recipes import Recipe, rate_at
 
 CHUNK = 512
@@ -103,22 +104,30 @@ def flattened(images: Tensor) -> Tensor:
     return ready.contiguous().flatten(1)
 
 
+def is_plain(recipe: Recipe) -> bool:
+    """Whether nets can be trained as one batch by this recipe, with the same result as one by one."""
+    built_in = recipe.known and not recipe.function
+    return built_in and recipe.augmentation == "none" and recipe.optimizer != "muon" and recipe.precision == "float32"
+
+
 def train_batched(
     nets: BatchedMlp, images: Tensor, labels: Tensor, sets: Tensor, recipe: Recipe, seeds: Sequence[int]
 ) -> BatchedMlp:
-    """Trains net k on images[sets[k]] by the recipe (no augmentation), in place; returns the nets.
+    """Trains net k on images[sets[k]] by a plain recipe (see `is_plain`), in place; returns the nets.
 
     images: [N, C, H, W], see `flattened`. labels: int64 [N]. sets: int64 [K, n], training sets of one size.
     seeds: one a net, for its order of batches, so that a net's data do not depend on which others train beside it.
-    Raises: ForgetError for sets of another number or an augmentation; DivergedError for a loss that is not finite.
+    Raises: ForgetError for sets of another number or another recipe; DivergedError for a loss that is not finite.
     """
     if len(sets) != len(nets) or len(seeds) != len(nets) or sets.shape[1] == 0:
         raise ForgetError(f"{len(nets)} nets need as many non-empty training sets and seeds, got {tuple(sets.shape)}.")
-    if recipe.augmentation != "none":
-        raise ForgetError("Nets trained as one batch take no augmentation; set augmentation to none.")
+    if not is_plain(recipe):
+        raise ForgetError(
+            "Nets trained as one batch take no augmentation, and sgd or adam in float32 only; set augmentation to none."
+        )
     flat = flattened(images)
     parameters = [tensor.requires_grad_(True) for tensor in nets.parameters]
-    optimizer = _optimizer(parameters, recipe)
+    optimizer = make_optimizer(parameters, recipe)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     size, batch = sets.shape[1], recipe.batch_size
     total, step = recipe.epochs * math.ceil(size / batch), 0
@@ -141,16 +150,3 @@ def train_batched(
     for tensor in parameters:
         tensor.requires_grad_(False)
     return nets
-
-
-def _optimizer(parameters: list[Tensor], recipe: Recipe) -> torch.optim.Optimizer:
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-    return torch.optim.SGD(
-        parameters,
-        recipe.learning_rate,
-        recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        nesterov=recipe.momentum > 0,
-        fused=True,
-    )

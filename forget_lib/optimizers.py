@@ -1,6 +1,7 @@
 """Optimizers of the study: fused SGD and Adam without what a small net would notice, and Muon for kernels."""
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -29,16 +30,21 @@ def _lean(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
 SGD, Adam = _lean(torch.optim.SGD), _lean(torch.optim.Adam)
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer over the trainable parameters of `model`, one fused kernel a step."""
+def trainable(parameters: nn.Module | Iterable[Tensor]) -> list[Tensor]:
+    """Those of a model's, or of these, tensors that are trained."""
+    tensors = parameters.parameters() if isinstance(parameters, nn.Module) else parameters
+    return [tensor for tensor in tensors if tensor.requires_grad]
+
+
+def make_optimizer(parameters: nn.Module | Iterable[Tensor], recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer over the trainable parameters of a model, or those given; one fused kernel a step."""
     require_recipe(recipe)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if recipe.optimizer == "muon":
-        return Muon(model, recipe)
+        return Muon(parameters, recipe)
     if recipe.optimizer == "adam":
-        return Adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+        return Adam(trainable(parameters), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
     settings = {"weight_decay": recipe.weight_decay, "nesterov": recipe.momentum > 0, "fused": True}
-    return SGD(parameters, recipe.learning_rate, recipe.momentum, **settings)
+    return SGD(trainable(parameters), recipe.learning_rate, recipe.momentum, **settings)
 
 
 class Muon(SGD):
@@ -49,8 +55,8 @@ class Muon(SGD):
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    def __init__(self, parameters: nn.Module | Iterable[Tensor], recipe: Recipe) -> None:
+        trained = trainable(parameters)
         self.kernels = [parameter for parameter in trained if parameter.ndim == 4]
         # Views on the same memory: what steps on a matrix steps on its kernel.
         self.matrices = [_matrix(kernel.detach()) for kernel in self.kernels]
@@ -69,7 +75,7 @@ class Muon(SGD):
         self.inner.param_groups[0]["lr"] = self.param_groups[0]["lr"]
         self.inner.step()
         super().step()
-        for kernel in self.kernels:
+        for kernel in self.kernels:  # they are in no group of this optimizer, so nobody else lets go of them
             kernel.grad = None
 
     def state_dict(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from forget_lib import models
 from forget_lib.attacks.per_sample import mean_probability
 from forget_lib.attacks.registry import References
-from forget_lib.batched import HIDDEN, BatchedMlp, mlp_classifier, train_batched
+from forget_lib.batched import HIDDEN, BatchedMlp, is_plain, mlp_classifier, train_batched
 from forget_lib.datasets.image_data import checksum_of
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import DataError, ForgetError
@@ -166,7 +166,7 @@ def train_nets(plan: PoolPlan, sets: Sequence[np.ndarray], seeds: Sequence[int])
     """
     fresh = [plan.fresh_model(seed) for seed in seeds]
     sizes = {len(part) for part in sets}
-    if plan.model == "mlp" and len(sizes) == 1 and plan.recipe.augmentation == "none":
+    if plan.model == "mlp" and len(sizes) == 1 and is_plain(plan.recipe):
         stacked = torch.as_tensor(np.stack(sets))
         nets = train_batched(BatchedMlp.of(fresh), plan.images, plan.labels, stacked, plan.recipe, seeds)
         return [nets.classifier(index, plan.input_shape) for index in range(len(nets))]

@@ -125,6 +125,9 @@ def test_training_as_a_batch_refuses_what_it_cannot_do():
     sets = torch.arange(10)[None]
     with pytest.raises(ForgetError, match="augmentation"):
         train_batched(nets.copy(), images, labels, sets, Recipe(augmentation="shift"), [0])
+    for other in ({"optimizer": "muon"}, {"precision": "bfloat16"}, {"function": "mine.py:train"}):
+        with pytest.raises(ForgetError, match="as one batch"):
+            train_batched(nets.copy(), images, labels, sets, Recipe(**other), [0])
     with pytest.raises(ForgetError, match="as many"):
         train_batched(nets.copy(), images, labels, sets.repeat(2, 1), Recipe(), [0])
     with pytest.raises(DivergedError, match="lower learning_rate"):

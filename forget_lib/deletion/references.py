@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from forget_lib import results
-from forget_lib.batched import BatchedMlp, train_batched
+from forget_lib.batched import BatchedMlp, is_plain, train_batched
 from forget_lib.datasets.samples import Samples
 from forget_lib.deletion.case import Case
 from forget_lib.deletion.measure import measure
@@ -103,8 +103,7 @@ def _groups(case: Case, jobs: list[Job]) -> list[list[Job]]:
 def can_batch(case: Case) -> bool:
     """Whether the recipe trains the project's mlp in the plain way on a CPU, so that all nets train as one batch."""
     scenario = case.scenario
-    plain = scenario.recipe.augmentation == "none" and not scenario.recipe.function
-    return scenario.model == "mlp" and plain and scenario.torch_device.type == "cpu"
+    return scenario.model == "mlp" and is_plain(scenario.recipe) and scenario.torch_device.type == "cpu"
 
 
 def _train_group(case: Case, jobs: list[Job], paths: dict[Job, Path], keys: dict[Job, str]) -> None:

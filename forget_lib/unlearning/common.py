@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from forget_lib.datasets.samples import Samples, concatenate
 from forget_lib.errors import DivergedError, ForgetError
-from forget_lib.optimizers import SGD, Adam, clear_gradients
+from forget_lib.optimizers import SGD, Adam, clear_gradients, trainable
 from forget_lib.unlearning.task import UnlearningTask
 
 
@@ -31,19 +31,14 @@ def sgd(
     """SGD with the field's usual momentum and weight decay, over a model's trainable parameters or the tensors
     given; one fused kernel a step."""
     check_range("learning_rate", learning_rate, 0, open_low=True)
-    tensors = _trainable(parameters)
+    tensors = trainable(parameters)
     return SGD(tensors, learning_rate, momentum, weight_decay=weight_decay, fused=True)
 
 
 def adam(parameters: nn.Module | Iterable[Tensor], learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Adam:
     """Adam over a model's trainable parameters or the tensors given."""
     check_range("learning_rate", learning_rate, 0, open_low=True)
-    return Adam(_trainable(parameters), learning_rate, weight_decay=weight_decay, fused=True)
-
-
-def _trainable(parameters: nn.Module | Iterable[Tensor]) -> list[Tensor]:
-    tensors = parameters.parameters() if isinstance(parameters, nn.Module) else parameters
-    return [tensor for tensor in tensors if tensor.requires_grad]
+    return Adam(trainable(parameters), learning_rate, weight_decay=weight_decay, fused=True)
 
 
 def epochs_of(task: UnlearningTask, model: nn.Module, epochs: int, *, batch_norm: bool = True) -> Iterator[int]:
