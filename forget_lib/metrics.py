@@ -6,16 +6,16 @@ and the floor is what a second retrained model scores; it is rarely 0 or 1, so i
 
 from __future__ import annotations
 
-import copy
 import math
+from itertools import islice
 
 import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
-from torch.nn import functional
 
 from forget_lib.attacks import scores
+from forget_lib.attacks.relearning import relearned
 from forget_lib.datasets.samples import Samples, normalise
 from forget_lib.errors import ForgetError
 from forget_lib.training import predict
@@ -264,19 +264,9 @@ def relearning_steps(
     and a rate at which the retrained model needs 20 steps or more. Weakness: coarse; a value at the limit is censored.
     The model is not changed (a copy is trained). Source: Chundawat et al., IEEE TIFS 2023.
     """
-    student = copy.deepcopy(model)
-    generator = torch.Generator().manual_seed(seed)
-    batches = Samples(forget.images, forget.labels, batch_size=batch_size, generator=generator).forever()
-    optimizer = torch.optim.SGD(student.parameters(), learning_rate)
-    for steps in range(limit + 1):
+    for steps, student in enumerate(islice(relearned(model, forget, learning_rate, batch_size, seed), limit + 1)):
         if accuracy(predict(student, forget), forget.labels) >= target:
             return steps, False
-        if steps < limit:
-            images, labels = next(batches)
-            student.train()
-            optimizer.zero_grad(set_to_none=True)
-            functional.cross_entropy(student(images), labels).backward()
-            optimizer.step()
     return limit, True
 
 

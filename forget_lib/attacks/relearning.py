@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import nn
@@ -12,6 +14,7 @@ from torch.nn import functional
 from forget_lib.attacks.registry import attack
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import ForgetError
+from forget_lib.optimizers import SGD, clear_gradients
 from forget_lib.results import Measurement
 from forget_lib.training import accuracy
 
@@ -45,26 +48,36 @@ class WeightsInput:
             )
 
 
+def relearned(
+    model: nn.Module, forget: Samples, learning_rate: float, batch_size: int = 64, seed: int = 0
+) -> Iterator[nn.Module]:
+    """A copy of the model as it is, then after each mini-batch of plain SGD on the forget set, without end.
+
+    It is one net that goes on learning: look at it before asking for the next. The model itself is not changed, and the
+    order of batches depends on the seed alone.
+    """
+    student = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(seed)
+    batches = Samples(forget.images, forget.labels, batch_size=batch_size, generator=generator).forever()
+    optimizer = SGD(student.parameters(), learning_rate)
+    while True:
+        yield student
+        images, labels = next(batches)
+        student.train()
+        clear_gradients(optimizer)
+        functional.cross_entropy(student(images), labels).backward()
+        optimizer.step()
+
+
 def relearning_curve(inputs: WeightsInput, grid: tuple[int, ...] = GRID) -> dict[int, float]:
     """Accuracy on the forget set, in [0, 1], after each number of mini-batches of SGD on it; `grid` rises from 0.
 
     Ideal: the retrained model's curve. The order of batches depends on the seed alone. Weakness: coarse, and ruled by
     the rate: choose one at which the retrained model needs 20 batches or more.
     """
-    student = copy.deepcopy(inputs.model)
-    generator = torch.Generator().manual_seed(inputs.seed)
-    forget = Samples(inputs.forget.images, inputs.forget.labels, inputs.batch_size, generator)
-    batches, optimizer = forget.forever(), torch.optim.SGD(student.parameters(), inputs.learning_rate)
-    curve = {}
-    for step in range(grid[-1] + 1):
-        if step in grid:
-            curve[step] = accuracy(student, forget)
-        images, labels = next(batches)
-        student.train()
-        optimizer.zero_grad(set_to_none=True)
-        functional.cross_entropy(student(images), labels).backward()
-        optimizer.step()
-    return curve
+    students = relearned(inputs.model, inputs.forget, inputs.learning_rate, inputs.batch_size, inputs.seed)
+    seen = enumerate(islice(students, grid[-1] + 1))
+    return {step: accuracy(student, inputs.forget) for step, student in seen if step in grid}
 
 
 @attack(
