@@ -18,6 +18,7 @@ from torch import nn
 
 from forget_lib import statistics
 from forget_lib.attacks import ATTACKS, AttackInput, get_attack
+from forget_lib.batched import HIDDEN
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import ForgetError, NotApplicableError, TooFewError
@@ -58,7 +59,7 @@ def make_plan(
     evaluation: int,
     recipe: Recipe,
     model: str = "mlp",
-    hidden: int = 128,
+    hidden: int = HIDDEN,
     number: int = 16,
     held_out: int = 200,
     seed: int = 0,

@@ -22,7 +22,6 @@ from forget_lib.targets import unlearned_references
 from forget_lib.training import set_threads
 from forget_lib.unlearning.registry import check_settings
 
-HIDDEN = 128
 REQUESTS = ("random", "mislabelled", "most_memorised")
 """What the evaluation samples of a pool are: random ones, ones with a wrong label, the most memorised ones."""
 SCORED = ("loss_regression", "rmia", "lira", "u_lira")
@@ -50,7 +49,7 @@ def make_pool(root: Path, data: ImageData, model: str, recipe: Recipe, pool: Map
     if kind not in REQUESTS:
         raise unknown("request of a pool", kind, REQUESTS)
     sizes = {name: pool[name] for name in ("samples", "evaluation", "number", "held_out") if name in pool}
-    plan = membership.make_plan(data, recipe=recipe, model=model, hidden=HIDDEN, seed=seed, **sizes)
+    plan = membership.make_plan(data, recipe=recipe, model=model, seed=seed, **sizes)
 
     def trained(plan: pools.PoolPlan) -> tuple[Path, pools.Pool]:
         folder = Path(root) / "pools" / f"{data.name}-{model}-{plan.key[:12]}"

@@ -154,13 +154,21 @@ def unlearned_targets(
     return models
 
 
-def unlearned_references(plan: PoolPlan, folder: Path, name: str, settings: Mapping[str, object]) -> np.ndarray:
-    """Logits float16 [K, E, C] of all references after a method; those that are not there yet are made first."""
+def references_about(plan: PoolPlan, name: str, settings: Mapping[str, object]) -> dict[str, object]:
+    """What the references after a method depend on beside the pool, part of their key on disk; nothing for retraining,
+    which has no settings."""
     if name == "retrain" and not settings:
-        return retrained_references(plan, folder)
+        return {}
     code = code_hash(get_method(name).function.__module__)
     held_out = "" if plan.validation is None else checksum_of(plan.validation.images, plan.validation.labels)
-    about = {"settings": dict(settings), "code": code, "validation": held_out}
+    return {"settings": dict(settings), "code": code, "validation": held_out}
+
+
+def unlearned_references(plan: PoolPlan, folder: Path, name: str, settings: Mapping[str, object]) -> np.ndarray:
+    """Logits float16 [K, E, C] of all references after a method; those that are not there yet are made first."""
+    about = references_about(plan, name, settings)
+    if not about:
+        return retrained_references(plan, folder)
     unlearn_shard(plan, folder, name, method_unlearner(plan, name, settings), settings=about)
     return load_unlearned(plan, folder, name, about)
 

@@ -9,17 +9,14 @@ import numpy as np
 import pandas as pd
 
 from forget_lib import results
-from forget_lib.datasets.image_data import checksum_of
 from forget_lib.demo.library import Bench
 from forget_lib.errors import DataError, ForgetError, TooFewError
 from forget_lib.membership import make_plan
 from forget_lib.membership_views import sample_margins
-from forget_lib.pooled import HIDDEN
-from forget_lib.pools import Pool, PoolPlan, load_pool, load_unlearned, memorisation
+from forget_lib.pools import Pool, load_pool, load_unlearned, memorisation
 from forget_lib.recipes import make_recipe
-from forget_lib.results import code_hash
 from forget_lib.statistics import sign_flip_test
-from forget_lib.unlearning import get_method
+from forget_lib.targets import references_about
 
 OFFERED = 24
 RARE = 0.05
@@ -50,7 +47,8 @@ class Exposure:
 
         Raises: DataError where the nets after that method are missing or made by other code.
         """
-        after = load_unlearned(self.pool.plan, self.folder, method, _about(self.pool.plan, method, self.methods))
+        about = references_about(self.pool.plan, method, self.methods[method])
+        after = load_unlearned(self.pool.plan, self.folder, method, about)
         return sample_margins(self.pool, sample, after)
 
 
@@ -73,7 +71,7 @@ def open_exposure(bench: Bench) -> Exposure:
     wanted = ("samples", "evaluation", "number", "held_out")
     sizes = {name: size for name, size in first["pool"].items() if name in wanted}
     recipe = make_recipe(first["recipe"])
-    plan = make_plan(bench.data, recipe=recipe, model=entry.model, hidden=HIDDEN, seed=first["seed"], **sizes)
+    plan = make_plan(bench.data, recipe=recipe, model=entry.model, seed=first["seed"], **sizes)
     folder = Path(root) / "pools" / f"{entry.dataset}-{entry.model}-{plan.key[:12]}"
     methods = {each["method"]: each["settings"] for each in records if (folder / each["method"]).is_dir()}
     try:
@@ -93,15 +91,6 @@ def pool_records(root: str | Path, name: str) -> list[dict[str, Any]]:
         if done:
             return done
     return []
-
-
-def _about(plan: PoolPlan, method: str, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What `membership.run_scenario` made the nets after a method with; part of their key on disk."""
-    if method == "retrain":
-        return {}
-    held_out = "" if plan.validation is None else checksum_of(plan.validation.images, plan.validation.labels)
-    code = code_hash(get_method(method).function.__module__)
-    return {"settings": dict(settings[method]), "code": code, "validation": held_out}
 
 
 def sentences(margins: pd.DataFrame, title: str) -> str:
