@@ -5,7 +5,7 @@ It belongs to the job of a scenario, where the models are; figures are drawn fro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -71,40 +71,46 @@ def embeddings(scenario: Scenario, model: nn.Module) -> dict[str, np.ndarray]:
     }
 
 
-def layer_likeness(scenario: Scenario, model: nn.Module, other: nn.Module, name: str) -> list[Measurement]:
-    """Linear CKA of each layer with the same layer of another model, on test images; empty for another architecture."""
+def layer_likeness(scenario: Scenario, model: nn.Module, others: Mapping[str, nn.Module]) -> list[Measurement]:
+    """Linear CKA of each layer with the same layer of other models, on test images; nothing where the architecture is
+    another one."""
     images = scenario.samples["test"].images[:CKA_SAMPLES]
-    one, two = (metrics.layer_activations(each, images) for each in (model, other))
-    if list(one) != list(two):
-        return []
+    own = metrics.layer_activations(model, images)
     found = []
-    for layer in one:
-        try:
-            value = metrics.linear_cka(one[layer], two[layer])
-        except ForgetError:  # a dead layer is constant, and alike to nothing
-            value = 0.0
-        found.append(Measurement(CKA.format(other=name, layer=layer), value, unit="", n=len(images)))
+    for name, other in others.items():
+        theirs = metrics.layer_activations(other, images)
+        for layer in own if list(own) == list(theirs) else ():
+            try:
+                value = metrics.linear_cka(own[layer], theirs[layer])
+            except ForgetError:  # a dead layer is constant, and alike to nothing
+                value = 0.0
+            found.append(Measurement(CKA.format(other=name, layer=layer), value, unit="", n=len(images)))
     return found
 
 
+def relearning_rate(scenario: Scenario) -> float:
+    """The rate of relearning for the scenario's kind of request, see `RATES`."""
+    return RATES["class" if scenario.classes else "other"]
+
+
 def relearned(scenario: Scenario, model: nn.Module, original: nn.Module, reference: Path | None) -> list[Measurement]:
-    """The relearning attack, where the scenario asks for it, and AIN against the retrained model's record.
+    """The attacks of the scenario that train the model on, and AIN against the retrained model's record.
 
     AIN is left out where the retrained model needs no step, since nothing has to be relearned there.
     """
-    if "relearning" not in scenario.attacks:
-        return []
+    names = [name for name in scenario.attacks if get_attack(name).needs == "weights"]
     forget = scenario.samples["forget"]
-    before = accuracy(original, forget)
+    before = accuracy(original, forget) if names else 0.0
     if not 0 < before <= 1:
         return []
-    rate = RATES["class" if scenario.classes else "other"]
-    inputs = WeightsInput(model, forget, before, rate, seed=seed_of("relearning", scenario.seed, scenario.draw))
-    found = get_attack("relearning")(inputs)
+    seed = seed_of("relearning", scenario.seed, scenario.draw)
+    inputs = WeightsInput(model, forget, before, relearning_rate(scenario), seed=seed)
+    found = [measurement for name in names for measurement in get_attack(name)(inputs)]
+    steps = [measurement.value for measurement in found if measurement.metric == "relearning_steps"]
     record = None if reference is None else results.read_record(reference)
     counts = [m["value"] for m in (record or {}).get("measurements", []) if m["metric"] == "relearning_steps"]
-    if counts and counts[0] > 0:
-        value = metrics.anamnesis_index(found[0].value, counts[0])
+    if steps and counts and counts[0] > 0:
+        value = metrics.anamnesis_index(steps[0], counts[0])
         found.append(Measurement("anamnesis_index", value, unit="", attack="relearning", n=len(forget)))
     return found
 
@@ -117,12 +123,9 @@ def model_evidence(
     reference: folder of the retrained model's record, or None for that model itself.
     """
     found = relearned(scenario, model, original, reference)
-    others: Sequence[tuple[str, nn.Module]] = [("original", original)]
+    others = {} if model is original else {"original": original}
     if reference is not None:
         retrained = scenario.new_model(0)
         retrained.load_state_dict(results.read_state(reference))
-        others = [*others, ("retrain", retrained.eval())]
-    for name, other in others:
-        if other is not model:
-            found += layer_likeness(scenario, model, other, name)
-    return found, embeddings(scenario, model)
+        others["retrain"] = retrained.eval()
+    return found + layer_likeness(scenario, model, others), embeddings(scenario, model)

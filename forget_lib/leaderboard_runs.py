@@ -15,7 +15,8 @@ from torch import nn
 from forget_lib import results, statistics, study, tuning
 from forget_lib.attacks.relearning import WeightsInput, relearning_curve
 from forget_lib.errors import ForgetError, NotApplicableError
-from forget_lib.evidence import RATES
+from forget_lib.evidence import relearning_rate
+from forget_lib.report.files import write_text
 from forget_lib.scenario import Scenario, describe, make_scenario, seed_of
 from forget_lib.training import Meter, accuracy, predict
 from forget_lib.training_log import model_key
@@ -59,11 +60,11 @@ def measures(scenario: Scenario, model: nn.Module) -> dict[str, Any]:
     """What a model is compared by, each in [0, 1]: three accuracies, `attacks` (AUC each; 0.5 where nothing can be
     ranked), `relearning` (accuracy on the forget set by mini-batches of training on it) and, for classes, `logit`."""
     samples = scenario.samples
-    found: dict[str, Any] = {part: accuracy(model, samples[part]) for part in ("forget", "retain", "test")}
+    found: dict[str, Any] = {part: accuracy(model, samples[part]) for part in ("forget", "retain")}
+    found["test"] = accuracy(model, scenario.test_kept)
     test = samples["test"]
     if scenario.classes:
         gone = torch.isin(test.labels, torch.tensor(scenario.classes))
-        found["test"] = accuracy(model, test.subset(~gone))
         logit = predict(model, test)[:, list(scenario.classes)].max(1).values.numpy()
         found["logit"] = statistics.auc(logit[gone.numpy()], logit[~gone.numpy()])
     logits = {part: predict(model, samples[part]) for part in ("forget", "unseen")}
@@ -72,8 +73,8 @@ def measures(scenario: Scenario, model: nn.Module) -> dict[str, Any]:
     for name in ATTACKS:
         areas = [m.value for m in study.attack(scenario, name, logits, labels) if m.metric == "auc"]
         found["attacks"].append(areas[0] if areas else 0.5)
-    rate, seed = RATES["class" if scenario.classes else "other"], seed_of("relearning", scenario.seed, scenario.draw)
-    curve = relearning_curve(WeightsInput(model, samples["forget"], 1.0, rate, seed=seed))
+    seed = seed_of("relearning", scenario.seed, scenario.draw)
+    curve = relearning_curve(WeightsInput(model, samples["forget"], 1.0, relearning_rate(scenario), seed=seed))
     found["relearning"] = list(curve.values())
     return {name: np.round(value, 6).tolist() for name, value in found.items()}
 
@@ -115,10 +116,7 @@ def run_once(scenario: Scenario, name: str, settings: Mapping[str, Any], run: in
     if found["status"] != "failed":
         cost = round(task.meter.passes / retraining, 6) if found["status"] == "done" else None
         found |= {"measured": measures(scenario, model), "parameters": model_key(model), "cost": cost}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(found))
-    partial.replace(path)
+    write_text(path, json.dumps(found))
     return found
 
 

@@ -108,6 +108,13 @@ class Scenario:
         return requested_classes(self.data, self.parsed, self.draw)
 
     @property
+    def test_kept(self) -> Samples:
+        """The test samples of classes that stay: all of them where no class is to go."""
+        test = self.samples["test"]
+        gone = torch.isin(test.labels, torch.tensor(self.classes, dtype=torch.int64, device=test.labels.device))
+        return test.subset(~gone)
+
+    @property
     def groups_people(self) -> bool:
         """Whether the request is about whole people or families, as published lists are, so that the person is the unit
         of an interval."""

@@ -229,9 +229,10 @@ def run_method(
     code = [code_hash(part) for part in ("forget_lib.training", "forget_lib.models", "forget_lib.study", module)]
     code += [code_hash(get_attack(each).function.__module__) for each in scenario.attacks] + scenario.own_code
     about = describe(scenario) | {"request": scenario.parsed.name, "method": name, "run": run, "settings": settings}
-    if reference is not None and read_record(reference)["status"] != "done":
-        reference = None  # without a recipe nothing is retrained, and less can be said
-    compared = None if reference is None else read_record(reference)["key"]
+    retrained = None if reference is None else read_record(reference)
+    if retrained is not None and retrained["status"] != "done":
+        reference = retrained = None  # without a recipe nothing is retrained, and less can be said
+    compared = None if retrained is None else retrained["key"]
     key = key_of(about=about, code=code, attacks=scenario.attacks, compared=compared)
     folder = scenario.folder(name, run)
     record = read_record(folder)
@@ -339,7 +340,11 @@ def load_model(scenario: Scenario, name: str, run: int = 0) -> nn.Module:
     """
     if name == "original":
         return original(scenario)
-    folder = scenario.folder(name, run)
+    return read_model(scenario, scenario.folder(name, run))
+
+
+def read_model(scenario: Scenario, folder: Path) -> nn.Module:
+    """The model of a record in any folder, in eval mode; see `load_model`."""
     state = results.read_state(folder)
     if is_ensemble(state):
         return ensemble_of(state, scenario.new_model, read_record(folder)["settings"]["vote"]).eval()
@@ -347,9 +352,8 @@ def load_model(scenario: Scenario, name: str, run: int = 0) -> nn.Module:
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise ForgetError(
-            f"{folder}: the weights do not fit {scenario.model}; delete the folder and run again."
-        ) from error
+        advice = "delete the folder and run again"
+        raise ForgetError(f"{folder}: the weights do not fit {scenario.model}; {advice}.") from error
     return model.eval()
 
 

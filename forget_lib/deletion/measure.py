@@ -10,7 +10,7 @@ from forget_lib.attacks.relearning import WeightsInput, relearning_curve
 from forget_lib.attacks.scores import phi
 from forget_lib.datasets.samples import Samples, concatenate
 from forget_lib.deletion.margins import margins_of
-from forget_lib.evidence import RATES
+from forget_lib.evidence import relearning_rate
 from forget_lib.scenario import Scenario
 from forget_lib.training import accuracy, embed, predict
 
@@ -35,10 +35,7 @@ def measure(scenario: Scenario, model: nn.Module) -> dict[str, np.ndarray]:
     found["controls"] = phi(predict(model, controls).numpy(), labels) if len(labels) else np.empty(0)
     for name in SETS:
         found[f"{name}_accuracy"] = np.array(accuracy(model, samples[name]))
-    kept = ~torch.isin(samples["test"].labels.cpu(), torch.tensor(scenario.classes, dtype=torch.int64))
-    found["test_accuracy_kept"] = np.array(
-        accuracy(model, samples["test"].subset(kept.to(samples["test"].labels.device)))
-    )
+    found["test_accuracy_kept"] = np.array(accuracy(model, scenario.test_kept))
     found["relearning"] = np.array(relearning(scenario, model))
     found["reidentified"] = np.array(reidentified(scenario, model))
     return found
@@ -53,8 +50,8 @@ def control_samples(scenario: Scenario) -> Samples:
 
 def relearning(scenario: Scenario, model: nn.Module) -> float:
     """Mean accuracy on the forget set over the first mini-batches of learning it again, in [0, 1]."""
-    rate = RATES["class" if scenario.classes else "other"]
-    curve = relearning_curve(WeightsInput(model, scenario.samples["forget"], 1.0, rate), RELEARNING)
+    inputs = WeightsInput(model, scenario.samples["forget"], 1.0, relearning_rate(scenario))
+    curve = relearning_curve(inputs, RELEARNING)
     return float(np.mean(list(curve.values())))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +10,14 @@ from typing import Any
 import pandas as pd
 
 from forget_lib import results
+from forget_lib.datasets.sources import sha256_of
 from forget_lib.deletion import evidence, ledger
 from forget_lib.deletion.kind import KIND
 from forget_lib.deletion.request_file import as_written
 from forget_lib.deletion.respond import UNLEARNED, Answer, ledger_of, plain, returned
 from forget_lib.errors import ForgetError
 from forget_lib.report.files import write_text
+from forget_lib.scenario import EVALUATED
 
 SCHEMA = 1
 LIMITS = (
@@ -30,7 +31,7 @@ LIMITS = (
 
 def file_hash(path: Path) -> str:
     """SHA-256 (hex) of a file, or "gone"."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "gone"
+    return sha256_of(path) if path.is_file() else "gone"
 
 
 def build(answer: Answer, earlier: pd.DataFrame, times: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def build(answer: Answer, earlier: pd.DataFrame, times: Mapping[str, Any]) -> di
             "title": data.label,
             "synthetic": data.synthetic,
             "sampled": data.sampled,
-            "sizes": {name: len(scenario.samples[name]) for name in evidence_sets()},
+            "sizes": {name: len(scenario.samples[name]) for name in EVALUATED},
             "fingerprint_method": "HMAC-SHA-256 with the key beside the ledger, 32 hex digits",
             "fingerprint": ledger.fingerprint(key, data.checksum.encode()),
             "forget": ledger.fingerprints(key, forget.images, forget.labels),
@@ -78,11 +79,6 @@ def build(answer: Answer, earlier: pd.DataFrame, times: Mapping[str, Any]) -> di
     }
     content["people"], content["images"] = case.people, len(forget)
     return plain(content) | {"times": dict(times)}
-
-
-def evidence_sets() -> tuple[str, ...]:
-    """Names of the sets whose sizes the report gives."""
-    return ("forget", "retain", "validation", "unseen", "population", "test")
 
 
 def _original_hash(case: Any) -> str:

@@ -23,6 +23,7 @@ from forget_lib.deletion.request_file import keep_copy, read_request
 from forget_lib.deletion.verdict import Rule, Verdict, load_rule
 from forget_lib.errors import ForgetError
 from forget_lib.scenario import describe
+from forget_lib.training_log import model_key
 from forget_lib.unlearning import unlearn
 from forget_lib.unlearning.registry import check_settings
 
@@ -93,16 +94,12 @@ def unlearned_model(case: Case, original: nn.Module, choice: Mapping[str, Any]) 
     """The unlearned model and its cost in retrainings, from `unlearned/` where it is there, else made now."""
     scenario, name, settings = case.scenario, choice["method"], dict(choice["settings"])
     check_settings(name, settings)
-    weights = {key: value.cpu().numpy().tobytes() for key, value in original.state_dict().items()}
-    start = ledger.fingerprint(b"weights", b"".join(weights[key] for key in sorted(weights)))
-    about = {"scenario": describe(scenario), "forget": scenario.sets.forget.tolist(), "start": start}
+    about = {"scenario": describe(scenario), "forget": scenario.sets.forget.tolist(), "start": model_key(original)}
     key = results.key_of(**about, method=name, settings=settings, seed=case.request["seed"])
-    folder, model = case.folder / "unlearned", None
+    folder = case.folder / "unlearned"
     record = results.read_record(folder)
     if record is not None and record.get("key") == key:
-        model = scenario.new_model(0)
-        model.load_state_dict(results.read_state(folder))
-        return model.eval(), record["cost"]
+        return study.read_model(scenario, folder), record["cost"]
     task = study.make_task(scenario, case.request["seed"], name=name)
     model = unlearn(name, original, task, **settings)
     cost = task.meter.passes / (3 * scenario.recipe.epochs * len(scenario.samples["retain"]))

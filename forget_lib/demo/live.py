@@ -150,11 +150,7 @@ def forget_live(
 def measured(scenario: Scenario) -> dict[str, Samples]:
     """What a live result is measured on: forget, retain and test set; of the test set only the classes that are kept,
     where classes are to go."""
-    parts = {name: scenario.samples[name] for name in ("forget", "retain", "test")}
-    if scenario.classes:
-        gone = torch.isin(parts["test"].labels.cpu(), torch.tensor(scenario.classes))
-        parts["test"] = parts["test"].subset((~gone).to(parts["test"].labels.device))
-    return parts
+    return {name: scenario.samples[name] for name in ("forget", "retain")} | {"test": scenario.test_kept}
 
 
 def expected_passes(scenario: Scenario, method: str, epochs: int) -> float:
