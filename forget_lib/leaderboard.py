@@ -12,7 +12,6 @@ same seed; the score of a run is the largest of these gaps, so that what looks w
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import random
 import sys
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from forget_lib import plugins, results
+from forget_lib.datasets.sources import sha256_of
 from forget_lib.errors import DataError, ForgetError
 from forget_lib.leaderboard_runs import PROBLEMS, Problem, library_hash, references, run_once, tuned
 from forget_lib.leaderboard_table import (
@@ -36,6 +36,7 @@ from forget_lib.leaderboard_table import (
     shown,
     write_leaderboard,
 )
+from forget_lib.report.files import write_text
 from forget_lib.unlearning import get_method
 
 SEEDS = 5
@@ -63,7 +64,7 @@ def resolve(method: str) -> tuple[str, dict[str, Any]]:
     if plugin.faults or len(names) != 1:
         faults = " ".join(plugin.faults) or f"it has {len(names)} methods; a submission is one."
         raise ForgetError(f"{plugin.path.name} cannot be submitted: {faults}")
-    digest = hashlib.sha256(plugin.path.read_bytes()).hexdigest()
+    digest = sha256_of(plugin.path)
     return names[0], {"file": plugin.path.name, "sha256": digest, "module": digest[:16]}
 
 
@@ -101,8 +102,7 @@ def submit(
     record |= {"library": library_hash(), "problems": found, "cpu_seconds": round(time.process_time() - begun, 1)}
     record |= results.provenance()
     path = root / "records" / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=None, separators=(",", ":")) + "\n")
+    write_text(path, json.dumps(record, indent=None, separators=(",", ":")) + "\n")
     return record
 
 

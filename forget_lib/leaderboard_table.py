@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from forget_lib.errors import DataError, ForgetError
+from forget_lib.report.files import write_text
 from forget_lib.results import RESULTS
 
 REFERENCE = RESULTS / "reference" / "leaderboard"
@@ -137,7 +138,7 @@ def write_leaderboard(records: Sequence[Record], folder: Path) -> pd.DataFrame:
     table = leaderboard(records)
     folder.mkdir(parents=True, exist_ok=True)
     table.round(6).to_csv(folder / "leaderboard.csv")
-    (folder / "leaderboard.tex").write_text(as_latex(shown(table)), encoding="utf-8")
+    write_text(folder / "leaderboard.tex", as_latex(shown(table)))
     return table
 
 
