@@ -9,7 +9,6 @@ provenance.json.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -18,12 +17,13 @@ import pandas as pd
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
+from benchmarks.reference import REFERENCE, cell, write_reference  # noqa: E402
 from forget_lib import catalogue, results, study  # noqa: E402
 from forget_lib.chosen import with_chosen  # noqa: E402
 from forget_lib.datasets.requests import parse_request  # noqa: E402
 from forget_lib.unlearning import get_method, list_methods  # noqa: E402
 
-OUTPUT = REPOSITORY / "results" / "reference" / "methods"
+OUTPUT = REFERENCE / "methods"
 SETUPS = {
     "mnist-mlp": (("class:5", "random:0.1"), {"epochs": 10, "batch_size": 64, "learning_rate": 0.02}),
     "cifar10-small_cnn": (("class:airplane", "random:0.1"), {"epochs": 8, "batch_size": 64, "learning_rate": 0.05}),
@@ -59,14 +59,6 @@ def run(setup: str, seeds: list[int], root: Path) -> pd.DataFrame:
             )
             tables.append(study.run_methods(scenario, {name: {} for name in methods_of(setup)}))
     return pd.concat(tables, ignore_index=True)
-
-
-def cell(rows: pd.DataFrame) -> str:
-    """Mean and interval of one metric; empty without a value."""
-    if rows.empty:
-        return ""
-    one = rows.iloc[0]
-    return f"{one['mean']:.3f} ({one['low']:.3f} to {one['high']:.3f})" if one["n"] > 1 else f"{one['mean']:.3f}"
 
 
 def page(runs: pd.DataFrame) -> str:
@@ -113,23 +105,7 @@ def main() -> int:
         runs = results.scenarios_and_pools(results.load(options.results))[0]
     else:
         runs = pd.concat([run(setup, options.seeds, options.results) for setup in options.only], ignore_index=True)
-    records = [results.read_record(Path(folder)) for folder in runs["folder"].unique()]
-    kept = runs.drop(columns=["folder", "cost_seconds"], errors="ignore")
-    OUTPUT.mkdir(parents=True, exist_ok=True)
-    kept[kept["metric"].isin([*COLUMNS, ""])].to_csv(OUTPUT / "runs.csv", index=False, float_format="%.5g")
-    (OUTPUT / "table.md").write_text(page(runs))
-    about = {
-        "command": "python benchmarks/all_methods.py",
-        "commits": sorted({record["commit"] for record in records}),
-        "versions": records[0]["versions"],
-        "data_checksums": {record["dataset"]: record["data_checksum"] for record in records},
-        "recipes": {f"{record['dataset']}-{record['model']}": record["recipe"] for record in records},
-        "draws_and_seeds": sorted({record["seed"] for record in records}),
-        "settings": {
-            f"{r['dataset']}-{r['model']} {r['request']} {r['method']}": r["settings"] for r in records if r["run"] == 0
-        },
-    }
-    (OUTPUT / "provenance.json").write_text(json.dumps(about, indent=1) + "\n")
+    write_reference(OUTPUT, runs, COLUMNS, page(runs), "python benchmarks/all_methods.py")
     return 0
 
 

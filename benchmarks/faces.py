@@ -9,7 +9,6 @@ provenance.json; no image.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -19,11 +18,12 @@ import yaml
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
+from benchmarks.reference import REFERENCE, cell, write_reference  # noqa: E402
 from forget_lib import catalogue, results, study  # noqa: E402
 from forget_lib.face_embedding import kind_of  # noqa: E402
 from forget_lib.findings_faces import goal_sentences, probe_sentences  # noqa: E402
 
-OUTPUT = REPOSITORY / "results" / "reference" / "faces"
+OUTPUT = REFERENCE / "faces"
 STUDY = REPOSITORY / "workflow" / "config" / "study.yaml"
 COLUMNS = {
     "test_accuracy_forgotten": "named",
@@ -60,14 +60,6 @@ def run(name: str, people: list[int], root: Path) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def cell(rows: pd.DataFrame) -> str:
-    """Mean and interval of one metric; empty without a value."""
-    if rows.empty or rows["mean"].isna().all():
-        return ""
-    one = rows.iloc[0]
-    return f"{one['mean']:.3f} ({one['low']:.3f} to {one['high']:.3f})" if one["n"] > 1 else f"{one['mean']:.3f}"
-
-
 def page(runs: pd.DataFrame) -> str:
     """A section a recogniser: what reaches the goal, what the probes say, and a row a method."""
     parts = [HEADER]
@@ -94,24 +86,9 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=results.RESULTS / "faces")
     options = parser.parse_args()
     runs = pd.concat([run(name, options.people, options.results) for name in options.only], ignore_index=True)
-    records = [results.read_record(Path(folder)) for folder in runs["folder"].unique()]
-    OUTPUT.mkdir(parents=True, exist_ok=True)
-    kept = runs[runs["metric"].isin([*COLUMNS, ""])].drop(columns=["folder", "cost_seconds"], errors="ignore")
-    kept.to_csv(OUTPUT / "runs.csv", index=False, float_format="%.5g")
-    (OUTPUT / "table.md").write_text(page(runs), encoding="utf-8")
-    about = {
-        "command": f"python benchmarks/faces.py --only {' '.join(options.only)} "
-        f"--people {' '.join(map(str, options.people))}",
-        "commits": sorted({record["commit"] for record in records}),
-        "versions": records[0]["versions"],
-        "data_checksums": {record["dataset"]: record["data_checksum"] for record in records},
-        "recipes": {f"{record['dataset']}-{record['model']}": record["recipe"] for record in records},
-        "draws_and_seeds": sorted({record["seed"] for record in records}),
-        "settings": {
-            f"{r['dataset']}-{r['model']} {r['request']} {r['method']}": r["settings"] for r in records if r["run"] == 0
-        },
-    }
-    (OUTPUT / "provenance.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    people = " ".join(map(str, options.people))
+    command = f"python benchmarks/faces.py --only {' '.join(options.only)} --people {people}"
+    write_reference(OUTPUT, runs, COLUMNS, page(runs), command)
     return 0
 
 
