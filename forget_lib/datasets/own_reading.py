@@ -100,6 +100,8 @@ def _visible(folder: Path) -> list[os.DirEntry]:
 
 
 def list_folder(path: Path) -> Rows:
+    """The images of a folder `class/file`, or of `train/class/file` and `test/class/file`, by name; what lies elsewhere
+    is in `problems`."""
     rows = Rows()
     names = {entry.name for entry in _visible(path)}
     parts = ("train", "test") if names == {"train", "test"} else ("",)
@@ -121,6 +123,8 @@ def list_folder(path: Path) -> Rows:
 
 
 def list_csv(path: Path) -> Rows:
+    """The images that a CSV names, in its order, with labels and the columns that are optional; every row that cannot
+    be taken is in `problems`, with its number."""
     rows, seen, family_of = Rows(), {}, {}
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -271,6 +275,11 @@ def item(dataset: Any, index: int) -> tuple[Image.Image, str]:
 
 
 def read_dataset(dataset: Any, word: str, options: Options, problems: list[str]) -> tuple[Tensor, list[str]]:
+    """Images uint8 [N, C, H, W] and labels as text of a torch Dataset of (image, label), each read once; some are read
+    again, for a Dataset that gives something else each time cannot be compared on. word: for messages, with the index.
+
+    What cannot be taken is added to `problems`. Raises: DataError for a Dataset without a length.
+    """
     try:
         size = len(dataset)
     except TypeError as error:

@@ -16,7 +16,7 @@ from tests.faults import workflow_copy as copy
 
 REFERENCE = REPOSITORY / "results" / "reference"
 TEXTS = {".json", ".jsonl", ".csv", ".md", ".html", ".txt", ".yaml", ".tex", ".ipynb"}
-HOME = re.compile(r"(/home/|/Users/|/root/|[A-Z]:\\Users\\)[\w.-]+")
+HOME = re.compile(rf"(/({'|'.join(('home', 'Users', 'root'))})/|[A-Z]:\\Users\\)[\w.-]+")
 
 
 def committed(folder: Path) -> list[Path]:
