@@ -34,9 +34,11 @@ BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#666666"
 
 
 def draw_throughput(table: pd.DataFrame, axes: plt.Axes) -> str:
-    """Bars of the share of the matrix rate; returns the alternative text."""
-    axes.barh(table["net"], 100 * table["share"], color=BLUE)
-    axes.set(xlabel="share of the machine's matrix-multiply rate (%)", xlim=(0, 100))
+    """Bars of the share of the matrix rate, with its spread over the turns; returns the alternative text."""
+    spread = 100 * abs(table[["lowest", "highest"]].sub(table["share"], axis=0)).to_numpy().T
+    axes.barh(table["net"], 100 * table["share"], color=BLUE, xerr=spread, ecolor=GREY, capsize=2)
+    axes.axvline(100, color=GREY, linestyle=":")  # not a bound: some sizes are multiplied faster than the one measured
+    axes.set(xlabel="share of the machine's matrix-multiply rate (%)", xlim=(0, None))
     axes.invert_yaxis()
     return "Share of the matrix rate: " + ", ".join(f"{row.net} {row.share:.0%}" for row in table.itertuples())
 
