@@ -9,6 +9,7 @@ import torch
 from forget_lib import results
 from forget_lib.errors import ForgetError
 from forget_lib.results import Measurement, record_folder, write_record
+from forget_lib.statistics import t_interval
 
 
 def run(seed: int = 0, method: str = "finetune", value: float = 0.5, number: int = 0) -> dict:
@@ -90,6 +91,17 @@ def test_the_table_has_a_row_for_each_record_and_metric(tmp_path):
     assert means.loc["finetune", "oracle"] == pytest.approx(0.15)
     assert means.loc["finetune", "low"] < 0 < means.loc["finetune", "high"]
     assert np.isnan(means.loc["second_retrain", "low"])
+
+
+def test_the_interval_of_a_mean_is_the_one_of_the_statistics(tmp_path):
+    values = (0.2, 0.4, 0.9)
+    for seed, value in enumerate(values):
+        write(tmp_path, run(seed, value=value))
+    row = results.summary(results.load(tmp_path)).iloc[0]
+    assert (row["mean"], row["low"], row["high"], row["n"]) == pytest.approx(t_interval(values)[:4])
+    write(tmp_path, run(3, value=float("nan")))
+    with pytest.raises(ForgetError, match="not finite"):
+        results.summary(results.load(tmp_path))
 
 
 def test_a_failed_record_is_in_the_table_with_its_reason(tmp_path):
