@@ -31,6 +31,7 @@ Usage: ./run_all.sh [COMMAND] [OPTIONS]
 Options of smoke, quick, study and paper go to Snakemake, for example:
   -n               say what would be run, and run nothing
   --plan           hours, disk and longest chain at 1 to 256 workers, from a short calibration here; run nothing
+  --runs 3         only the first 3 draws, seeds and people of each scenario; more of them can follow later
   --cores 4        at most four jobs at a time (default: one a core)
   --profile slurm  submit each notebook to a Slurm cluster
 Of every command:
@@ -57,14 +58,21 @@ find_python() {
     return 1
 }
 
-checksum() { cksum requirements.txt requirements-test.txt requirements.lock | cksum | cut -d ' ' -f 1; }
+checksum() { cksum requirements*.txt requirements*.lock | cksum | cut -d ' ' -f 1; }
 
+# Nothing is fetched but what the lock names, and nothing kept whose hash is another. The lock is complete, so nothing
+# is resolved; setuptools goes first, for it builds the packages that come as source.
 install_into_venv() { # requirements file
-    if command -v uv >/dev/null 2>&1; then
-        uv pip install --quiet --python .venv/bin/python -r "$1" -c requirements.lock
-    else
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$1" -c requirements.lock
-    fi
+    local part packages=.venv/forget-packages.txt
+    for part in setuptools ""; do
+        .venv/bin/python workflow/environment.py --locked "${1%.txt}.lock" $part > "$packages" || return
+        if command -v uv >/dev/null 2>&1; then
+            uv pip install --quiet --python .venv/bin/python --require-hashes --no-deps --no-build-isolation -r "$packages" || return
+        else
+            .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+                --require-hashes --no-deps --no-build-isolation -r "$packages" || return
+        fi
+    done
 }
 
 make_venv() {
@@ -150,8 +158,9 @@ run_profile() { # profile, options for Snakemake
     local -a options targets
     options=(--configfile "$config")
     targets=()
-    local -a parts
+    local -a parts runs
     parts=()
+    runs=()
     # Words before the first option are parts of the study; from there on all is Snakemake's.
     while [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; do
         parts+=("$1")
@@ -165,6 +174,12 @@ run_profile() { # profile, options for Snakemake
                 options+=(--workflow-profile "workflow/profiles/$2")
                 shift
                 ;;
+            --runs)
+                [ $# -gt 1 ] || fail "--runs needs a number, for example: --runs 3"
+                runs=(--runs "$2")
+                options+=(--config "runs=$2")
+                shift
+                ;;
             -n | --dry-run) plan_only=yes; options+=("$1") ;;
             --plan) estimate_only=yes ;;
             *) options+=("$1") ;;
@@ -174,16 +189,16 @@ run_profile() { # profile, options for Snakemake
     use_environment requirements.txt
     check_results "$profile"
     # ${name[@]+...}: an empty array is an unset variable to Bash 3.2.
-    "$PYTHON" workflow/plan.py "$config" ${parts[@]+"${parts[@]}"} || exit 1
+    "$PYTHON" workflow/plan.py "$config" ${parts[@]+"${parts[@]}"} ${runs[@]+"${runs[@]}"} || exit 1
     if [ -n "$estimate_only" ]; then
-        exec "$PYTHON" workflow/estimate.py "$config" ${parts[@]+--parts "${parts[@]}"}
+        exec "$PYTHON" workflow/estimate.py "$config" ${parts[@]+--parts "${parts[@]}"} ${runs[@]+"${runs[@]}"}
     fi
     take_turn "$profile"
     if [ -n "$plan_only" ]; then
         "$PYTHON" -m snakemake ${targets[@]+"${targets[@]}"} "${options[@]}"
         return
     fi
-    case "$profile" in study | paper) "$PYTHON" workflow/estimate.py "$config" ${parts[@]+--parts "${parts[@]}"} ;; esac
+    case "$profile" in study | paper) "$PYTHON" workflow/estimate.py "$config" ${parts[@]+--parts "${parts[@]}"} ${runs[@]+"${runs[@]}"} ;; esac
     local stopped=""
     trap 'stopped=yes' INT
     "$PYTHON" -m snakemake ${targets[@]+"${targets[@]}"} "${options[@]}" 2>&1 | "$PYTHON" workflow/progress.py || status=$?

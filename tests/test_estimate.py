@@ -3,7 +3,9 @@
 import sys
 
 import pytest
+import torch
 
+from forget_lib.datasets import ImageData
 from forget_lib.results import REPOSITORY
 
 sys.path.append(str(REPOSITORY / "workflow"))
@@ -53,3 +55,14 @@ def test_the_text_names_jobs_hours_disk_and_each_number_of_workers():
     assert "Longest chain: 8.00 h, nb/a -> nb/c -> nb/d" in text
     assert "1 workers:    15.00 h" in text
     assert "8 workers:     8.00 h" in text
+
+
+def test_an_original_is_estimated_where_a_tenth_of_each_class_is_less_than_one_sample(monkeypatch):
+    monkeypatch.setattr(estimate, "seconds_a_pass", lambda *_: 0.001)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (90, 1, 8, 8), dtype=torch.uint8, generator=generator)
+    labels, people = torch.arange(90) % 30, tuple(f"person {number}" for number in range(30))
+    few = ImageData("few", "Few", images, labels, images[:30], labels[:30], people, "made here", "none")
+    monkeypatch.setattr(estimate, "_data", lambda *_: few)
+    given = {"dataset": "few", "start": "sample", "model": "mlp", "device": "cpu", "draw": 0, "recipe": {"epochs": 1}}
+    assert estimate.cost_of(Job("02", "one", given)).seconds > estimate.OVERHEAD

@@ -240,6 +240,26 @@ def test_methods_in_groups_are_jobs_of_their_own_between_the_retrained_models_an
     assert list(found[whole].parameters["methods"]) == ["finetune", "salun", "ssd"]
 
 
+def test_fewer_runs_are_the_first_of_all_runs():
+    config = copy.deepcopy(CONFIG) | {"claims": {"seeds": [3, 4, 5]}}
+    config["scenarios"]["mnist"] |= {"seeds": [7, 8, 9], "draws": [0, 1, 2], "paired": True}
+    config["scenarios"]["other"]["parameters"] = {"in_turn": 10}
+    whole, first = plan(config), plan(config | {"runs": 2})
+    every = {key for key, job in whole.items() if job.part == "mnist"}
+    kept = {key for key, job in first.items() if job.part == "mnist"}
+    assert kept < every
+    assert {first[key].parameters["seed"] for key in kept} == {7, 8}
+    assert all(first[key] == whole[key] for key in kept), "a later run with all of them finds these done"
+    assert next(job for job in first.values() if job.part == "claims").parameters["seeds"] == [3, 4]
+    assert next(job for job in first.values() if job.notebook == "04_two").parameters["in_turn"] == 2
+
+
+@pytest.mark.parametrize("runs", [0, -1])
+def test_no_runs_are_refused(runs):
+    with pytest.raises(ForgetError, match="at least 1"):
+        plan(CONFIG | {"runs": runs})
+
+
 def test_groups_below_one_are_refused():
     config = copy.deepcopy(CONFIG)
     config["scenarios"]["mnist"]["groups"] = 0

@@ -16,7 +16,7 @@ MOST_VALUES = 100_000
 TEXT, LIST, KEYS, YES_NO, NUMBER = str, list, dict, bool, int
 TOP = {
     "profile": TEXT, "start": TEXT, "device": TEXT, "datasets": LIST, "scenarios": KEYS, "claims": KEYS,
-    "deletion": LIST, "margins": KEYS, "results": TEXT, "plugins": LIST,
+    "deletion": LIST, "margins": KEYS, "results": TEXT, "plugins": LIST, "runs": NUMBER,
 }  # fmt: skip
 SCENARIO = {
     "notebook": TEXT, "dataset": TEXT, "model": TEXT, "requests": LIST, "draws": LIST, "seeds": LIST, "recipe": KEYS,

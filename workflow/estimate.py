@@ -20,9 +20,10 @@ import pandas as pd
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
 
-from config_check import read_config  # noqa: E402
-from plan import Job, plan  # noqa: E402
+from plan import Job  # noqa: E402
+from plan import main as planned  # noqa: E402
 
+from forget_lib import face_embedding  # noqa: E402, F401 - registers its models
 from forget_lib.datasets import ImageData, load  # noqa: E402
 from forget_lib.datasets.requests import draw_sets, parse_request  # noqa: E402
 from forget_lib.datasets.samples import Samples  # noqa: E402
@@ -104,7 +105,9 @@ def cost_of(job: Job) -> Cost:
     shape, classes = tuple(data.images.shape[1:]), len(data.classes)
     one_pass = seconds_a_pass(given["model"], shape, classes, recipe.batch_size, given["device"])
     weights = 4 * count_parameters(build(given["model"], shape, classes))
-    sets = _sizes(given["dataset"], given["start"], given.get("request", "random:0.1"), given["draw"])
+    # A job without a request trains an original: the sets that it trains on are the same for any.
+    asked = given.get("request") or f"class:{data.classes[0]}"
+    sets = _sizes(given["dataset"], given["start"], asked, given["draw"])
     evaluated, trained = sum(sets.values()), sets["forget"] + sets["retain"]
     if "methods" not in given:
         return Cost(OVERHEAD + one_pass * (3 * recipe.epochs * trained + evaluated), weights)
@@ -182,14 +185,12 @@ def lines(jobs: Mapping[str, Job], costs: Mapping[str, Cost], workers: Sequence[
     yield "By part, hours of one worker: " + ", ".join(f"{part} {value / 3600:.2f}" for part, value in parts.items())
 
 
-def main(config: Path, workers: Sequence[int], parts: Sequence[str] = ()) -> None:
+def main(config: Path, workers: Sequence[int], parts: Sequence[str] = (), runs: int | None = None) -> None:
     """Prints the estimate of a profile, or of the named parts of it.
 
     Raises: ForgetError for a config that cannot be planned.
     """
-    jobs = plan(read_config(config))
-    if parts:
-        jobs = {key: job for key, job in jobs.items() if job.part in parts}
+    jobs = planned(str(config), parts, runs)
     nets = {(job.parameters["dataset"], job.parameters["model"]) for job in jobs.values() if "recipe" in job.parameters}
     print(f"Calibrating {len(nets)} nets on this machine, about {CALIBRATION_SECONDS:.0f} s each ...", flush=True)
     costs = {key: cost_of(job) for key, job in jobs.items()}
@@ -201,8 +202,8 @@ if __name__ == "__main__":
     parser.add_argument("config", type=Path)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64, 256])
     parser.add_argument("--parts", nargs="+", default=[])
-    arguments = parser.parse_args()
+    parser.add_argument("--runs", type=int)
     try:
-        main(arguments.config, arguments.workers, arguments.parts)
+        main(**vars(parser.parse_args()))
     except ForgetError as mistake:
         sys.exit(str(mistake))

@@ -1,16 +1,17 @@
 """From a profile's config to the list of jobs: one notebook, one set of parameters, what must be done before.
 
-    python workflow/plan.py workflow/config/study.yaml [PART …]
+    python workflow/plan.py workflow/config/study.yaml [PART …] [--runs 3]
 
 checks a config and the names of parts before anything is run.
 """
 
+import argparse
 import ast
 import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -60,7 +61,7 @@ def plan(config: Mapping[str, Any]) -> dict[str, Job]:
     Raises: ForgetError for a config that lacks something or has a key that nothing reads.
     """
     check(config)
-    config = with_plugins(config)
+    config = with_plugins(first_runs(config))
     # Notebooks run in their own folder, so a path relative to it stays the same wherever the repository lies.
     common = {"profile": config["profile"], "results": f"../{results_folder(config)}"}
     jobs: dict[str, Job] = {}
@@ -88,6 +89,26 @@ def plan(config: Mapping[str, Any]) -> dict[str, Job]:
     figures = add(Job(FIGURES, "figures", common | _margins(config, FIGURES), every))
     add(Job(OVERVIEW, "overview", common, (*every, figures)))
     return jobs
+
+
+def first_runs(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config with at most `runs` draws, seeds and people in turn in each scenario, where it has that key.
+
+    The first ones are kept, so that a later run with more of them finds these done.
+    """
+    most = config.get("runs")
+    if most is None:
+        return config
+    if most < 1:
+        raise ForgetError(f"runs must be a whole number of at least 1; got {most!r}.")
+    scenarios = {}
+    for title, given in config["scenarios"].items():
+        scenario = scenarios[title] = dict(given)
+        scenario |= {key: given[key][:most] for key in ("draws", "seeds") if key in given}
+        if "in_turn" in given.get("parameters", {}):
+            scenario["parameters"] = given["parameters"] | {"in_turn": min(most, given["parameters"]["in_turn"])}
+    claims = {"claims": {"seeds": config["claims"]["seeds"][:most]}} if "claims" in config else {}
+    return {**config, "scenarios": scenarios, **claims}
 
 
 def with_plugins(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -253,12 +274,14 @@ def _file_of(module: str) -> str:
     return str(path if (REPOSITORY / path).is_file() else base / "__init__.py")
 
 
-def main(config: str, *parts: str) -> None:
-    """Checks a config file and the names of parts.
+def main(config: str, parts: Sequence[str] = (), runs: int | None = None) -> dict[str, Job]:
+    """Checks a config file and the names of parts; returns the jobs of these parts, or all.
 
+    Args: runs: as the config's key of that name.
     Raises: ForgetError for what is wrong with them.
     """
-    jobs = plan(read_config(config))
+    given = read_config(config)
+    jobs = plan(given if runs is None or not isinstance(given, Mapping) else {**given, "runs": runs})
     known = {job.part for job in jobs.values()} - {""}
     for part in parts:
         if part not in known:
@@ -266,10 +289,15 @@ def main(config: str, *parts: str) -> None:
     for job in jobs.values():
         if not (REPOSITORY / "notebooks" / f"{job.notebook}.ipynb").is_file():
             raise ForgetError(f"{config} asks for notebook {job.notebook}, which is not there.")
+    return {key: job for key, job in jobs.items() if not parts or job.part in parts}
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config")
+    parser.add_argument("parts", nargs="*")
+    parser.add_argument("--runs", type=int)
     try:
-        main(*sys.argv[1:])
+        main(**vars(parser.parse_args()))
     except ForgetError as mistake:
         sys.exit(str(mistake))
