@@ -4,9 +4,12 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from forget_lib.results import REPOSITORY
 
@@ -114,7 +117,7 @@ def test_a_file_in_place_of_the_results_folder_is_one_clear_message(tmp_path):
 
 def test_conda_installs_the_same_file_as_pip():
     assert yaml.safe_load((REPOSITORY / "environment.yml").read_text()) == {
-        "dependencies": ["python=3.11", "pip", {"pip": ["-r requirements.txt"]}]
+        "dependencies": ["python=3.11", "pip", {"pip": ["-r requirements.lock"]}]
     }
 
 
@@ -131,13 +134,77 @@ def test_a_missing_or_old_package_is_named(tmp_path):
     assert found[1].startswith("pytest is ")
 
 
-def test_the_lock_pins_every_direct_dependency_and_names_no_host():
-    lock = (REPOSITORY / "requirements.lock").read_text()
-    pinned = {match.lower() for match in re.findall(r"^([A-Za-z0-9._-]+)==", lock, re.MULTILINE)}
-    for text in environment.requirements(REPOSITORY / "requirements-test.txt"):
-        assert re.match(r"[A-Za-z0-9._-]+", text)[0].lower() in pinned
-    assert "://" not in lock
-    assert not re.search(r"^(nvidia|cuda|triton)", lock, re.MULTILINE)
+LOCKS = ("requirements", "requirements-test")
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_the_lock_pins_everything_with_hashes_and_names_no_host(name):
+    lock = REPOSITORY / f"{name}.lock"
+    text = lock.read_text()
+    entries = re.split(r"^(?=\w)", text, flags=re.MULTILINE)[1:]
+    assert [
+        each for each in entries if not re.match(r"[a-z0-9.-]+==\S+ .*\\\n(    --hash=sha256:[0-9a-f]{64}\b)", each)
+    ] == []
+    assert "://" not in text
+    pinned = {each.partition("==")[0] for each in entries}
+    direct = [
+        canonicalize_name(Requirement(each).name) for each in environment.requirements(REPOSITORY / f"{name}.txt")
+    ]
+    assert set(direct) <= pinned
+    assert len(direct) < len(pinned)
+
+
+def test_both_locks_pin_the_same_versions():
+    study, tests = (
+        {text.split(" ")[0] for text in environment.requirements(REPOSITORY / f"{name}.lock")} for name in LOCKS
+    )
+    assert study <= tests
+
+
+def test_the_lock_is_complete_for_what_is_installed_here():
+    """It is installed without resolving, so what its packages ask for must stand in it; extras are followed too."""
+    locked = {}
+    for text in environment.requirements(REPOSITORY / "requirements-test.lock"):
+        requirement = Requirement(text)
+        if requirement.marker is None or requirement.marker.evaluate():
+            locked[canonicalize_name(requirement.name)] = requirement.specifier
+    todo = [Requirement(text) for text in environment.requirements(REPOSITORY / "requirements-test.txt")]
+    seen = set()
+    while todo:
+        asked = todo.pop()
+        name = canonicalize_name(asked.name)
+        assert name in locked, asked
+        for extra in {"", *asked.extras}:
+            here = metadata.version(name)
+            if (name, extra) in seen or not locked[name].contains(here, prereleases=True):
+                continue  # an environment of the user's own may have other versions, which ask for other packages
+            seen.add((name, extra))
+            todo += [
+                each
+                for each in map(Requirement, metadata.requires(name) or [])
+                if each.marker is None or each.marker.evaluate({"extra": extra})
+            ]
+    assert len(seen) > 50
+
+
+@pytest.mark.parametrize(
+    ("here", "left_out"),
+    [(None, False), ("2.0", False), ("2.0+cpu", True), ("1.9+cpu", False)],
+    ids=["none", "of PyPI", "a CPU build", "an old CPU build"],
+)
+def test_a_build_of_pytorch_that_is_there_gets_no_cuda(here, left_out, tmp_path, monkeypatch):
+    def version(_name):
+        if here is None:
+            raise metadata.PackageNotFoundError
+        return here
+
+    monkeypatch.setattr(environment.metadata, "version", version)
+    lock, hashed = tmp_path / "a.lock", " \\\n    --hash=sha256:0\n"
+    names = ("nvidia-x==1", "six==1", "torch==2.0", "triton==3")
+    lock.write_text("# made\n" + "".join(name + hashed for name in names))
+    kept = re.findall(r"^\w.*==", environment.locked(lock), re.MULTILINE)
+    assert kept == ["six==", "torch=="] if left_out else ["nvidia-x==", "six==", "torch==", "triton=="]
+    assert environment.locked(lock, ("six",)) == "six==1" + hashed
 
 
 def test_notebooks_find_the_library_without_an_install(tmp_path):
