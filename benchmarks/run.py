@@ -1,6 +1,7 @@
 """All benchmarks of speed, written as tables, figures and a page into results/reference/benchmarks.
 
-    python benchmarks/run.py [throughput peers growth]
+    python benchmarks/run.py [throughput peers growth time_to_accuracy]
+    python benchmarks/run.py --draw      (the figures and the page again, from the tables; nothing is measured)
 
 Each table names the commit, the versions, the processor and the threads. Times depend on the machine; the ratios and
 shares should come out again elsewhere, within the spread that stands beside them.
@@ -26,7 +27,7 @@ import matplotlib.pyplot as plt
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks import growth, peers, throughput  # noqa: E402
+from benchmarks import growth, peers, throughput, time_to_accuracy  # noqa: E402
 from forget_lib import results  # noqa: E402
 
 OUTPUT = REPOSITORY / "results" / "reference" / "benchmarks"
@@ -70,6 +71,20 @@ def draw_growth(table: pd.DataFrame, axes: plt.Axes) -> str:
     )
 
 
+def draw_accuracy(table: pd.DataFrame, axes: plt.Axes) -> str:
+    """Dots of test accuracy by variant, with the CPU time written beside them."""
+    axes.scatter(100 * table["accuracy"], table["variant"], color=BLUE, zorder=3)
+    for row in table.itertuples():
+        axes.annotate(f"  {row.cpu_seconds / 60:.1f} CPU min", (100 * row.accuracy, row.variant), va="center")
+    axes.set(xlabel="test accuracy without mirror images (%)")
+    axes.margins(x=0.25)
+    axes.invert_yaxis()
+    return "Test accuracy: " + ", ".join(
+        f"{row.variant} {row.accuracy:.1%} after {row.epochs} epochs and {row.cpu_seconds / 60:.1f} CPU minutes"
+        for row in table.itertuples()
+    )
+
+
 PARTS: dict[str, tuple[str, Callable[[], pd.DataFrame], Callable[[pd.DataFrame, plt.Axes], str]]] = {
     "throughput": (
         "Training against the machine's limit",
@@ -78,8 +93,13 @@ PARTS: dict[str, tuple[str, Callable[[], pd.DataFrame], Callable[[pd.DataFrame, 
     ),
     "peers": ("The same work through a per-item loop", lambda: peers.main(list(peers.CASES)), draw_peers),
     "growth": ("How cost grows", growth.main, draw_growth),
+    "time_to_accuracy": (
+        "CIFAR-10 against time",
+        lambda: time_to_accuracy.main(time_to_accuracy.VARIANTS, table=time_to_accuracy.TABLE),
+        draw_accuracy,
+    ),
 }
-MODULES = {"throughput": throughput, "peers": peers, "growth": growth}
+MODULES = {"throughput": throughput, "peers": peers, "growth": growth, "time_to_accuracy": time_to_accuracy}
 
 
 def processor() -> str:
@@ -92,37 +112,45 @@ def processor() -> str:
 
 
 def write(name: str) -> None:
-    """Runs one benchmark and writes its table, its figure and what it was measured with."""
-    title, measure, draw = PARTS[name]
+    """Runs one benchmark and writes its table and what it was measured with."""
+    title, measure, _ = PARTS[name]
     print(f"== {title}", flush=True)
     load, begun = os.getloadavg()[0], time.perf_counter()
-    table = measure()
-    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    text = draw(table, axes)
-    axes.set_title(title, loc="left")
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    table.to_csv(OUTPUT / f"{name}.csv", index=False, float_format="%.6g")
-    figure.savefig(OUTPUT / f"{name}.png", dpi=150)
-    plt.close(figure)
+    measure().to_csv(OUTPUT / f"{name}.csv", index=False, float_format="%.6g")
     about = results.provenance() | {"processor": processor(), "cores": os.cpu_count(), "load_before": round(load, 2)}
-    about |= {"title": title, "text": text, "seconds": round(time.perf_counter() - begun, 1)}
     about |= {
+        "seconds": round(time.perf_counter() - begun, 1),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": f"python benchmarks/run.py {name}",
     }
     (OUTPUT / f"{name}.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
+def draw(name: str) -> str:
+    """Draws the figure of a table that is there; returns its alternative text."""
+    title, _, draw_part = PARTS[name]
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    text = draw_part(pd.read_csv(OUTPUT / f"{name}.csv"), axes)
+    axes.set_title(title, loc="left")
+    figure.savefig(OUTPUT / f"{name}.png", dpi=150)
+    plt.close(figure)
+    return text
+
+
 def write_page() -> None:
     """README.md beside the tables: each figure, its numbers in words, and what it was measured with."""
     lines = ["# Benchmarks", "", "Written by `python benchmarks/run.py` from the tables beside this page.", ""]
     for name in PARTS:
-        if not (OUTPUT / f"{name}.json").is_file():
+        if not (OUTPUT / f"{name}.csv").is_file():
+            continue
+        text = draw(name)
+        paragraphs = MODULES[name].__doc__.split("\n\n")[2:]  # after the title and the command
+        lines += [f"## {PARTS[name][0]}", "", *("\n\n".join(paragraphs).strip().splitlines()), ""]
+        lines += [f"![{text}]({name}.png)", "", f"{text}. Table: [{name}.csv]({name}.csv).", ""]
+        if not (OUTPUT / f"{name}.json").is_file():  # measured row by row, each with its commit and load
             continue
         about = json.loads((OUTPUT / f"{name}.json").read_text())
-        paragraphs = MODULES[name].__doc__.split("\n\n")[2:]  # after the title and the command
-        lines += [f"## {about['title']}", "", *("\n\n".join(paragraphs).strip().splitlines()), ""]
-        lines += [f"![{about['text']}]({name}.png)", "", f"{about['text']}. Table: [{name}.csv]({name}.csv).", ""]
         where = f"{about['processor']}, {about['cores']} cores, load before {about['load_before']}"
         what = f"torch {about['versions']['torch']}, commit {about['commit'][:7]}, {about['seconds']:.0f} s"
         lines += [
@@ -134,7 +162,9 @@ def write_page() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
-    for part in parser.parse_args().parts:
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
+    parser.add_argument("--draw", action="store_true", help="measure nothing")
+    arguments = parser.parse_args()
+    for part in () if arguments.draw else arguments.parts or PARTS:
         write(part)
     write_page()
