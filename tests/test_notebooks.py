@@ -5,8 +5,11 @@ import json
 import re
 
 import pytest
+import torch
 import yaml
 
+from forget_lib.datasets import ImageData
+from forget_lib.datasets.requests import draw_sets, parse_request
 from forget_lib.report.run import declared_parameters
 from forget_lib.results import REPOSITORY
 
@@ -44,6 +47,27 @@ def test_every_parameter_has_a_type_and_a_comment(path):
     source = "".join(cell["source"])
     assert all(isinstance(node, ast.AnnAssign) for node in ast.parse(source).body)
     assert len(re.findall(r"(?m)  # |^# ", source)) >= len(declared_parameters(path)) - 1
+
+
+def test_the_sets_of_an_original_can_be_drawn_from_people_of_five_images():
+    source = "".join(
+        "".join(cell["source"]) for cell in cells(REPOSITORY / "notebooks" / "02_train_baseline.ipynb", "code")
+    )
+    asked = re.search(r'request="([^"]+)"', source)[1]
+    labels = torch.arange(200) % 40
+    people = ImageData(
+        "few",
+        "Few",
+        torch.zeros(200, 1, 4, 4, dtype=torch.uint8),
+        labels,
+        torch.zeros(40, 1, 4, 4, dtype=torch.uint8),
+        torch.arange(40),
+        tuple(map(str, range(40))),
+        "made here",
+        "none",
+    )
+    sets = draw_sets(people, parse_request(asked))
+    assert len(sets.forget) > 0
 
 
 @pytest.mark.parametrize("profile", ["smoke", "quick", "study", "paper"])
