@@ -1,27 +1,50 @@
-"""What a folder of results/reference holds: tables made from records, and where those came from.
+"""What a folder of results/reference holds: tables made from records, the records themselves, and where they came from.
 
-python benchmarks/reference.py results/quick      (writes results/reference/quick after ./run_all.sh quick)
+    python benchmarks/reference.py results/study [--parts mnist faces] [--runs 3]
+
+writes results/reference/study: summary.csv and runs.csv.gz (DESIGN's columns), records.jsonl.gz (every run.json), the
+figures, a choice of the pages (`reference_pages`), MANIFEST.json, and README.md with index.html. A run that is not at
+its end gives what is there, and the manifest names what is missing; the same records give the same bytes.
 """
 
+import argparse
+import gzip
+import hashlib
 import json
+import os
+import platform
 import shutil
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY))
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "workflow")]
 
-from forget_lib import results  # noqa: E402
+from config_check import read_config  # noqa: E402
+from plan import Job, first_runs  # noqa: E402
+from plan import main as planned  # noqa: E402
+
+from benchmarks import reference_pages as pages  # noqa: E402
+from forget_lib import results, variance  # noqa: E402
+from forget_lib.datasets.requests import parse_request  # noqa: E402
+from forget_lib.errors import ForgetError, unknown  # noqa: E402
+from forget_lib.report.run import read_notebook  # noqa: E402
 
 REFERENCE = REPOSITORY / "results" / "reference"
 COLUMNS = [
     *("dataset", "model", "request", "draw", "seed", "method", "run", "attack", "metric", "value", "low", "high", "n"),
     *("status", "reason"),
 ]
+RECORDS, RUNS, MANIFEST = "records.jsonl.gz", "runs.csv.gz", "MANIFEST.json"
+LARGE = 2_000_000
+"""Bytes from which summary.csv is packed."""
+DROPPED = ("files", "digest")
+"""Of a record: checksums of files that do not come along, and that of the whole, which then no longer fits."""
 
 
 def cell(rows: pd.DataFrame) -> str:
@@ -64,21 +87,238 @@ def write_reference(output: Path, runs: pd.DataFrame, metrics: Collection[str], 
     (output / "provenance.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
-def write_profile(root: Path, output: Path) -> None:
-    """The tables and the headline figure of a whole run of a profile: summary.csv, runs.csv.gz, headline.png,
-    provenance.json. Accuracies by class and the shared originals are left out of the runs."""
-    runs = results.load(root)
-    shared = runs["request"].str.match(r"all($|-)") | runs["metric"].str.startswith("test_accuracy_of_")
-    output.mkdir(parents=True, exist_ok=True)
-    shutil.copy(root / "tables" / "summary.csv", output / "summary.csv")
-    shutil.copy(root / "figures" / "headline.png", output / "headline.png")
-    packed = {"method": "gzip", "mtime": 0}  # the same bytes whenever it is written
-    runs[~shared][COLUMNS].to_csv(output / "runs.csv.gz", index=False, compression=packed)
-    records = records_of(runs)
-    about = provenance(f"./run_all.sh {root.name}", records) | {"records": len(records)}
-    (output / "provenance.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+# --- records ----------------------------------------------------------------------------------------------------------
+
+
+def collect(root: Path) -> list[dict[str, Any]]:
+    """Every record of a profile without `DROPPED`; `place` is "variance" for those of the crossed study, else empty."""
+    return [
+        {"place": place} | {key: value for key, value in run.items() if key not in DROPPED}
+        for place in ("", variance.FOLDER)
+        for folder in results.record_folders(root / place)
+        if (run := results.read_record(folder)) is not None
+    ]
+
+
+def packed(records: Iterable[Mapping[str, Any]]) -> bytes:
+    """Records as lines of JSON, gzip; the same bytes whenever they are written."""
+    lines = [json.dumps(record, sort_keys=True, separators=(",", ":")) for record in records]
+    return gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0)
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """The records of a records.jsonl.gz."""
+    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+
+
+def tables(records: Iterable[Mapping[str, Any]]) -> dict[str, pd.DataFrame]:
+    """`summary` and `runs` of records, as the library makes them; accuracies by class and the shared originals are
+    left out of the runs, records of the crossed study of both."""
+    table = results.tidy(("", record) for record in records if not record["place"])
+    shared = table["request"].str.match(r"all($|-)") | table["metric"].str.startswith("test_accuracy_of_")
+    return {"summary": results.summary(table), "runs": table[~shared][COLUMNS].reset_index(drop=True)}
+
+
+def differences(folder: Path) -> list[str]:
+    """What in a folder of the reference is not as its manifest and its records say; empty for a whole one."""
+    told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    found = [f"{name} is not in the manifest" for name in sorted(set(there) - set(told) - {MANIFEST})]
+    found += [f"{name} is missing" for name in sorted(set(told) - set(there))]
+    found += [f"{name} is not the file of the manifest" for name in sorted(set(told) & set(there))
+              if _sha256(there[name]) != told[name]["sha256"]]  # fmt: skip
+    for name, made in tables(read_records(folder / RECORDS)).items():
+        written = pd.read_csv(next(folder.glob(f"{name}.csv*")))
+        again = made.replace({"": float("nan"), None: float("nan")})
+        try:
+            pd.testing.assert_frame_equal(written, again, check_dtype=False, rtol=1e-9, atol=1e-12)
+        except AssertionError as error:
+            found.append(f"{name} does not follow from the records: {error}")
+    return found
+
+
+# --- parts of a profile -----------------------------------------------------------------------------------------------
+
+
+def config_of(root: Path) -> Path | None:
+    """The config of a results folder: of the checkout that it lies in, else of this one; None for no profile."""
+    places = (root.resolve().parent.parent, REPOSITORY)
+    paths = [place / "workflow" / "config" / f"{root.resolve().name}.yaml" for place in places]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def of_parts(records: Iterable[dict[str, Any]], jobs: Iterable[Job]) -> list[dict[str, Any]]:
+    """The records that jobs of the parts asked for make or read: by data set, model, and request or pool."""
+    requests: set[tuple[str, str, str]] = set()
+    pools, crossed = [], set()
+    for given in (job.parameters for job in jobs if "dataset" in job.parameters and "model" in job.parameters):
+        net = (given["dataset"], given["model"])
+        if given.get("request"):
+            requests.add((*net, parse_request(given["request"]).name))
+        if given.get("pool"):
+            pools.append((net, given["pool"]))
+        if given.get("variance"):
+            crossed.add(net)
+    nets = {name[:2] for name in requests}
+
+    def wanted(record: Mapping[str, Any]) -> bool:
+        net = (record["dataset"], record["model"])
+        if record["place"]:
+            return net in crossed
+        if record["request"].startswith("pool-"):
+            return (net, record.get("pool")) in pools
+        return (*net, record["request"]) in requests or (net in nets and record["request"].split("-")[0] == "all")
+
+    return [record for record in records if wanted(record)]
+
+
+def coverage(root: Path, jobs: Mapping[str, Job], parts: Collection[str]) -> dict[str, Any]:
+    """By scenario of the config: pages planned and done, the names of those missing, and whether it is in here."""
+    found: dict[str, Any] = {}
+    for key, job in jobs.items():
+        if not job.part:
+            continue
+        one = found.setdefault(job.part, {"planned": 0, "done": 0, "missing": []})
+        one["planned"] += 1
+        if (root / "notebooks" / f"{key}.ipynb").is_file():
+            one["done"] += 1
+        else:
+            one["missing"].append(key)
+    return {part: {"included": not parts or part in parts} | one for part, one in found.items()}
+
+
+def notebook_seconds(root: Path, jobs: Iterable[str]) -> float:
+    """Wall seconds of the executed notebooks of these jobs together: training, evaluation, attacks and figures."""
+    executed = [path for key in jobs if (path := root / "notebooks" / f"{key}.ipynb").is_file()]
+    told = [read_notebook(path)["metadata"].get("papermill", {}).get("duration") for path in executed]
+    return round(sum(seconds for seconds in told if isinstance(seconds, int | float)), 1)
+
+
+# --- the folder -------------------------------------------------------------------------------------------------------
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+def _one_or_all(values: Iterable[Any]) -> Any:
+    """The value that all share, or the sorted list of different ones."""
+    several = sorted({json.dumps(value, sort_keys=True) for value in values})
+    return json.loads(several[0]) if len(several) == 1 else [json.loads(value) for value in several]
+
+
+def manifest(records: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> dict[str, Any]:
+    """What MANIFEST.json says of records; about: what is known beside them. Durations are wall seconds, one thread."""
+    commits = sorted({record["commit"] for record in records})
+    written = sorted(record["written"] for record in records if "written" in record)
+    counted = Counter(record["status"] for record in records)
+    units: dict[str, set[tuple[int, int]]] = {}
+    for record in records:
+        if not record["place"] and record["request"].split("-")[0] != "all":
+            name = f"{record['dataset']}-{record['model']}/{record['request']}"
+            units.setdefault(name, set()).add((record["draw"], record["seed"]))
+    seconds, passes = (
+        sum((record.get("cost") or {}).get(key, 0) for record in records) for key in ("seconds", "sample_passes")
+    )
+    return {
+        **about,
+        "commits": sorted({commit.removesuffix("+changed") for commit in commits}),
+        "changed": any(commit.endswith("+changed") for commit in commits),
+        "versions": _one_or_all(record["versions"] for record in records),
+        "written": {"first": written[0], "last": written[-1]} if written else {},
+        "training_seconds": round(seconds, 1),
+        "sample_passes": passes,
+        "records": {"all": len(records), **dict(sorted(counted.items()))},
+        "draws_and_seeds": {name: len(pairs) for name, pairs in sorted(units.items())},
+        "data": {
+            name: _one_or_all(
+                {key: record.get(key) for key in ("source", "data_checksum", "synthetic", "sampled")}
+                for record in records
+                if record["dataset"] == name
+            )
+            for name in sorted({record["dataset"] for record in records})
+        },
+        "recipes": {
+            name: _one_or_all(r["recipe"] for r in records if f"{r['dataset']}-{r['model']}" == name)
+            for name in sorted({f"{record['dataset']}-{record['model']}" for record in records})
+        },
+    }
+
+
+def write_profile(
+    root: Path, output: Path, parts: Collection[str] = (), runs: int | None = None, megabytes: float = 40
+) -> None:
+    """The reference of a run of a profile, whole or not at its end: everything that the text above names.
+
+    Args: parts: scenarios of the config, all of them by default. runs: the number that the run was started with.
+        megabytes: limit of the pages; what is left out stands in the manifest.
+    Raises: ForgetError where there is nothing, or for a part that the config does not have.
+    """
+    config = config_of(root)
+    jobs = planned(str(config), runs=runs) if config else {}
+    for part in parts:
+        if part not in {job.part for job in jobs.values()} - {""}:
+            raise unknown("part of the study", part, {job.part for job in jobs.values()} - {""})
+    asked = {key: job for key, job in jobs.items() if not parts or job.part in parts or not job.part}
+    records = collect(root)
+    records = of_parts(records, asked.values()) if parts else records
+    if not records:
+        raise ForgetError(f"No records under {root}{' of these parts' if parts else ''}. Run the study first.")
+    partial = output.with_name(f".{output.name}-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    (partial / RECORDS).write_bytes(packed(records))
+    made = tables(records)
+    text = made["summary"].to_csv(index=False).encode()
+    name, text = ("summary.csv.gz", gzip.compress(text, mtime=0)) if len(text) > LARGE else ("summary.csv", text)
+    (partial / name).write_bytes(text)
+    (partial / RUNS).write_bytes(gzip.compress(made["runs"].to_csv(index=False).encode(), mtime=0))
+    pages.copy_figures(root, partial)
+    told = pages.copy_pages(root, partial, asked, int(megabytes * 1e6))
+    command = " ".join(["./run_all.sh", root.resolve().name, *parts, *(["--runs", str(runs)] if runs else [])])
+    given = first_runs(read_config(str(config)) | ({"runs": runs} if runs else {})) if config else {}
+    about = {"profile": root.resolve().name, "command": command, "scenarios": coverage(root, jobs, parts)}
+    about["notebook_seconds"] = notebook_seconds(root, asked)
+    machine = {"processor": processor(), "cores": os.cpu_count(), "system": platform.system()}
+    about = manifest(records, about) | told | {"machine": machine, "config": given}
+    pages.write_readme(partial, about)
+    files = sorted(path for path in partial.rglob("*") if path.is_file())
+    about["files"] = {
+        path.relative_to(partial).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in files
+    }
+    (partial / MANIFEST).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    shutil.rmtree(output, ignore_errors=True)
+    partial.rename(output)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("root", type=Path, help="results/PROFILE")
+    parser.add_argument("--output", type=Path, help="default: results/reference/PROFILE")
+    parser.add_argument("--parts", nargs="+", default=[], help="scenarios of the config; default: all that is there")
+    parser.add_argument("--runs", type=int, help="as given to ./run_all.sh")
+    parser.add_argument("--megabytes", type=float, default=40, help="limit of the pages")
+    given = parser.parse_args(arguments)
+    output = given.output or REFERENCE / given.root.resolve().name
+    write_profile(given.root, output, given.parts, given.runs, given.megabytes)
+    size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+    print(f"{output}: {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    write_profile(folder, REFERENCE / folder.name)
+    try:
+        main()
+    except ForgetError as mistake:
+        sys.exit(str(mistake))
