@@ -1,11 +1,12 @@
 """How near training comes to what this machine can do: floating-point rate as a share of its matrix-multiply rate.
 
-    python benchmarks/throughput.py [--nets fast_cnn small_cnn] [--threads 2] [--seconds 5]
+    python benchmarks/throughput.py [--nets fast_net small_cnn] [--threads 2] [--seconds 5]
 
 The operations of a training step are those that it needs, counted by PyTorch's own counter over forward and backward
 (a multiply-add is two). The machine's rate is that of a large product of matrices in the same precision. Both are
-measured in turn, a second of each, in the same process; the share is the median over the turns. What is left is
-pooling, normalisation, activations and the optimiser, which are bound by memory: `--profile` says how much each takes.
+measured in turn, a second of each, in the same process; the share is the median over the turns. Where
+the time goes is in the other columns: shares of the CPU time of a step by kind of operation. All but the products are
+bound by memory and not by arithmetic.
 """
 
 from __future__ import annotations
@@ -43,6 +44,15 @@ NETS: dict[str, tuple[tuple[int, int, int], int, dict]] = {
 }
 """By name: input shape, batch size, and what the recipe has beside the usual."""
 SIZE = 2048
+KINDS = {
+    "products": ("mkldnn_convolution", "convolution_backward", "addmm", "aten::mm", "aten::bmm", "linear"),
+    "normalisation": ("batch_norm",),
+    "pooling": ("pool",),
+    "activations": ("gelu", "relu", "threshold", "clamp_min"),
+    "optimiser": ("optimizer", "_fused_", "muon"),
+}
+"""Kinds of operations, by parts of their names; all else is feeding, loss, casts and Python."""
+OTHER = "other"
 
 
 def matrix_rate(dtype: torch.dtype, seconds: float) -> float:
@@ -91,18 +101,20 @@ def measure(name: str, turns: int, seconds: float) -> dict[str, float | str]:
     }
 
 
-def profile(name: str) -> str:
-    """Where the time of some training steps goes, by operation."""
+def where(name: str) -> dict[str, float]:
+    """Share of the CPU time of some training steps by kind of operation, from PyTorch's profiler."""
     shape, batch_size, special = NETS[name]
-    net = build(name, shape, 10)
-    samples = Samples(
-        torch.randint(0, 256, (4 * batch_size, *shape), dtype=torch.uint8), torch.arange(4 * batch_size) % 10
-    )
-    recipe = Recipe(epochs=1, batch_size=batch_size, learning_rate=1e-3, **special)
+    net, count = build(name, shape, 10), 4 * batch_size
+    samples = Samples(torch.randint(0, 256, (count, *shape), dtype=torch.uint8), torch.arange(count) % 10)
+    recipe = Recipe(epochs=3, batch_size=batch_size, learning_rate=1e-3, **special)
     train(net, samples, recipe, 0)
-    with torch.profiler.profile() as found:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
         train(net, samples, recipe, 0)
-    return found.key_averages().table(sort_by="self_cpu_time_total", row_limit=14, max_name_column_width=40)
+    spent = dict.fromkeys([*KINDS, OTHER], 0.0)
+    for event in found.key_averages():
+        kind = next((kind for kind, words in KINDS.items() if any(word in event.key.lower() for word in words)), OTHER)
+        spent[kind] += event.self_cpu_time_total
+    return {kind: value / sum(spent.values()) for kind, value in spent.items()}
 
 
 def main(nets: Sequence[str], threads: int = 2, seconds: float = 6.0, turns: int = 5) -> pd.DataFrame:
@@ -110,11 +122,12 @@ def main(nets: Sequence[str], threads: int = 2, seconds: float = 6.0, turns: int
     set_threads(threads)
     rows = []
     for name in nets:
-        rows.append(measure(name, turns, seconds) | {"threads": threads})
+        rows.append(measure(name, turns, seconds) | {"threads": threads} | where(name))
         row = rows[-1]
         print(
             f"{name:14} {row['images_per_second']:8.0f} images/s, {row['operations_per_second'] / 1e9:6.1f} of "
-            f"{row['matrix_rate'] / 1e9:6.1f} GFLOP/s: {row['share']:.0%}",
+            f"{row['matrix_rate'] / 1e9:6.1f} GFLOP/s: {row['share']:.0%}; time: "
+            + ", ".join(f"{kind} {row[kind]:.0%}" for kind in [*KINDS, OTHER]),
             flush=True,
         )
     return pd.DataFrame(rows)
@@ -125,11 +138,5 @@ if __name__ == "__main__":
     parser.add_argument("--nets", nargs="+", choices=list(NETS), default=list(NETS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=6.0)
-    parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
-    if arguments.profile:
-        set_threads(arguments.threads)
-        for chosen in arguments.nets:
-            print(chosen, profile(chosen), sep="\n")
-    else:
-        main(arguments.nets, arguments.threads, arguments.seconds)
+    main(arguments.nets, arguments.threads, arguments.seconds)
