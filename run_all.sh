@@ -133,15 +133,10 @@ check_results() { # profile
 }
 
 # Two runs in one folder would write the same files; a killed one leaves locks that nobody holds any more.
-take_turn() {
-    local other=""
+take_turn() { # profile
     mkdir -p .snakemake
-    [ -r .snakemake/forget.pid ] && other=$(cat .snakemake/forget.pid)
-    if [ -n "$other" ] && [ "$other" != $$ ] && kill -0 "$other" 2>/dev/null; then
-        fail "Another run is going on in this folder (process $other). Wait for it, or stop it with: kill $other"
-    fi
-    echo $$ > .snakemake/forget.pid
-    trap 'rm -f .snakemake/forget.pid' EXIT
+    exec 9<> .snakemake/forget.lock
+    "$PYTHON" workflow/turn.py $$ || exit 1
     if [ -n "$(ls .snakemake/locks 2>/dev/null)" ]; then
         say "The last run was stopped; going on where it was."
         "$PYTHON" -m snakemake --unlock --configfile "workflow/config/$1.yaml" >/dev/null 2>&1 || true
@@ -214,6 +209,9 @@ run_profile() { # profile, options for Snakemake
     fi
     if [ ${#targets[@]} -gt 0 ]; then
         "$PYTHON" -m forget_lib.report index "results/$profile" >/dev/null
+    fi
+    if [ -d "results/reference/$profile" ]; then # what it says is no reason to fail
+        "$PYTHON" -m forget_lib.report compare "results/$profile" || true
     fi
     say "Done. Open the reports in a browser: $PWD/results/$profile/index.html"
 }

@@ -3,7 +3,9 @@
     python -m forget_lib.report run NOTEBOOK --parameters JSON --output OUT.ipynb --page OUT.html --log LOG
     python -m forget_lib.report page EXECUTED.ipynb PAGE.html
     python -m forget_lib.report index results/PROFILE
+    python -m forget_lib.report compare results/PROFILE [--reference FOLDER]
 
-Modules: `run` (run_notebook), `page` (export_html), `index` (write_index), `files` (writing whole or not at all).
+Modules: `run` (run_notebook), `page` (export_html), `index` (write_index), `compare` (report),
+`files` (writing whole or not at all).
 They are imported one by one, so that running a notebook does not wait for what only the index needs.
 """

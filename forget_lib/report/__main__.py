@@ -25,6 +25,9 @@ def parser() -> argparse.ArgumentParser:
     page.add_argument("page", type=Path)
     index = commands.add_parser("index", help="link all pages of a results folder")
     index.add_argument("folder", type=Path)
+    against = commands.add_parser("compare", help="say how a results folder stands against the committed reference")
+    against.add_argument("folder", type=Path)
+    against.add_argument("--reference", type=Path, help="default: results/reference/PROFILE")
     failed = commands.add_parser("failures", help="print the ends of failed jobs' logs, and link what there is")
     failed.add_argument("folder", type=Path)
     return top
@@ -53,6 +56,10 @@ def main(arguments: list[str] | None = None) -> int:
             from forget_lib.report.page import export_html
 
             export_html(given.executed, given.page)
+        elif given.command == "compare":
+            from forget_lib.report.compare import report
+
+            print("\n".join(report(given.folder, given.reference)))
         else:
             from forget_lib.report.index import write_index
 
