@@ -15,20 +15,21 @@ from torch import Tensor
 
 from forget_lib.datasets import ImageData
 from forget_lib.errors import ForgetError
-from forget_lib.findings import kept_metric, paired_gap
+from forget_lib.findings import MARGIN, kept_metric
 from forget_lib.metrics import nomus
 from forget_lib.results import summary
-from forget_lib.statistics import t_interval
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"
 )  # fmt: skip
+SETS = {"forget": ORANGE, "retain": SKY, "test": PURPLE, "unseen": BLACK}
+"""Colours of sets of data; those of models are others, and the same in every figure: see `colour_of`."""
 ACCURACIES = {
-    "forget_accuracy": ("forget set", RED, "s"),
-    "retain_accuracy": ("retain set", BLUE, "o"),
-    "test_accuracy": ("test set", GREEN, "^"),
-    "test_accuracy_forgotten": ("test, forgotten classes", ORANGE, "D"),
-    "test_accuracy_retained": ("test, other classes", SKY, "v"),
+    "forget_accuracy": ("forget set", SETS["forget"], "s"),
+    "retain_accuracy": ("retain set", SETS["retain"], "o"),
+    "test_accuracy": ("test set", SETS["test"], "^"),
+    "test_accuracy_forgotten": ("test, forgotten classes", "#8C5A00", "D"),
+    "test_accuracy_retained": ("test, other classes", SETS["test"], "v"),
 }
 CONTROL_COLOURS = {"original": RED, "retrain": GREEN, "second_retrain": GREEN}
 COLUMNS = ("forget_accuracy", "retain_accuracy", "test_accuracy", "test_accuracy_retained", "auc")
@@ -42,6 +43,7 @@ plt.rcParams.update(
         "axes.grid": True,
         "grid.alpha": 0.3,
         "axes.axisbelow": True,
+        "svg.hashsalt": "forget",
         "font.size": 10,
     }
 )
@@ -51,6 +53,20 @@ def show(figure: Figure, alt: str) -> None:
     """Shows a figure in a notebook with text for those who cannot see it."""
     display(figure, metadata={"image/png": {"alt": alt}})
     plt.close(figure)
+
+
+def colour_of(name: str) -> str:
+    """Colour of a model: the original's, the retrained models', or the one of all unlearned models."""
+    return CONTROL_COLOURS.get(name, BLUE)
+
+
+def label_models(axis: plt.Axes, names: Sequence[str]) -> None:
+    """Names of models as labels of rows, original and retrained ones in their colours, the first on top."""
+    axis.set_yticks(range(len(names)), labels=names)
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    for label, name in zip(axis.get_yticklabels(), names, strict=True):
+        if name in CONTROL_COLOURS:
+            label.set(color=CONTROL_COLOURS[name], fontweight="bold")
 
 
 def method_order(table: pd.DataFrame) -> list[str]:
@@ -164,9 +180,9 @@ def accuracies(table: pd.DataFrame) -> Figure:
         )
         if "retrain" in means.index:
             axis.axvline(means.loc["retrain", "mean"] * 100, color=colour, linestyle="--", linewidth=0.9)
-    axis.set(yticks=range(len(names)), yticklabels=names, xlabel="accuracy (%)", xlim=(-3, 103))
+    axis.set(xlabel="accuracy (%)", xlim=(-3, 103))
+    label_models(axis, names)
     axis.set_title(f"Accuracy on {_scenario(table)}\n{seeds_of(table)}; dashed: retrained model", fontsize=10)
-    axis.invert_yaxis()
     axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
     return figure
 
@@ -182,16 +198,15 @@ def attack_strength(
     """An attack's result by method, with intervals and its null; below the null is over-forgetting."""
     means = _rows(table, metric, attack)
     figure, axis = plt.subplots(figsize=(7, 0.32 * len(means) + 1.4))
-    colours = [CONTROL_COLOURS.get(name, BLUE) for name in means.index]
     for height, (name, row) in enumerate(means.iterrows()):
         one = means.loc[[name]]
-        axis.errorbar(row["mean"], height, xerr=_error(one), fmt="o", color=colours[height], capsize=3)
+        axis.errorbar(row["mean"], height, xerr=_error(one), fmt="o", color=colour_of(name), capsize=3)
     if null is not None:
         axis.axvline(null, color=BLACK, linestyle="--", linewidth=1, label=f"null: {null:g}")
         axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
-    axis.set(yticks=range(len(means)), yticklabels=means.index, xlabel=f"{metric} of {attack}")
-    axis.set_title(f"Attack on {_scenario(table)}\n{seeds_of(table)}", fontsize=10)
-    axis.invert_yaxis()
+    axis.set_xlabel("AUC of the attack" if metric == "auc" else metric.replace("_", " "))
+    label_models(axis, list(means.index))
+    axis.set_title(f"Attack {attack} on {_scenario(table)}\n{seeds_of(table)}", fontsize=10)
     return figure
 
 
@@ -248,9 +263,9 @@ def unlearning_curve(history: pd.DataFrame, title: str) -> Figure:
     """Accuracy on forget, retain and validation set after each epoch of unlearning, 0 being before the first."""
     figure, axis = plt.subplots(figsize=(6, 3))
     for metric, label, colour, marker in (
-        ("forget_accuracy", "forget set", RED, "s"),
-        ("retain_accuracy", "retain set", BLUE, "o"),
-        ("validation_accuracy", "validation set", GREEN, "^"),
+        ("forget_accuracy", "forget set", SETS["forget"], "s"),
+        ("retain_accuracy", "retain set", SETS["retain"], "o"),
+        ("validation_accuracy", "validation set", SETS["test"], "^"),
     ):
         axis.plot(history["epoch"], history[metric] * 100, f"{marker}-", color=colour, label=label)
     axis.set(title=title, xlabel="epoch of unlearning", ylabel="accuracy (%)", ylim=(-3, 103), xticks=history["epoch"])
@@ -287,7 +302,7 @@ def loss_distributions(losses: Mapping[str, Mapping[str, np.ndarray]], title: st
     for axis in axes.flat[len(losses) :]:
         axis.axis("off")
     for axis, (name, parts) in zip(axes.flat, losses.items(), strict=False):
-        for part, colour, style in (("forget", RED, "-"), ("unseen", BLUE, "--")):
+        for part, colour, style in (("forget", SETS["forget"], "-"), ("unseen", SETS["unseen"], "--")):
             values = np.sort(np.maximum(parts[part], 1e-6))
             axis.plot(values, np.arange(1, len(values) + 1) / len(values), style, color=colour, label=part)
         axis.set(title=name, xscale="log", xlabel="loss (nats)", ylabel="share of samples")
@@ -297,49 +312,34 @@ def loss_distributions(losses: Mapping[str, Mapping[str, np.ndarray]], title: st
     return figure
 
 
-def _gaps(table: pd.DataFrame, metric: str = "forget_accuracy") -> pd.DataFrame:
-    """Mean paired gap to the retrained model with its interval, by scenario and method, in points."""
-    rows = []
-    for names, part in table.groupby(["dataset", "model", "request"], sort=True):
-        for method in method_order(part[part["metric"] != ""]):
-            values = 100 * paired_gap(part, method, metric)
-            if method == "retrain" or len(values) == 0:
-                continue
-            interval = t_interval(values) if len(values) > 1 else None
-            low, high = (interval.low, interval.high) if interval else (np.nan, np.nan)
-            rows.append((", ".join(names), method, values.mean(), low, high, len(values)))
-    return pd.DataFrame(rows, columns=["scenario", "method", "mean", "low", "high", "n"])
+def headline(found: pd.DataFrame, title: str) -> Figure:
+    """Gap of forget accuracy to the retrained model by method, a panel a kind of request; 0 is right, the band is what
+    counts as none, and a hollow marker has lost more than that of what is to be kept.
 
+    found: of `overview.answers`. title: what stands under the figure's heading, such as its data and seeds.
+    """
+    from forget_lib.overview import KINDS, ranked
 
-def headline(table: pd.DataFrame) -> Figure:
-    """Gap of forget accuracy to the retrained model by method, a panel a scenario; 0 is right."""
-    gaps = _gaps(table)
-    names = [name for name in method_order(gaps) if name != "retrain"]
-    scenarios = list(dict.fromkeys(gaps["scenario"]))
-    size = (min(14, 1.9 * len(scenarios) + 1.5), 0.27 * len(names) + 1.9)
-    figure, axes = plt.subplots(1, len(scenarios), figsize=size, squeeze=False, sharey=True, layout="constrained")
-    for axis, scenario in zip(axes.flat, scenarios, strict=True):
-        part = gaps[gaps["scenario"] == scenario].set_index("method")
-        for method, row in part.iterrows():
-            colour, error = CONTROL_COLOURS.get(method, BLUE), _error(part.loc[[method]])
-            height = names.index(method)
-            axis.errorbar(row["mean"], height, xerr=error, fmt="o", color=colour, capsize=3, markersize=5)
-        axis.axvline(0, color=BLACK, linestyle="--", linewidth=1)
-        axis.set_title(scenario.replace(", ", "\n"), fontsize=8)
+    found = found[found["gap"].notna()]
+    names = ranked(found)
+    kinds, margin = list(dict.fromkeys(found["kind"])), 100 * MARGIN
+    size = (min(14, 1.9 * len(kinds) + 1.8), 0.21 * len(names) + 1.6)
+    figure, axes = plt.subplots(1, len(kinds), figsize=size, squeeze=False, sharey=True, layout="constrained")
+    for axis, kind in zip(axes.flat, kinds, strict=True):
+        axis.axvspan(-margin, margin, color=GREEN, alpha=0.15, linewidth=0)
+        axis.axvline(0, color=GREEN, linewidth=1)
+        for row in found[found["kind"] == kind].itertuples():
+            colour, error = colour_of(row.method), [[row.gap - row.low], [row.high - row.gap]]
+            face = colour if row.kept >= -margin else "white"
+            style = {"fmt": "o", "color": colour, "markerfacecolor": face, "capsize": 2, "markersize": 4.5}
+            axis.errorbar(row.gap, names.index(row.method), xerr=np.nan_to_num(error), **style)
+        axis.set_title(KINDS.get(kind, kind).replace(" in a ", "\nin a "), fontsize=9)
         axis.set_xlabel("points", fontsize=9)
-    axes[0, 0].set(yticks=range(len(names)), yticklabels=names)
-    axes[0, 0].invert_yaxis()
-    title = f"Forget accuracy minus the retrained model's (0 is right); {seeds_of(table)}\ndata: {marks(table)}"
-    figure.suptitle(title, fontsize=10)
+        axis.tick_params(labelsize=8)
+    label_models(axes[0, 0], names)
+    heading = "Forget accuracy minus the retrained model's: green is right, hollow markers lost what was to be kept"
+    figure.suptitle(f"{heading}\n{title}", fontsize=10)
     return figure
-
-
-def gap_table(table: pd.DataFrame, metric: str = "forget_accuracy") -> pd.DataFrame:
-    """The numbers of `headline` as text: mean gap in points ± half of the interval."""
-    gaps = _gaps(table, metric)
-    half = (gaps["high"] - gaps["mean"]).map(lambda value: "" if np.isnan(value) else f" ± {value:.1f}")
-    gaps["text"] = gaps["mean"].map("{:+.1f}".format) + half
-    return gaps.pivot(index="method", columns="scenario", values="text").reindex(method_order(gaps)).fillna("–")
 
 
 def nomus_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from forget_lib.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, RED, SKY, method_order, plt
+from forget_lib.figures import (
+    BLACK,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    RED,
+    SKY,
+    colour_of,
+    label_models,
+    method_order,
+    plt,
+)
 from forget_lib.membership_views import detectable_share, dose_response
 from forget_lib.results import summary
 
@@ -39,11 +51,11 @@ def weak_against_strong(table: pd.DataFrame, title: str) -> Figure:
         style = {"fmt": marker, "color": colour, "capsize": 2, "markersize": 5, "linestyle": "none"}
         axis.errorbar(rows["value"], height, xerr=error, label=attack, **style)
     axis.axvline(0.5, color=BLACK, linestyle="--", linewidth=1)
-    axis.set(yticks=range(len(names)), yticklabels=names, xlabel="AUC (0.5: nothing to be told; below: over-forgotten)")
+    axis.set_xlabel("AUC (0.5: nothing to be told; below: over-forgotten)")
+    label_models(axis, names)
     axis.set_title(
         f"Weak and strong attacks: {title}\nmean over {int(part['targets'].max())} targets, 95 % interval", fontsize=10
     )
-    axis.invert_yaxis()
     axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
     return figure
 
@@ -69,11 +81,13 @@ def dose_response_curves(table: pd.DataFrame, title: str) -> Figure:
 
 
 def roc_curves(curves: Mapping[str, pd.DataFrame], title: str) -> Figure:
-    """ROC on log axes, a curve a name; see `membership_views.roc`."""
+    """ROC on log axes, a curve a name ("attack, model", a line an attack, a colour a model); see
+    `membership_views.roc`."""
     figure, axis = plt.subplots(figsize=(4.8, 4.4))
-    colours, styles = [RED, GREEN, BLUE, ORANGE, PURPLE, SKY], ["-", "--", "-.", ":"]
-    for number, (name, curve) in enumerate(curves.items()):
-        style = {"color": colours[number % 6], "linestyle": styles[number % 4], "label": name}
+    lines = dict(zip(dict.fromkeys(name.split(", ")[0] for name in curves), ["-", "--", "-.", ":"] * 3, strict=False))
+    for name, curve in curves.items():
+        attack, model = name.split(", ")
+        style = {"color": colour_of(model), "linestyle": lines[attack], "label": name}
         axis.plot(curve["false_positive_rate"], curve["true_positive_rate"].clip(lower=1e-4), **style)
     axis.plot([1e-3, 1], [1e-3, 1], color=BLACK, linewidth=0.8, label="chance")
     axis.set(xscale="log", yscale="log", xlim=(1e-3, 1), ylim=(1e-3, 1))
@@ -87,10 +101,10 @@ def sample_view(margins: pd.DataFrame, title: str) -> Figure:
     """One sample: its logit margin under each group of references; see `membership_views.sample_margins`."""
     figure, axis = plt.subplots(figsize=(6.5, 3))
     bins = np.linspace(margins["phi"].min(), margins["phi"].max() + 1e-9, 15)
-    groups = {"in": ("trained with it", RED, ""), "out": ("never saw it", BLUE, "//")}
+    groups = {"in": ("trained with it", RED, ""), "out": ("never saw it", GREEN, "//")}
     groups |= {
-        "unlearned": ("trained, then unlearned", PURPLE, ".."),
-        "never, after": ("never, same method", GREEN, "xx"),
+        "unlearned": ("trained, then unlearned", BLUE, ".."),
+        "never, after": ("never, same method", SKY, "xx"),
     }
     for group, part in margins.groupby("group", sort=False):
         name, colour, hatch = groups[group]

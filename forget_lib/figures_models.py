@@ -13,18 +13,19 @@ from forget_lib.figures import (
     BLACK,
     BLUE,
     CONTROL_COLOURS,
-    GREEN,
     MARKERS,
     ORANGE,
     PURPLE,
-    RED,
     SKY,
     YELLOW,
+    colour_of,
+    label_models,
     method_order,
     seeds_of,
 )
 from forget_lib.figures import _scenario as scenario_of
 from forget_lib.findings import CONTROLS, kept_metric, paired_gap
+from forget_lib.main_findings import dominated
 from forget_lib.results import summary
 from forget_lib.statistics import mean_interval
 from forget_lib.unlearning import METHODS
@@ -100,7 +101,7 @@ def embedding_maps(points: pd.DataFrame, title: str) -> Figure:
             part = own[own["model"] == name]
             kept, gone = part[~part["forgotten"]], part[part["forgotten"]]
             axis.scatter(kept["x"], kept["y"], c=kept["label"], cmap="cividis", s=9, alpha=0.5, label="kept")
-            axis.scatter(gone["x"], gone["y"], color=RED, s=22, marker="x", linewidths=0.9, label="to be forgotten")
+            axis.scatter(gone["x"], gone["y"], color=ORANGE, s=22, marker="x", linewidths=0.9, label="to be forgotten")
             axis.set(xlim=_padded(ends[0]), ylim=_padded(ends[1]), xticks=[], yticks=[])
             axis.set_title(f"{name}, {layout}", fontsize=9)
     axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
@@ -172,8 +173,8 @@ def epoch_curves(history: pd.DataFrame, title: str) -> Figure:
 
 def variance_bars(components: pd.DataFrame, title: str) -> Figure:
     """Where the spread of a result comes from: SD by source, a bar each; see `variance.components_table`."""
-    sources = {"draw": (RED, "forget draw"), "seed": (BLUE, "seed of the original"),
-               "draw x seed": (ORANGE, "draw × seed"), "run": (GREEN, "seed of the method")}  # fmt: skip
+    sources = {"draw": (ORANGE, "forget draw"), "seed": (SKY, "seed of the original"),
+               "draw x seed": (YELLOW, "draw × seed"), "run": (PURPLE, "seed of the method")}  # fmt: skip
     metrics = list(dict.fromkeys(components["metric"]))
     methods = list(dict.fromkeys(components["method"]))
     size = (3.1 * len(metrics) + 1.6, 0.62 * len(methods) + 1.5)
@@ -211,15 +212,10 @@ def trade_offs(table: pd.DataFrame) -> pd.DataFrame:
     if frame.empty:
         raise ForgetError("No method has a forget accuracy, a cost and a retrained model to be compared with.")
     frame["control"] = [name in METHODS and METHODS[name].control for name in frame.index]
-    frame["front"] = ~frame["control"] & ~_dominated(frame[["forgetting", "utility", "cost"]], ~frame["control"])
+    frame["front"] = False
+    rivals = frame.loc[~frame["control"], ["forgetting", "utility", "cost"]]
+    frame.loc[rivals.index, "front"] = ~dominated(rivals.to_numpy())
     return frame
-
-
-def _dominated(frame: pd.DataFrame, rivals: pd.Series) -> pd.Series:
-    values = frame.to_numpy()
-    no_worse = (values[:, None, :] >= values[None, :, :]).all(axis=2)
-    better = (values[:, None, :] > values[None, :, :]).any(axis=2)
-    return pd.Series((no_worse & better & rivals.to_numpy()[None, :]).any(axis=1), index=frame.index)
 
 
 def pareto(table: pd.DataFrame) -> Figure:
@@ -256,15 +252,15 @@ def forest(table: pd.DataFrame) -> Figure:
     each. The second retrained model is the floor."""
     kept = kept_metric(table)
     panels = [
-        ("forget_accuracy", "", "forget accuracy (points)", RED),
-        (kept, "", f"{ACCURACIES[kept][0]} (points)", GREEN),
+        ("forget_accuracy", "", "forget accuracy (points)"),
+        (kept, "", f"{ACCURACIES[kept][0]} (points)"),
     ]
     if (table["attack"] == "loss_regression").any():
-        panels.append(("auc", "loss_regression", "AUC of the loss attack", BLUE))
+        panels.append(("auc", "loss_regression", "AUC of the loss attack"))
     names = [name for name in method_order(table[table["metric"] != ""]) if name != "retrain"]
     size = (3.2 * len(panels) + 1.8, 0.27 * len(names) + 1.6)
     figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False, sharey=True, layout="constrained")
-    for axis, (metric, attack, title, colour) in zip(axes.flat, panels, strict=True):
+    for axis, (metric, attack, title) in zip(axes.flat, panels, strict=True):
         scale = 1 if metric == "auc" else 100
         for height, name in enumerate(names):
             values = scale * paired_gap(table, name, metric, attack)
@@ -272,11 +268,9 @@ def forest(table: pd.DataFrame) -> Figure:
                 continue
             interval = mean_interval(values) if len(values) > 1 else None
             error = [[interval.value - interval.low], [interval.high - interval.value]] if interval else None
-            shade = CONTROL_COLOURS.get(name, colour)
-            axis.errorbar(values.mean(), height, xerr=error, fmt="o", color=shade, capsize=3, markersize=5)
+            axis.errorbar(values.mean(), height, xerr=error, fmt="o", color=colour_of(name), capsize=3, markersize=5)
         axis.axvline(0, color=BLACK, linestyle="--", linewidth=1)
         axis.set_xlabel(title, fontsize=9)
-    axes[0, 0].set(yticks=np.arange(len(names)), yticklabels=names)
-    axes[0, 0].invert_yaxis()
+    label_models(axes[0, 0], names)
     figure.suptitle(f"Gaps to the retrained model (0 is right): {scenario_of(table)}\n{seeds_of(table)}", fontsize=10)
     return figure

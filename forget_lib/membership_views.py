@@ -38,6 +38,8 @@ def detectable_share(table: pd.DataFrame, attack: str, errors: float = 3.0) -> f
 def has_power(table: pd.DataFrame) -> bool:
     """Whether the best attack finds the original's forget samples, 10 standard errors above 0.5; else rank nothing."""
     areas = table[(table["method"] == "original") & (table["kind"] == "control") & (table["metric"] == "auc")]
+    if areas.empty:
+        return False
     best = areas.loc[areas["value"].idxmax()]
     return bool(best["value"] > 0.5 + POWER * np.nanmax([best["error"], best["null_error"]]))
 

@@ -5,7 +5,6 @@ A verdict is a word, a sign and a colour, so that none of the three is needed al
 
 from __future__ import annotations
 
-import html
 from typing import NamedTuple
 
 import numpy as np
@@ -18,13 +17,14 @@ from forget_lib.unlearning import METHODS
 
 KINDS = {
     "class": "a whole class", "random": "random samples", "mislabelled": "wrong labels", "person": "a person",
-    "family": "a family", "indices": "chosen samples", "recogniser": "a person in a face recogniser",
+    "official": "the published list", "family": "a family", "indices": "chosen samples",
+    "recogniser": "a person in a face recogniser",
 }  # fmt: skip
 STRONG = ("rmia", "lira", "u_lira")
 
 
 class Verdict(NamedTuple):
-    """sign, word, colours of cell and text (contrast over 4.5), rank (0: best)."""
+    """sign, word, colour behind black text (contrast over 4.5), rank (0: best)."""
 
     sign: str
     word: str
@@ -34,11 +34,12 @@ class Verdict(NamedTuple):
 
 VERDICTS = {
     "good": Verdict("●", "as retrained", "#9ad1f5", 0),
-    "utility": Verdict("▼", "loses utility", "#f6d78b", 1),
-    "much": Verdict("◆", "forgets too much", "#f6d78b", 2),
-    "little": Verdict("▲", "still knows it", "#f3b08a", 3),
-    "unknown": Verdict("○", "accuracy cannot tell", "#dddddd", 4),
-    "failed": Verdict("–", "not measured", "#eeeeee", 5),
+    "mixed": Verdict("◐", "not in all scenarios", "#d3e8f5", 1),
+    "utility": Verdict("▼", "loses utility", "#f6d78b", 2),
+    "much": Verdict("◆", "forgets too much", "#f6d78b", 3),
+    "little": Verdict("▲", "still knows it", "#f3b08a", 4),
+    "unknown": Verdict("○", "accuracy cannot tell", "#dddddd", 5),
+    "failed": Verdict("–", "not measured", "#eeeeee", 6),
 }
 
 
@@ -48,48 +49,77 @@ def kind_of(part: pd.DataFrame) -> str:
     return "recogniser" if kind == "class" and (part["attack"] == "reidentification").any() else kind
 
 
-def answers(table: pd.DataFrame) -> pd.DataFrame:
+def answers(table: pd.DataFrame, *, by_scenario: bool = False) -> pd.DataFrame:
     """One row a method and kind of request: method, kind, verdict (key of `VERDICTS`), gap, low, high (of forget
-    accuracy, points), kept (points, gap of what is kept), cost, n (seeds), control, scenarios.
+    accuracy, points), kept, kept_low, kept_high (points, gap of what is kept), cost, n (seeds), control, scenarios,
+    agree (in so many of them it does as retraining does).
 
     Gaps are averaged over the scenarios of a kind draw by draw and seed by seed, then over those, with a t-interval.
+    by_scenario: a row a method and scenario, which stands in a column of that name as (dataset, model, request).
     """
+    kept = table["metric"].isin(["", "forget_accuracy", "relative_cost", "test_accuracy", "test_accuracy_retained"])
+    kept |= table["attack"] == "reidentification"
+    parts = iter(table[kept].groupby(["dataset", "model", "request"], sort=True))
+    parts = {names: part for names, part in parts if {"retrain", "original"} <= set(part["method"])}
+    groups: dict[tuple, list[pd.DataFrame]] = {}
+    for names, part in parts.items():
+        groups.setdefault((kind_of(part), names if by_scenario else None), []).append(part)
+    order = list(dict.fromkeys(kind for kind, _ in groups))
     rows = []
-    parts = [part for _, part in table.groupby(["dataset", "model", "request"], sort=True)]
-    parts = [part for part in parts if {"retrain", "original"} <= set(part["method"])]
-    for kind in dict.fromkeys(kind_of(part) for part in parts):
-        chosen = [part for part in parts if kind_of(part) == kind]
-        blind = all(is_near(part, "original")[0] for part in chosen)
-        methods = dict.fromkeys(name for part in chosen for name in part["method"])
-        for name in methods:
-            if name in CONTROLS and name != "original":
-                continue
-            there = [part for part in chosen if name in set(part.loc[part["metric"] != "", "method"])]
-            forget = _by_seed(there, name, "forget_accuracy")
-            kept = _by_seed(there, name, None)
-            rows.append({"method": name, "kind": kind, **_row(forget, kept, blind, there, name)})
-    return pd.DataFrame(rows)
+    for (kind, names), chosen in sorted(groups.items(), key=lambda item: order.index(item[0][0])):
+        rows += [row | ({"scenario": names} if by_scenario else {}) for row in _rows(kind, chosen)]
+    return pd.DataFrame(rows, columns=None if rows else ["method", "kind", "verdict", "gap", "cost", "control"])
 
 
-def _by_seed(parts: list[pd.DataFrame], method: str, metric: str | None) -> np.ndarray:
-    """Gaps in points, averaged over scenarios position by position (draw and seed in order)."""
-    gaps = [100 * paired_gap(part, method, metric or kept_metric(part)) for part in parts]
-    shortest = min((len(gap) for gap in gaps), default=0)
-    return np.mean([gap[:shortest] for gap in gaps], axis=0) if shortest else np.array([])
+def _rows(kind: str, chosen: list[pd.DataFrame]) -> list[dict[str, object]]:
+    """The rows of `answers` for the scenarios of one kind."""
+    blind = all(is_near(part, "original")[0] for part in chosen)
+    rows = []
+    for name in dict.fromkeys(name for part in chosen for name in part["method"]):
+        if name not in CONTROLS or name == "original":
+            gaps = [_gaps(part, name) for part in chosen]
+            row = _row([pair for pair in gaps if len(pair[0])], blind)
+            control = name == "original" or (name in METHODS and METHODS[name].control)
+            rows.append({"method": name, "kind": kind, "control": control, "cost": _cost(chosen, name), **row})
+    return rows
 
 
-def _row(forget: np.ndarray, kept: np.ndarray, blind: bool, parts: list[pd.DataFrame], name: str) -> dict[str, object]:
-    found: dict[str, object] = {"control": name == "original" or (name in METHODS and METHODS[name].control)}
-    found |= {"n": len(forget), "scenarios": len(parts), "cost": _cost(parts, name)}
-    if not len(forget):
-        return found | {"verdict": "failed", "gap": np.nan, "low": np.nan, "high": np.nan, "kept": np.nan}
-    interval = t_interval(forget) if len(forget) > 1 else None
-    low, high = (interval.low, interval.high) if interval else (np.nan, np.nan)
-    gap, lost, margin = float(forget.mean()), -float(kept.mean()), 100 * MARGIN
-    verdict = "little" if gap > margin else "much" if gap < -margin else "utility" if lost > margin else "good"
-    if blind and verdict == "good":
-        verdict = "unknown"
-    return found | {"verdict": verdict, "gap": gap, "low": low, "high": high, "kept": -lost}
+def _gaps(part: pd.DataFrame, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Gaps to the retrained model in points, one a draw and seed: forget accuracy, what is kept."""
+    forget, kept = (100 * paired_gap(part, method, metric) for metric in ("forget_accuracy", kept_metric(part)))
+    return forget, kept
+
+
+def _row(gaps: list[tuple[np.ndarray, np.ndarray]], blind: bool) -> dict[str, object]:
+    """Means and verdict over scenarios. One that is right on average alone, being too high here and too low there, is
+    called so."""
+    shortest = min((len(forget) for forget, _ in gaps), default=0)
+    forget, kept = (
+        np.mean([pair[side][:shortest] for pair in gaps], axis=0) if gaps else np.array([]) for side in (0, 1)
+    )
+    found: dict[str, object] = {"n": shortest, "scenarios": len(gaps)}
+    found |= dict(zip(("gap", "low", "high"), _ends(forget), strict=True))
+    found |= dict(zip(("kept", "kept_low", "kept_high"), _ends(kept), strict=True))
+    if not shortest:
+        return found | {"verdict": "failed", "agree": 0}
+    agree = sum(_verdict(*pair) == "good" for pair in gaps)
+    verdict = _verdict(forget, kept)
+    if verdict == "good":
+        verdict = "unknown" if blind else "good" if agree == len(gaps) else "mixed"
+    return found | {"verdict": verdict, "agree": agree}
+
+
+def _verdict(forget: np.ndarray, kept: np.ndarray) -> str:
+    """Key of `VERDICTS` of mean gaps in points, `MARGIN` counting as none."""
+    gap, lost, margin = forget.mean(), -kept.mean(), 100 * MARGIN
+    return "little" if gap > margin else "much" if gap < -margin else "utility" if lost > margin else "good"
+
+
+def _ends(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean and ends of the 95 % t-interval; NaN where there are too few values."""
+    if len(values) < 2:
+        return (float(values.mean()) if len(values) else np.nan, np.nan, np.nan)
+    return tuple(t_interval(values)[:3])
 
 
 def _cost(parts: list[pd.DataFrame], name: str) -> float:
@@ -97,102 +127,53 @@ def _cost(parts: list[pd.DataFrame], name: str) -> float:
     return float(pd.concat(values).mean()) if values and len(pd.concat(values)) else np.nan
 
 
-def answer_page(found: pd.DataFrame) -> str:
-    """The answers as one HTML table with a filter and columns that sort, by a short script; nothing is fetched."""
-    kinds = list(dict.fromkeys(found["kind"]))
-    methods = sorted(dict.fromkeys(found["method"]), key=lambda name: (name != "original", _rank(found, name)))
-    head = "".join(f"<th tabindex=0>{html.escape(KINDS.get(kind, kind))}</th>" for kind in kinds)
-    cells = found.set_index(["method", "kind"])
-    body = []
-    for name in methods:
-        row = "".join(_cell(cells.loc[(name, kind)] if (name, kind) in cells.index else None) for kind in kinds)
-        control = " (control)" if bool(found.loc[found["method"] == name, "control"].iloc[0]) else ""
-        costs = found.loc[found["method"] == name, "cost"].dropna()
-        cost = (costs.mean(), f"{costs.mean():.2f}") if len(costs) else (9e9, "–")
-        body.append(
-            f'<tr data-name="{html.escape(name)}"><th scope=row data-sort="{html.escape(name)}">{html.escape(name)}'
-            f'{control}</th>{row}<td data-sort="{cost[0]:.6f}">{cost[1]}</td></tr>'
-        )
-    legend = " ".join(
-        f'<span style="background:{v.background};color:#111;padding:1px 6px">{v.sign} {v.word}</span>'
-        for v in VERDICTS.values()
-        if v.word in {VERDICTS[key].word for key in found["verdict"]}
-    )
-    options = "".join(f"<option>{VERDICTS[key].word}</option>" for key in VERDICTS if key in set(found["verdict"]))
-    return PAGE.format(head=head, body="".join(body), legend=legend, options=options)
+def ranked(found: pd.DataFrame) -> list[str]:
+    """Methods of `answers` from best to worst by their verdicts over all kinds, what was not measured counting last.
+
+    The original comes first and the controls after the methods.
+    """
+    columns = [name for name in ("kind", "scenario") if name in found]
+    rank = found.assign(rank=found["verdict"].map(lambda key: VERDICTS[key].rank))
+    wide = rank.pivot_table(index="method", columns=columns, values="rank").fillna(VERDICTS["failed"].rank)
+    places, control = wide.mean(axis=1), found.groupby("method")["control"].first().astype(bool)
+    return sorted(dict.fromkeys(found["method"]), key=lambda name: (name != "original", control[name], places[name]))
 
 
-def _rank(found: pd.DataFrame, name: str) -> float:
-    return float(found.loc[found["method"] == name, "verdict"].map(lambda key: VERDICTS[key].rank).mean())
+def in_points(mean: float, low: float, high: float) -> str:
+    """A gap in points with its interval, where there is one."""
+    ends = f" ({low:+.1f} to {high:+.1f})" if np.isfinite(low) else " (one seed)"
+    return f"{mean:+.1f}{ends}"
 
 
-def _cell(row: pd.Series | None) -> str:
-    if row is None or row["verdict"] == "failed":
-        return '<td data-sort="99999">–</td>'
-    verdict = VERDICTS[row["verdict"]]
-    ends = f" ({row['low']:+.1f} to {row['high']:+.1f})" if np.isfinite(row["low"]) else " (one seed)"
-    text = f"{verdict.sign} {verdict.word}<br><small>forget {row['gap']:+.1f}{ends}; kept {row['kept']:+.1f}</small>"
-    return f'<td style="background:{verdict.background};color:#111" data-sort="{abs(row["gap"]):.4f}">{text}</td>'
-
-
-PAGE = """<div class="forget-answer"><p>{legend}</p>
-<p><label>Method <input type="search" placeholder="part of a name"></label>
-<label>Verdict <select><option value="">any</option>{options}</select></label> Click a heading to sort.</p>
-<div style="overflow-x:auto"><table><thead>
-<tr><th tabindex=0>method</th>{head}<th tabindex=0>cost (retrainings)</th></tr>
-</thead><tbody>{body}</tbody></table></div></div>
-<script>
-document.querySelectorAll(".forget-answer").forEach(function (box) {{
-  var table = box.querySelector("tbody"), name = box.querySelector("input"), verdict = box.querySelector("select");
-  function filter() {{
-    for (var row of table.rows) {{
-      row.hidden = row.dataset.name.indexOf(name.value.trim().toLowerCase()) < 0 ||
-        row.textContent.indexOf(verdict.value) < 0;
-    }}
-  }}
-  name.addEventListener("input", filter);
-  verdict.addEventListener("change", filter);
-  box.querySelectorAll("thead th").forEach(function (head, column) {{
-    var down = true;
-    head.style.cursor = "pointer";
-    function sort() {{
-      var rows = Array.from(table.rows), key = function (row) {{ return row.cells[column].dataset.sort; }};
-      rows.sort(function (a, b) {{ return column ? key(a) - key(b) : key(a).localeCompare(key(b)); }});
-      if (!down) {{ rows.reverse(); }}
-      down = !down;
-      rows.forEach(function (row) {{ table.appendChild(row); }});
-    }}
-    head.addEventListener("click", sort);
-    head.addEventListener("keydown", function (event) {{ if (event.key === "Enter") {{ sort(); }} }});
-  }});
-}});
-</script>"""
-
-
-def advice(table: pd.DataFrame, pooled: pd.DataFrame | None = None) -> list[str]:
+def advice(found: pd.DataFrame, pooled: pd.DataFrame | None = None) -> list[str]:
     """Which method to use for each kind of request: the cheapest that does as retraining does, or that none does.
 
-    pooled: rows of strong attacks (`pooled.table_of`), where there are any with power: methods that they find are
-    named, since accuracy does not show it. Controls are never advised.
+    found: of `answers`. pooled: rows of strong attacks (`pooled.table_of`), where there are any with power: methods
+    that they find are named, since accuracy does not show it. Controls are never advised.
     """
-    found = answers(table)
     lines = []
-    for kind in dict.fromkeys(found["kind"]):
-        part = found[(found["kind"] == kind) & ~found["control"]]
+    for kind, part in found[~found["control"].astype(bool)].groupby("kind", sort=False):
         good = part[part["verdict"] == "good"].sort_values("cost")
         title = KINDS.get(kind, kind)
         if len(good):
             best = good.iloc[0]
             rest = ", ".join(good["method"].iloc[1:4])
             text = f"**{title}**: {best['method']}, at {best['cost']:.2f} retrainings, the cheapest that does as "
-            text += f"retraining does (kept: {best['kept']:+.1f} points)"
+            text += f"retraining does (points: forget {in_points(best['gap'], best['low'], best['high'])}, "
+            text += f"kept {in_points(best['kept'], best['kept_low'], best['kept_high'])})"
             lines.append(f"{text}{f'; also {rest}' if rest else ''}.")
         elif (part["verdict"] == "unknown").any():
             lines.append(
                 f"**{title}**: accuracy cannot tell, since the untouched original is near the retrained model too."
             )
         else:
-            lines.append(f"**{title}**: no method here does as retraining does; retrain.")
+            part = part[part["gap"].notna()]
+            near = part.loc[(part["gap"].abs() + (-part["kept"]).clip(lower=0)).nsmallest(1).index]
+            text = f"**{title}**: no method here does as retraining does"
+            for row in near.itertuples():
+                text += f" (nearest: {row.method}, points: forget {in_points(row.gap, row.low, row.high)}, "
+                text += f"kept {in_points(row.kept, row.kept_low, row.kept_high)})"
+            lines.append(f"{text}; retrain.")
     told = _told(pooled) if pooled is not None and len(pooled) else None
     if told is not None:
         names, clean = told

@@ -1,19 +1,27 @@
-"""Our gaps to the retrained model beside published ones: where they agree, and where not.
+"""Our gaps to the retrained model, and our order of methods, beside published ones: where they agree, and where not.
 
 The published numbers are in workflow/config/published.csv, each with its source: accuracy on the forget set and on what
-is kept (shares), the retrained model's, and a note where the code behind a row does something else than its name.
+is kept (shares), the retrained model's, and a note where the code behind a row does something else than its name; those
+of NoMUS on MUFAC in published_nomus.csv: accuracy on the test set and of the loss attack.
 """
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import kendalltau
 
 from forget_lib.findings import MARGIN, kept_metric, paired_gap, with_interval
-from forget_lib.results import REPOSITORY
+from forget_lib.metrics import nomus
+from forget_lib.results import REPOSITORY, summary
 from forget_lib.statistics import t_interval
 
 TABLE = REPOSITORY / "workflow" / "config" / "published.csv"
+NOMUS = TABLE.with_name("published_nomus.csv")
+FACES = ("mufac", "mufac_clean", "synthetic_faces", "synthetic_faces32")
+"""Data sets in the layout of MUFAC, those of real people first."""
+SHARED = 4
+"""An order of fewer methods than these is not compared."""
 ANSWERS = {"yes": "say the same as ours", "no": "say something else", "open": "meet an interval too wide to say"}
 DATA = ("cifar10", "cifar10_part")
 """Data sets whose records may stand beside the published numbers, which are all of CIFAR-10."""
@@ -81,3 +89,61 @@ def sentences(compared: pd.DataFrame) -> list[str]:
         note = f" Of the published row: {row.note}." if row.note else ""
         found.append(f"**{row.method}**, {row.request}: published {row.published}, ours {row.ours}.{note}")
     return found
+
+
+def order(theirs: pd.Series, ours: pd.Series) -> str:
+    """How far two orders of the same methods agree (Kendall's tau with its p-value), by method; empty for too few."""
+    both = [name for name in theirs.index if name in ours.index and np.isfinite(ours[name])]
+    if len(both) < SHARED:
+        return ""
+    tau, p_value = kendalltau(theirs[both], ours[both])
+    return f"Kendall's tau {tau:+.2f} over {len(both)} models (p = {p_value:.2f})" if np.isfinite(tau) else ""
+
+
+def order_sentences(table: pd.DataFrame) -> list[str]:
+    """For each published source: does our order of methods by distance from retraining agree with theirs? And how far
+    the untouched original is from the retrained model here, where everything starts."""
+    ours = table[table["dataset"].isin(DATA)]
+    kinds = ours["request"].str.extract(r"^([a-z]+)", expand=False)
+    found = []
+    for (source, kind), rows in published().groupby(["source", "kind"], sort=False):
+        part = ours[kinds == kind]
+        theirs = (rows["forget"] - rows["forget_retrained"]).abs().set_axis(rows["method"])
+        gaps = {name: paired_gap(part, name, "forget_accuracy") for name in theirs.index}
+        text = order(theirs, pd.Series({name: abs(gap.mean()) for name, gap in gaps.items() if len(gap)}, dtype=float))
+        if text:
+            start = with_interval(paired_gap(part, "original", "forget_accuracy"))
+            noted = int((rows["note"] != "").sum())
+            found.append(
+                f"Order by distance from retraining, {kind}, {source}: {text}; {noted} of their rows have a note "
+                f"against them. Our untouched original starts at {start}."
+            )
+    return found
+
+
+def nomus_sentences(table: pd.DataFrame) -> list[str]:
+    """Our order of models by NoMUS on faces in MUFAC's layout beside the published ones on MUFAC."""
+    there = table[(table["metric"] == "accuracy") & (table["attack"] == "loss_regression")]
+    places = there[there["dataset"].isin(FACES)][["dataset", "model", "request"]].drop_duplicates()
+    wanted = ("official-list", "person-any20", "random-0.1")
+    places = places[places["request"].isin(wanted)].itertuples(index=False)
+    places = sorted(places, key=lambda row: (FACES.index(row[0]), wanted.index(row[2])))
+    if not places:
+        return ["NoMUS: no faces in MUFAC's layout are among these records."]
+    means = summary(table[(table[["dataset", "model", "request"]] == list(places[0])).all(axis=1)])
+    test, attacked = (
+        means[(means["metric"] == metric) & (means["attack"] == attack)].set_index("method")["mean"]
+        for metric, attack in (("test_accuracy", ""), ("accuracy", "loss_regression"))
+    )
+    ours = pd.Series({name: nomus(test[name], attacked[name]) for name in attacked.index if name in test.index})
+    found = []
+    for source, rows in pd.read_csv(NOMUS).groupby("source", sort=False):
+        theirs = pd.Series(
+            {row.method: nomus(row.test_accuracy, row.attack_accuracy) for row in rows.itertuples()}, dtype=float
+        )
+        text = order(theirs, ours)
+        if text:
+            both = [name for name in theirs.index if name in ours.index]
+            first, second = (" > ".join(each[both].sort_values(ascending=False).index) for each in (theirs, ours))
+            found.append(f"NoMUS, {', '.join(places[0])}, beside {source}: {text}. Theirs: {first}; ours: {second}.")
+    return found or [f"NoMUS: fewer than {SHARED} models are both here and in the published tables."]

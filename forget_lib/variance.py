@@ -82,7 +82,13 @@ def sentences(components: pd.DataFrame) -> list[str]:
         shares = part.groupby("source", sort=False)["variance"].mean()
         if not shares.sum() > 0:
             continue
-        first = shares.idxmax()
-        share = shares[first] / shares.sum()
-        found.append(f"**{metric}**: most of the spread comes from the {names[first]} ({share:.0%} of the variance).")
+        by_method = part.pivot(index="method", columns="source", values="share")
+        split = "; ".join(
+            f"{names[source]} {value / shares.sum():.0%} "
+            f"({by_method[source].min():.0%} to {by_method[source].max():.0%})"
+            for source, value in shares.sort_values(ascending=False).items()
+            if np.isfinite(value)
+        )
+        text = f"**{metric}**: most of the spread comes from the {names[shares.idxmax()]}. Shares of the variance, "
+        found.append(f"{text}mean over {len(by_method)} methods (least to most of a method): {split}.")
     return found

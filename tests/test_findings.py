@@ -110,3 +110,22 @@ def test_without_a_retrained_model_nothing_is_concluded_and_that_is_said():
     assert "no retrained model** (needs the recipe)" in text
     assert "against the original; whether it forgot is not known" in text
     assert not any(verdict in text for verdict in findings.VERDICTS.values())
+
+
+def test_a_class_that_pays_is_named_beside_the_mean():
+    classes = {"cat": {"retrain": 0.8, "second_retrain": 0.79, "ssd": 0.0, "salun": 0.8}}
+    classes |= {"dog": {"retrain": 0.8, "second_retrain": 0.8, "ssd": 0.8, "salun": 0.78}}
+    classes |= {"gone": {"retrain": 0.0, "second_retrain": 0.0, "ssd": 0.5, "salun": 0.0}}
+    rows = [
+        {"metric": f"test_accuracy_of_{name}", "method": method, "value": value, "seed": seed}
+        for name, by_method in classes.items()
+        for method, value in by_method.items()
+        for seed in (0, 1)
+    ]
+    part = pd.DataFrame(rows).assign(dataset="d", model="m", request="class-gone", draw=0, run=0)
+    (line,) = findings.class_sentences(part)
+    assert "more than 5 on the worst class (1 methods): **ssd** 80 points on cat (mean over classes 40.0" in line
+    assert "emptied: cat" in line
+    assert "salun" not in line
+    assert "no method loses more than 5" in findings.class_sentences(part[part["method"] != "ssd"])[0]
+    assert findings.class_sentences(part[part["method"] != "retrain"]) == []

@@ -2,11 +2,14 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from forget_lib import overview
+from forget_lib import answer_table, figures, overview
 from tests.test_findings import GOOD, table
+
+SCENARIO = ("d", "m", "random-0.1")
 
 
 def test_a_verdict_has_a_word_a_sign_and_an_interval():
@@ -14,12 +17,26 @@ def test_a_verdict_has_a_word_a_sign_and_an_interval():
     assert found.loc["scrub", "verdict"] == "utility"
     assert found.loc["finetune", "verdict"] == "little"
     assert found.loc["scrub", "low"] < found.loc["scrub", "gap"] < found.loc["scrub", "high"]
+    assert found.loc["scrub", "kept_low"] < found.loc["scrub", "kept"] < found.loc["scrub", "kept_high"]
     assert found.loc["original", "control"]
     assert "retrain" not in found.index
-    page = overview.answer_page(overview.answers(GOOD))
+
+
+def test_the_table_says_it_in_words_and_asks_for_nothing_from_elsewhere():
+    page = answer_table.answer_page(overview.answers(GOOD))
     assert "▼ loses utility" in page
     assert "still knows it" in page
-    assert not re.search(r"src=|href=|@import|https?://", page)
+    assert not re.search(r"src=|@import|https?://", page)
+
+
+def test_every_number_leads_to_the_scenarios_and_these_to_their_pages():
+    assert 'href="#kind-random"' in answer_table.answer_page(overview.answers(GOOD))
+    found = overview.answers(GOOD, by_scenario=True)
+    behind = answer_table.scenario_page(found, {SCENARIO: ["../07_x/one.html", "../07_x/two.html"]})
+    assert 'id="kind-random"' in behind
+    assert len(re.findall(r'class="verdict"[^>]*><a href="../07_x/one.html"', behind)) == len(found)
+    assert '<a href="../07_x/two.html">2</a>' in behind
+    assert "href" not in answer_table.scenario_page(found, {}).split("<script>")[0]
 
 
 def test_methods_are_averaged_over_the_scenarios_of_a_kind():
@@ -28,22 +45,64 @@ def test_methods_are_averaged_over_the_scenarios_of_a_kind():
     one = overview.answers(GOOD)
     assert both["gap"].tolist() == pytest.approx(one["gap"].tolist())
     assert both["scenarios"].eq(2).all()
+    each = overview.answers(pd.concat([GOOD, other]), by_scenario=True)
+    assert each["scenario"].nunique() == 2
+    assert len(each) == 2 * len(one)
+
+
+def near(gaps: dict[str, float], dataset: str = "d") -> pd.DataFrame:
+    """A scenario in which each method lies this far from a retrained model at 0.5 and keeps everything."""
+    accuracy = {"original": [1.0, 1.0], "retrain": [0.5, 0.5]} | {name: [0.5 + gap] * 2 for name, gap in gaps.items()}
+    kept = {name: [0.8, 0.8] for name in accuracy}
+    return table(accuracy, kept, {"original": [0.8, 0.8], "retrain": [0.5, 0.5]}).assign(dataset=dataset)
+
+
+def test_too_much_here_and_too_little_there_is_not_as_retrained():
+    rows = pd.concat([near({"ssd": 0.2, "salun": 0.01}), near({"ssd": -0.2, "salun": 0.0}, "e")])
+    found = overview.answers(rows).set_index("method")
+    assert found.loc["ssd", "gap"] == pytest.approx(0)
+    assert found.loc["ssd", "verdict"] == "mixed"
+    assert found.loc["salun", ["verdict", "agree"]].tolist() == ["good", 2]
+    assert "(0 of 2 scenarios)" in answer_table.answer_page(overview.answers(rows))
+
+
+def test_a_scenario_in_which_a_method_gave_nothing_does_not_empty_its_kind():
+    failed = near({"salun": 0.01}, "e")
+    failed.loc[failed["method"] == "salun", ["metric", "value"]] = ["", np.nan]
+    found = overview.answers(pd.concat([near({"salun": 0.01}), failed])).set_index("method")
+    assert found.loc["salun", ["verdict", "scenarios"]].tolist() == ["good", 1]
 
 
 def test_the_cheapest_good_method_is_advised_and_no_control():
-    accuracy = {"original": [1.0, 1.0], "retrain": [0.5, 0.5], "over_forget": [0.5, 0.5], "ssd": [0.5, 0.51]}
-    kept = {name: [0.8, 0.8] for name in accuracy}
-    rows = table(accuracy, kept, {"original": [0.8, 0.8], "retrain": [0.5, 0.5]})
-    (line,) = overview.advice(rows)
+    (line,) = overview.advice(overview.answers(near({"over_forget": 0.0, "ssd": 0.005})))
     assert line.startswith("**random samples**: ssd, at 0.10 retrainings")
     assert "over_forget" not in line
+    assert "kept +0.0 (+0.0 to +0.0)" in line
 
 
 def test_where_the_original_is_near_too_nothing_is_advised():
     same = {"original": [0.6, 0.6], "retrain": [0.6, 0.61], "finetune": [0.6, 0.6]}
     rows = table(same, same, {"original": [0.5, 0.5], "retrain": [0.5, 0.5]})
-    assert "accuracy cannot tell" in overview.advice(rows)[0]
+    assert "accuracy cannot tell" in overview.advice(overview.answers(rows))[0]
     assert "no ranking can be read" in overview.power_notes(rows)[0]
-    nothing = {"original": [1.0, 1.0], "retrain": [0.2, 0.2], "finetune": [0.9, 0.9]}
-    kept = {name: [0.8, 0.8] for name in nothing}
-    assert overview.advice(table(nothing, kept, {"original": [0.8, 0.8]}))[0].endswith("retrain.")
+    (line,) = overview.advice(overview.answers(near({"finetune": 0.4})))
+    assert "nearest: finetune" in line
+    assert line.endswith("retrain.")
+
+
+def test_the_best_stand_first_and_controls_last():
+    found = overview.answers(near({"do_nothing": 0.5, "finetune": 0.4, "salun": 0.0, "over_forget": -0.4}))
+    assert overview.ranked(found) == ["original", "salun", "finetune", "over_forget", "do_nothing"]
+
+
+def test_the_headline_has_a_panel_a_kind_and_a_name_a_method():
+    figure = figures.headline(overview.answers(GOOD), "two seeds; data: d (sample)")
+    assert [axis.get_title() for axis in figure.axes] == ["random samples"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["original", "scrub", "finetune"]
+    assert "sample" in figure.get_suptitle()
+    figures.plt.close(figure)
+
+
+def test_no_records_of_a_scenario_give_an_empty_answer():
+    assert overview.answers(GOOD[GOOD["method"] != "retrain"]).empty
+    assert overview.advice(overview.answers(GOOD[GOOD["method"] != "retrain"])) == []

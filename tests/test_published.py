@@ -60,3 +60,39 @@ def test_what_nobody_published_is_compared_with_nothing(dataset, request_):
     found = published.compare(records({"ssd": 0.3}, dataset, request_))
     assert found.empty
     assert "No published number" in published.sentences(found)[0]
+
+
+def test_orders_are_compared_where_enough_methods_are_there():
+    ours = pd.Series({"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0})
+    assert published.order(ours, ours).startswith("Kendall's tau +1.00 over 4 models")
+    assert published.order(ours, -ours).startswith("Kendall's tau -1.00")
+    assert published.order(ours[:3], ours) == ""
+    gaps = {"original": 0.3, "finetune": 0.06, "negative_gradient_plus": 0.05, "random_label": 0.04, "ssd": -0.05}
+    (line,) = published.order_sentences(records(gaps, request="random-0.1"))
+    assert "LoTUS" in line
+    assert "original starts at +30.0 points" in line
+    assert published.order_sentences(records(gaps, "mnist", "random-0.1")) == []
+
+
+def test_the_published_nomus_is_what_its_source_says():
+    rows = pd.read_csv(published.NOMUS)
+    first = rows[rows["source"].str.contains("ndb796")].set_index("method")
+    assert published.nomus(*first.loc["original", ["test_accuracy", "attack_accuracy"]]) == pytest.approx(
+        0.5839, abs=1e-4
+    )
+    assert published.nomus(*first.loc["retrain", ["test_accuracy", "attack_accuracy"]]) == pytest.approx(
+        0.6995, abs=1e-4
+    )
+    assert set(rows["method"]) - {"original"} <= set(list_methods())
+
+
+def test_our_order_by_nomus_stands_beside_the_published_one():
+    rows = records({"original": 0.3, "finetune": 0.2, "scrub": 0.1}, "synthetic_faces", "official-list")
+    attacked = {"retrain": 0.52, "original": 0.7, "finetune": 0.69, "scrub": 0.6}
+    more = rows[rows["metric"] == "test_accuracy"].assign(metric="accuracy", attack="loss_regression")
+    more["value"] = more["method"].map(attacked)
+    table = pd.concat([rows, more]).assign(unit="share", low=float("nan"), high=float("nan"))
+    lines = published.nomus_sentences(table)
+    assert len(lines) == 2
+    assert "Theirs: retrain > scrub > finetune > original; ours: retrain > scrub > finetune > original" in lines[0]
+    assert "no faces" in published.nomus_sentences(table.assign(dataset="mnist"))[0]

@@ -136,6 +136,32 @@ def test_the_index_links_pages_and_says_what_was_not_made(executed):
     assert external_requests(folder / "index.html") == []
 
 
+def test_the_index_shows_the_answer_and_the_headline_of_the_overview(executed):
+    folder = executed.parents[2]
+    table = '<div class="forget-answer"><a href="../03_toy/one.html">1</a><a href="#kind-class">2</a></div>'
+    cell = new_code_cell("", outputs=[new_output("display_data", {"text/html": table})])
+    write(folder / "notebooks" / "00_overview" / "overview.ipynb", new_markdown_cell("# Overview"), cell)
+    (folder / "figures").mkdir()
+    (folder / "figures" / "headline.png").write_bytes(b"picture")
+    text = write_index(folder).read_text()
+    assert 'href="notebooks/03_toy/one.html">1<' in text
+    assert 'href="notebooks/00_overview/overview.html#kind-class"' in text
+    assert 'id="03_toy"' in text
+    assert "data:image/png;base64," in text
+    assert external_requests(folder / "index.html") == []
+
+
+def test_links_between_notebooks_lead_from_page_to_page(tmp_path):
+    text = "# One\n\n[a](00_overview.ipynb#Glossary) [b](03_toy.ipynb) [c](other.ipynb)\n\n## All *gaps*, here"
+    notebook = write(tmp_path / "one.ipynb", new_markdown_cell(text))
+    page = export_html(notebook, tmp_path / "one.html").read_text()
+    assert 'href="../00_overview/overview.html#Glossary"' in page
+    assert 'href="../../index.html#03_toy"' in page
+    assert 'href="other.ipynb"' in page
+    assert '<h2 id="All-gaps-here">' in page
+    assert 'href="03_toy.ipynb"' in export_html(notebook, tmp_path / "two.html", index="").read_text()
+
+
 def test_the_index_calls_synthetic_data_synthetic(executed):
     folder = executed.parents[2]
     record = folder / "faces-mlp" / "class-5" / "draw0" / "seed0" / "retrain" / "run0"

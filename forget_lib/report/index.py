@@ -1,5 +1,6 @@
 """The overview of a profile: one page that links all others, in reading order, and says what they were made from."""
 
+import base64
 import html
 import json
 from collections.abc import Iterable
@@ -13,6 +14,8 @@ from forget_lib.report.run import read_notebook
 
 # Shown for each page where it has them; the other parameters stand in the page itself.
 TOLD = ("dataset", "model", "request", "draw", "seed")
+FOLDED = 6
+"""More pages of one notebook than these are folded away at first."""
 
 
 def write_index(folder: Path, missing: Iterable[str] = ()) -> Path:
@@ -30,8 +33,9 @@ def write_index(folder: Path, missing: Iterable[str] = ()) -> Path:
     code = [*(TEMPLATES / "forget").glob("*.*"), Path(__file__).with_name("page.py")]
     newest = max(path.stat().st_mtime for path in code)
     groups: dict[str, list[dict[str, Any]]] = {}
+    answer = ""
     for path in executed:
-        read_notebook(path)
+        answer = answer or _answer(read_notebook(path), path.parent.name)
         page = path.with_suffix(".html")
         if not page.exists() or page.stat().st_mtime < max(newest, path.stat().st_mtime):
             export_html(path, page)
@@ -41,10 +45,13 @@ def write_index(folder: Path, missing: Iterable[str] = ()) -> Path:
         name=html.escape(folder.name),
         style=style(),
         missing=_missing(missing),
+        answer=answer,
+        headline=_headline(folder),
         data=_data(folder),
         groups="\n".join(parts),
         files=_files(folder),
         provenance=_provenance(),
+        script=(TEMPLATES / "forget" / "index.js").read_text(encoding="utf-8"),
     )
     write_text(folder / "index.html", text)
     return folder / "index.html"
@@ -70,6 +77,33 @@ def _entry(folder: Path, path: Path, page: Path) -> dict[str, Any]:
     }
 
 
+def _answer(notebook: dict[str, Any], name: str) -> str:
+    """The table of answers out of the overview's page, so that both show the same; links lead from the index."""
+    if name != "00_overview":
+        return ""
+    outputs = (output for cell in notebook["cells"] for output in cell.get("outputs", []))
+    tables = ("".join(output.get("data", {}).get("text/html", "")) for output in outputs)
+    table = next((text for text in tables if 'class="forget-answer"' in text), "")
+    page = "notebooks/00_overview/overview.html"
+    table = table.replace('href="../', 'href="notebooks/').replace('href="#', f'href="{page}#')
+    if not table:
+        return ""
+    words = (
+        "Each method beside the model retrained without the data, by kind of request: gaps in points, 95 % intervals."
+    )
+    return f'<section><h2>The answer</h2><p>{words} <a href="{page}">All findings</a></p>{table}</section>'
+
+
+def _headline(folder: Path) -> str:
+    """The headline figure, inside the page."""
+    path = folder / "figures" / "headline.png"
+    if not path.is_file():
+        return ""
+    picture = base64.b64encode(path.read_bytes()).decode()
+    alt = "Gap of forget accuracy to the retrained model by method, a panel a kind of request"
+    return f'<section class="output_png scroll"><img alt="{alt}" src="data:image/png;base64,{picture}"></section>'
+
+
 def _group(notebook: str, entries: list[dict[str, Any]]) -> str:
     title = html.escape(entries[0]["title"])
     told = [key for key in TOLD if any(key in entry["parameters"] for entry in entries)]
@@ -82,9 +116,11 @@ def _group(notebook: str, entries: list[dict[str, Any]]) -> str:
         ended = html.escape(entry["ended"])
         rows.append(f'<tr><td class="text">{link}</td>{cells}<td>{seconds}</td><td>{ended}</td></tr>')
     return (
-        f'<section><h2>{title}</h2><p class="soft">{html.escape(notebook)}</p><div class="scroll"><table>'
-        f'<thead><tr><th class="text" scope="col">page</th>{head}<th scope="col">time</th>'
-        f'<th scope="col">made (UTC)</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div></section>'
+        f'<section class="pages" id="{html.escape(notebook, quote=True)}"><h2>{title}</h2>'
+        f"<details{' open' if len(entries) <= FOLDED else ''}><summary>{html.escape(notebook)}: {len(entries)} "
+        f'page{"s" if len(entries) > 1 else ""}</summary><div class="scroll"><table><thead><tr>'
+        f'<th class="text" scope="col">page</th>{head}<th scope="col">time</th>'
+        f'<th scope="col">made (UTC)</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div></details></section>'
     )
 
 
@@ -154,11 +190,18 @@ _PAGE = """<!DOCTYPE html>
 <p>Take a trained image classifier, ask it to forget some of its training data, and measure against a model trained
 without those data whether it did. Read the pages from the top; each one works without a network.</p>
 {missing}
+{answer}
+{headline}
+<section><h2>All pages</h2><p><label>Find <input type="search" id="find" placeholder="such as mnist class-5"></label>
+<span class="soft">Click a heading to sort.</span></p></section>
 {groups}
 {data}
 {files}
 <section><h2>Provenance</h2><p class="soft">{provenance}</p></section>
 </main>
+<script>
+{script}
+</script>
 </body>
 </html>
 """

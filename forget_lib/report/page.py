@@ -20,6 +20,8 @@ from forget_lib.report.run import read_notebook
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+SINGLE = ("00_overview", "01_data", "08_figures", "11_published_claims")
+"""Notebooks of which a profile has one page; of the others the index lists the pages."""
 # What makes a browser fetch something; a plain link (<a href>) does not.
 LOADS = re.compile(
     r"""<(?:script|img|iframe|link|source|video|audio|embed|object)\b[^>]*?\b(?:src|href|data|srcset)\s*=\s*["']?"""
@@ -36,8 +38,17 @@ def mathml(source: str, display: bool) -> str:
         return f"<code>{html.escape(source)}</code>"
 
 
+def slug(text: str) -> str:
+    """The anchor of a heading, spelled as JupyterLab does: spaces and what is no letter become hyphens."""
+    return re.sub(r"[^\w.+-]+", "-", html.unescape(re.sub(r"<[^>]+>", "", text))).strip("-")
+
+
 class MathRenderer(IPythonRenderer):
     """Markdown with maths as MathML in place of TeX that a script from the network would have to render."""
+
+    def heading(self, text: str, level: int, **attrs: Any) -> str:
+        """A heading with an anchor, so that other pages can lead to it."""
+        return super().heading(text, level, **{"id": slug(text), **attrs})
 
     def block_math(self, body: str) -> str:
         """$$…$$"""
@@ -121,8 +132,21 @@ def export_html(executed: Path, page: Path, index: str = "../../index.html") -> 
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     resources = {"page": {"title": title_of(notebook), "style": style(), "index": index}}
     body, _ = PageExporter().from_notebook_node(notebook, resources=resources)
-    write_text(Path(page), CONTROL.sub("", body))
+    write_text(Path(page), _linked(CONTROL.sub("", body), index))
     return Path(page)
+
+
+def _linked(body: str, index: str) -> str:
+    """Links between notebooks, as they are written there, as links between pages; untouched for a page that stands
+    alone (no index)."""
+
+    def page(match: re.Match) -> str:
+        name, anchor = match.groups("")
+        if name in SINGLE:
+            return f'href="../{name}/{name.split("_")[-1]}.html{anchor}"'
+        return f'href="{index}#{name}"'
+
+    return re.sub(r'href="(\d\d_\w+)\.ipynb(#[^"]*)?"', page, body) if index else body
 
 
 def external_requests(page: Path) -> list[str]:
