@@ -10,7 +10,7 @@ import html
 import io
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ NO_PERSON = ("mnist", "cifar", "synthetic")
 """Data sets whose names begin so hold no image of a real person."""
 NOT_FOR_SCENARIOS = ("02_train_baseline", "10_deletion_request")
 PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
+LINK = re.compile(r'href="\.\./(\d\d_\w+)/([^"#/]+)\.html(#[^"]*)?"')
+"""A link from one page to another."""
 COLOURS = 20_000
 """A picture of more colours is a photograph, and stays as it is."""
 
@@ -98,17 +100,27 @@ def copy_pages(root: Path, output: Path, jobs: Mapping[str, Any], limit: int) ->
     """
     done = {key: job for key, job in jobs.items() if (root / "notebooks" / f"{key}.html").is_file()}
     chosen, left_out = choose(done)
-    there, total = [], 0
+    texts: dict[str, str] = {}
     for key in chosen:
         text = (root / "notebooks" / f"{key}.html").read_text(encoding="utf-8")
         text = smaller(without_folders(text, root))
-        if total + len(text.encode()) > limit:
+        if sum(map(len, texts.values())) + len(text) > limit:
             left_out.setdefault("over the limit of all pages together", []).append(key)
-            continue
-        total += len(text.encode())
-        write_text(output / "notebooks" / f"{key}.html", text)
-        there.append(key)
-    return {"pages": there, "left_out": left_out}
+        else:
+            texts[key] = text
+    for key, text in texts.items():
+        write_text(output / "notebooks" / f"{key}.html", relinked(text, texts))
+    return {"pages": list(texts), "left_out": left_out}
+
+
+def relinked(text: str, there: Collection[str]) -> str:
+    """The page with its links to pages that are not here leading to their notebook's place in the index."""
+
+    def link(match: re.Match) -> str:
+        notebook, name = match.groups()[:2]
+        return match[0] if f"{notebook}/{name}" in there else f'href="../../index.html#{notebook}"'
+
+    return LINK.sub(link, text)
 
 
 def copy_figures(root: Path, output: Path) -> None:
@@ -180,8 +192,10 @@ def _scenarios(about: Mapping[str, Any]) -> list[str]:
 def _pages(about: Mapping[str, Any]) -> list[str]:
     lines = ["## Pages", ""]
     lines += ["Each is one file that needs no network; open it from a clone.", ""] if about["pages"] else []
-    lines += [f"- [{key}](notebooks/{key}.html)" for key in about["pages"]]
-    lines += ["", "Left out:", ""] if about["left_out"] else []
+    for notebook in sorted({key.split("/")[0] for key in about["pages"]}):
+        names = [key.split("/")[1] for key in about["pages"] if key.startswith(f"{notebook}/")]
+        lines += [f"### {notebook}", "", *(f"- [{name}](notebooks/{notebook}/{name}.html)" for name in names), ""]
+    lines += ["### Left out", ""] if about["left_out"] else []
     lines += [f"- {len(keys)} pages: {reason}" for reason, keys in about["left_out"].items()]
     return lines
 

@@ -184,6 +184,17 @@ def test_pages_over_the_limit_and_folders_of_this_machine_are_left_out(tmp_path)
     assert (tmp_path / "out/notebooks/03_toy/small.html").read_text() == "results/smoke/tables and ~/x"
 
 
+def test_links_lead_to_pages_that_are_here_or_to_the_index():
+    links = ("../03_toy/here.html#there", "../04_toy/gone.html#x", "../../index.html")
+    text = " ".join(f'<a href="{link}">x</a>' for link in links)
+    made = pages.relinked(text, {"03_toy/here"})
+    assert re.findall('href="(.*?)"', made) == [
+        "../03_toy/here.html#there",
+        "../../index.html#04_toy",
+        "../../index.html",
+    ]
+
+
 def test_charts_get_a_palette_and_photographs_stay_as_they_are():
     def page(pixels: np.ndarray) -> str:
         stream = io.BytesIO()
@@ -208,6 +219,13 @@ COMMITTED = sorted(path.parent for path in reference.REFERENCE.glob(f"*/{referen
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)
 def test_committed_tables_follow_from_committed_records(folder):
     assert reference.differences(folder) == []
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)
+def test_committed_pages_link_to_what_is_there(folder):
+    for page in folder.rglob("*.html"):
+        links = re.findall(r'href="((?!https?:|data:|mailto:|#)[^"#]+)', page.read_text(encoding="utf-8"))
+        assert [link for link in links if not (page.parent / link).exists()] == [], page
 
 
 def test_the_reference_is_small_and_names_no_folder_of_a_machine():
