@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -93,11 +94,23 @@ def test_a_moved_folder_has_nothing_to_do(tmp_path):
 @pytest.mark.slow
 @pytest.mark.fault("Two runs at once")
 def test_a_second_run_is_refused_with_the_reason(tmp_path):
-    (tmp_path / ".snakemake").mkdir()
-    (tmp_path / ".snakemake" / "forget.pid").write_text(str(os.getpid()))
-    text = (REPOSITORY / "run_all.sh").read_text()
-    start, end = text.index("take_turn() {"), text.index("# --- commands ---")
-    script = f'set -euo pipefail\nfail() {{ echo "$*" >&2; exit 1; }}\n{text[start:end]}\ntake_turn smoke\n'
-    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert f"Another run is going on in this folder (process {os.getpid()})" in done.stderr
+    root = copy.make(tmp_path / "p", CONFIG)
+    first = copy.start_runner(root, seconds=2)
+    copy.wait_for(root, first, 1)
+    second = copy.start_runner(root)
+    text = second.communicate()[0]
+    assert second.returncode == 1
+    assert f"Another run is going on in this folder (process {first.pid})" in text
+    text = first.communicate()[0]
+    assert first.returncode == 0, text
+    assert len(copy.started(root)) == 4
+
+
+@pytest.mark.fault("Two runs at once")
+def test_a_number_that_another_process_has_by_now_stops_no_run(tmp_path):
+    """After a restart of the machine the number of a killed runner may be anyone's."""
+    (tmp_path / "lock").write_text(str(os.getpid()))
+    turn = f"{sys.executable} {REPOSITORY / 'workflow' / 'turn.py'}"
+    done = subprocess.run(["bash", "-c", f"exec 9<> lock; {turn} 12345"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "lock").read_text() == "12345"

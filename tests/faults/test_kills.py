@@ -1,11 +1,9 @@
 """kill -9 in a workflow of five small jobs: the next run ends green, with the same bytes and nothing done twice."""
 
 import collections
-import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,17 +11,6 @@ from tests.faults import workflow_copy as copy
 
 pytestmark = [pytest.mark.slow, pytest.mark.fault("kill -9 and SIGTERM, stand-in jobs")]
 CONFIG = copy.config_of({"one": copy.scenario(seeds=[0, 1])})
-
-
-def started(root: Path) -> list[str]:
-    path = root / "started.txt"
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def wait_for(root: Path, process, jobs: int) -> None:
-    """Until so many jobs have been started; the run itself is the clock."""
-    while len(started(root)) < jobs and process.poll() is None:
-        os.sched_yield()
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +28,45 @@ def undisturbed(tmp_path_factory) -> dict[str, str]:
 def test_the_next_run_goes_on(undisturbed, tmp_path, jobs, number, group):
     root = copy.make(tmp_path / "p", CONFIG)
     process = copy.start(root, seconds=3)
-    wait_for(root, process, jobs)
+    copy.wait_for(root, process, jobs)
     copy.kill(process, number, group=group)
     assert process.returncode != 0
     copy.run(root, "--unlock")
     copy.run(root, "--rerun-incomplete")
     assert copy.contents(root) == undisturbed
     assert not [path for path in (root / "results").rglob(".*") if not path.name.endswith(".lock")]
-    twice = [job for job, times in collections.Counter(started(root)).items() if times > 1]
+    twice = [job for job, times in collections.Counter(copy.started(root)).items() if times > 1]
+    assert len(twice) <= 1, "only the job that was killed is done again"
+
+
+@pytest.mark.fault("kill -9 of run_all.sh, stand-in jobs")
+def test_after_a_killed_runner_the_next_run_waits_for_its_workflow_and_goes_on(undisturbed, tmp_path):
+    """Its Snakemake lives on: a second one beside it would do the same jobs."""
+    root = copy.make(tmp_path / "p", CONFIG)
+    killed = copy.start_runner(root, seconds=1)
+    copy.wait_for(root, killed, 2)
+    killed.kill()
+    killed.wait()
+    text = copy.start_runner(root).communicate()[0]
+    killed.stdout.close()
+    assert "The last run was killed, but its workflow goes on; waiting for that to end" in text
+    assert "Done. Open the reports" in text
+    assert copy.contents(root) == undisturbed
+    assert max(collections.Counter(copy.started(root)).values()) == 1
+
+
+@pytest.mark.fault("kill -9 of run_all.sh, stand-in jobs")
+def test_after_a_runner_and_all_it_started_are_killed_the_next_run_goes_on(undisturbed, tmp_path):
+    root = copy.make(tmp_path / "p", CONFIG)
+    killed = copy.start_runner(root, seconds=3)
+    copy.wait_for(root, killed, 2)
+    copy.kill(killed)
+    done = copy.start_runner(root)
+    text = done.communicate()[0]
+    assert done.returncode == 0, text
+    assert "The last run was stopped; going on where it was." in text
+    assert copy.contents(root) == undisturbed
+    twice = [job for job, times in collections.Counter(copy.started(root)).items() if times > 1]
     assert len(twice) <= 1, "only the job that was killed is done again"
 
 

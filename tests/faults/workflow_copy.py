@@ -57,6 +57,9 @@ def make(root: Path, config: dict[str, Any]) -> Path:
         cell = {"cell_type": "code", "source": "", "metadata": {}, "outputs": [], "execution_count": None}
         (root / "notebooks" / f"{name}.ipynb").write_text(json.dumps({"cells": [cell], "metadata": {}}))
     (root / "config.yaml").write_text(yaml.safe_dump(config))
+    shutil.copy(root / "config.yaml", root / "workflow" / "config" / f"{config['profile']}.yaml")
+    shutil.copy(REPOSITORY / "run_all.sh", root)
+    (root / "requirements.txt").touch()
     return root
 
 
@@ -68,6 +71,33 @@ def start(root: Path, *options: str, seconds: float = 0.0) -> subprocess.Popen:
     return subprocess.Popen(
         command, cwd=root, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
+
+
+def start_runner(root: Path, *options: str, seconds: float = 0.0) -> subprocess.Popen:
+    """Starts run_all.sh on the copy, with this Python, in a session of its own."""
+    prefix = Path(sys.prefix)
+    environment = os.environ | {"VIRTUAL_ENV": str(prefix), "PATH": f"{prefix / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    environment |= {"PYTHONPATH": "", "STAND_IN_SECONDS": str(seconds)}
+    command, pipe = ["./run_all.sh", "tiny", "--cores", "1", *options], subprocess.PIPE
+    return subprocess.Popen(
+        command, cwd=root, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def started(root: Path) -> list[str]:
+    """The jobs that were started so far, in order."""
+    path = root / "started.txt"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def wait_for(root: Path, process: subprocess.Popen, jobs: int) -> None:
+    """Until so many jobs have been started, or the process has ended."""
+    while len(started(root)) < jobs:
+        try:
+            process.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+        return
 
 
 def run(root: Path, *options: str) -> str:
