@@ -257,7 +257,7 @@ def manifest(records: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> 
 
 
 def write_profile(
-    root: Path, output: Path, parts: Collection[str] = (), runs: int | None = None, megabytes: float = 40
+    root: Path, output: Path, parts: Collection[str] = (), runs: int | None = None, megabytes: float = 30
 ) -> None:
     """The reference of a run of a profile, whole or not at its end: everything that the text above names.
 
@@ -309,7 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, help="default: results/reference/PROFILE")
     parser.add_argument("--parts", nargs="+", default=[], help="scenarios of the config; default: all that is there")
     parser.add_argument("--runs", type=int, help="as given to ./run_all.sh")
-    parser.add_argument("--megabytes", type=float, default=40, help="limit of the pages")
+    parser.add_argument("--megabytes", type=float, default=30, help="limit of the pages, all of them together")
     given = parser.parse_args(arguments)
     output = given.output or REFERENCE / given.root.resolve().name
     write_profile(given.root, output, given.parts, given.runs, given.megabytes)

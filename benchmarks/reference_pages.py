@@ -154,7 +154,7 @@ def readme(output: Path, about: Mapping[str, Any]) -> str:
         "`MANIFEST.json` has versions, checksums of the data, the whole config, and a checksum of each file."
     )
     lines = [f"# Reference results of the {about['profile']} profile", "", made, "", *_figure(output)]
-    lines += ["| what | where |", "|---|---|"]
+    lines += ["| what | where |", "|:---|:---|"]
     told = {
         "summary.csv": "means with 95 % intervals, and the retrained model's value",
         "summary.csv.gz": "means with 95 % intervals, and the retrained model's value",
@@ -178,7 +178,7 @@ def _scenarios(about: Mapping[str, Any]) -> list[str]:
         "## Scenarios",
         "",
         "| scenario of the config | pages done | planned | in these tables |",
-        "|---|---|---|---|",
+        "|:---|---:|---:|:---|",
     ]
     for name, one in about["scenarios"].items():
         state = "no" if not one["included"] or not one["done"] else "yes" if not one["missing"] else "what is done"

@@ -5,12 +5,15 @@ import os
 
 import pandas as pd
 import pytest
+from nbformat.v4 import new_markdown_cell
 
 from forget_lib import membership_views, results
 from forget_lib.errors import ForgetError
 from forget_lib.report import compare
 from forget_lib.report.__main__ import main
+from forget_lib.report.index import write_index
 from forget_lib.results import Measurement
+from tests.test_report import write as write_notebook
 from tests.test_results import run, write
 
 MADE = {"versions": {"torch": "2"}}
@@ -145,6 +148,14 @@ def test_the_section_of_a_page_holds_no_raw_html(reference, tmp_path):
         write(root, results.read_record(record) | {"dataset": "<b>"})
     assert "<b>" not in compare.section(root)
     assert "Outside: &lt;b&gt;" in compare.section(root)
+
+
+def test_the_index_of_a_profile_says_it(reference, tmp_path):
+    page = write_notebook(tmp_path / "toy" / "notebooks" / "03_toy" / "one.ipynb", new_markdown_cell("# A toy"))
+    page.with_suffix(".html").write_text("made")
+    assert "Against the reference" not in write_index(tmp_path / "toy").read_text()
+    study(tmp_path / "toy")
+    assert "5 headline numbers: 5 identical" in write_index(tmp_path / "toy").read_text()
 
 
 def test_strong_attacks_are_those_of_the_library():

@@ -164,9 +164,9 @@ def _told(found: Comparison, folder: str) -> list[str]:
 
 
 def section(root: Path) -> str:
-    """The comparison as a part of an HTML page; empty where there is nothing to compare with."""
+    """The comparison as a part of an HTML page; empty where there is nothing to compare."""
     try:
-        found = compare(root)
+        found = compare(root) if results.record_folders(root) else None
         lines = _told(found, _name_of(root)) if found is not None else []
     except ForgetError as error:
         lines = [str(error)]

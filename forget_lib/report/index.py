@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from forget_lib.errors import ForgetError
+from forget_lib.report.compare import section
 from forget_lib.report.files import write_text
 from forget_lib.report.page import TEMPLATES, export_html, style, title_of
 from forget_lib.report.run import read_notebook
@@ -47,6 +48,7 @@ def write_index(folder: Path, missing: Iterable[str] = ()) -> Path:
         missing=_missing(missing),
         answer=answer,
         headline=_headline(folder),
+        compared=section(folder),
         data=_data(folder),
         groups="\n".join(parts),
         files=_files(folder),
@@ -192,6 +194,7 @@ without those data whether it did. Read the pages from the top; each one works w
 {missing}
 {answer}
 {headline}
+{compared}
 <section><h2>All pages</h2><p><label>Find <input type="search" id="find" placeholder="such as mnist class-5"></label>
 <span class="soft">Click a heading to sort.</span></p></section>
 {groups}
