@@ -219,8 +219,12 @@ def _one_or_all(values: Iterable[Any]) -> Any:
 
 
 def manifest(records: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> dict[str, Any]:
-    """What MANIFEST.json says of records; about: what is known beside them. Durations are wall seconds, one thread."""
-    commits = sorted({record["commit"] for record in records})
+    """What MANIFEST.json says of records; about: what is known beside them.
+
+    commits: records by commit; changed: how many were made with changes that were not committed. Where a run goes on
+    after a commit that a record does not depend on, the record stays, with the older one.
+    """
+    commits = Counter(record["commit"].removesuffix("+changed") for record in records)
     written = sorted(record["written"] for record in records if "written" in record)
     counted = Counter(record["status"] for record in records)
     units: dict[str, set[tuple[int, int]]] = {}
@@ -233,8 +237,8 @@ def manifest(records: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> 
     )
     return {
         **about,
-        "commits": sorted({commit.removesuffix("+changed") for commit in commits}),
-        "changed": any(commit.endswith("+changed") for commit in commits),
+        "commits": dict(sorted(commits.items())),
+        "changed": sum(record["commit"].endswith("+changed") for record in records),
         "versions": _one_or_all(record["versions"] for record in records),
         "written": {"first": written[0], "last": written[-1]} if written else {},
         "training_seconds": round(seconds, 1),

@@ -142,16 +142,16 @@ def write_readme(output: Path, about: Mapping[str, Any]) -> None:
 
 def readme(output: Path, about: Mapping[str, Any]) -> str:
     """The text of README.md, from what the manifest will say."""
-    commits = ", ".join(f"`{commit[:12]}`" for commit in about["commits"])
-    changed = ", with changes that were not committed" if about["changed"] else ""
+    commits = ", ".join(f"`{commit[:12]}` ({number})" for commit, number in about["commits"].items())
+    changed = f", {about['changed']} of them with changes that were not committed" if about["changed"] else ""
     counted = ", ".join(f"{number} {status}" for status, number in about["records"].items() if status != "all")
     trained, whole = (f"{about[key] / 3600:.1f}" for key in ("training_seconds", "notebook_seconds"))
     machine = about["machine"]
     made = (
-        f"Made by `{about['command']}` at commit {commits}{changed}; {about['records']['all']} records ({counted}), "
-        f"{whole} hours of notebooks, {trained} of them in training and unlearning alone, on {machine['processor']} "
-        f"({machine['cores']} cores, a notebook on each). "
-        "`MANIFEST.json` has versions, checksums of the data, the whole config, and a checksum of each file."
+        f"Made by `{about['command']}`: {about['records']['all']} records ({counted}), at commit (records) "
+        f"{commits}{changed}. They took {trained} hours of training and unlearning, their notebooks {whole} hours in all, "
+        f"on one core each of {machine['processor']} ({machine['cores']} cores). `MANIFEST.json` has versions, checksums "
+        "of the data, the whole config, and a checksum of each file."
     )
     lines = [f"# Reference results of the {about['profile']} profile", "", made, "", *_figure(output)]
     lines += ["| what | where |", "|:---|:---|"]

@@ -98,7 +98,7 @@ def test_the_manifest_says_what_is_there_and_what_is_missing(tmp_path):
     reference.write_profile(root, tmp_path / "out")
     told = json.loads((tmp_path / "out" / "MANIFEST.json").read_text())
     assert told["records"] == {"all": 4, "done": 3, "failed": 1}
-    assert (told["commits"], told["changed"]) == (["abc", "abd"], True)
+    assert (told["commits"], told["changed"]) == ({"abc": 3, "abd": 1}, 1)
     assert told["draws_and_seeds"] == {"blobs-mlp/class-1": 3}
     assert told["config"]["profile"] == "smoke"
     assert told["scenarios"]["mnist"]["done"] == 0
