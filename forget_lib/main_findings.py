@@ -140,19 +140,27 @@ def _reach(table: pd.DataFrame) -> pd.Series:
     return (rows["value"] - 0.5).abs().groupby(rows["method"]).max()
 
 
-def brought_back(table: pd.DataFrame, found: pd.DataFrame, linked: Pages) -> list[str]:
-    """Whether relearning is faster than for a retrained model, by kind of request, and whether a linear probe on the
-    embedding names the person again."""
+def relearned_sooner(table: pd.DataFrame) -> dict[str, list[set[str]]]:
+    """Methods after which the forget set is relearned sooner than by a retrained model (95 % interval of AIN under 1).
+
+    Returns: by kind of request, a set for each scenario that has the attack and more than one run.
+    """
     ratios = table[(table["metric"] == "anamnesis_index") & (table["attack"] == "relearning")]
-    sooner: dict[str, list[set[str]]] = {}
+    found: dict[str, list[set[str]]] = {}
     for part in _scenarios(ratios).values():
         means = summary(part)
         means = means[means["method"].map(is_method) & (means["n"] > 1)]
         if len(means):
             kind = str(part["request"].iloc[0]).split("-")[0]
-            sooner.setdefault(kind, []).append(set(means.loc[means["high"] < 1, "method"]))
+            found.setdefault(kind, []).append(set(means.loc[means["high"] < 1, "method"]))
+    return found
+
+
+def brought_back(table: pd.DataFrame, found: pd.DataFrame, linked: Pages) -> list[str]:
+    """Whether relearning is faster than for a retrained model, by kind of request, and whether a linear probe on the
+    embedding names the person again."""
     lines = []
-    for kind, sets in sooner.items():
+    for kind, sets in relearned_sooner(table).items():
         good = set(found.loc[(found["kind"] == kind) & (found["verdict"] == "good"), "method"])
         always, ever = set.intersection(*sets), set.union(*sets)
         text = f"**Relearning, {KINDS.get(kind, kind)}**: sooner than by a retrained model (95 % interval of AIN under "

@@ -174,7 +174,7 @@ def advice(found: pd.DataFrame, pooled: pd.DataFrame | None = None) -> list[str]
                 text += f" (nearest: {row.method}, points: forget {in_points(row.gap, row.low, row.high)}, "
                 text += f"kept {in_points(row.kept, row.kept_low, row.kept_high)})"
             lines.append(f"{text}; retrain.")
-    told = _told(pooled) if pooled is not None and len(pooled) else None
+    told = told_by_strong(pooled) if pooled is not None and len(pooled) else None
     if told is not None:
         names, clean = told
         text = "**Where an attacker with reference models is feared** (single samples, a net that memorises): "
@@ -183,7 +183,7 @@ def advice(found: pd.DataFrame, pooled: pd.DataFrame | None = None) -> list[str]
     return lines
 
 
-def _told(pooled: pd.DataFrame) -> tuple[list[str], list[str]] | None:
+def told_by_strong(pooled: pd.DataFrame) -> tuple[list[str], list[str]] | None:
     """Methods that a strong attack tells (Holm over methods and attacks), and those that none does; None: no power."""
     from forget_lib.membership_views import ALPHA, adjusted
     from forget_lib.membership_views import has_power as attack_has_power

@@ -1,6 +1,7 @@
 import re
 
 from forget_lib import catalogue
+from forget_lib.attacks import list_attacks
 from forget_lib.results import REPOSITORY
 from forget_lib.unlearning import get_method, list_methods
 
@@ -14,6 +15,14 @@ def test_the_readme_holds_the_generated_tables_as_they_are_now():
 def test_the_readme_lists_every_notebook():
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     assert all(f"notebooks/{path.name}" in text for path in (REPOSITORY / "notebooks").glob("*.ipynb"))
+
+
+def test_papers_are_linked_one_by_one_and_the_list_names_what_there_is():
+    text = catalogue.source("random_label", "Graves; Fan")
+    assert text == "[Graves](https://arxiv.org/abs/2010.10981); [Fan](https://arxiv.org/abs/2310.12508)"
+    assert catalogue.source("uniform_kl", "ours; a challenge").startswith("ours; [a challenge](")
+    assert catalogue.source("retrain", "exact, by definition") == "exact, by definition"
+    assert set(catalogue._arxiv()) <= {*list_methods(), *list_attacks()}
 
 
 def test_bars_and_line_breaks_do_not_break_a_table():

@@ -1,0 +1,48 @@
+"""The result at the top of the README follows from a reference's records, and leaves out what these do not hold."""
+
+import pandas as pd
+import pytest
+
+from forget_lib import readme_results
+from tests.test_overview import near
+
+
+def reference(folder, table: pd.DataFrame) -> None:
+    folder.mkdir(parents=True)
+    table.to_csv(folder / "runs.csv.gz", index=False)
+
+
+def of_a_class(ratio: float) -> pd.DataFrame:
+    """A class is forgotten by salun, which relearns it at this ratio to a retrained model, and not by ssd."""
+    rows = near({"salun": 0.01, "ssd": 0.3}).assign(request="class-5")
+    steps = rows[(rows["metric"] == "forget_accuracy") & (rows["method"] == "salun")]
+    steps = steps.assign(metric="anamnesis_index", attack="relearning")
+    return pd.concat([rows, steps.assign(value=ratio + 0.01 * steps["seed"])])
+
+
+def test_the_sentences_follow_from_the_runs(tmp_path):
+    reference(tmp_path / "quick", of_a_class(0.2))
+    text = readme_results.text(tmp_path)
+    assert "a whole class 1 of 2 (cheapest: salun, +1.0 (+1.0 to +1.0))" in text
+    assert "Of the 1 methods that are right for a whole class by accuracy, 1 relearn it sooner" in text
+    assert "strong attack" not in text
+    assert "2 draws and seeds" in text
+
+
+def test_the_study_is_taken_before_quick(tmp_path):
+    reference(tmp_path / "quick", of_a_class(0.2))
+    reference(tmp_path / "study", of_a_class(2.0))
+    (tmp_path / "study" / "figures").mkdir()
+    (tmp_path / "study" / "figures" / "headline.png").write_bytes(b"")
+    text = readme_results.text(tmp_path)
+    assert "](results/reference/study/figures/headline.png)" in text
+    assert "by accuracy, 0 relearn it sooner" in text
+
+
+@pytest.mark.parametrize("name", ["study", "quick"])
+def test_a_committed_reference_gives_a_figure_and_three_sentences(name):
+    if not (readme_results.REFERENCE / name / "runs.csv.gz").is_file():
+        pytest.skip(f"no reference results of {name}")
+    text = readme_results.text()
+    assert text.startswith("![")
+    assert text.count("\n- **") == 3
