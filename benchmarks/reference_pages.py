@@ -149,9 +149,9 @@ def readme(output: Path, about: Mapping[str, Any]) -> str:
     machine = about["machine"]
     made = (
         f"Made by `{about['command']}`: {about['records']['all']} records ({counted}), at commit (records) "
-        f"{commits}{changed}. They took {trained} hours of training and unlearning, their notebooks {whole} hours in all, "
-        f"on one core each of {machine['processor']} ({machine['cores']} cores). `MANIFEST.json` has versions, checksums "
-        "of the data, the whole config, and a checksum of each file."
+        f"{commits}{changed}. They took {trained} hours of training and unlearning, their notebooks {whole} hours in "
+        f"all, on one core each of {machine['processor']} ({machine['cores']} cores). `MANIFEST.json` has versions, "
+        "checksums of the data, the whole config, and a checksum of each file."
     )
     lines = [f"# Reference results of the {about['profile']} profile", "", made, "", *_figure(output)]
     lines += ["| what | where |", "|:---|:---|"]
