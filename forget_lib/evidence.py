@@ -100,12 +100,16 @@ def relearned(scenario: Scenario, model: nn.Module, original: nn.Module, referen
     """
     names = [name for name in scenario.attacks if get_attack(name).needs == "weights"]
     forget = scenario.samples["forget"]
-    before = accuracy(original, forget) if names else 0.0
-    if not 0 < before <= 1:
+    if not names:
         return []
     seed = seed_of("relearning", scenario.seed, scenario.draw)
-    inputs = WeightsInput(model, forget, before, relearning_rate(scenario), seed=seed)
-    found = [measurement for name in names for measurement in get_attack(name)(inputs)]
+    try:
+        before = accuracy(original, forget)
+        inputs = WeightsInput(model, forget, before, relearning_rate(scenario), seed=seed)
+        found = [measurement for name in names for measurement in get_attack(name)(inputs)]
+    except ForgetError as error:
+        print(f"attack {', '.join(names)}: no result, {error}")
+        return []
     steps = [measurement.value for measurement in found if measurement.metric == "relearning_steps"]
     record = None if reference is None else results.read_record(reference)
     counts = [m["value"] for m in (record or {}).get("measurements", []) if m["metric"] == "relearning_steps"]

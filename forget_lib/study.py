@@ -253,8 +253,8 @@ def run_method(
         about |= {"status": status, "reason": str(error), "measurements": [], "cost": {}}
         write_record(folder, about)
         return about
-    about["status"] = "done"
-    about["cost"] = {"seconds": task.meter.seconds, "sample_passes": task.meter.passes} if name != "original" else {}
+    cost = {"seconds": task.meter.seconds, "sample_passes": task.meter.passes} if name != "original" else {}
+    about |= {"status": "done", "cost": cost}
     measured, arrays = evaluate(scenario, model)
     measured += _cost(scenario, about["cost"])
     if reference is not None:
@@ -262,10 +262,9 @@ def run_method(
     found, more = evidence.model_evidence(scenario, model, start, reference)
     measured, arrays = measured + found, arrays | more
     about["measurements"] = [m._asdict() for m in measured]
-    history = pd.DataFrame(epochs) if epochs else None
-    write_record(
-        folder, about, history=history, predictions=arrays, state=model.state_dict() if name != "original" else None
-    )
+    about["without_result"] = sorted(set(scenario.attacks) - {m.attack for m in measured})  # the log says why
+    state = model.state_dict() if name != "original" else None
+    write_record(folder, about, history=pd.DataFrame(epochs) if epochs else None, predictions=arrays, state=state)
     return about
 
 
