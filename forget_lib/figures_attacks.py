@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from forget_lib.attacks.audit import GUESSED
 from forget_lib.figures import (
     BLACK,
     BLUE,
@@ -155,6 +156,40 @@ def sample_answers(answers: pd.DataFrame, title: str) -> Figure:
     axis.set_xlabel("probability of the label, a mark a reference; bar: median")
     axis.invert_yaxis()
     axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
+    return figure
+
+
+def attack_pictures(views: pd.DataFrame, title: str) -> Figure:
+    """What four attacks use, on one net whose history is known: loss, RMIA, LiRA, audit; see
+    `membership_views.attack_views`."""
+    figure, (loss, ratio, margin, audit) = plt.subplots(1, 4, figsize=(12.5, 3.3), layout="constrained")
+    sides = ((False, "never saw it", GREEN, "x"), (True, "trained on it", RED, "o"))
+    above = views["phi"] - views["usual_phi"]
+    order = above.rank(method="first")
+    for member, label, colour, marker in sides:
+        part = views[views["member"] == member]
+        style = {"color": colour, "marker": marker, "s": 12, "alpha": 0.6, "linewidths": 0.8}
+        loss.hist(np.log10(part["loss"].clip(lower=1e-6)), 20, color=colour, alpha=0.5, label=label)
+        ratio.scatter(part["usual_probability"], part["probability"], **style)
+        margin.scatter(part["usual_phi"], part["phi"], **style)
+        audit.scatter(order[part.index], above[part.index], **style)
+    for axis in (ratio, margin):
+        ends = [max(axis.get_xlim()[0], axis.get_ylim()[0]), min(axis.get_xlim()[1], axis.get_ylim()[1])]
+        axis.plot(ends, ends, color=BLACK, linewidth=0.9)
+    count = max(1, len(views) // GUESSED)
+    right = views["member"][order > len(views) - count].sum() + (~views["member"][order <= count]).sum()
+    for ends in ((0, count), (len(views) - count, len(views))):
+        audit.axvspan(*ends, color=BLACK, alpha=0.12)
+    loss.set(xlabel="log10 of the loss (nats)", ylabel="samples")
+    loss.set_title("loss: one threshold for all", fontsize=9)
+    ratio.set(xlabel="mean probability, references", ylabel="probability, target", title="")
+    ratio.set_title("RMIA: above what is usual?", fontsize=9)
+    margin.set(xlabel="mean margin, references without it", ylabel="margin, target")
+    margin.set_title("LiRA: above what is usual?", fontsize=9)
+    audit.set(xlabel="rank of the sample", ylabel="margin above usual")
+    audit.set_title(f"audit: {right} of {2 * count} guesses right", fontsize=9)
+    loss.legend(fontsize=8)
+    figure.suptitle(f"What attacks look at: {title}", fontsize=10)
     return figure
 
 

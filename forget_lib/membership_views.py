@@ -119,6 +119,34 @@ def sample_margins(pool: Pool, sample: int, unlearned: np.ndarray | None = None)
     return pd.concat(frames, ignore_index=True)
 
 
+def attack_views(pool: Pool, target: int = 0) -> pd.DataFrame:
+    """What attacks look at, a row an evaluation sample: one reference net as the target, all others as references.
+
+    Columns: member, loss (nats), probability of the label and usual_probability (mean over the others), phi and
+    usual_phi (mean over those of the others that never saw the sample).
+
+    Raises: ForgetError for a net that is not in the pool.
+    """
+    if not 0 <= target < len(pool.membership):
+        raise ForgetError(f"Net {target} is not in the pool of {len(pool.membership)}.")
+    samples = np.sort(np.asarray(pool.plan.evaluation))
+    labels, seen = pool.plan.labels[samples].numpy(), np.asarray(pool.membership)[:, samples]
+    margins = scores.phi(np.asarray(pool.logits[:, samples], dtype=np.float64), labels)
+    probability = 1 / (1 + np.exp(-margins))
+    others = np.arange(len(margins)) != target
+    without = np.where(seen[others], np.nan, margins[others])
+    return pd.DataFrame(
+        {
+            "member": seen[target],
+            "loss": np.logaddexp(0, -margins[target]),
+            "probability": probability[target],
+            "usual_probability": probability[others].mean(axis=0),
+            "phi": margins[target],
+            "usual_phi": np.nanmean(without, axis=0),
+        }
+    )
+
+
 def neighbours(pool: Pool, sample: int, number: int = 5) -> np.ndarray:
     """Pool indices of the nearest other samples by pixels (L2), nearest first, int [number]."""
     flat = pool.plan.images.flatten(1).float()

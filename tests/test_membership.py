@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from forget_lib import membership, membership_views, pools, targets
+from forget_lib import figures_attacks, membership, membership_views, pools, targets
 from forget_lib.attacks import list_attacks
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.errors import ForgetError
@@ -190,6 +190,22 @@ def test_views_of_scores_and_samples(study):
     assert membership_views.area_difference(two, two).value == 0
     with pytest.raises(ForgetError, match="not in the pool"):
         membership_views.sample_margins(pool, 999)
+
+
+def test_members_stand_out_from_what_references_say_in_every_view(study):
+    _, plan, pool, _ = study
+    views = membership_views.attack_views(pool, target=2)
+    assert len(views) == len(plan.evaluation)
+    assert views["member"].tolist() == pool.membership[2, np.sort(plan.evaluation)].tolist()
+    assert np.exp(-views["loss"]).tolist() == pytest.approx(views["probability"].tolist())
+    above = (views["phi"] - views["usual_phi"]).groupby(views["member"]).mean()
+    assert above[True] > above[False] + 1
+    assert abs(above[False]) < 1
+    figure = figures_attacks.attack_pictures(views, "toy")
+    assert "guesses right" in figure.axes[3].get_title()
+    figures_attacks.plt.close(figure)
+    with pytest.raises(ForgetError, match="not in the pool"):
+        membership_views.attack_views(pool, target=99)
 
 
 def test_the_sentence_on_weak_and_strong_attacks_follows_the_table():

@@ -43,6 +43,12 @@ def _scenarios(told: Mapping[str, Any]) -> Iterable[Scenario]:
         yield (*names, f"pool-random-{kind}{pool['evaluation'] / pool['samples']:.3g}")
 
 
+def numbered(scenario: Scenario, pages: Mapping[Scenario, list[str]]) -> str:
+    """Links to all pages of a scenario in Markdown; empty where it has none."""
+    found = pages.get(tuple(scenario), [])
+    return "Pages: " + " ".join(f"[{number}]({page})" for number, page in enumerate(found, 1)) if found else ""
+
+
 def linked(names: Iterable[Scenario], pages: Mapping[Scenario, list[str]]) -> str:
     """Scenarios in Markdown, each a link to its first page where it has one; empty for none."""
     texts = []
