@@ -2,9 +2,9 @@
 
     python benchmarks/reference.py results/study [--parts mnist faces] [--runs 3]
 
-writes results/reference/study: summary.csv and runs.csv.gz (DESIGN's columns), records.jsonl.gz (every run.json), the
-figures, a choice of the pages (`reference_pages`), MANIFEST.json, and README.md with index.html. A run that is not at
-its end gives what is there, and the manifest names what is missing; the same records give the same bytes.
+writes results/reference/study: summary.csv and runs.csv.gz (DESIGN's columns), records.jsonl.gz (every run.json),
+figures (`reference_figures`), a choice of the pages (`reference_pages`), MANIFEST.json, README.md and index.html. A run
+not at its end gives what is there, and the manifest names what is missing; the same records give the same bytes.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from plan import Job, first_runs  # noqa: E402
 from plan import main as planned  # noqa: E402
 
 from benchmarks import reference_pages as pages  # noqa: E402
+from benchmarks.reference_figures import write_figures  # noqa: E402
 from forget_lib import results, variance  # noqa: E402
 from forget_lib.datasets.requests import parse_request  # noqa: E402
 from forget_lib.errors import ForgetError, unknown  # noqa: E402
@@ -288,7 +289,8 @@ def write_profile(
     name, text = ("summary.csv.gz", gzip.compress(text, mtime=0)) if len(text) > LARGE else ("summary.csv", text)
     (partial / name).write_bytes(text)
     (partial / RUNS).write_bytes(gzip.compress(made["runs"].to_csv(index=False).encode(), mtime=0))
-    pages.copy_figures(root, partial)
+    crossed = results.tidy(("", record) for record in records if record["place"])
+    write_figures(root, partial, results.tidy(("", record) for record in records if not record["place"]), crossed)
     told = pages.copy_pages(root, partial, asked, int(megabytes * 1e6))
     command = " ".join(["./run_all.sh", root.resolve().name, *parts, *(["--runs", str(runs)] if runs else [])])
     given = first_runs(read_config(str(config)) | ({"runs": runs} if runs else {})) if config else {}

@@ -9,7 +9,6 @@ import base64
 import html
 import io
 import re
-import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -123,13 +122,6 @@ def relinked(text: str, there: Collection[str]) -> str:
     return LINK.sub(link, text)
 
 
-def copy_figures(root: Path, output: Path) -> None:
-    """Copies the figures that pages wrote as files: charts, as PNG and SVG."""
-    for path in sorted([*(root / "figures").glob("*.png"), *(root / "figures").glob("*.svg")]):
-        (output / "figures").mkdir(exist_ok=True)
-        shutil.copyfile(path, output / "figures" / path.name)
-
-
 def write_readme(output: Path, about: Mapping[str, Any]) -> None:
     """README.md and index.html, the same text: what is here, what is missing, and where to look."""
     text = readme(output, about)
@@ -162,9 +154,7 @@ def readme(output: Path, about: Mapping[str, Any]) -> str:
         "records.jsonl.gz": "every `run.json`; the tables follow from it",
     }
     lines += [f"| {words} | [{name}]({name}) |" for name, words in told.items() if (output / name).is_file()]
-    figures = sorted(path.name for path in (output / "figures").glob("*"))
-    lines += [f"| figures | {', '.join(f'[{name}](figures/{name})' for name in figures)} |"] if figures else []
-    lines += ["", *_scenarios(about), *_pages(about)]
+    lines += ["", *_scenarios(about), *_figures(output), *_pages(about)]
     return "\n".join(lines) + "\n"
 
 
@@ -187,6 +177,14 @@ def _scenarios(about: Mapping[str, Any]) -> list[str]:
         lines = ["## Scenarios"]
     lines += ["", "Originals (draws and seeds) by data set, model and request:", ""]
     return [*lines, *(f"- {name}: {number}" for name, number in about["draws_and_seeds"].items()), ""]
+
+
+def _figures(output: Path) -> list[str]:
+    """Charts by name, with a link to each of their files."""
+    names: dict[str, list[str]] = {}
+    for path in sorted((output / "figures").glob("*.*")):
+        names.setdefault(path.stem, []).append(f"[{path.suffix[1:].upper()}](figures/{path.name})")
+    return ["## Figures", "", *(f"- {name}: {', '.join(links)}" for name, links in names.items()), ""] if names else []
 
 
 def _pages(about: Mapping[str, Any]) -> list[str]:

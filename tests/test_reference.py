@@ -16,13 +16,14 @@ from PIL import Image
 
 from forget_lib import results
 from forget_lib.errors import ForgetError
-from forget_lib.results import REPOSITORY
+from forget_lib.results import REPOSITORY, Measurement
 from tests.test_results import run, write
 
 sys.path.append(str(REPOSITORY))
 from benchmarks import reference
 from benchmarks import reference_pages as pages
 from benchmarks.reference import Job, cell, write_reference
+from benchmarks.reference_figures import write_figures
 
 ABOUT = {"commit": "abc", "versions": {"python": "3"}, "data_checksum": "d", "recipe": {"epochs": 1}, "settings": {}}
 
@@ -209,6 +210,26 @@ def test_charts_get_a_palette_and_photographs_stay_as_they_are():
     again = Image.open(io.BytesIO(base64.b64decode(made.split(",")[1].split('"')[0]))).convert("RGBA")
     assert np.array_equal(np.asarray(again), chart)
     assert pages.smaller(page(noise)) == page(noise)
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_charts_are_drawn_from_the_records_and_the_same_again(tmp_path):
+    for seed, value in enumerate((0.1, 0.2)):
+        for method, gap in (("original", 0.8), ("retrain", 0), ("scrub", 0.05)):
+            measured = [Measurement("forget_accuracy", value + gap), Measurement("test_accuracy", 0.9 - value)]
+            measured += [Measurement("relative_cost", 0.1)]
+            write(tmp_path / "records", run(seed, method) | {"measurements": [each._asdict() for each in measured]})
+    table = results.load(tmp_path / "records")
+    for name in ("one", "two"):
+        write_figures(tmp_path / "nothing", tmp_path / name, table, table.iloc[:0])
+    names = ["gaps-blobs-mlp-class-1", "headline", "trade-offs-blobs-mlp-class-1"]
+    assert sorted(path.name for path in (tmp_path / "one" / "figures").iterdir()) == [
+        f"{name}.{suffix}" for name in names for suffix in ("png", "svg")
+    ]
+    for path in (tmp_path / "one" / "figures").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / "figures" / path.name).read_bytes()
 
 
 # --- what is committed ------------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ class Cost:
 @lru_cache
 def relative_costs() -> Mapping[str, float]:
     """Mean share of a retraining by method, over all reference results."""
-    tables = [pd.read_csv(path) for path in sorted(REPOSITORY.glob("results/reference/*/summary.csv"))]
+    tables = [pd.read_csv(path) for path in sorted(REPOSITORY.glob("results/reference/*/summary.csv*"))]
     if not tables:
         return {}
     rows = pd.concat(tables)
