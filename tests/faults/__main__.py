@@ -23,6 +23,7 @@ PARTS = {
     "kills": ("kill -9 in a workflow of small jobs", "tests/faults/test_kills.py"),
     "supply": ("packages, network cut off, privacy of the artefacts", "tests/faults/test_supply.py"),
     "smoke": ("the smoke profile: 20 kills, twice the same, no network", "tests/faults/long_smoke.py"),
+    "demo": ("the demo grows by less than 100 MB over 1,000 interactions", "tests/faults/long_demo.py"),
     "memory": ("the study's largest jobs stay under 4 GiB", "tests/faults/long_memory.py"),
 }  # fmt: skip
 
