@@ -303,7 +303,7 @@ def write_profile(
     about["files"] = {
         path.relative_to(partial).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in files
     }
-    (partial / MANIFEST).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (partial / MANIFEST).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     shutil.rmtree(output, ignore_errors=True)
     partial.rename(output)
 

@@ -137,15 +137,15 @@ def readme(output: Path, about: Mapping[str, Any]) -> str:
     commits = ", ".join(f"`{commit[:12]}` ({number})" for commit, number in about["commits"].items())
     changed = f", {about['changed']} of them with changes that were not committed" if about["changed"] else ""
     counted = ", ".join(f"{number} {status}" for status, number in about["records"].items() if status != "all")
-    trained, whole = (f"{about[key] / 3600:.1f}" for key in ("training_seconds", "notebook_seconds"))
+    trained, whole = (_lasting(about[key]) for key in ("training_seconds", "notebook_seconds"))
     machine = about["machine"]
     made = (
         f"Made by `{about['command']}`: {about['records']['all']} records ({counted}), at commit (records) "
-        f"{commits}{changed}. They took {trained} hours of training and unlearning, their notebooks {whole} hours in "
-        f"all, on one core each of {machine['processor']} ({machine['cores']} cores). `MANIFEST.json` has versions, "
+        f"{commits}{changed}. They took {trained} of training and unlearning, their notebooks {whole} in all, "
+        f"on one core each of {machine['processor']} ({machine['cores']} cores). `MANIFEST.json` has versions, "
         "checksums of the data, the whole config, and a checksum of each file."
     )
-    lines = [f"# Reference results of the {about['profile']} profile", "", made, "", *_figure(output)]
+    lines = [f"# Reference results of the {about['profile']} profile", "", made, "", *_headline(output)]
     lines += ["| what | where |", "|:---|:---|"]
     told = {
         "summary.csv": "means with 95 % intervals, and the retrained model's value",
@@ -158,7 +158,11 @@ def readme(output: Path, about: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _figure(output: Path) -> list[str]:
+def _lasting(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 7200 else f"{seconds / 60:.0f} minutes"
+
+
+def _headline(output: Path) -> list[str]:
     alt = "Forget accuracy minus the retrained model's, by method and scenario; 0 is right"
     return [f"![{alt}](figures/headline.png)", ""] if (output / "figures" / "headline.png").is_file() else []
 
