@@ -1,5 +1,6 @@
 """The whole smoke study for real: every notebook runs, and its numbers are what they must be."""
 
+import json
 import re
 import subprocess
 import sys
@@ -124,3 +125,24 @@ def test_every_record_names_its_source_and_says_that_it_is_a_sample_or_synthetic
 
 def test_a_second_run_has_nothing_to_do(study):
     assert "Nothing to be done" in snakemake().stderr
+
+
+def test_a_scenario_that_is_run_again_elsewhere_gives_the_same_numbers(study, tmp_path):
+    """Its original is trained again, too; all but times must be equal to the last bit, predictions too."""
+    (executed,) = ROOT.glob("notebooks/03_unlearn_mnist/*.ipynb")
+    given = json.loads(executed.read_text())["metadata"]["papermill"]["parameters"]
+    command = [sys.executable, "-m", "forget_lib.report", "run", "notebooks/03_unlearn_mnist.ipynb"]
+    command += ["--parameters", json.dumps(given | {"results": str(tmp_path)}), "--output", str(tmp_path / "a.ipynb")]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    columns = ["method", "run", "attack", "metric", "value", "low", "high"]
+    # The shared original is measured on the classes of the request that it is first trained for, here another one.
+    again, before = (
+        table[(table["metric"] != "seconds") & (table["request"] != "all")][columns].reset_index(drop=True)
+        for table in (results.load(tmp_path), study[study["dataset"] == "mnist"])
+    )
+    pd.testing.assert_frame_equal(again, before, check_exact=True)
+    for folder in results.record_folders(tmp_path):
+        files = results.read_record(folder)["files"]
+        same = results.read_record(ROOT / folder.relative_to(tmp_path))["files"]
+        assert {k: files[k] for k in files if k != "history.csv"} == {k: same[k] for k in same if k != "history.csv"}
