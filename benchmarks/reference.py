@@ -92,13 +92,16 @@ def write_reference(output: Path, runs: pd.DataFrame, metrics: Collection[str], 
 
 
 def collect(root: Path) -> list[dict[str, Any]]:
-    """Every record of a profile without `DROPPED`; `place` is "variance" for those of the crossed study, else empty."""
-    return [
-        {"place": place} | {key: value for key, value in run.items() if key not in DROPPED}
-        for place in ("", variance.FOLDER)
-        for folder in results.record_folders(root / place)
-        if (run := results.read_record(folder)) is not None
-    ]
+    """Every record of a profile without `DROPPED` and without the folders of this machine, which a reason may name;
+    `place` is "variance" for those of the crossed study, else empty."""
+    found = []
+    for place in ("", variance.FOLDER):
+        for folder in results.record_folders(root / place):
+            run = results.read_record(folder)
+            if run is not None:
+                kept = {key: value for key, value in run.items() if key not in DROPPED}
+                found.append({"place": place} | json.loads(pages.without_folders(json.dumps(kept), root)))
+    return found
 
 
 def packed(records: Iterable[Mapping[str, Any]]) -> bytes:

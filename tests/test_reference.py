@@ -93,7 +93,8 @@ def test_what_was_changed_by_hand_is_found(tmp_path):
 def test_the_manifest_says_what_is_there_and_what_is_missing(tmp_path):
     root = profile(tmp_path)
     write(
-        root, run(2) | ABOUT | {"status": "failed", "reason": "diverged", "measurements": [], "commit": "abd+changed"}
+        root,
+        run(2) | ABOUT | {"status": "failed", "reason": f"no {root}/x", "measurements": [], "commit": "abd+changed"},
     )
     write(root / "variance", run(5) | ABOUT)
     reference.write_profile(root, tmp_path / "out")
@@ -102,6 +103,7 @@ def test_the_manifest_says_what_is_there_and_what_is_missing(tmp_path):
     assert (told["commits"], told["changed"]) == ({"abc": 3, "abd": 1}, 1)
     assert told["draws_and_seeds"] == {"blobs-mlp/class-1": 3}
     assert told["config"]["profile"] == "smoke"
+    assert str(tmp_path) not in gzip.decompress((tmp_path / "out" / reference.RECORDS).read_bytes()).decode()
     assert told["scenarios"]["mnist"]["done"] == 0
     assert told["scenarios"]["mnist"]["missing"]
     text = (tmp_path / "out" / "README.md").read_text()
