@@ -2,6 +2,7 @@ import pytest
 import yaml
 
 from forget_lib import chosen
+from forget_lib.catalogue import settings_sentence
 from forget_lib.datasets.requests import parse_request
 from forget_lib.errors import ForgetError
 from forget_lib.results import REPOSITORY
@@ -35,6 +36,16 @@ def test_where_nothing_was_chosen_the_defaults_stay(folder):
 def test_a_part_of_a_data_set_takes_the_settings_of_the_whole(folder):
     (folder / "cifar10-mlp-class.yaml").write_text("methods: {finetune: {epochs: 3}}")
     assert chosen.with_chosen("finetune", {}, "cifar10_part", "mlp", "class") == {"epochs": 3}
+
+
+def test_settings_of_other_data_are_said_to_be_a_transfer(folder):
+    text = "{dataset: blobs, tuned_on: 'class:6', source: embedded sample, checksum: abc, methods: {finetune: {}}}"
+    (folder / "blobs-mlp-class.yaml").write_text(text)
+    same = settings_sentence("blobs", "mlp", "class", "abc")
+    assert "request class:6" in same
+    assert "not on" not in same
+    assert "not on the data of this page" in settings_sentence("blobs", "mlp", "class", "def")
+    assert "defaults" in settings_sentence("blobs", "mlp", "random", "abc")
 
 
 def test_defaults_stay_within_a_fifth_of_a_short_training():
