@@ -66,10 +66,8 @@ def weak_and_strong(pools: Mapping[tuple[str, str, str], pd.DataFrame], linked: 
         weak = areas[areas["attack"] == WEAK].set_index("method")
         silent = weak[(weak["low"] <= 0.5) & (weak["high"] >= 0.5) & (weak["p_holm"] > ALPHA)].index
         failing = [name for name in passes_weak_fails_strong(table) if is_method(name)]
-        text = (
-            f"{title}{len(silent)} of {len(weak)} methods pass the usual test; {len(failing)} of those fail a strong "
-        )
-        text += "one"
+        text = f"{title}{len(silent)} of {len(weak)} methods pass the usual test; "
+        text += f"{len(failing)} of those fail a strong one"
         lines.append(f"{text}{f': {_widest(areas, weak, failing)}' if failing else ''}.")
     return lines or ["No pooled membership study is among these records, so strong attacks say nothing."]
 
@@ -122,6 +120,8 @@ def hardest(pools: Mapping[tuple[str, str, str], pd.DataFrame], linked: Pages) -
         if not kind or not same:
             continue
         here, there = _reach(table), _reach(pools[same[0]])
+        if not ("original" in here and "original" in there):
+            continue
         both = [name for name in here.index if name in there.index and is_method(name)]
         text = f"**{HARDER[kind]}** ({linked([names])}, beside {linked(same[:1])}): the strongest attack finds the "
         text += f"original with AUC {0.5 + here['original']:.3f}, for random samples {0.5 + there['original']:.3f}"

@@ -18,7 +18,7 @@ from forget_lib.unlearning import METHODS
 KINDS = {
     "class": "a whole class", "random": "random samples", "mislabelled": "wrong labels", "person": "a person",
     "official": "the published list", "family": "a family", "indices": "chosen samples",
-    "recogniser": "a person in a face recogniser",
+    "recogniser": "a person in a face recogniser", "pretrained": "a person in a pre-trained recogniser",
 }  # fmt: skip
 STRONG = ("rmia", "lira", "u_lira")
 
@@ -44,9 +44,12 @@ VERDICTS = {
 
 
 def kind_of(part: pd.DataFrame) -> str:
-    """Kind of request of one scenario: a key of `KINDS`; the classes of a face recogniser are people."""
+    """Kind of request of one scenario: a key of `KINDS`; the classes of a face recogniser are people, and one that was
+    trained here never stands beside one that has seen other people before."""
     kind = str(part["request"].iloc[0]).split("-")[0]
-    return "recogniser" if kind == "class" and (part["attack"] == "reidentification").any() else kind
+    if kind != "class" or not (part["attack"] == "reidentification").any():
+        return kind
+    return "pretrained" if str(part["model"].iloc[0]).startswith("face_embedding") else "recogniser"
 
 
 def answers(table: pd.DataFrame, *, by_scenario: bool = False) -> pd.DataFrame:
@@ -54,7 +57,7 @@ def answers(table: pd.DataFrame, *, by_scenario: bool = False) -> pd.DataFrame:
     accuracy, points), kept, kept_low, kept_high (points, gap of what is kept), cost, n (seeds), control, scenarios,
     agree (in so many of them it does as retraining does).
 
-    Gaps are averaged over the scenarios of a kind draw by draw and seed by seed, then over those, with a t-interval.
+    A gap is the mean over the scenarios of a kind; its t-interval is over draws and seeds, see `_averaged`.
     by_scenario: a row a method and scenario, which stands in a column of that name as (dataset, model, request).
     """
     kept = table["metric"].isin(["", "forget_accuracy", "relative_cost", "test_accuracy", "test_accuracy_retained"])
@@ -93,20 +96,32 @@ def _gaps(part: pd.DataFrame, method: str) -> tuple[np.ndarray, np.ndarray]:
 def _row(gaps: list[tuple[np.ndarray, np.ndarray]], blind: bool) -> dict[str, object]:
     """Means and verdict over scenarios. One that is right on average alone, being too high here and too low there, is
     called so."""
-    shortest = min((len(forget) for forget, _ in gaps), default=0)
-    forget, kept = (
-        np.mean([pair[side][:shortest] for pair in gaps], axis=0) if gaps else np.array([]) for side in (0, 1)
-    )
-    found: dict[str, object] = {"n": shortest, "scenarios": len(gaps)}
+    forget, kept = (_averaged([pair[side] for pair in gaps]) for side in (0, 1))
+    found: dict[str, object] = {"n": len(forget), "scenarios": len(gaps)}
     found |= dict(zip(("gap", "low", "high"), _ends(forget), strict=True))
     found |= dict(zip(("kept", "kept_low", "kept_high"), _ends(kept), strict=True))
-    if not shortest:
+    if not len(forget):
         return found | {"verdict": "failed", "agree": 0}
     agree = sum(_verdict(*pair) == "good" for pair in gaps)
     verdict = _verdict(forget, kept)
     if verdict == "good":
         verdict = "unknown" if blind else "good" if agree == len(gaps) else "mixed"
     return found | {"verdict": verdict, "agree": agree}
+
+
+def _averaged(gaps: list[np.ndarray]) -> np.ndarray:
+    """One value a draw and seed: their mean is the mean of the scenarios' means, and they scatter as the scenarios'
+    deviations from their own means do, averaged position by position. A scenario of a single run adds no spread."""
+    if not gaps:
+        return np.array([])
+    wide = np.full((len(gaps), max(map(len, gaps))), np.nan)
+    for row, values in zip(wide, gaps, strict=True):
+        row[: len(values)] = values
+    means, several = np.nanmean(wide, axis=1, keepdims=True), np.array([len(values) > 1 for values in gaps])
+    if not several.any():
+        return np.array([means.mean()])
+    spread = np.nanmean((wide - means)[several], axis=0)
+    return means.mean() + spread - spread.mean()
 
 
 def _verdict(forget: np.ndarray, kept: np.ndarray) -> str:

@@ -73,6 +73,24 @@ def test_a_scenario_in_which_a_method_gave_nothing_does_not_empty_its_kind():
     assert found.loc["salun", ["verdict", "scenarios"]].tolist() == ["good", 1]
 
 
+def test_a_scenario_of_one_run_adds_to_the_mean_and_takes_no_interval_away():
+    one = near({"ssd": 0.03}, "e")
+    rows = pd.concat([near({"ssd": 0.01}), one[one["seed"] == 0]])
+    found = overview.answers(rows).set_index("method").loc["ssd"]
+    assert found[["n", "scenarios"]].tolist() == [2, 2]
+    assert found["gap"] == pytest.approx(2.0)
+    assert found["low"] == pytest.approx(2.0)
+    assert overview._averaged([np.array([1.0, 3.0]), np.array([10.0, 12.0])]) == pytest.approx([5.5, 7.5])
+    assert overview._averaged([np.array([1.0, 3.0]), np.array([10.0])]) == pytest.approx([5.0, 7.0])
+    assert overview._averaged([np.array([4.0])]).tolist() == [4.0]
+
+
+def test_a_pretrained_recogniser_stands_in_a_column_of_its_own():
+    part = near({"ssd": 0.0}).assign(request="class-any1", attack="reidentification")
+    kinds = [overview.kind_of(part.assign(model=model)) for model in ("small_resnet", "face_embedding_head")]
+    assert kinds == ["recogniser", "pretrained"]
+
+
 def test_the_cheapest_good_method_is_advised_and_no_control():
     (line,) = overview.advice(overview.answers(near({"over_forget": 0.0, "ssd": 0.005})))
     assert line.startswith("**random samples**: ssd, at 0.10 retrainings")

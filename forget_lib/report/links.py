@@ -53,6 +53,6 @@ def linked(names: Iterable[Scenario], pages: Mapping[Scenario, list[str]]) -> st
     """Scenarios in Markdown, each a link to its first page where it has one; empty for none."""
     texts = []
     for scenario in names:
-        text, found = " ".join((scenario[0], scenario[2])), pages.get(tuple(scenario), [])
+        text, found = " ".join(scenario), pages.get(tuple(scenario), [])
         texts.append(f"[{text}]({found[0]})" if found else text)
     return ", ".join(texts)

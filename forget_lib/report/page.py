@@ -137,16 +137,17 @@ def export_html(executed: Path, page: Path, index: str = "../../index.html") -> 
 
 
 def _linked(body: str, index: str) -> str:
-    """Links between notebooks, as they are written there, as links between pages; untouched for a page that stands
+    """Links between notebooks, as they are written there, as links between pages; plain text in a page that stands
     alone (no index)."""
 
     def page(match: re.Match) -> str:
-        name, anchor = match.groups("")
-        if name in SINGLE:
-            return f'href="../{name}/{name.split("_")[-1]}.html{anchor}"'
-        return f'href="{index}#{name}"'
+        name, anchor, text = match.groups("")
+        if not index:
+            return text
+        target = f"../{name}/{name.split('_')[-1]}.html{anchor}" if name in SINGLE else f"{index}#{name}"
+        return f'<a href="{target}">{text}</a>'
 
-    return re.sub(r'href="(\d\d_\w+)\.ipynb(#[^"]*)?"', page, body) if index else body
+    return re.sub(r'<a href="(\d\d_\w+)\.ipynb(#[^"]*)?">(.*?)</a>', page, body, flags=re.DOTALL)
 
 
 def external_requests(page: Path) -> list[str]:
