@@ -26,7 +26,7 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from tests.faults.test_numbers import measured_on_threads
-print(json.dumps(measured_on_threads(Path(sys.argv[1]), int(sys.argv[2]))))
+print(json.dumps([measured_on_threads(Path(sys.argv[1], str(threads)), threads) for threads in (0, 2)]))
 """
 
 
@@ -151,28 +151,21 @@ def measured_on_threads(folder, threads: int) -> dict[str, float]:
 
 @pytest.mark.slow
 @pytest.mark.fault("Another number of threads")
-def test_the_number_of_threads_of_the_environment_changes_nothing(tmp_path, record_property):
-    """The study computes on one thread of its own, so that OMP_NUM_THREADS cannot change a number."""
-    expected, counts = measured_on_threads(tmp_path / "here", 0), (2,)
-    for count in counts:
-        environment = os.environ | dict.fromkeys(
-            ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(count)
-        )
-        command = [sys.executable, "-c", SCRIPT, str(tmp_path / str(count)), "0"]
-        done = subprocess.run(
-            command, cwd=results.REPOSITORY, env=environment | {"PYTHONPATH": "."}, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout.splitlines()[-1]) == expected
-    record_property("tried", len(counts))
-
-
-@pytest.mark.fault("Another number of threads")
-def test_several_threads_give_the_same_within_the_tolerance(tmp_path, record_property):
-    one, two = (measured_on_threads(tmp_path / str(threads), threads) for threads in (1, 2))
-    torch.set_num_threads(1)
-    assert one.keys() == two.keys()
-    shares = [name for name in one if name.endswith(("accuracy", "/auc"))]
-    worst = max(abs(one[name] - two[name]) for name in shares)
+def test_another_number_of_threads_gives_the_same(tmp_path, record_property):
+    """The study computes on one thread of its own, so that what the environment asks for changes no bit; where two
+    threads are forced on it, the numbers stay within the tolerance."""
+    expected = measured_on_threads(tmp_path / "here", 0)
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    # Threads that wait are to sleep: on a busy machine those that spin take a hundred times as long.
+    environment = os.environ | dict.fromkeys(names, "2") | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": "."}
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    done = subprocess.run(command, cwd=results.REPOSITORY, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    asked, forced = json.loads(done.stdout.splitlines()[-1])
+    assert asked == expected
+    assert forced.keys() == expected.keys()
+    shares = [name for name in expected if name.endswith(("accuracy", "/auc"))]
+    worst = max(abs(expected[name] - forced[name]) for name in shares)
     assert worst <= THREADS
+    record_property("tried", 2)
     record_property("largest difference of two threads", round(worst, 4))
