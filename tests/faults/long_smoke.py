@@ -31,8 +31,9 @@ PLANNED = [(number, list(TARGETS)[number % len(TARGETS)]) for number in range(KI
 TIMED = {"written", "digest", "cost", "files", "measurements"}
 
 
-def clone(folder: Path) -> Path:
-    subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], check=True)
+def clone(folder: Path, source: Path = REPOSITORY) -> Path:
+    """A fresh clone; of one another all have the same commit, whatever is committed meanwhile."""
+    subprocess.run(["git", "clone", "--quiet", str(source), str(folder)], check=True)
     return folder
 
 
@@ -143,8 +144,8 @@ def undisturbed(tmp_path_factory) -> tuple[dict[str, object], float, Path]:
 
 
 @pytest.fixture(scope="module")
-def other(tmp_path_factory) -> Path:
-    return clone(tmp_path_factory.mktemp("other") / "clone")
+def other(undisturbed, tmp_path_factory) -> Path:
+    return clone(tmp_path_factory.mktemp("other") / "clone", undisturbed[2])
 
 
 @pytest.mark.fault("smoke twice on a fresh clone")
@@ -158,7 +159,7 @@ def test_a_fresh_clone_gives_the_same_numbers(undisturbed, other, record_propert
 def test_smoke_is_green_without_a_network(undisturbed, tmp_path):
     if subprocess.run(["unshare", "-rn", "true"], capture_output=True).returncode != 0:
         pytest.skip("!!! THE NETWORK WAS NOT CUT OFF: unshare -n is not allowed here")
-    root = clone(tmp_path / "clone")
+    root = clone(tmp_path / "clone", undisturbed[2])
     finish(root, "unshare", "-rn")
     assert records(root) == undisturbed[0]
 
