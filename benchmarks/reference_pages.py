@@ -15,6 +15,7 @@ from typing import Any
 
 from PIL import Image
 
+from forget_lib.report import page as report_page
 from forget_lib.report.files import write_text
 from forget_lib.report.page import output_markdown2html, style
 
@@ -57,6 +58,7 @@ def smaller(text: str) -> str:
 def without_folders(text: str, root: Path) -> str:
     """The text without the folders of this machine: that of the checkout and the user's own."""
     checkout = root.resolve().parent.parent
+    text = report_page.without_folders(text)
     return text.replace(f"{checkout}/", "").replace(str(checkout), ".").replace(f"{Path.home()}/", "~/")
 
 

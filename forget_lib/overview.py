@@ -76,12 +76,14 @@ def answers(table: pd.DataFrame, *, by_scenario: bool = False) -> pd.DataFrame:
 
 def _rows(kind: str, chosen: list[pd.DataFrame]) -> list[dict[str, object]]:
     """The rows of `answers` for the scenarios of one kind."""
-    blind = all(is_near(part, "original")[0] for part in chosen)
+    blind = [is_near(part, "original")[0] for part in chosen]
     rows = []
     for name in dict.fromkeys(name for part in chosen for name in part["method"]):
         if name not in CONTROLS or name == "original":
             gaps = [_gaps(part, name) for part in chosen]
-            row = _row([pair for pair in gaps if len(pair[0])], blind)
+            # Being near the retrained model says nothing where the untouched original is near it too.
+            saw = [not dark for pair, dark in zip(gaps, blind, strict=True) if len(pair[0])]
+            row = _row([pair for pair in gaps if len(pair[0])], not any(saw))
             control = name == "original" or (name in METHODS and METHODS[name].control)
             rows.append({"method": name, "kind": kind, "control": control, "cost": _cost(chosen, name), **row})
     return rows

@@ -22,6 +22,15 @@ def test_a_verdict_has_a_word_a_sign_and_an_interval():
     assert "retrain" not in found.index
 
 
+def test_near_where_the_untouched_original_is_near_too_is_no_success_even_if_another_scenario_can_tell():
+    dark = GOOD.assign(request="random-0.5")
+    of_original = (dark["method"] == "original") & (dark["metric"] == "forget_accuracy")
+    dark.loc[of_original, "value"] = [0.6, 0.62, 0.61]
+    as_retrained = dark[dark["method"] == "retrain"].assign(method="salun")
+    found = overview.answers(pd.concat([GOOD, dark, as_retrained], ignore_index=True)).set_index("method")
+    assert found.loc["salun", "verdict"] == "unknown"
+
+
 def test_the_table_says_it_in_words_and_asks_for_nothing_from_elsewhere():
     page = answer_table.answer_page(overview.answers(GOOD))
     assert "▼ loses utility" in page

@@ -210,3 +210,14 @@ def test_the_command_line_ends_with_one_message(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("No executed notebook under")
     assert "Traceback" not in done.stderr
+
+
+def test_a_warning_on_a_page_names_no_folder_of_the_machine(tmp_path):
+    text = "/home/jo/env/lib/site-packages/torch/a.py:1: FutureWarning\n/data/jo/x/forget_lib/b.py:2: overflow\n"
+    cell = nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("stream", name="stderr", text=text)])
+    notebook = tmp_path / "one.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# One"), cell]), notebook)
+    page = export_html(notebook, tmp_path / "one.html").read_text()
+    assert "site-packages/torch/a.py:1" in page
+    assert "forget_lib/b.py:2" in page
+    assert "/jo/" not in page

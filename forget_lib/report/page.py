@@ -17,6 +17,8 @@ from pygments.formatters import HtmlFormatter
 from forget_lib.report.files import write_text
 from forget_lib.report.run import read_notebook
 
+# Bounded, so that a long word without spaces costs no more than its length times this.
+FOLDERS = re.compile(r"/[\w./-]{0,300}?/((?:site-packages|forget_lib)/)")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -130,10 +132,19 @@ def export_html(executed: Path, page: Path, index: str = "../../index.html") -> 
     for cell in notebook.cells:  # widgets need a running kernel, and a bar would stand at 0 % for ever
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+            for output in cell.outputs:
+                if output.output_type == "stream":
+                    output.text = without_folders(output.text)
     resources = {"page": {"title": title_of(notebook), "style": style(), "index": index}}
     body, _ = PageExporter().from_notebook_node(notebook, resources=resources)
     write_text(Path(page), _linked(CONTROL.sub("", body), index))
     return Path(page)
+
+
+def without_folders(text: str) -> str:
+    """The text with files of the environment and of this project named from there on: a warning of Python names the
+    folders of the machine, which are nobody's business."""
+    return FOLDERS.sub(r"\1", text)
 
 
 def _linked(body: str, index: str) -> str:
