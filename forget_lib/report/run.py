@@ -141,6 +141,8 @@ def _prepare_environment() -> None:
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     os.environ["TQDM_DISABLE"] = "1"  # a bar of widgets would stand still in the page
     os.environ["FORGET_BATCH"] = "1"
+    # One core a notebook, as under Snakemake: products of NumPy's matrices differ in their last bits with more.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
 
 
