@@ -25,24 +25,33 @@ def reference_runs(folder: Path) -> pd.DataFrame:
 
 def text(reference: Path = REFERENCE) -> str:
     """Figure, three sentences and what they are from, with paths as seen from the README; empty without a reference."""
-    folder = next((reference / name for name in PROFILES if (reference / name / "runs.csv.gz").is_file()), None)
-    if folder is None:
+    folders = [reference / name for name in PROFILES if (reference / name / "runs.csv.gz").is_file()]
+    if not folders:
         return ""
-    table, strong = scenarios_and_pools(reference_runs(folder))
+    folder = folders[0]
+    parts = {each: scenarios_and_pools(reference_runs(each)) for each in folders}
+    table = parts[folder][0]
     found = overview.answers(table)
-    pools = {names: pooled.table_of(part) for names, part in strong.groupby(["dataset", "model", "request"], sort=True)}
+    # Not every profile was attacked: the first whose pool has power is taken, and named where it is another one.
+    told = next(((each, line) for each in folders if (line := _attacked(_pools(parts[each][1])))), None)
+    attacked = "" if told is None else told[1] + ("" if told[0] == folder else f" (`{told[0].name}` profile)")
     place = f"results/reference/{folder.name}"
     figures = (path for path in ("figures/headline.png", "headline.png") if (folder / path).is_file())
     lines = [f"![{ALT}]({place}/{path})\n" for path in figures][:1]
     seeds = table.groupby(["dataset", "model", "request"])["seed"].nunique()
     count = f"{seeds.min()} to {seeds.max()}" if seeds.min() < seeds.max() else f"{seeds.max()}"
-    lines += [f"- {line}" for line in (_matching(found), _attacked(pools), _relearned(table, found)) if line]
+    lines += [f"- {line}" for line in (_matching(found), attacked, _relearned(table, found)) if line]
     lines.append(
         f"\n*From the records of the `{folder.name}` profile in [{place}]({place}): {count} draws and seeds each, "
         "small nets, rendered faces, gaps in points of accuracy with 95 % intervals. Drawn by `00_overview`, written "
         "by `python -m forget_lib.catalogue`.*"
     )
     return "\n".join(lines)
+
+
+def _pools(strong: pd.DataFrame) -> dict[tuple[str, str, str], pd.DataFrame]:
+    keys = ["dataset", "model", "request"]
+    return {names: pooled.table_of(part) for names, part in strong.groupby(keys, sort=True)}
 
 
 def _matching(found: pd.DataFrame) -> str:
