@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -70,17 +71,23 @@ def _seconds_each(work: Callable[[], object], seconds: float) -> float:
     return (time.perf_counter() - begun) / rounds
 
 
-def measure(name: str, turns: int, seconds: float) -> dict[str, float | str]:
-    """Images a second of training, operations a second, and their share of the matrix rate."""
+def work_of(name: str, epochs: int) -> tuple[nn.Module, Samples, Recipe]:
+    """A net, made-up images for four of its batches, and its recipe."""
     shape, batch_size, special = NETS[name]
-    net = build(name, shape, 10)
-    recipe = Recipe(epochs=1, batch_size=batch_size, learning_rate=1e-3, **special)
     count = 4 * batch_size
     samples = Samples(torch.randint(0, 256, (count, *shape), dtype=torch.uint8), torch.arange(count) % 10)
+    recipe = Recipe(epochs=epochs, batch_size=batch_size, learning_rate=1e-3, **special)
+    return build(name, shape, 10), samples, recipe
+
+
+def measure(name: str, turns: int, seconds: float) -> dict[str, float | str]:
+    """Images a second of training, operations a second, and their share of the matrix rate."""
+    net, samples, recipe = work_of(name, epochs=1)
+    count, batch_size = len(samples), recipe.batch_size
     with FlopCounterMode(display=False) as counter:
         train(net, samples, recipe, 0)
     operations = counter.get_total_flops()
-    dtype = torch.bfloat16 if special.get("precision") == "bfloat16" else torch.float32
+    dtype = getattr(torch, recipe.precision)
     found = []
     for _ in range(turns):
         possible = matrix_rate(dtype, seconds / turns / 2)
@@ -89,7 +96,7 @@ def measure(name: str, turns: int, seconds: float) -> dict[str, float | str]:
     share, images, rate, possible = (statistics.median(column) for column in zip(*found, strict=True))
     return {
         "net": name,
-        "precision": str(dtype).removeprefix("torch."),
+        "precision": recipe.precision,
         "batch_size": batch_size,
         "operations_per_image": operations / count,
         "images_per_second": images,
@@ -103,10 +110,7 @@ def measure(name: str, turns: int, seconds: float) -> dict[str, float | str]:
 
 def where(name: str) -> dict[str, float]:
     """Share of the CPU time of some training steps by kind of operation, from PyTorch's profiler."""
-    shape, batch_size, special = NETS[name]
-    net, count = build(name, shape, 10), 4 * batch_size
-    samples = Samples(torch.randint(0, 256, (count, *shape), dtype=torch.uint8), torch.arange(count) % 10)
-    recipe = Recipe(epochs=3, batch_size=batch_size, learning_rate=1e-3, **special)
+    net, samples, recipe = work_of(name, epochs=3)
     train(net, samples, recipe, 0)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
         train(net, samples, recipe, 0)

@@ -28,6 +28,7 @@ sys.path.insert(0, str(REPOSITORY))
 from forget_lib import results  # noqa: E402
 from forget_lib.datasets import load  # noqa: E402
 from forget_lib.datasets.samples import Samples  # noqa: E402
+from forget_lib.errors import ForgetError  # noqa: E402
 from forget_lib.models import build  # noqa: E402
 from forget_lib.recipes import Recipe  # noqa: E402
 from forget_lib.training import predict, set_threads, train  # noqa: E402
@@ -80,6 +81,10 @@ def main(variants: Sequence[str], threads: int = 2, table: Path | None = None) -
     """
     set_threads(threads)
     data = load("cifar10", "local")
+    if data.sampled:
+        raise ForgetError(
+            f"This needs the whole of CIFAR-10, and found the {data.source}. Run ./run_all.sh data cifar10."
+        )
     training, test = Samples(data.images, data.labels), Samples(data.test_images, data.test_labels)
     kept = pd.read_csv(table).to_dict("records") if table is not None and table.is_file() else []
     rows = {row["variant"]: row for row in kept}

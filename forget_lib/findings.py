@@ -10,6 +10,8 @@ CONTROLS = ("original", "retrain", "second_retrain")
 SETS_TRAINED = ("forget", "retain")
 OF_CLASS = "test_accuracy_of_"
 LARGE_SHARE = 0.25
+STRONG = ("rmia", "lira", "u_lira")
+"""Attacks with reference models that a finding may rest on."""
 MARGIN = 0.05
 """Forget accuracy this close to the retrained model's counts as near it, and so does a loss of utility."""
 

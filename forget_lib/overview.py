@@ -10,7 +10,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from forget_lib.findings import CONTROLS, MARGIN, has_power, is_near, kept_metric, paired_gap, relearning_sentences
+from forget_lib.findings import (
+    CONTROLS,
+    MARGIN,
+    STRONG,
+    has_power,
+    is_near,
+    kept_metric,
+    paired_gap,
+    relearning_sentences,
+)
 from forget_lib.results import summary
 from forget_lib.statistics import t_interval
 from forget_lib.unlearning import METHODS
@@ -20,7 +29,6 @@ KINDS = {
     "official": "the published list", "family": "a family", "indices": "chosen samples",
     "recogniser": "a person in a face recogniser", "pretrained": "a person in a pre-trained recogniser",
 }  # fmt: skip
-STRONG = ("rmia", "lira", "u_lira")
 
 
 class Verdict(NamedTuple):

@@ -17,11 +17,10 @@ import pandas as pd
 
 from forget_lib import results
 from forget_lib.errors import ForgetError
-from forget_lib.findings import kept_metric
+from forget_lib.findings import STRONG, kept_metric
 
 REFERENCE = results.RESULTS / "reference"
 KEYS = ["dataset", "model", "request", "method", "attack", "metric"]
-STRONG = ("rmia", "lira", "u_lira")  # as in membership_views, which would load PyTorch
 SAME = 1e-9
 """Means this close are called identical."""
 SHOWN = 20
