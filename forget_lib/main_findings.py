@@ -40,8 +40,9 @@ def matching(found: pd.DataFrame) -> list[str]:
     for kind, part in found[~found["control"].astype(bool)].groupby("kind", sort=False):
         part = part[part["verdict"] != "failed"].sort_values("cost")
         good, mixed = (part[part["verdict"] == key] for key in ("good", "mixed"))
-        title = f"**{KINDS.get(kind, kind)}**: "
-        if (part["verdict"] == "unknown").any():
+        title, unknown = f"**{KINDS.get(kind, kind)}**: ", part["verdict"] == "unknown"
+        part = part[~unknown]
+        if unknown.any() and not len(good):
             lines.append(f"{title}accuracy cannot tell; the untouched original is within the margin as well.")
             continue
         names = [f"{row.method} {in_points(row.gap, row.low, row.high)}" for row in good.head(SHOWN).itertuples()]
@@ -49,7 +50,8 @@ def matching(found: pd.DataFrame) -> list[str]:
         text = f"{title}{len(good)} of {len(part)} methods do as retraining does"
         shown = f" (cheapest first; forget accuracy, points: {', '.join(names)})"
         lines.append(f"{text}{shown if len(good) else ''}")
-        lines[-1] += f"; {len(mixed)} more on average, but not in every scenario." if len(mixed) else "."
+        lines[-1] += f"; {len(mixed)} more on average, but not in every scenario" if len(mixed) else ""
+        lines[-1] += f"; of {unknown.sum()} more accuracy cannot tell." if unknown.any() else "."
     return lines or ["No scenario with an original and a retrained model is among these records."]
 
 

@@ -174,18 +174,23 @@ def advice(found: pd.DataFrame, pooled: pd.DataFrame | None = None) -> list[str]
     """Which method to use for each kind of request: the cheapest that does as retraining does, or that none does.
 
     found: of `answers`. pooled: rows of strong attacks (`pooled.table_of`), where there are any with power: methods
-    that they find are named, since accuracy does not show it. Controls are never advised.
+    that they find are named, since accuracy does not show it. Controls are never advised. Methods measured in all
+    scenarios of a kind go before those that do not apply in some, or were not run there.
     """
     lines = []
     for kind, part in found[~found["control"].astype(bool)].groupby("kind", sort=False):
-        good = part[part["verdict"] == "good"].sort_values("cost")
-        title = KINDS.get(kind, kind)
+        most, title = int(part["scenarios"].max()), KINDS.get(kind, kind)
+        good = part[part["verdict"] == "good"].sort_values(["scenarios", "cost"], ascending=[False, True])
         if len(good):
             best = good.iloc[0]
-            rest = ", ".join(good["method"].iloc[1:4])
+            rest = ", ".join(
+                f"{row.method}{f' ({row.scenarios} of {most} scenarios)' if row.scenarios < most else ''}"
+                for row in good.iloc[1:4].itertuples()
+            )
             text = f"**{title}**: {best['method']}, at {best['cost']:.2f} retrainings, the cheapest that does as "
             text += f"retraining does (points: forget {in_points(best['gap'], best['low'], best['high'])}, "
-            text += f"kept {in_points(best['kept'], best['kept_low'], best['kept_high'])})"
+            text += f"kept {in_points(best['kept'], best['kept_low'], best['kept_high'])}"
+            text += f"; in {best['scenarios']} of {most} scenarios)" if best["scenarios"] < most else ")"
             lines.append(f"{text}{f'; also {rest}' if rest else ''}.")
         elif (part["verdict"] == "unknown").any():
             lines.append(

@@ -41,6 +41,18 @@ def test_methods_that_match_are_counted_by_kind():
     assert "No scenario" in answer.matching(overview.answers(GOOD[GOOD["method"] != "retrain"]))[0]
 
 
+def test_where_accuracy_cannot_tell_of_some_methods_the_others_are_counted_still():
+    found = overview.answers(near({"salun": 0.01, "ssd": 0.3, "scrub": 0.0}))
+    found.loc[found["method"] == "scrub", "verdict"] = "unknown"
+    (line,) = answer.matching(found)
+    assert "1 of 2 methods do as retraining does" in line
+    assert line.endswith("; of 1 more accuracy cannot tell.")
+    found.loc[found["method"] == "salun", "verdict"] = "unknown"
+    assert answer.matching(found)[0].endswith(
+        "accuracy cannot tell; the untouched original is within the margin as well."
+    )
+
+
 def test_who_passes_the_usual_test_and_fails_a_strong_one_is_counted():
     (line,) = answer.weak_and_strong({POOL: pool(QUIET | LOUD)}, linked)
     assert "1 of 2 methods pass the usual test" in line

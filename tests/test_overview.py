@@ -75,6 +75,14 @@ def test_too_much_here_and_too_little_there_is_not_as_retrained():
     assert "(0 of 2 scenarios)" in answer_table.answer_page(overview.answers(rows))
 
 
+def test_a_method_measured_in_all_scenarios_is_advised_before_a_cheaper_one_measured_in_some():
+    rows = pd.concat([near({"ssd": 0.0, "salun": 0.01}), near({"salun": 0.01}, "e")])
+    rows.loc[(rows["method"] == "ssd") & (rows["metric"] == "relative_cost"), "value"] = 0.01
+    (line,) = overview.advice(overview.answers(rows))
+    assert line.startswith("**random samples**: salun")
+    assert line.endswith("; also ssd (1 of 2 scenarios).")
+
+
 def test_a_scenario_in_which_a_method_gave_nothing_does_not_empty_its_kind():
     failed = near({"salun": 0.01}, "e")
     failed.loc[failed["method"] == "salun", ["metric", "value"]] = ["", np.nan]
