@@ -60,7 +60,7 @@ def settings_sentence(dataset: str, model: str, request_kind: str, checksum: str
 
     Args: checksum: of the data that the scenario runs on.
     """
-    path = settings_file(dataset, model, request_kind)
+    path = settings_file(dataset, model, request_kind, checksum)
     if not path.is_file():
         return "Nothing was tuned for these data, net and kind of request: all methods run at their defaults."
     about = yaml.safe_load(path.read_text(encoding="utf-8"))

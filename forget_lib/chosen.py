@@ -1,5 +1,5 @@
 """Settings chosen by tuning, committed with the trials behind them:
-workflow/config/settings/<dataset>-<model>-<kind>.yaml."""
+workflow/config/settings/<dataset>-<model>-<kind>.yaml, and <…>-<checksum>.yaml for another version of the data."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -21,10 +21,28 @@ SAME_DATA = {"cifar10_part": "cifar10"}
 """Data sets that are a part of another, whose settings they take."""
 
 
-def settings_file(dataset: str, model: str, request_kind: str) -> Path:
-    """Where the chosen settings for this data set, model and kind of request are, if there are any."""
+def settings_file(dataset: str, model: str, request_kind: str, checksum: str = "") -> Path:
+    """Where the chosen settings for this data set, model and kind of request are, if there are any.
+
+    Args: checksum: of the data. Settings tuned on exactly these go before those tuned on another version of the data
+        set, such as its sample: from 4,000 images to 54,000 they do not carry over well.
+    """
     names = f"{short_name(SAME_DATA.get(dataset, dataset))}-{short_name(model)}"
-    return FOLDER / f"{names}-{SAME_AS.get(request_kind, request_kind)}.yaml"
+    shared = FOLDER / f"{names}-{SAME_AS.get(request_kind, request_kind)}.yaml"
+    own = _own(shared, checksum)
+    return own if checksum and own.is_file() else shared
+
+
+def file_to_write(dataset: str, model: str, request_kind: str, checksum: str) -> Path:
+    """Where settings tuned on data of this checksum go: beside those of another version, and not in their place."""
+    path = settings_file(dataset, model, request_kind, checksum)
+    if not path.is_file() or yaml.safe_load(path.read_text(encoding="utf-8")).get("checksum") == checksum:
+        return path
+    return _own(path, checksum)
+
+
+def _own(shared: Path, checksum: str) -> Path:
+    return shared.with_name(f"{shared.stem}-{checksum[:8]}.yaml")
 
 
 @lru_cache
@@ -40,12 +58,15 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         ) from error
 
 
-def with_chosen(method: str, given: Mapping[str, Any], dataset: str, model: str, request_kind: str) -> dict[str, Any]:
-    """The settings given, on top of those chosen by tuning; what neither names stays at the method's default.
+def with_chosen(
+    method: str, given: Mapping[str, Any], dataset: str, model: str, request_kind: str, checksum: str = ""
+) -> dict[str, Any]:
+    """The settings given, on top of those chosen by tuning (see `settings_file`); what neither names stays at the
+    method's default.
 
     Raises: ForgetError if the file of chosen settings is damaged.
     """
-    return _read(settings_file(dataset, model, request_kind)).get(method, {}) | dict(given)
+    return _read(settings_file(dataset, model, request_kind, checksum)).get(method, {}) | dict(given)
 
 
 def default_settings(method: str, training_epochs: int) -> dict[str, Any]:

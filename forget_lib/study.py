@@ -223,8 +223,8 @@ def run_method(
     settings = dict(settings or {})
     if name != "original":
         check_settings(name, settings)
-        chosen = with_chosen(name, settings, scenario.dataset, scenario.model, scenario.parsed.kind)
-        settings = default_settings(name, scenario.recipe.epochs) | chosen
+        these = (scenario.dataset, scenario.model, scenario.parsed.kind, scenario.data.checksum)
+        settings = default_settings(name, scenario.recipe.epochs) | with_chosen(name, settings, *these)
     module = "forget_lib.training" if name == "original" else get_method(name).function.__module__
     code = [code_hash(part) for part in ("forget_lib.training", "forget_lib.models", "forget_lib.study", module)]
     code += [code_hash(get_attack(each).function.__module__) for each in scenario.attacks] + scenario.own_code
@@ -261,7 +261,7 @@ def run_method(
     measured, arrays = measured + found, arrays | more
     about |= {"status": "done", "cost": cost, "measurements": [m._asdict() for m in measured]}
     about["without_result"] = sorted(set(scenario.attacks) - {m.attack for m in measured})  # the log says why
-    state = model.state_dict() if name != "original" else None
+    state = None if name == "original" else model.state_dict()
     write_record(folder, about, history=pd.DataFrame(epochs) if epochs else None, predictions=arrays, state=state)
     return about
 

@@ -4,7 +4,8 @@
     0.02}"
 
 tries the settings of workflow/config/tuning/spaces.yaml for each method and writes the best, and all trials behind
-it, to workflow/config/settings/<dataset>-<model>-<kind>.yaml. The forget set is another draw (for classes another
+it, to workflow/config/settings/<dataset>-<model>-<kind>.yaml, or, where that one was made on another version of the
+data, to a file of their own beside it. The forget set is another draw (for classes another
 class), the originals have other seeds, and neither test nor unseen samples nor a retrained model are looked at.
 """
 
@@ -29,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from forget_lib import results, study
-from forget_lib.chosen import settings_file
+from forget_lib.chosen import file_to_write
 from forget_lib.datasets import ImageData
 from forget_lib.datasets.requests import Request, class_index
 from forget_lib.datasets.samples import Samples
@@ -384,7 +385,8 @@ def _run(options: argparse.Namespace) -> None:
         trial = run_trial(scenarios[0], name, {})
         if trial["measured"]:
             controls[name] = {"score": round(trial["score"], 4), "measured": _row(trial | {"asked": {}})["measured"]}
-    path = options.out or settings_file(options.dataset, options.model, reported.parsed.kind)
+    names = (options.dataset, options.model, reported.parsed.kind, reported.data.checksum)
+    path = options.out or file_to_write(*names)
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = json.loads(json.dumps(report(scenarios, options.request, found, controls, options.spaces)))
     if options.add and path.is_file():

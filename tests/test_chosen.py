@@ -38,6 +38,18 @@ def test_a_part_of_a_data_set_takes_the_settings_of_the_whole(folder):
     assert chosen.with_chosen("finetune", {}, "cifar10_part", "mlp", "class") == {"epochs": 3}
 
 
+def test_settings_tuned_on_exactly_these_data_go_before_those_of_another_version(folder):
+    (folder / "blobs-mlp-class.yaml").write_text("{checksum: aaaa, methods: {finetune: {epochs: 3}}}")
+    new = chosen.file_to_write("blobs", "mlp", "class", "0123456789ab")
+    assert new.name == "blobs-mlp-class-01234567.yaml"
+    assert chosen.file_to_write("blobs", "mlp", "class", "aaaa").name == "blobs-mlp-class.yaml"
+    assert chosen.with_chosen("finetune", {}, "blobs", "mlp", "class", "0123456789ab") == {"epochs": 3}
+    new.write_text("{checksum: 0123456789ab, methods: {finetune: {epochs: 1}}}")
+    assert chosen.with_chosen("finetune", {}, "blobs", "mlp", "class", "0123456789ab") == {"epochs": 1}
+    assert chosen.with_chosen("finetune", {}, "blobs", "mlp", "class", "aaaa") == {"epochs": 3}
+    assert chosen.file_to_write("blobs", "mlp", "class", "0123456789ab") == new
+
+
 def test_settings_of_other_data_are_said_to_be_a_transfer(folder):
     text = "{dataset: blobs, tuned_on: 'class:6', source: embedded sample, checksum: abc, methods: {finetune: {}}}"
     (folder / "blobs-mlp-class.yaml").write_text(text)

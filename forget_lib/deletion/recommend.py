@@ -155,8 +155,8 @@ def choose(case: Case) -> dict[str, Any]:
         if reason and request["method"] != "retrain":
             raise request.wrong("method", str(NotApplicableError(reason)))
         scenario = case.scenario
-        kind = scenario.parsed.kind
-        settings = with_chosen(request["method"], request["settings"], scenario.dataset, scenario.model, kind)
+        names = (scenario.dataset, scenario.model, scenario.parsed.kind, scenario.data.checksum)
+        settings = with_chosen(request["method"], request["settings"], *names)
         return {"method": request["method"], "settings": settings, "why": "the request names it", "trial": None}
     table = recommend(case)
     fitting = table[table["fits"]]["method"].head(request["budget.methods"]).tolist()
