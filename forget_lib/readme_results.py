@@ -58,15 +58,16 @@ def _matching(found: pd.DataFrame) -> str:
     """How many methods do as retraining does, by kind of request."""
     parts = []
     for kind, part in found[~found["control"].astype(bool)].groupby("kind", sort=False):
-        part, title = part[part["verdict"] != "failed"], overview.KINDS.get(kind, kind)
-        good = part[part["verdict"] == "good"].sort_values("cost")
-        told = f"{len(good)} of {len(part)}"
-        told = "accuracy cannot tell" if (part["verdict"] == "unknown").any() else told
+        part = part[~part["verdict"].isin(["failed", "unknown"])]  # unknown: accuracy cannot tell
+        good = part[part["verdict"] == "good"].sort_values(["scenarios", "cost"], ascending=[False, True])
+        told = f"{len(good)} of {len(part)}" if len(part) else "accuracy cannot tell"
         if len(good):
             best = good.iloc[0]
-            told += f" (cheapest: {best['method']}, {overview.in_points(best['gap'], best['low'], best['high'])})"
-        parts.append(f"{title} {told}")
-    return f"**Methods that do as retraining does**, by what is to be forgotten: {'; '.join(parts)}." if parts else ""
+            told += f" (first: {best['method']}, {overview.in_points(best['gap'], best['low'], best['high'])})"
+        parts.append(f"{overview.KINDS.get(kind, kind)}: {told}")
+    first = "most scenarios, then lowest cost"
+    text = f"**Methods that do as retraining does**, by what is to be forgotten (first: {first}): {'; '.join(parts)}."
+    return text if parts else ""
 
 
 def _attacked(pools: dict[tuple[str, str, str], pd.DataFrame]) -> str:

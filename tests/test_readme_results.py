@@ -23,7 +23,7 @@ def of_a_class(ratio: float) -> pd.DataFrame:
 def test_the_sentences_follow_from_the_runs(tmp_path):
     reference(tmp_path / "quick", of_a_class(0.2))
     text = readme_results.text(tmp_path)
-    assert "a whole class 1 of 2 (cheapest: salun, +1.0 (+1.0 to +1.0))" in text
+    assert "a whole class: 1 of 2 (first: salun, +1.0 (+1.0 to +1.0))" in text
     assert "Of the 1 methods that are right for a whole class by accuracy, 1 relearn it sooner" in text
     assert "strong attack" not in text
     assert "2 draws and seeds" in text
