@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forget_lib.deletion import case as cases
 from forget_lib.deletion import request_file
 from forget_lib.deletion.request_file import RequestError, read_request
 from forget_lib.errors import ForgetError
+from tests.test_deletion import write_data, write_request
 
 GOOD = """version: 1
 data:
@@ -103,3 +105,21 @@ def test_any_text_is_either_a_request_or_a_readable_error(tmp_path_factory, text
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(ForgetError):
         read_request(path)
+
+
+def test_a_person_who_also_stands_in_held_out_or_test_images_is_refused_or_dropped(tmp_path):
+    write_data(tmp_path)
+    (tmp_path / "held.txt").write_text("\n".join(map(str, range(0, 180, 7))))
+    path = write_request(tmp_path, forget="person:p0-1", extra="held_out: {indices: held.txt}\n")
+    with pytest.raises(RequestError, match="also stands in"):
+        cases.open_case(read_request(path))
+    text = path.read_text().replace("held.txt", "held.txt, drop_requested: true")
+    path.write_text(text)
+    case = cases.open_case(read_request(path))
+    data, sets = case.scenario.data, case.scenario.sets
+    gone = data.person_names.index("p0-1")
+    for part in (sets.retain, sets.validation, sets.unseen):
+        assert not (data.people[part] == gone).any()
+    assert (data.people[sets.forget] == gone).all()
+    assert len(sets.forget) > 0
+    assert "left out" in case.notes[0]

@@ -37,6 +37,7 @@ KEPT = (
     ("request.yaml", "what was asked; it may name a person, delete it by hand if that must go too"),
     ("purge.json", "this list, with dates"),
 )
+REMAINS = "half written by a run that was killed; it may hold weights or images"
 PICTURES = re.compile(r'<img[^>]*alt="Requested images[^"]*"[^>]*>', re.IGNORECASE)
 
 
@@ -66,6 +67,7 @@ def artefacts(folder: Path, *, given_weights: bool = False) -> list[Artefact]:
     if not (folder / "report.json").is_file():
         raise ForgetError(f"{folder.name} holds no report.json; name the folder of an answered request.")
     found = [Artefact(folder / name, "remove", why) for name, why in DERIVED if (folder / name).exists()]
+    found += [Artefact(path, "remove", REMAINS) for path in _remains(folder, {each.path for each in found})]
     page = folder / "report.html"
     if page.is_file() and PICTURES.search(page.read_text(encoding="utf-8")):
         found.append(Artefact(page, "strip", "shows requested images"))
@@ -85,6 +87,15 @@ def artefacts(folder: Path, *, given_weights: bool = False) -> list[Artefact]:
     ):
         if path.exists():
             found.append(Artefact(path, "keep", why))
+    return found
+
+
+def _remains(folder: Path, removed: set[Path]) -> list[Path]:
+    """Hidden files and folders that a killed run was still writing: outermost ones, outside of what goes anyway."""
+    found: list[Path] = []
+    for path in sorted(folder.rglob(".*")):
+        if path.suffix != ".lock" and not (removed | set(found)) & set(path.parents):
+            found.append(path)
     return found
 
 
