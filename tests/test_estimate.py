@@ -46,6 +46,8 @@ def test_a_scenario_costs_its_trainings_its_methods_and_its_evaluations(monkeypa
     retraining, models, evaluated = 3 * 2 * 900, 5, 2000
     passes = retraining * (2 + 0.1 + estimate.LIMIT) + models * evaluated
     assert cost.seconds == pytest.approx(estimate.OVERHEAD + 0.001 * passes)
+    turns = estimate.cost_of(Job("06", "people", given | {"in_turn": 3}))
+    assert turns.seconds == pytest.approx(estimate.OVERHEAD + 3 * 0.001 * passes)
 
 
 def test_the_text_names_jobs_hours_disk_and_each_number_of_workers():

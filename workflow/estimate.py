@@ -37,6 +37,10 @@ LIMIT = 0.2
 """Share of a retraining that a method may cost in the study."""
 OVERHEAD = 5.0
 """Seconds of a notebook beside its training: kernel, imports, figures, page. Measured: 3 to 6 s."""
+FIXED = {"01_data": 20.0, "08_figures": 60.0, "10_deletion_request": 20.0, "11_published_claims": 60.0}
+"""Seconds of a notebook that is not about one scenario, as measured at `quick`."""
+BATCHED = 0.1
+"""Share of the time of one training after the other that plain nets of a pool take as batched matrices."""
 CALIBRATION_SECONDS = 3.0
 
 
@@ -99,7 +103,7 @@ def cost_of(job: Job) -> Cost:
     """What one job takes; its passes are those of its trainings, its methods and its evaluations."""
     given = job.parameters
     if "recipe" not in given:
-        return Cost(OVERHEAD, 1e6)
+        return Cost(FIXED.get(job.notebook, OVERHEAD), 1e6)
     recipe = make_recipe(given["recipe"])
     data = _data(given["dataset"], given["start"])
     shape, classes = tuple(data.images.shape[1:]), len(data.classes)
@@ -116,12 +120,14 @@ def cost_of(job: Job) -> Cost:
     if pool:
         one_net = 3 * recipe.epochs * pool["samples"] / 2
         targets = pool["targets"] * (3 + len(pool.get("doses", ())))
-        passes = one_net * (pool["number"] + targets + share * (pool["number"] + pool["targets"]))
+        trainings = (pool["number"] + targets) * (BATCHED if given["model"] == "mlp" else 1)
+        passes = one_net * (trainings + share * (pool["number"] + pool["targets"]))
         return Cost(OVERHEAD + one_pass * passes, 2.0 * classes * pool["samples"] * (pool["number"] + targets))
     retraining = 3 * recipe.epochs * sets["retain"]
     models = len(given["methods"]) + 3
-    passes = retraining * (2 + share) + models * evaluated
-    return Cost(OVERHEAD + one_pass * passes, models * (weights + 4.0 * classes * evaluated))
+    turns = given.get("in_turn", 1)  # people, each forgotten by all methods
+    passes = turns * (retraining * (2 + share) + models * evaluated)
+    return Cost(OVERHEAD + one_pass * passes, turns * models * (weights + 4.0 * classes * evaluated))
 
 
 def longest_chain(jobs: Mapping[str, Job], seconds: Mapping[str, float]) -> list[str]:
