@@ -68,7 +68,7 @@ def _verdict(row, margin: float) -> str:
         return "equal to retraining, within the margin"
     if row.p_holm <= ALPHA:
         return f"differs from retraining ({'above' if row.mean > 0 else 'below'})"
-    return "undecided: neither a difference nor equality shown"
+    return "undecided: neither is shown"
 
 
 def comparison_table(table: pd.DataFrame, margins: Mapping[str, float] = MARGINS) -> pd.DataFrame:
