@@ -275,7 +275,7 @@ def unlearning_curve(history: pd.DataFrame, title: str) -> Figure:
 
 def comparison(table: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
     """Methods by metric as text: mean in per cent (or as it is) with half the 95 % interval where there is more
-    than one seed."""
+    than one seed, or with its ends where one of them is cut at 0 or 100 %."""
     chosen = list(metrics or COLUMNS)
     means = summary(table)
     means = means[means["metric"].isin(chosen)]
@@ -284,8 +284,10 @@ def comparison(table: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.
     for row in means.itertuples():
         scale = 100 if row.metric.endswith("accuracy") or "_accuracy_" in row.metric else 1
         digits = 1 if scale == 100 else 3
-        half = f" ± {(row.high - row.mean) * scale:.{digits}f}" if row.n > 1 else ""
-        rows.setdefault(row.method, {})[row.metric] = f"{row.mean * scale:.{digits}f}{half}"
+        mean, low, high = (f"{value * scale:.{digits}f}" for value in (row.mean, row.low, row.high))
+        even = np.isclose(row.high - row.mean, row.mean - row.low)  # else an end is cut at what can be
+        ends = f" ± {(row.high - row.mean) * scale:.{digits}f}" if even else f" ({low} to {high})"
+        rows.setdefault(row.method, {})[row.metric] = f"{mean}{ends if row.n > 1 else ''}"
     frame = pd.DataFrame.from_dict(rows, orient="index").reindex(method_order(table[table["metric"] != ""]))
     units = {name: f"{name} (%)" if "accuracy" in name else name for name in chosen}
     frame = frame[[name for name in chosen if name in frame.columns]].rename(columns=units)

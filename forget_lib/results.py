@@ -8,6 +8,7 @@ import ast
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import platform
 import shutil
@@ -248,6 +249,14 @@ def scenarios_and_pools(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]
     return runs[~pooled & ~shared].reset_index(drop=True), runs[pooled].reset_index(drop=True)
 
 
+BOUNDS = {"share": (0, 1), "auc": (0, 1), "p": (0, 1)} | dict.fromkeys(
+    ("nats", "s", "passes", "retrainings", "count"), (0, math.inf)
+)
+"""What a metric of this unit can be."""
+UNBOUNDED = ("auc_gap", "epsilon_lower_bound")
+"""Metrics whose unit is a share and that can lie outside all the same: differences, and a bound on a logarithm."""
+
+
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
     """Means over draws and seeds with 95 % t-intervals; `oracle` holds the retrained model's mean of the same metric.
 
@@ -255,6 +264,7 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
         original.
     Returns: columns dataset, model, request, method, attack, metric, unit, mean, low, high, n, oracle.
         Under two seeds low and high are those within the run, such as an attack's interval over samples, or empty.
+        Ends are cut at what the metric can be: a t-interval at three seeds may reach beyond, a share does not.
     """
     from scipy import stats
 
@@ -270,6 +280,9 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     half = stats.t.ppf(0.975, table["n"] - 1) * groups["value"].std() / np.sqrt(table["n"])
     table.loc[many, "low"], table.loc[many, "high"] = table["mean"] - half, table["mean"] + half
     table = table.reset_index()
+    unit = table["unit"].mask(table["metric"].isin(UNBOUNDED))
+    table["low"] = table["low"].clip(lower=unit.map({name: least for name, (least, _) in BOUNDS.items()}))
+    table["high"] = table["high"].clip(upper=unit.map({name: most for name, (_, most) in BOUNDS.items()}))
     same = ["dataset", "model", "request", "attack", "metric"]
     oracle = table[table["method"] == "retrain"][[*same, "mean"]].rename(columns={"mean": "oracle"})
     return table.merge(oracle, on=same, how="left")

@@ -94,6 +94,9 @@ def test_the_table_for_people_has_means_and_half_intervals():
     frame = figures.comparison(GOOD)
     assert list(frame.index[:2]) == ["original", "retrain"]
     assert "±" in frame.loc["scrub", "forget_accuracy (%)"]
+    cut = GOOD.copy()
+    cut.loc[(cut["method"] == "scrub") & (cut["metric"] == "forget_accuracy"), "value"] = [0.0, 0.0, 1.0]
+    assert figures.comparison(cut).loc["scrub", "forget_accuracy (%)"] == "33.3 (0.0 to 100.0)"
 
 
 def test_without_a_retrained_model_nothing_is_concluded_and_that_is_said():

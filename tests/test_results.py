@@ -89,16 +89,20 @@ def test_the_table_has_a_row_for_each_record_and_metric(tmp_path):
     means = results.summary(table).set_index("method")
     assert means.loc["finetune", "mean"] == pytest.approx(0.3)
     assert means.loc["finetune", "oracle"] == pytest.approx(0.15)
-    assert means.loc["finetune", "low"] < 0 < means.loc["finetune", "high"]
+    assert means.loc["finetune", ["low", "high"]].tolist() == [0, 1]  # a share cannot lie outside, its t-interval does
     assert np.isnan(means.loc["second_retrain", "low"])
 
 
 def test_the_interval_of_a_mean_is_the_one_of_the_statistics(tmp_path):
-    values = (0.2, 0.4, 0.9)
+    values = (0.4, 0.45, 0.6)
     for seed, value in enumerate(values):
         write(tmp_path, run(seed, value=value))
     row = results.summary(results.load(tmp_path)).iloc[0]
     assert (row["mean"], row["low"], row["high"], row["n"]) == pytest.approx(t_interval(values)[:4])
+    runs = results.load(tmp_path).assign(value=[-0.5, 0.1, 0.9])
+    wide = t_interval([-0.5, 0.1, 0.9])
+    assert results.summary(runs.assign(metric="auc_gap")).iloc[0][["low", "high"]].tolist() == pytest.approx(wide[1:3])
+    assert results.summary(runs.assign(unit="nats")).iloc[0][["low", "high"]].tolist() == pytest.approx([0, wide[2]])
     write(tmp_path, run(3, value=float("nan")))
     with pytest.raises(ForgetError, match="not finite"):
         results.summary(results.load(tmp_path))
