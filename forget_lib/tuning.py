@@ -313,28 +313,28 @@ def report(
     return about | {"controls": controls, "trials": {name: [_row(t) for t in e["trials"]] for name, e in found.items()}}
 
 
-SAME = ("dataset", "model", "kind", "tuned_on", "space", "draws", "seeds", "checksum", "recipe", "criterion")
+SAME = ("dataset", "model", "kind", "tuned_on", "draws", "seeds", "checksum", "recipe", "criterion")
 """What two reports of tuning must have in common to stand in one file."""
 
 
 def merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """The newer report with the methods of an older one that it does not have, so that tuning can go on method by
-    method.
+    method; `space` names the methods of another search space.
 
-    Raises: ForgetError if they were not made on the same data, draws, seeds, recipe and space.
+    Raises: ForgetError if they were not made on the same data, draws, seeds and recipe.
     """
     differ = [key for key in SAME if before.get(key) != now[key]]
     if differ:
-        raise ForgetError(
-            f"The settings file was made with another {', '.join(differ)}; leave --add out to replace it."
-        )
-    both = dict(now) | {part: {**before[part], **now[part]} for part in ("methods", "trials")}
+        text = f"The settings file was made with another {', '.join(differ)}; leave --add out to replace it."
+        raise ForgetError(text)
+    named = f"{before['space']}; {now['space']} for {', '.join(now['trials'])}"
+    space = now["space"] if before["space"] == now["space"] else named
+    both = dict(now) | {"space": space} | {part: {**before[part], **now[part]} for part in ("methods", "trials")}
     kept = set(before["trials"]) - set(now["trials"])
     by_method = {name: before["cost"]["by_method"][name] for name in kept} | now["cost"]["by_method"]
     seconds = round(before["cost"]["cpu_seconds"] + now["cost"]["cpu_seconds"], 1)
-    return both | {
-        "cost": {"retrainings": round(sum(by_method.values()), 2), "cpu_seconds": seconds, "by_method": by_method}
-    }
+    cost = {"retrainings": round(sum(by_method.values()), 2), "cpu_seconds": seconds, "by_method": by_method}
+    return both | {"cost": cost}
 
 
 def _row(trial: Mapping[str, Any]) -> dict[str, Any]:

@@ -195,6 +195,8 @@ def test_tuning_can_go_on_method_by_method_on_the_same_data_only(blobs, tmp_path
     written = yaml.safe_load(out.read_text())
     assert set(written["methods"]) == set(written["trials"]) == {"random_label", "ssd"}
     assert set(written["cost"]["by_method"]) == {"random_label", "ssd"}
+    assert tuning.main([*arguments, "--repeats", "1", "--methods", "scrub", "--spaces", "spaces_whole"]) == 0
+    assert yaml.safe_load(out.read_text())["space"] == "spaces; spaces_whole for scrub"
     before = out.read_text()
     assert tuning.main([*arguments, "--repeats", "2", "--methods", "finetune"]) == 1
     assert "made with another draws, seeds" in capsys.readouterr().err
