@@ -1,6 +1,7 @@
 """Tries the faults of tests/faults/README.md and counts what came of them.
 
 python -m tests.faults [PART …] [--reference]   records in results/faults, or the committed ones
+python -m tests.faults smoke --only kernel      the tests of a part with this word, as a record beside the part's
 python -m tests.faults table                    the table of the README from the committed records
 """
 
@@ -33,6 +34,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description="Try faults and count what survives.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}, or table; default: all")
     parser.add_argument("--reference", action="store_true", help="write the committed records and the table")
+    parser.add_argument("--only", default="", metavar="WORD", help="only tests with this word in their names")
     given = parser.parse_args(arguments)
     about = {part: text for part, (text, _) in PARTS.items()}
     if given.parts == ["table"]:
@@ -45,9 +47,12 @@ def main(arguments: list[str]) -> int:
     for part in given.parts or PARTS:
         files = [str(path) for path in sorted(Path().glob(PARTS[part][1]))]
         tally, before = record.Tally(), record.cpu_seconds()
-        status = pytest.main([*files, "-m", "", "-q", "--no-header", "-p", "no:cacheprovider"], plugins=[tally])
+        options = ["-m", "", "-q", "--no-header", "-p", "no:cacheprovider", *(["-k", given.only] if given.only else [])]
+        status = pytest.main([*files, *options], plugins=[tally])
         worst = max(worst, int(status))
-        print(f"Record: {record.write(part, tally, record.cpu_seconds() - before, folder)}")
+        print(
+            f"Record: {record.write('-'.join(filter(None, (part, given.only))), tally, record.cpu_seconds() - before, folder)}"
+        )
     if given.reference:
         record.write_table(about)
     print(record.table(about, folder))

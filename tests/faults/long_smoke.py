@@ -55,8 +55,9 @@ def finish(root: Path, *before: str) -> float:
 
 
 def records(root: Path) -> dict[str, object]:
-    """All records, everything but times: what was measured, by name, and the bytes of predictions and weights."""
-    found = {}
+    """All records, everything but times: what was measured, by name, and the bytes of predictions and weights; and
+    the names of all pages."""
+    found: dict[str, object] = {"pages": sorted(path.name for path in (root / "results" / "smoke").rglob("*.html"))}
     for folder in record_folders(root / "results" / "smoke"):
         run = read_record(folder)
         assert run is not None, f"{folder} is damaged"

@@ -87,11 +87,11 @@ def table(parts: dict[str, str], folder: Path = REFERENCE) -> str:
     """The table of all parts in Markdown; a part without a record was not run, and says so."""
     lines = ["| part | what | tried | survived or refused | run |", "| --- | --- | ---: | ---: | --- |"]
     for part, about in parts.items():
-        path = folder / f"{part}.json"
-        if not path.is_file():
+        paths = [*folder.glob(f"{part}.json"), *sorted(folder.glob(f"{part}-*.json"))]
+        if not paths:
             lines.append(f"| `{part}` | {about} | – | – | not run yet |")
-            continue
-        lines += _lines(part, json.loads(path.read_text(encoding="utf-8")))
+        for path in paths:
+            lines += _lines(part, json.loads(path.read_text(encoding="utf-8")))
     return "\n".join(lines)
 
 
