@@ -120,9 +120,7 @@ ONE = {f"03_one  mnist-{request}-draw0-seed{seed}" for request in ("class-5", "r
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "job", [*LAST, "03_one  mnist-class-5-draw0-seed0", "02_train_baseline  mnist-mlp-draw1-seed1"]
-)
+@pytest.mark.parametrize("job", sorted(LAST | BASELINES | ONE))
 def test_a_page_that_a_failed_run_left_out_is_made_by_the_next_though_an_index_links_the_rest(project, job):
     notebook, name = job.split()
     page = project / "results" / "tiny" / "notebooks" / notebook / f"{name}.ipynb"

@@ -50,9 +50,8 @@ def main(arguments: list[str]) -> int:
         options = ["-m", "", "-q", "--no-header", "-p", "no:cacheprovider", *(["-k", given.only] if given.only else [])]
         status = pytest.main([*files, *options], plugins=[tally])
         worst = max(worst, int(status))
-        print(
-            f"Record: {record.write('-'.join(filter(None, (part, given.only))), tally, record.cpu_seconds() - before, folder)}"
-        )
+        name = f"{part}-{given.only}" if given.only else part
+        print(f"Record: {record.write(name, tally, record.cpu_seconds() - before, folder)}")
     if given.reference:
         record.write_table(about)
     print(record.table(about, folder))
