@@ -26,6 +26,8 @@ CKA_SAMPLES = 300
 """Test samples on which layers are compared: more than twice the width of the layers of the small nets."""
 EPOCH_SAMPLES = 500
 """The first so many samples of each set are looked at after an epoch of unlearning."""
+LARGEST = 6e4
+"""float16 ends at 65504; a method that diverges goes beyond, and is cut there in the map."""
 CKA = "cka_to_{other}_{layer}"
 RATES = {"class": 0.002, "other": 0.05}
 """Rates of relearning by kind of request, at which a retrained model needs about 20 mini-batches: a class that a net
@@ -65,7 +67,7 @@ def embeddings(scenario: Scenario, model: nn.Module) -> dict[str, np.ndarray]:
     except ForgetError:  # a model without one penultimate layer
         return {}
     return {
-        "map_embedding": seen.cpu().numpy().astype(np.float16),
+        "map_embedding": seen.cpu().numpy().clip(-LARGEST, LARGEST).astype(np.float16),
         "map_labels": samples.labels.cpu().numpy(),
         "map_forgotten": np.arange(len(samples)) < forgotten,
     }

@@ -114,3 +114,11 @@ def test_records_keep_the_arrays(table):
     arrays = results.read_predictions(record_views.first_folders(table)["original"])
     assert arrays["map_embedding"].dtype == np.float16
     assert len(arrays["map_labels"]) == len(arrays["map_embedding"]) == len(arrays["map_forgotten"])
+
+
+def test_an_embedding_that_diverged_is_cut_and_stays_finite(scenario):
+    model = study.original(scenario)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1e4)
+    assert np.isfinite(evidence.embeddings(scenario, model)["map_embedding"]).all()
