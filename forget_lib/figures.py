@@ -295,22 +295,28 @@ def comparison(table: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.
 
 
 def loss_distributions(losses: Mapping[str, Mapping[str, np.ndarray]], title: str) -> Figure:
-    """Cumulative distribution of the loss of forget and unseen samples, a panel a model (log axis)."""
+    """Cumulative distribution of the loss of forget and unseen samples, a panel a model (log axis, cut at 1,000 nats:
+    one method that diverged would squeeze all others)."""
     columns = 3
     rows = -(-len(losses) // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(3.1 * columns, 2.3 * rows), squeeze=False, sharex=True, sharey=True
+        rows,
+        columns,
+        figsize=(3.1 * columns, 2.3 * rows),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        layout="constrained",
     )
     for axis in axes.flat[len(losses) :]:
         axis.axis("off")
     for axis, (name, parts) in zip(axes.flat, losses.items(), strict=False):
         for part, colour, style in (("forget", SETS["forget"], "-"), ("unseen", SETS["unseen"], "--")):
-            values = np.sort(np.maximum(parts[part], 1e-6))
+            values = np.sort(np.clip(parts[part], 1e-6, 1e3))
             axis.plot(values, np.arange(1, len(values) + 1) / len(values), style, color=colour, label=part)
         axis.set(title=name, xscale="log", xlabel="loss (nats)", ylabel="share of samples")
     axes.flat[0].legend(fontsize=8)
     figure.suptitle(f"Loss of forget and unseen samples: {title}", fontsize=10)
-    figure.tight_layout()
     return figure
 
 
