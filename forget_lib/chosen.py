@@ -34,11 +34,14 @@ def settings_file(dataset: str, model: str, request_kind: str, checksum: str = "
 
 
 def file_to_write(dataset: str, model: str, request_kind: str, checksum: str) -> Path:
-    """Where settings tuned on data of this checksum go: beside those of another version, and not in their place."""
+    """Where settings tuned on data of this checksum go: beside those of another version, and not in their place; a
+    damaged file is made again."""
     path = settings_file(dataset, model, request_kind, checksum)
-    if not path.is_file() or yaml.safe_load(path.read_text(encoding="utf-8")).get("checksum") == checksum:
+    try:
+        other = path.is_file() and _content(path).get("checksum") != checksum
+    except ForgetError:
         return path
-    return _own(path, checksum)
+    return _own(path, checksum) if other else path
 
 
 def _own(shared: Path, checksum: str) -> Path:
@@ -47,11 +50,13 @@ def _own(shared: Path, checksum: str) -> Path:
 
 @lru_cache
 def _read(path: Path) -> dict[str, dict[str, Any]]:
+    return _content(path)["methods"] if path.is_file() else {}
+
+
+def _content(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return {name: dict(entry) for name, entry in content["methods"].items()}
-    except FileNotFoundError:
-        return {}
+        return content | {"methods": {name: dict(entry) for name, entry in content["methods"].items()}}
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ForgetError(
             f"{path.name} cannot be read ({error}); make it again with python -m forget_lib.tuning."

@@ -91,3 +91,4 @@ def test_a_damaged_file_says_how_to_make_it_again(folder, text):
     (folder / "blobs-mlp-mislabelled.yaml").write_text(text)
     with pytest.raises(ForgetError, match=r"forget_lib\.tuning"):
         chosen.with_chosen("finetune", {}, "blobs", "mlp", "mislabelled")
+    assert chosen.file_to_write("blobs", "mlp", "mislabelled", "abc").name == "blobs-mlp-mislabelled.yaml"
