@@ -67,7 +67,7 @@ class Problem:
             scenario, original = self.scenarios[request], study.original(self.scenarios[request])
             run = int(name == "second_retrain")
             method = "retrain" if run else name
-            chosen = with_chosen(method, {}, self.dataset, self.net, scenario.parsed.kind, scenario.data.checksum)
+            chosen = with_chosen(method, {}, *scenario.tuned_for)
             settings = chosen if tuned else UNCLIPPED.get(method, {})
             self._models[request, name, tuned] = (
                 original

@@ -18,7 +18,7 @@ from forget_lib.datasets.samples import Samples
 from forget_lib.errors import ForgetError
 from forget_lib.results import Measurement
 from forget_lib.scenario import Scenario, seed_of
-from forget_lib.training import accuracy, embed
+from forget_lib.training import accuracy, as_half, embed
 
 MAP_FORGET, MAP_KEPT = 120, 240
 """Samples of an embedding map: test images of forgotten classes (or forget samples), and others."""
@@ -26,8 +26,6 @@ CKA_SAMPLES = 300
 """Test samples on which layers are compared: more than twice the width of the layers of the small nets."""
 EPOCH_SAMPLES = 500
 """The first so many samples of each set are looked at after an epoch of unlearning."""
-LARGEST = 6e4
-"""float16 ends at 65504; a method that diverges goes beyond, and is cut there in the map."""
 CKA = "cka_to_{other}_{layer}"
 RATES = {"class": 0.002, "other": 0.05}
 """Rates of relearning by kind of request, at which a retrained model needs about 20 mini-batches: a class that a net
@@ -67,7 +65,7 @@ def embeddings(scenario: Scenario, model: nn.Module) -> dict[str, np.ndarray]:
     except ForgetError:  # a model without one penultimate layer
         return {}
     return {
-        "map_embedding": seen.cpu().numpy().clip(-LARGEST, LARGEST).astype(np.float16),
+        "map_embedding": as_half(seen),
         "map_labels": samples.labels.cpu().numpy(),
         "map_forgotten": np.arange(len(samples)) < forgotten,
     }

@@ -9,6 +9,7 @@ from scipy.stats import norm
 from forget_lib import statistics
 from forget_lib.attacks import scores
 from forget_lib.errors import ForgetError
+from forget_lib.findings import STRONG
 from forget_lib.membership import Scored
 from forget_lib.pools import Pool
 
@@ -44,7 +45,7 @@ def has_power(table: pd.DataFrame) -> bool:
     return bool(best["value"] > 0.5 + POWER * np.nanmax([best["error"], best["null_error"]]))
 
 
-WEAK, STRONG = "loss_regression", ("rmia", "lira", "u_lira")
+WEAK = "loss_regression"
 
 
 def adjusted(table: pd.DataFrame) -> pd.DataFrame:

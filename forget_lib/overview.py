@@ -170,17 +170,21 @@ def in_points(mean: float, low: float, high: float) -> str:
     return f"{mean:+.1f}{ends}"
 
 
+def right(part: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `answers` that do as retraining does, those measured in most scenarios first, then the cheapest."""
+    return part[part["verdict"] == "good"].sort_values(["scenarios", "cost"], ascending=[False, True])
+
+
 def advice(found: pd.DataFrame, pooled: pd.DataFrame | None = None) -> list[str]:
-    """Which method to use for each kind of request: the cheapest that does as retraining does, or that none does.
+    """Which method to use for each kind of request: the first of `right`, or that none does as retraining does.
 
     found: of `answers`. pooled: rows of strong attacks (`pooled.table_of`), where there are any with power: methods
-    that they find are named, since accuracy does not show it. Controls are never advised. Methods measured in all
-    scenarios of a kind go before those that do not apply in some, or were not run there.
+    that they find are named, since accuracy does not show it. Controls are never advised.
     """
     lines = []
     for kind, part in found[~found["control"].astype(bool)].groupby("kind", sort=False):
         most, title = int(part["scenarios"].max()), KINDS.get(kind, kind)
-        good = part[part["verdict"] == "good"].sort_values(["scenarios", "cost"], ascending=[False, True])
+        good = right(part)
         if len(good):
             best = good.iloc[0]
             rest = ", ".join(

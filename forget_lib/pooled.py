@@ -84,10 +84,11 @@ def pooled_study(
     Raises: ForgetError and its kinds, for settings before anything is trained.
     """
     set_threads(1)
-    settings = {name: with_chosen(name, given or {}, dataset, model, "random") for name, given in methods.items()}
+    data = load(dataset, start)
+    names = (dataset, model, "random", data.checksum)
+    settings = {name: with_chosen(name, given or {}, *names) for name, given in methods.items()}
     for name, given in settings.items():
         check_settings(name, given)
-    data = load(dataset, start)
     options = {name: pool[name] for name in ("targets", "doses", "attacks", "measured") if name in pool}
     folder, ready = make_pool(Path(root), data, model, make_recipe(recipe), pool, seed)
     modules = ("forget_lib.membership", "forget_lib.challenge", *_modules(settings))
@@ -242,6 +243,12 @@ def write_records(
         run = {**about, "method": method, "status": part["status"].iloc[0], "reason": part["reason"].iloc[0] or None}
         run |= {"settings": dict(settings.get(name, {})), "measurements": measured, "cost": {}}
         write_record(record_folder(root, **{key: run[key] for key in results.KEYS}), run)
+
+
+def tables_of(strong: pd.DataFrame) -> dict[tuple[str, str, str], pd.DataFrame]:
+    """`table_of` of each pooled study among the rows of strong attacks, by data set, model and request."""
+    parts = strong.groupby(["dataset", "model", "request"], sort=True)
+    return {names: table_of(part) for names, part in parts}
 
 
 def table_of(runs: pd.DataFrame) -> pd.DataFrame:

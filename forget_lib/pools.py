@@ -30,10 +30,8 @@ from forget_lib.datasets.samples import Samples
 from forget_lib.errors import DataError, ForgetError
 from forget_lib.recipes import Recipe
 from forget_lib.results import code_hash, key_of
-from forget_lib.training import predict, train
+from forget_lib.training import as_half, predict, train
 
-LARGEST = 6e4
-"""float16 ends at 65504; logits are clipped before they are stored."""
 MEMORISING = Recipe(epochs=40, batch_size=64, learning_rate=1e-3, weight_decay=0.0, schedule="cosine", optimizer="adam")
 """The recipe of the membership set-ups: long enough for a small net to memorise a small set."""
 Unlearner = Callable[[nn.Module, Tensor, Tensor, int], nn.Module]
@@ -189,9 +187,9 @@ def train_shard(plan: PoolPlan, folder: Path, shard: int = 0, shards: int = 1) -
         for k, part, model in zip(group, sets, train_nets(plan, sets, [_seed(plan, k) for k in group]), strict=True):
             trained = np.zeros(len(plan.labels), dtype=bool)
             trained[part] = True
-            arrays = {"logits": _half(predict(model, plan.samples(np.arange(len(plan.labels))))), "trained": trained}
+            arrays = {"logits": as_half(predict(model, plan.samples(np.arange(len(plan.labels))))), "trained": trained}
             if plan.population is not None:
-                arrays["population"] = _half(predict(model, plan.population))
+                arrays["population"] = as_half(predict(model, plan.population))
             write_net(folder / f"reference{k}.safetensors", model)
             _write(folder / f"reference{k}.npz", key, arrays)
     return len(missing)
@@ -326,7 +324,7 @@ def unlearn_shard(
             continue
         forget, retain = (torch.as_tensor(np.flatnonzero(membership[k] & side)) for side in (inside, ~inside))
         model = unlearner(load_reference(plan, folder, k), forget, retain, _seed(plan, k))
-        _write(path, key, {"logits": _half(predict(model, plan.samples(plan.evaluation)))})
+        _write(path, key, {"logits": as_half(predict(model, plan.samples(plan.evaluation)))})
         done += 1
     return done
 
@@ -342,10 +340,6 @@ def load_unlearned(plan: PoolPlan, folder: Path, name: str, settings: object = N
     if missing:
         raise DataError(f"{name}: {len(missing)} references are not unlearned yet (first: {missing[0]}).")
     return np.stack([record["logits"] for record in records])
-
-
-def _half(logits: Tensor) -> np.ndarray:
-    return logits.clamp(-LARGEST, LARGEST).numpy().astype(np.float16)
 
 
 def _write(path: Path, key: str, arrays: dict[str, np.ndarray]) -> None:

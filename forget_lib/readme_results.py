@@ -33,7 +33,7 @@ def text(reference: Path = REFERENCE) -> str:
     table = parts[folder][0]
     found = overview.answers(table)
     # Not every profile was attacked: the first whose pool has power is taken, and named where it is another one.
-    told = next(((each, line) for each in folders if (line := _attacked(_pools(parts[each][1])))), None)
+    told = next(((each, line) for each in folders if (line := _attacked(pooled.tables_of(parts[each][1])))), None)
     attacked = "" if told is None else told[1] + ("" if told[0] == folder else f" (`{told[0].name}` profile)")
     place = f"results/reference/{folder.name}"
     figures = (path for path in ("figures/headline.png", "headline.png") if (folder / path).is_file())
@@ -49,17 +49,12 @@ def text(reference: Path = REFERENCE) -> str:
     return "\n".join(lines)
 
 
-def _pools(strong: pd.DataFrame) -> dict[tuple[str, str, str], pd.DataFrame]:
-    keys = ["dataset", "model", "request"]
-    return {names: pooled.table_of(part) for names, part in strong.groupby(keys, sort=True)}
-
-
 def _matching(found: pd.DataFrame) -> str:
     """How many methods do as retraining does, by kind of request."""
     parts = []
     for kind, part in found[~found["control"].astype(bool)].groupby("kind", sort=False):
         part = part[~part["verdict"].isin(["failed", "unknown"])]  # unknown: accuracy cannot tell
-        good = part[part["verdict"] == "good"].sort_values(["scenarios", "cost"], ascending=[False, True])
+        good = overview.right(part)
         told = f"{len(good)} of {len(part)}" if len(part) else "accuracy cannot tell"
         if len(good):
             best = good.iloc[0]

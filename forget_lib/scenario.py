@@ -90,6 +90,11 @@ class Scenario:
         return choose_device(self.device)
 
     @property
+    def tuned_for(self) -> tuple[str, str, str, str]:
+        """What chosen settings go by, see `chosen.settings_file`: data set, model, kind of request, data checksum."""
+        return self.dataset, self.model, self.parsed.kind, self.data.checksum
+
+    @property
     def own_code(self) -> list[str]:
         """Hashes of the user's own code and weights that a model of this scenario comes from, for the key of a
         record."""

@@ -223,8 +223,8 @@ def run_method(
     settings = dict(settings or {})
     if name != "original":
         check_settings(name, settings)
-        these = (scenario.dataset, scenario.model, scenario.parsed.kind, scenario.data.checksum)
-        settings = default_settings(name, scenario.recipe.epochs) | with_chosen(name, settings, *these)
+        chosen = with_chosen(name, settings, *scenario.tuned_for)
+        settings = default_settings(name, scenario.recipe.epochs) | chosen
     module = "forget_lib.training" if name == "original" else get_method(name).function.__module__
     code = [code_hash(part) for part in ("forget_lib.training", "forget_lib.models", "forget_lib.study", module)]
     code += [code_hash(get_attack(each).function.__module__) for each in scenario.attacks] + scenario.own_code

@@ -259,6 +259,12 @@ def embed(model: nn.Module, samples: Samples, batch_size: int = 1000) -> Tensor:
     return _outputs(model, model.features, samples, batch_size)
 
 
+def as_half(outputs: Tensor) -> np.ndarray:
+    """Logits or features of `predict` and `embed` as float16 to store, cut at ±60,000: float16 ends at 65504, and a
+    method that diverges goes beyond."""
+    return outputs.clamp(-6e4, 6e4).numpy().astype(np.float16)
+
+
 @torch.inference_mode()
 def _outputs(model: nn.Module, function: Callable[[Tensor], Tensor], samples: Samples, batch_size: int) -> Tensor:
     """What `function` of the model gives for all samples, one after the other; [0, 0] for an empty set."""

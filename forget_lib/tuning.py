@@ -385,8 +385,7 @@ def _run(options: argparse.Namespace) -> None:
         trial = run_trial(scenarios[0], name, {})
         if trial["measured"]:
             controls[name] = {"score": round(trial["score"], 4), "measured": _row(trial | {"asked": {}})["measured"]}
-    names = (options.dataset, options.model, reported.parsed.kind, reported.data.checksum)
-    path = options.out or file_to_write(*names)
+    path = options.out or file_to_write(*reported.tuned_for)
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = json.loads(json.dumps(report(scenarios, options.request, found, controls, options.spaces)))
     if options.add and path.is_file():

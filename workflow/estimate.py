@@ -24,6 +24,7 @@ from plan import Job  # noqa: E402
 from plan import main as planned  # noqa: E402
 
 from forget_lib import face_embedding  # noqa: E402, F401 - registers its models
+from forget_lib.batched import is_plain  # noqa: E402
 from forget_lib.datasets import ImageData, load  # noqa: E402
 from forget_lib.datasets.requests import draw_sets, parse_request  # noqa: E402
 from forget_lib.datasets.samples import Samples  # noqa: E402
@@ -120,7 +121,7 @@ def cost_of(job: Job) -> Cost:
     if pool:
         one_net = 3 * recipe.epochs * pool["samples"] / 2
         targets = pool["targets"] * (3 + len(pool.get("doses", ())))
-        trainings = (pool["number"] + targets) * (BATCHED if given["model"] == "mlp" else 1)
+        trainings = (pool["number"] + targets) * (BATCHED if given["model"] == "mlp" and is_plain(recipe) else 1)
         passes = one_net * (trainings + share * (pool["number"] + pool["targets"]))
         return Cost(OVERHEAD + one_pass * passes, 2.0 * classes * pool["samples"] * (pool["number"] + targets))
     retraining = 3 * recipe.epochs * sets["retain"]

@@ -154,9 +154,7 @@ def choose(case: Case) -> dict[str, Any]:
             raise request.wrong("method", str(error)) from error
         if reason and request["method"] != "retrain":
             raise request.wrong("method", str(NotApplicableError(reason)))
-        scenario = case.scenario
-        names = (scenario.dataset, scenario.model, scenario.parsed.kind, scenario.data.checksum)
-        settings = with_chosen(request["method"], request["settings"], *names)
+        settings = with_chosen(request["method"], request["settings"], *case.scenario.tuned_for)
         return {"method": request["method"], "settings": settings, "why": "the request names it", "trial": None}
     table = recommend(case)
     fitting = table[table["fits"]]["method"].head(request["budget.methods"]).tolist()

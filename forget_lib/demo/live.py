@@ -126,7 +126,7 @@ def forget_live(
     report(Progress(0.0, 0.0, None))
     scenario = scenario_for(bench.entry, bench.scenario.root, request, bench.scenario.start, bench.scenario.device)
     start = load_original(scenario)
-    chosen = with_chosen(method, {}, scenario.dataset, scenario.model, scenario.parsed.kind, scenario.data.checksum)
+    chosen = with_chosen(method, {}, *scenario.tuned_for)
     settings = get_method(method).settings | chosen
     epochs = scenario.recipe.epochs if method == "retrain" else int(settings.get("epochs", 1))
     meter = LiveMeter(expected_passes(scenario, method, epochs), stop, report)
@@ -203,9 +203,7 @@ def replay(bench: Bench, method: str = "uniform_kl", stop: threading.Event | Non
         states.append({name: value.detach().cpu().clone() for name, value in model.state_dict().items()})
         accuracies.append({part: accuracy(model, scenario.samples[part]) for part in ("forget", "validation")})
 
-    settings = bench.entry.methods.get(method) or with_chosen(
-        method, {}, scenario.dataset, scenario.model, scenario.parsed.kind, scenario.data.checksum
-    )
+    settings = bench.entry.methods.get(method) or with_chosen(method, {}, *scenario.tuned_for)
     settings = get_method(method).settings | settings
     recorded = int(settings["epochs"])
     meter = LiveMeter(float("inf"), stop, lambda _progress: None)
