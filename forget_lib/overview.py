@@ -191,8 +191,8 @@ def advice(found: pd.DataFrame, pooled: pd.DataFrame | None = None) -> list[str]
                 f"{row.method}{f' ({row.scenarios} of {most} scenarios)' if row.scenarios < most else ''}"
                 for row in good.iloc[1:4].itertuples()
             )
-            text = f"**{title}**: {best['method']}, at {best['cost']:.2f} retrainings, the cheapest that does as "
-            text += f"retraining does (points: forget {in_points(best['gap'], best['low'], best['high'])}, "
+            text = f"**{title}**: {best['method']}, at {best['cost']:.2f} retrainings, does as retraining does "
+            text += f"(points: forget {in_points(best['gap'], best['low'], best['high'])}, "
             text += f"kept {in_points(best['kept'], best['kept_low'], best['kept_high'])}"
             text += f"; in {best['scenarios']} of {most} scenarios)" if best["scenarios"] < most else ")"
             lines.append(f"{text}{f'; also {rest}' if rest else ''}.")
