@@ -29,8 +29,9 @@ sys.path.insert(0, str(REPOSITORY))
 from forget_lib.datasets.samples import Samples  # noqa: E402
 from forget_lib.models import build  # noqa: E402
 from forget_lib.recipes import Recipe  # noqa: E402
-from forget_lib.training import set_threads, train  # noqa: E402
+from forget_lib.training import fast_precision, set_threads, train  # noqa: E402
 
+FAST = fast_precision(torch.device("cpu"))
 NETS: dict[str, tuple[tuple[int, int, int], int, dict]] = {
     "mlp": ((1, 28, 28), 64, {}),
     "small_cnn": ((3, 32, 32), 128, {}),
@@ -39,7 +40,7 @@ NETS: dict[str, tuple[tuple[int, int, int], int, dict]] = {
     "fast_net": (
         (3, 32, 32),
         500,
-        {"optimizer": "muon", "precision": "bfloat16", "augmentation": "alternating", "label_smoothing": 0.2},
+        {"optimizer": "muon", "augmentation": "alternating", "label_smoothing": 0.2, "precision": FAST},
     ),
     "resnet18": ((3, 32, 32), 64, {}),
 }

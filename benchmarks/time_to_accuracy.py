@@ -1,12 +1,16 @@
 """Test accuracy on the whole of CIFAR-10 against time, and what each part of the fast recipe buys.
 
-    python benchmarks/time_to_accuracy.py [--variants fast wide] [--threads 2]
+    python benchmarks/time_to_accuracy.py [--variants fast wide] [--precision float32] [--threads 2]
 
 The fast net is trained on all 50,000 images, and tested on the 10,000 of the test set as they are; `mirrored` averages
-the logits of each test image and of its mirror image. The rows named `short` train for two epochs, whole and with one
-part of the recipe left out at a time: the difference to `short` is what that part buys there, at one seed. Accuracy
-does not depend on the number of threads beyond rounding; seconds do, and on what else runs: CPU seconds stand beside
-them. A row stays in the table until its variant is measured again, since all of them together take an hour.
+the logits of each test image and of its mirror image. `wide` has the widths of the source. The rows named `short` train
+for two epochs, whole and with one part of the recipe left out at a time: the difference to `short` in the same
+precision is what that part buys there, at one seed. The precision is what is faster on the machine.
+
+Accuracy does not depend on the number of threads beyond rounding; seconds do, and on what else runs: CPU seconds stand
+beside them, and `matrix_rate`, the machine's floating-point operations a second just before (none in rows older than
+this column), by which rows of different machines can be compared. A row stays in the table until its variant is
+measured again in that precision, since all of them together take hours.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -25,28 +29,29 @@ import torch
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
+from benchmarks.throughput import matrix_rate  # noqa: E402
 from forget_lib import results  # noqa: E402
 from forget_lib.datasets import load  # noqa: E402
+from forget_lib.datasets.image_data import ImageData  # noqa: E402
 from forget_lib.datasets.samples import Samples  # noqa: E402
 from forget_lib.errors import ForgetError  # noqa: E402
 from forget_lib.models import build  # noqa: E402
-from forget_lib.recipes import Recipe  # noqa: E402
-from forget_lib.training import predict, set_threads, train  # noqa: E402
+from forget_lib.recipes import PRECISIONS, Recipe  # noqa: E402
+from forget_lib.training import fast_precision, predict, set_threads, train  # noqa: E402
 
 TABLE = REPOSITORY / "results" / "reference" / "benchmarks" / "time_to_accuracy.csv"
 FAST = Recipe(
     epochs=8, batch_size=500, learning_rate=0.2, momentum=0.6, label_smoothing=0.2, optimizer="muon",
-    precision="bfloat16", augmentation="alternating",
+    augmentation="alternating",
 )  # fmt: skip
 SHORT = dataclasses.replace(FAST, epochs=2)
 # SGD at the rate and momentum that are usual for such nets; Muon's rate is another unit.
 SGD = {"optimizer": "sgd", "learning_rate": 0.2, "momentum": 0.9}
 VARIANTS: dict[str, tuple[str, Recipe]] = {
     "fast": ("fast_net", FAST),
-    "wide": ("fast_net_wide", dataclasses.replace(FAST, epochs=10)),
+    "wide": ("fast_net_wide", FAST),
     "short": ("fast_net", SHORT),
     "short, SGD for Muon": ("fast_net", dataclasses.replace(SHORT, **SGD)),
-    "short, float32": ("fast_net", dataclasses.replace(SHORT, precision="float32")),
     "short, labels not smoothed": ("fast_net", dataclasses.replace(SHORT, label_smoothing=0.0)),
     "short, random flips": ("fast_net", dataclasses.replace(SHORT, augmentation="flip_shift")),
     "short, cosine schedule": ("fast_net", dataclasses.replace(SHORT, schedule="cosine")),
@@ -54,10 +59,13 @@ VARIANTS: dict[str, tuple[str, Recipe]] = {
 }
 
 
-def measure(name: str, training: Samples, test: Samples, classes: int, seed: int = 0) -> dict[str, float | str]:
+def measure(name: str, data: ImageData, precision: str, seed: int = 0) -> dict[str, float | str]:
     """Trains one variant: test accuracy with and without mirror images, wall and CPU seconds."""
+    training, test = Samples(data.images, data.labels), Samples(data.test_images, data.test_labels)
     model, recipe = VARIANTS[name]
-    net = build(model, tuple(training.images.shape[1:]), classes, seed).to(memory_format=torch.channels_last)
+    recipe = dataclasses.replace(recipe, precision=precision)
+    load, possible = os.getloadavg()[0], matrix_rate(getattr(torch, precision), 1.0)
+    net = build(model, tuple(training.images.shape[1:]), len(data.classes), seed).to(memory_format=torch.channels_last)
     if "not whitened" in name:
         net.body[0].ready.fill_(True)  # keeps its random weights, which are trained as others are
         net.body[0].weight.requires_grad_(True)
@@ -68,44 +76,51 @@ def measure(name: str, training: Samples, test: Samples, classes: int, seed: int
     both = plain + predict(net, dataclasses.replace(test, images=test.images.flip(3)))
     plain_accuracy, mirrored = (float((each.argmax(1) == test.labels).float().mean()) for each in (plain, both))
     return {
-        "variant": name, "model": model, "epochs": recipe.epochs, "seed": seed, "accuracy": plain_accuracy,
-        "mirrored": mirrored, "seconds": spent, "cpu_seconds": cpu,
-        "images_per_second": recipe.epochs * len(training) / spent,
+        "variant": name, "model": model, "precision": precision, "epochs": recipe.epochs, "seed": seed,
+        "accuracy": plain_accuracy, "mirrored": mirrored, "seconds": spent, "cpu_seconds": cpu,
+        "images_per_second": recipe.epochs * len(training) / spent, "threads": torch.get_num_threads(),
+        "load_before": load, "matrix_rate": possible, "commit": results.provenance()["commit"][:7],
     }  # fmt: skip
 
 
-def main(variants: Sequence[str], threads: int = 2, table: Path | None = None) -> pd.DataFrame:
+def main(
+    variants: Sequence[str], precision: str | None = None, threads: int = 2, table: Path | None = None
+) -> pd.DataFrame:
     """The named variants, one after the other, printed as they come; with the rows that `table` (CSV) has of others.
 
     Raises: ForgetError where the whole of CIFAR-10 is not on this machine.
     """
     set_threads(threads)
+    precision = precision or fast_precision(torch.device("cpu"))
     data = load("cifar10", "local")
     if data.sampled:
         raise ForgetError(
             f"This needs the whole of CIFAR-10, and found the {data.source}. Run ./run_all.sh data cifar10."
         )
-    training, test = Samples(data.images, data.labels), Samples(data.test_images, data.test_labels)
     kept = pd.read_csv(table).to_dict("records") if table is not None and table.is_file() else []
-    rows = {row["variant"]: row for row in kept}
+    rows = {(row["variant"], row["precision"]): row for row in kept}
     for name in variants:
-        load_before = os.getloadavg()[0]
-        row = rows[name] = measure(name, training, test, len(data.classes))
-        row |= {"threads": threads, "load_before": load_before, "commit": results.provenance()["commit"][:7]}
+        row = rows[name, precision] = measure(name, data, precision)
         print(
             f"{name:32} {row['accuracy']:.2%} ({row['mirrored']:.2%} with mirror images) after {row['seconds']:.0f} s, "
             f"{row['cpu_seconds']:.0f} CPU s, {row['images_per_second']:.0f} images/s",
             flush=True,
         )
         if table is not None:
-            found = pd.DataFrame([rows[each] for each in VARIANTS if each in rows])
-            found.to_csv(table, index=False, float_format="%.6g")
-    return pd.DataFrame([rows[each] for each in VARIANTS if each in rows])
+            in_order(rows).to_csv(table, index=False, float_format="%.6g")
+    return in_order(rows)
+
+
+def in_order(rows: Mapping[tuple[str, str], Mapping]) -> pd.DataFrame:
+    """The rows by variant, as they stand in VARIANTS, and precision."""
+    found = [rows[name, each] for name in VARIANTS for each in PRECISIONS if (name, each) in rows]
+    return pd.DataFrame(found)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--precision", choices=PRECISIONS, default=None)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    main(arguments.variants, arguments.threads, TABLE)
+    main(arguments.variants, arguments.precision, arguments.threads, TABLE)

@@ -9,7 +9,7 @@ from forget_lib.errors import UnknownNameError
 from forget_lib.models import FastNet, Whitening, build
 from forget_lib.optimizers import Muon
 from forget_lib.recipes import Recipe
-from forget_lib.training import train
+from forget_lib.training import fast_precision, train
 
 RECIPE = Recipe(epochs=2, batch_size=8, optimizer="muon", augmentation="alternating", momentum=0.6)
 
@@ -92,6 +92,21 @@ def test_bfloat16_is_for_the_products_only_and_gives_the_same_bits_again():
     assert {parameter.dtype for parameter in nets[0].parameters()} == {torch.float32}
     assert tables[0]["loss"].equals(tables[1]["loss"])
     assert all(torch.equal(a, b) for a, b in zip(nets[0].parameters(), nets[1].parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("processor", "expected"),
+    [({"avx2": True}, "float32"), ({"avx512_bf16": True}, "bfloat16"), ({"bf16": True}, "bfloat16"), ({}, "float32")],
+)
+def test_bfloat16_is_fast_only_on_a_processor_that_has_it_and_a_training_says_so(
+    processor, expected, monkeypatch, capsys
+):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: processor)
+    assert fast_precision(torch.device("cpu")) == expected
+    train(small_net(), images(), Recipe(**{**vars(RECIPE), "precision": "bfloat16"}), seed=0, title="original")
+    assert ("float32 is faster here" in capsys.readouterr().out) == (expected == "float32")
+    train(small_net(), images(), RECIPE, seed=0, title="original")
+    assert "faster here" not in capsys.readouterr().out
 
 
 def test_an_interrupted_training_with_muon_goes_on_to_the_same_weights(tmp_path, monkeypatch):
