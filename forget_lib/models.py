@@ -78,11 +78,18 @@ def mlp(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier
     return Classifier(body, 128, number_of_classes)
 
 
-def _block(inputs: int, outputs: int, *, batch_norm: bool = True) -> nn.Sequential:
-    layers = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=not batch_norm)]
-    if batch_norm:
-        layers.append(nn.BatchNorm2d(outputs))
-    return nn.Sequential(*layers, nn.ReLU())
+def _normalised(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """A 3×3 convolution and batch norm."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs))
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    return _normalised(inputs, outputs).append(nn.ReLU())
+
+
+def _pool() -> nn.Sequential:
+    """2×2 max-pooling, then ReLU: the same values and gradients as the other way round, at a quarter of the cost."""
+    return nn.Sequential(nn.MaxPool2d(2), nn.ReLU())
 
 
 @model("small_cnn")
@@ -92,7 +99,7 @@ def small_cnn(input_shape: tuple[int, int, int], number_of_classes: int) -> Clas
     layers: list[nn.Module] = []
     widths = (input_shape[0], 16, 32, 64)
     for inputs, outputs in pairwise(widths):
-        layers += [_block(inputs, outputs), nn.MaxPool2d(2)]
+        layers += [_normalised(inputs, outputs), _pool()]
     return Classifier(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()), 64 * 4, number_of_classes)
 
 
@@ -111,12 +118,9 @@ class Residual(nn.Module):
 def small_resnet(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier:
     """A small ResNet for faces: a stem of stride 2 (24 channels), then 48 and 96 channels, each with a residual
     block."""
-    stem = nn.Sequential(
-        nn.Conv2d(input_shape[0], 24, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(24), nn.ReLU()
-    )
-    layers: list[nn.Module] = [stem, nn.MaxPool2d(2)]
+    layers: list[nn.Module] = [_normalised(input_shape[0], 24, stride=2), _pool()]
     for inputs, outputs in ((24, 48), (48, 96)):
-        layers += [_block(inputs, outputs), nn.MaxPool2d(2), Residual(_block(outputs, outputs))]
+        layers += [_normalised(inputs, outputs), _pool(), Residual(_block(outputs, outputs))]
     return Classifier(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()), 96 * 4, number_of_classes)
 
 
@@ -126,7 +130,7 @@ def resnet9(input_shape: tuple[int, int, int], number_of_classes: int) -> Classi
 
     def stage(inputs: int, outputs: int, residual: bool) -> list[nn.Module]:
         pair = [Residual(nn.Sequential(_block(outputs, outputs), _block(outputs, outputs)))] if residual else []
-        return [_block(inputs, outputs), nn.MaxPool2d(2), *pair]
+        return [_normalised(inputs, outputs), _pool(), *pair]
 
     layers = [_block(input_shape[0], 32), *stage(32, 64, True), *stage(64, 128, False), *stage(128, 256, True)]
     return Classifier(nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten()), 256, number_of_classes)

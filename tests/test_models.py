@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch import nn
 
 from forget_lib.errors import UnknownNameError
-from forget_lib.models import MODELS, build, count_parameters, list_models
+from forget_lib.models import MODELS, _pool, build, count_parameters, list_models
 
 OURS = ["mlp", "small_cnn", "small_resnet", "resnet9", "resnet18"]
 
@@ -33,3 +34,18 @@ def test_an_unknown_model_names_the_nearest():
     with pytest.raises(UnknownNameError, match="Did you mean 'resnet18'"):
         build("resnet-18", (1, 28, 28), 10)
     assert set(OURS) <= set(list_models()) == set(MODELS)
+
+
+def test_relu_after_pooling_gives_the_bits_of_relu_before_it_in_values_and_gradients():
+    images = torch.randn(8, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    images[:, :, :2, :2] = -images[:, :, :2, :2].abs()  # a window that ReLU empties
+    images[:, :, 2:4, :2] = 1.0  # a window of equals
+    weights = torch.randn(8, 3, 3, 3, generator=torch.Generator().manual_seed(1))
+    found = []
+    for layers in (_pool(), nn.Sequential(nn.ReLU(), nn.MaxPool2d(2))):
+        given = images.clone().requires_grad_(True)
+        outputs = layers(given)
+        (outputs * weights).sum().backward()
+        found.append((outputs.detach(), given.grad))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])

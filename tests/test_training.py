@@ -126,6 +126,15 @@ def test_an_unavailable_device_says_which_there_are():
     assert choose_device("auto").type in ("cpu", "cuda", "mps")
 
 
+def test_deterministic_algorithms_do_not_cost_a_write_of_every_new_tensor(monkeypatch):
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    set_threads(1)
+    assert torch.get_deterministic_debug_mode() == 1  # warn
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
+        torch.empty(100)
+    assert "aten::fill_" not in {event.key for event in found.key_averages()}
+
+
 def test_training_does_not_import_the_compiler():
     """It takes over a second, in each of dozens of processes."""
     code = """

@@ -19,7 +19,7 @@ from forget_lib.errors import ForgetError
 from forget_lib.recipes import make_recipe
 from forget_lib.scenario import Scenario
 from forget_lib.study import load_model
-from forget_lib.training import predict
+from forget_lib.training import predict, set_threads
 from forget_lib.unlearning import get_method
 
 TITLES = {
@@ -234,9 +234,7 @@ def open_bench(entry: Entry, root: str | Path, start: str = "sample", device: st
 def scenario_for(entry: Entry, root: str | Path, request: str, start: str, device: str) -> Scenario:
     """The scenario of an entry with another request, on the same data, draw, seed and recipe."""
     keys = {name: getattr(entry, name) for name in ("dataset", "model", "draw", "seed")}
-    # As training.set_threads(1), without the second that torch's own function needs to import its compiler.
-    torch.set_num_threads(1)
-    torch.set_deterministic_debug_mode("warn")
+    set_threads(1)
     scenario = Scenario(
         Path(root), request=request, start=start, device=device, recipe=make_recipe(entry.recipe), attacks=(), **keys
     )
