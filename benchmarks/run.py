@@ -72,17 +72,33 @@ def draw_growth(table: pd.DataFrame, axes: plt.Axes) -> str:
 
 
 def draw_accuracy(table: pd.DataFrame, axes: plt.Axes) -> str:
-    """Dots of test accuracy by variant, with the CPU time written beside them."""
-    axes.scatter(100 * table["accuracy"], table["variant"], color=BLUE, zorder=3)
-    for row in table.itertuples():
-        axes.annotate(f"  {row.cpu_seconds / 60:.1f} CPU min", (100 * row.accuracy, row.variant), va="center")
+    """Dots of test accuracy by variant and precision, with the CPU time written beside them."""
+    names = table["variant"] + ", " + table["precision"]
+    axes.scatter(100 * table["accuracy"], names, color=BLUE, zorder=3)
+    for name, row in zip(names, table.itertuples(), strict=True):
+        axes.annotate(f"  {row.cpu_seconds / 60:.1f} CPU min", (100 * row.accuracy, name), va="center")
     axes.set(xlabel="test accuracy without mirror images (%)")
     axes.margins(x=0.25)
     axes.invert_yaxis()
-    return "Test accuracy: " + ", ".join(
-        f"{row.variant} {row.accuracy:.1%} after {row.epochs} epochs and {row.cpu_seconds / 60:.1f} CPU minutes"
-        for row in table.itertuples()
+    whole = "Test accuracy: " + ", ".join(
+        f"{name} {row.accuracy:.1%} after {row.epochs} epochs and {row.cpu_seconds / 60:.1f} CPU minutes"
+        for name, row in zip(names, table.itertuples(), strict=True)
+        if "," not in row.variant
     )
+    return "; ".join([whole, *bought(table)])
+
+
+def bought(table: pd.DataFrame) -> list[str]:
+    """What each part of the recipe is worth, in points, against the whole recipe in the same precision; [] where no
+    part was left out."""
+    found = []
+    for precision, part in table.groupby("precision", sort=False):
+        accuracy = part.set_index("variant")["accuracy"]
+        ablated = [name for name in accuracy.index if name.startswith("short, ")]
+        if "short" in accuracy and ablated:
+            points = (f"{name[7:]} {100 * (accuracy[name] - accuracy['short']):+.1f}" for name in ablated)
+            found.append(f"against short in {precision}, in points: {', '.join(points)}")
+    return found
 
 
 PARTS: dict[str, tuple[str, Callable[[], pd.DataFrame], Callable[[pd.DataFrame, plt.Axes], str]]] = {

@@ -120,6 +120,8 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], executed: Path, log:
                 stdout_file=text,
                 stderr_file=text,
                 execution_timeout=timeout,
+                # A kernel is interrupted as it is shut down, and would write to the terminal that this was an error.
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
             )
         except PapermillExecutionError as error:
