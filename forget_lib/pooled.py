@@ -39,10 +39,13 @@ class Study(NamedTuple):
     settings: dict[str, dict[str, Any]]
 
 
-def make_pool(root: Path, data: ImageData, model: str, recipe: Recipe, pool: Mapping[str, Any], seed: int) -> tuple:
-    """Trains what is missing of a pool; (folder, pool).
+def make_pool(
+    root: Path, data: ImageData, model: str, recipe: Recipe, pool: Mapping[str, Any], seed: int
+) -> tuple[Path, pools.Pool | None]:
+    """Trains what is missing of a pool; (folder, pool), or (folder, None) after only a `shard` of it.
 
-    "most_memorised": the samples are scored by another pool, of other models, which is trained first.
+    "most_memorised": the samples are scored by another pool, of other models, which is trained first; a shard is one of
+    that pool.
     Raises: UnknownNameError for another kind of request; as `membership.make_plan`.
     """
     kind = pool.get("request", "random")
@@ -51,16 +54,39 @@ def make_pool(root: Path, data: ImageData, model: str, recipe: Recipe, pool: Map
     sizes = {name: pool[name] for name in ("samples", "evaluation", "number", "held_out") if name in pool}
     plan = membership.make_plan(data, recipe=recipe, model=model, seed=seed, **sizes)
 
-    def trained(plan: pools.PoolPlan) -> tuple[Path, pools.Pool]:
+    def trained(plan: pools.PoolPlan) -> tuple[Path, pools.Pool | None]:
         folder = Path(root) / "pools" / f"{data.name}-{model}-{plan.key[:12]}"
+        if "shard" in pool:
+            pools.train_shard(plan, folder, *pool["shard"])
+            return folder, None
         pools.train_pool(plan, folder, pool.get("processes", 1))
         return folder, pools.load_pool(plan, folder)
 
     if kind == "mislabelled":
         plan = pools.mislabelled(plan, seed)
-    elif kind == "most_memorised":
+    elif kind == "most_memorised" and "shard" not in pool:
         plan = pools.most_memorised(trained(plan)[1], pool["evaluation"])
     return trained(plan)
+
+
+def train_shard(
+    root: str | Path,
+    *,
+    dataset: str,
+    model: str,
+    start: str,
+    recipe: Mapping[str, Any],
+    pool: Mapping[str, Any],
+    seed: int = 0,
+) -> str:
+    """Trains the references of `pool["shard"]`, (which, of how many), for a later `pooled_study`; says so in words.
+
+    Raises: ForgetError and its kinds, as `pooled_study`.
+    """
+    set_threads(1)
+    make_pool(Path(root), load(dataset, start), model, make_recipe(recipe), pool, seed)
+    shard, shards = pool["shard"]
+    return f"Part {shard + 1} of {shards} of the reference nets is trained; attacks are on the page of the whole pool."
 
 
 def pooled_study(

@@ -10,7 +10,7 @@ from forget_lib.results import REPOSITORY
 
 sys.path.append(str(REPOSITORY / "workflow"))
 import estimate
-from plan import Job
+from plan import Job, plan
 
 
 def jobs(**after: tuple[str, ...]) -> dict[str, Job]:
@@ -48,6 +48,25 @@ def test_a_scenario_costs_its_trainings_its_methods_and_its_evaluations(monkeypa
     assert cost.seconds == pytest.approx(estimate.OVERHEAD + 0.001 * passes)
     turns = estimate.cost_of(Job("06", "people", given | {"in_turn": 3}))
     assert turns.seconds == pytest.approx(estimate.OVERHEAD + 3 * 0.001 * passes)
+
+
+def test_jobs_that_share_a_scenario_cost_together_what_one_job_costs(monkeypatch):
+    monkeypatch.setattr(estimate, "seconds_a_pass", lambda *_: 0.001)
+    monkeypatch.setattr(estimate, "relative_costs", lambda: {"finetune": 0.1, "ssd": 0.3})
+    sizes = dict.fromkeys(("forget", "retain", "validation", "unseen", "population", "test"), 100)
+    monkeypatch.setattr(estimate, "_sizes", lambda *_: sizes)
+    config = {"profile": "p", "start": "sample", "device": "cpu"}
+    scenario = {"notebook": "07", "dataset": "mnist", "model": "small_cnn", "recipe": {"epochs": 2}, "groups": 2}
+    scenario |= {"methods": {"finetune": {}, "ssd": {}}, "requests": ["random:0.1"]}
+    pool = {"samples": 80, "number": 8, "targets": 3, "doses": [0.5]}
+
+    def seconds(**changes: object) -> float:
+        jobs = [job for job in plan(config | {"scenarios": {"s": scenario | changes}}).values() if job.notebook == "07"]
+        return sum(estimate.cost_of(job).seconds - estimate.OVERHEAD for job in jobs)
+
+    assert seconds() == pytest.approx(seconds(groups=1))
+    pooled = {"parameters": {"pool": pool}}
+    assert seconds(**pooled, shards=4) == pytest.approx(seconds(**pooled, groups=1))
 
 
 def test_the_text_names_jobs_hours_disk_and_each_number_of_workers():

@@ -31,6 +31,20 @@ def test_every_control_and_method_leaves_a_record_with_all_its_attacks(table, tm
     assert figures_attacks.attack_table(strong).loc["finetune", "lira"].count("to") == 1
 
 
+@pytest.mark.parametrize("request_of", ["random", "mislabelled"])
+def test_a_pool_in_shards_is_the_pool_that_one_job_trains(blobs, tmp_path, request_of):
+    pool = POOL | {"request": request_of, "doses": []}
+    for shard in (0, 1):
+        said = pooled.train_shard(tmp_path / "shards", pool=pool | {"shard": [shard, 2]}, **FIELDS)
+        assert f"Part {shard + 1} of 2" in said
+    whole = pooled.pooled_study(tmp_path / "one", methods={}, pool=pool, **FIELDS)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "shards").rglob("reference*.safetensors")}
+    parts = pooled.pooled_study(tmp_path / "shards", methods={}, pool=pool, **FIELDS)
+    assert {path.name: path.read_bytes() for path in parts.folder.glob("reference*.safetensors")} == before
+    assert len(before) == 4
+    assert parts.table["value"].tolist() == pytest.approx(whole.table["value"].tolist(), nan_ok=True)
+
+
 def test_what_is_on_disk_is_not_made_again(table, tmp_path, monkeypatch):
     monkeypatch.setattr(pooled.membership, "run_scenario", None)
     again = pooled.pooled_study(tmp_path, methods=METHODS, pool=POOL, **FIELDS).table

@@ -278,6 +278,33 @@ def test_groups_below_one_are_refused():
         plan(config)
 
 
+def test_shards_of_a_pool_come_before_all_that_needs_the_pool():
+    config = copy.deepcopy(CONFIG)
+    pool = {"samples": 80, "number": 6, "challenge": {"methods": ["ssd"]}}
+    given = {"methods": {"finetune": {}, "ssd": {}}, "groups": 2, "shards": 3, "seeds": [0], "requests": ["class:5"]}
+    config["scenarios"]["mnist"] |= given | {"parameters": {"pool": pool}}
+    found = {job.name: job for job in plan(config).values() if job.notebook == "03_one"}
+    whole = "mnist-class-5-draw0-seed0"
+    shards = [f"{whole}-shard{number}" for number in (1, 2, 3)]
+    assert list(found) == [*shards, f"{whole}-retrained", f"{whole}-group1", f"{whole}-group2", whole]
+    assert [found[name].parameters["pool"]["shard"] for name in shards] == [[0, 3], [1, 3], [2, 3]]
+    assert {tuple(found[name].parameters["methods"]) for name in shards} == {()}
+    assert set(found[f"{whole}-retrained"].after) >= {found[name].key for name in shards}
+    assert found[f"{whole}-retrained"].ready == ("references",)
+    assert found[f"{whole}-group1"].ready == ("references", "retrained")
+    assert found[f"{whole}-group1"].parameters["pool"]["challenge"] == {}, "it takes methods of other groups"
+    assert found[whole].ready == ("references", "retrained", "methods")
+    assert found[whole].parameters["pool"] == pool
+
+
+@pytest.mark.parametrize(("shards", "pool"), [(0, {"number": 6}), (4, {"number": 6}), (9, {"samples": 80}), (2, {})])
+def test_more_shards_than_pairs_of_references_are_refused(shards, pool):
+    config = copy.deepcopy(CONFIG)
+    config["scenarios"]["mnist"] |= {"shards": shards, "parameters": {"pool": pool}}
+    with pytest.raises(ForgetError, match="half the number"):
+        plan(config)
+
+
 def test_a_job_asks_for_what_its_scenario_needs():
     config = copy.deepcopy(CONFIG)
     config["scenarios"]["mnist"]["resources"] = {"gpu": 1, "runtime": 30}

@@ -21,7 +21,7 @@ TOP = {
 SCENARIO = {
     "notebook": TEXT, "dataset": TEXT, "model": TEXT, "requests": LIST, "draws": LIST, "seeds": LIST, "recipe": KEYS,
     "methods": KEYS, "attacks": LIST, "parameters": KEYS, "shared_original": YES_NO, "part": TEXT, "start": TEXT,
-    "device": TEXT, "paired": YES_NO, "groups": NUMBER, "resources": KEYS,
+    "device": TEXT, "paired": YES_NO, "groups": NUMBER, "shards": NUMBER, "resources": KEYS,
 }  # fmt: skip
 ITEMS = {"draws": int, "seeds": int}
 """What the entries of a list are, where it is not text."""

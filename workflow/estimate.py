@@ -116,18 +116,22 @@ def cost_of(job: Job) -> Cost:
     evaluated, trained = sum(sets.values()), sets["forget"] + sets["retain"]
     if "methods" not in given:
         return Cost(OVERHEAD + one_pass * (3 * recipe.epochs * trained + evaluated), weights)
-    share = sum(relative_costs().get(name, LIMIT) for name in given["methods"])
+    share = 0.0 if "methods" in job.ready else sum(relative_costs().get(name, LIMIT) for name in given["methods"])
+    retrainings = 0 if "retrained" in job.ready else 1
     pool = given.get("pool")
     if pool:
         one_net = 3 * recipe.epochs * pool["samples"] / 2
-        targets = pool["targets"] * (3 + len(pool.get("doses", ())))
-        trainings = (pool["number"] + targets) * (BATCHED if given["model"] == "mlp" and is_plain(recipe) else 1)
+        references = 0.0 if "references" in job.ready else float(pool["number"])
+        targets = retrainings * pool["targets"] * (3 + len(pool.get("doses", ())))
+        if "shard" in pool:
+            references, targets = pool["number"] / pool["shard"][1], 0
+        trainings = (references + targets) * (BATCHED if given["model"] == "mlp" and is_plain(recipe) else 1)
         passes = one_net * (trainings + share * (pool["number"] + pool["targets"]))
-        return Cost(OVERHEAD + one_pass * passes, 2.0 * classes * pool["samples"] * (pool["number"] + targets))
+        return Cost(OVERHEAD + one_pass * passes, 2.0 * classes * pool["samples"] * (references + targets))
     retraining = 3 * recipe.epochs * sets["retain"]
-    models = len(given["methods"]) + 3
+    models = 0 if "methods" in job.ready else len(given["methods"]) + 3 * retrainings
     turns = given.get("in_turn", 1)  # people, each forgotten by all methods
-    passes = turns * (retraining * (2 + share) + models * evaluated)
+    passes = turns * (retraining * (2 * retrainings + share) + models * evaluated)
     return Cost(OVERHEAD + one_pass * passes, turns * models * (weights + 4.0 * classes * evaluated))
 
 

@@ -40,7 +40,8 @@ class Job:
 
     Attributes: notebook: its name without suffix. name: of its page. parameters: values by name. after: keys of the
         jobs that come first. part: the scenario it belongs to, a target of its own; empty for what is about all.
-        resources: what a cluster must give it, `RESOURCES` where nothing is said.
+        resources: what a cluster must give it, `RESOURCES` where nothing is said. ready: what of its work the jobs
+        before it have done, of "references", "retrained" and "methods".
     """
 
     notebook: str
@@ -49,6 +50,7 @@ class Job:
     after: tuple[str, ...] = ()
     part: str = ""
     resources: Mapping[str, int] = field(default_factory=lambda: RESOURCES)
+    ready: tuple[str, ...] = ()
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -174,7 +176,10 @@ def _scenario_jobs(
             title = _plain("-".join(filter(None, [name, request, f"draw{draw}", f"seed{seed}"])))
             asked = parameters | ({"request": request} if request else {})
             job = Job(scenario["notebook"], title, asked | own, after, part, needs)
-            yield from _grouped(job, scenario.get("groups", 1))
+            shards = list(_shards(job, scenario.get("shards", 1)))
+            if shards:
+                job = replace(job, after=(*after, *(shard.key for shard in shards)), ready=("references",))
+            yield from (*shards, *_grouped(job, scenario.get("groups", 1)))
 
 
 def _resources(name: str, scenario: Mapping[str, Any]) -> Mapping[str, int]:
@@ -187,6 +192,22 @@ def _resources(name: str, scenario: Mapping[str, Any]) -> Mapping[str, int]:
     return given
 
 
+def _shards(job: Job, shards: int) -> Iterator[Job]:
+    """Jobs that each train a part of the references of the job's pool; none for one shard or where there is no pool.
+
+    A pool of the most memorised samples is made of two; the shards train the first, by which samples are scored.
+    """
+    pool = job.parameters.get("pool", {})
+    most = pool.get("number", 16) // 2 if pool else 1
+    if not 1 <= shards <= most:
+        raise ForgetError(
+            f"shards of {job.name} must be from 1 to {most}, half the number of its pool's references; got {shards}."
+        )
+    for shard in range(shards if shards > 1 else 0):
+        own = {"methods": {}, "pool": {**pool, "shard": [shard, shards]}}
+        yield replace(job, name=f"{job.name}-shard{shard + 1}", parameters={**job.parameters, **own})
+
+
 def _grouped(job: Job, groups: int) -> Iterator[Job]:
     """The job, after `groups` jobs that each run a part of its methods, so that many workers share a big scenario.
 
@@ -194,22 +215,25 @@ def _grouped(job: Job, groups: int) -> Iterator[Job]:
     records on disk and only draws the page.
     """
     methods = dict(job.parameters.get("methods", {}))
-    if not isinstance(groups, int) or groups < 1:
+    if groups < 1:
         raise ForgetError(f"groups must be a whole number of at least 1; got {groups!r}.")
     if groups == 1 or not methods:
         yield job
         return
-    first = replace(job, name=f"{job.name}-retrained", parameters={**job.parameters, "methods": {}})
+
+    def some(title: str, chosen: list[str], after: tuple[str, ...], ready: tuple[str, ...]) -> Job:
+        parameters = {**job.parameters, "methods": {name: methods[name] for name in chosen}}
+        if job.parameters.get("pool"):  # the challenge takes methods together, and is left to the job itself
+            parameters["pool"] = {**job.parameters["pool"], "challenge": {}}
+        return replace(job, name=f"{job.name}-{title}", parameters=parameters, after=after, ready=ready)
+
+    first = some("retrained", [], job.after, job.ready)
+    retrained = (*job.ready, *(("references",) if job.parameters.get("pool") and not job.ready else ()), "retrained")
     shared = [
-        replace(
-            job,
-            name=f"{job.name}-group{number + 1}",
-            parameters={**job.parameters, "methods": {name: methods[name] for name in list(methods)[number::groups]}},
-            after=(first.key,),
-        )
+        some(f"group{number + 1}", list(methods)[number::groups], (first.key,), retrained)
         for number in range(min(groups, len(methods)))
     ]
-    yield from (first, *shared, replace(job, after=tuple(each.key for each in shared)))
+    yield from (first, *shared, replace(job, after=tuple(each.key for each in shared), ready=(*retrained, "methods")))
 
 
 def _margins(config: Mapping[str, Any], notebook: str) -> dict[str, Any]:
