@@ -20,6 +20,7 @@ from pathlib import Path
 
 import matplotlib
 import pandas as pd
+import torch
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -119,12 +120,13 @@ MODULES = {"throughput": throughput, "peers": peers, "growth": growth, "time_to_
 
 
 def processor() -> str:
-    """Name of the processor, without the machine's own name."""
+    """Name of the processor, without the machine's own name, and the instructions that PyTorch uses on it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+        name = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
-        return platform.machine()
+        name = platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def write(name: str) -> None:
