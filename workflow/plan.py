@@ -88,8 +88,9 @@ def plan(config: Mapping[str, Any]) -> dict[str, Job]:
     if config.get("claims"):
         add(Job(CLAIMS, "claims", common | {"start": config["start"], **config["claims"]}, part="claims"))
     every = tuple(jobs)
-    figures = add(Job(FIGURES, "figures", common | _margins(config, FIGURES), every))
-    add(Job(OVERVIEW, "overview", common, (*every, figures)))
+    # Side by side, for each is a minute in which the other cores would have nothing left to do.
+    add(Job(FIGURES, "figures", common | _margins(config, FIGURES), every))
+    add(Job(OVERVIEW, "overview", common, every))
     return jobs
 
 
