@@ -1,0 +1,34 @@
+"""What the page of benchmarks says of its tables."""
+
+import pandas as pd
+
+from benchmarks import run, time_to_accuracy
+
+ROWS = {
+    ("short", "float32"): 0.868,
+    ("short, SGD for Muon", "float32"): 0.818,
+    ("short, cosine schedule", "float32"): 0.869,
+    ("short", "bfloat16"): 0.9,
+}
+
+
+def table(rows: dict[tuple[str, str], float]) -> pd.DataFrame:
+    return pd.DataFrame([{"variant": name, "precision": how, "accuracy": value} for (name, how), value in rows.items()])
+
+
+def test_what_a_part_of_the_recipe_buys_is_told_against_the_whole_in_the_same_precision():
+    assert run.bought(table(ROWS)) == ["against short in float32, in points: SGD for Muon -5.0, cosine schedule +0.1"]
+
+
+def test_nothing_is_told_without_the_whole_recipe_or_without_a_part_left_out():
+    assert run.bought(table({("short, cosine schedule", "float32"): 0.8})) == []
+    assert run.bought(table({("short", "float32"): 0.8, ("short, SGD for Muon", "bfloat16"): 0.7})) == []
+
+
+def test_rows_stand_in_the_order_of_the_variants_whatever_was_measured_first():
+    rows = {key: {"variant": key[0], "precision": key[1]} for key in reversed(ROWS)}
+    found = time_to_accuracy.in_order(rows)
+    assert list(zip(found["variant"], found["precision"], strict=True))[:2] == [
+        ("short", "float32"),
+        ("short", "bfloat16"),
+    ]
