@@ -78,8 +78,9 @@ def draw_accuracy(table: pd.DataFrame, axes: plt.Axes) -> str:
     axes.scatter(100 * table["accuracy"], names, color=BLUE, zorder=3)
     for name, row in zip(names, table.itertuples(), strict=True):
         axes.annotate(f"  {row.cpu_seconds / 60:.1f} CPU min", (100 * row.accuracy, name), va="center")
-    axes.set(xlabel="test accuracy without mirror images (%)")
-    axes.margins(x=0.25)
+    least, most = 100 * table["accuracy"].min(), 100 * table["accuracy"].max()
+    space = 0.1 * (most - least) + 0.5
+    axes.set(xlabel="test accuracy without mirror images (%)", xlim=(least - space, most + 4 * space))
     axes.invert_yaxis()
     whole = "Test accuracy: " + ", ".join(
         f"{name} {row.accuracy:.1%} after {row.epochs} epochs and {row.cpu_seconds / 60:.1f} CPU minutes"
@@ -97,7 +98,8 @@ def bought(table: pd.DataFrame) -> list[str]:
         accuracy = part.set_index("variant")["accuracy"]
         ablated = [name for name in accuracy.index if name.startswith("short, ")]
         if "short" in accuracy and ablated:
-            points = (f"{name[7:]} {100 * (accuracy[name] - accuracy['short']):+.1f}" for name in ablated)
+            # Adding 0 makes of -0.0 a 0.0.
+            points = (f"{name[7:]} {round(100 * (accuracy[name] - accuracy['short']), 1) + 0:+}" for name in ablated)
             found.append(f"against short in {precision}, in points: {', '.join(points)}")
     return found
 
