@@ -297,6 +297,14 @@ def test_shards_of_a_pool_come_before_all_that_needs_the_pool():
     assert found[whole].parameters["pool"] == pool
 
 
+def test_shards_of_a_pool_that_scores_samples_leave_the_other_pool_to_the_job_itself():
+    config = copy.deepcopy(CONFIG)
+    pool = {"number": 6, "request": "most_memorised"}
+    config["scenarios"]["mnist"] |= {"shards": 2, "seeds": [0], "requests": ["class:5"], "parameters": {"pool": pool}}
+    found = {job.name: job for job in plan(config).values() if job.notebook == "03_one"}
+    assert found["mnist-class-5-draw0-seed0"].ready == ()
+
+
 @pytest.mark.parametrize(("shards", "pool"), [(0, {"number": 6}), (4, {"number": 6}), (9, {"samples": 80}), (2, {})])
 def test_more_shards_than_pairs_of_references_are_refused(shards, pool):
     config = copy.deepcopy(CONFIG)

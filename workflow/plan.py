@@ -33,6 +33,9 @@ TESTING = ("07_membership_inference", "08_figures")
 RESOURCES = {"mem_mb": 4000, "runtime": 240, "gpu": 0}
 """Megabytes, minutes and number of GPUs of a job; a scenario's `resources` says what it needs instead."""
 
+READY = ("references", "retrained", "methods")
+"""Work of a big scenario that jobs before the last one can do, in this order."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -41,7 +44,7 @@ class Job:
     Attributes: notebook: its name without suffix. name: of its page. parameters: values by name. after: keys of the
         jobs that come first. part: the scenario it belongs to, a target of its own; empty for what is about all.
         resources: what a cluster must give it, `RESOURCES` where nothing is said. ready: what of its work the jobs
-        before it have done, of "references", "retrained" and "methods".
+        before it have done, of `READY`.
     """
 
     notebook: str
@@ -179,7 +182,9 @@ def _scenario_jobs(
             job = Job(scenario["notebook"], title, asked | own, after, part, needs)
             shards = list(_shards(job, scenario.get("shards", 1)))
             if shards:
-                job = replace(job, after=(*after, *(shard.key for shard in shards)), ready=("references",))
+                scored = job.parameters["pool"].get("request") == "most_memorised"  # by another pool than the shards'
+                ready = () if scored else READY[:1]
+                job = replace(job, after=(*after, *(shard.key for shard in shards)), ready=ready)
             yield from (*shards, *_grouped(job, scenario.get("groups", 1)))
 
 
@@ -229,12 +234,11 @@ def _grouped(job: Job, groups: int) -> Iterator[Job]:
         return replace(job, name=f"{job.name}-{title}", parameters=parameters, after=after, ready=ready)
 
     first = some("retrained", [], job.after, job.ready)
-    retrained = (*job.ready, *(("references",) if job.parameters.get("pool") and not job.ready else ()), "retrained")
     shared = [
-        some(f"group{number + 1}", list(methods)[number::groups], (first.key,), retrained)
+        some(f"group{number + 1}", list(methods)[number::groups], (first.key,), READY[:2])
         for number in range(min(groups, len(methods)))
     ]
-    yield from (first, *shared, replace(job, after=tuple(each.key for each in shared), ready=(*retrained, "methods")))
+    yield from (first, *shared, replace(job, after=tuple(each.key for each in shared), ready=READY))
 
 
 def _margins(config: Mapping[str, Any], notebook: str) -> dict[str, Any]:
