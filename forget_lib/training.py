@@ -23,7 +23,7 @@ from forget_lib.recipes import Recipe, rate_at, require_recipe
 
 CHECKPOINT_SECONDS = 5.0
 """A training with less than this left is not worth a checkpoint."""
-MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3
+MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_MAX = -1, -4
 """Numbers of options in glibc's malloc.h."""
 
 
@@ -39,12 +39,13 @@ def set_threads(threads: int = 1) -> None:
 
 def _keep_memory() -> None:
     """Asks the C library to keep freed memory for the next tensor, where it can: the activations of a small net are
-    given back to the system and fetched again, page by page, at every step else, a fifth of its time."""
+    given back to the system and fetched again, page by page, at every step else, a fifth of its time; of a large one, a
+    tenth."""
     if sys.platform == "linux":
         # Not every C library of Linux has it.
         set_option = getattr(ctypes.CDLL(None), "mallopt", None)
         if set_option is not None:
-            set_option(MALLOC_MMAP_THRESHOLD, 32 * 2**20)  # the most that glibc takes
+            set_option(MALLOC_MMAP_MAX, 0)  # a tensor with a mapping of its own is given back whenever it is freed
             set_option(MALLOC_TRIM_THRESHOLD, 2**30)
 
 
