@@ -7,7 +7,7 @@ from torch import nn
 from forget_lib.datasets.samples import Samples, normalise
 from forget_lib.errors import UnknownNameError
 from forget_lib.models import FastNet, Whitening, build
-from forget_lib.optimizers import Muon
+from forget_lib.optimizers import Muon, orthogonalised
 from forget_lib.recipes import Recipe
 from forget_lib.training import fast_precision, train
 
@@ -71,6 +71,32 @@ def test_muon_moves_a_kernel_along_an_orthogonal_matrix_and_the_rest_by_sgd(layo
     assert singular.min() > 0.5
     assert singular.max() < 1.4
     assert torch.all(bias < bias_before)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (5, 3), (1, 4)])
+def test_each_singular_value_goes_through_the_quintic(shape):
+    left, singular, right = torch.linalg.svd(torch.randn(shape, dtype=torch.float64), full_matrices=False)
+    expected = singular / singular.norm()
+    for _ in range(3):
+        expected = 3.4445 * expected - 4.7750 * expected**3 + 2.0315 * expected**5
+    assert torch.allclose(orthogonalised(left * singular @ right), left * expected @ right)
+    assert not orthogonalised(torch.zeros(shape)).any()
+
+
+def test_muon_steps_as_the_one_of_pytorch_does_in_bfloat16():
+    theirs = nn.Parameter(torch.randn(6, 12))
+    kernel = nn.Parameter(theirs.detach().clone().reshape(6, 3, 2, 2))
+    bias = nn.Parameter(torch.zeros(6))
+    ours = Muon([kernel, bias], Recipe(optimizer="muon", learning_rate=0.1, momentum=0.6))
+    reference = torch.optim.Muon([theirs], 0.1, weight_decay=0.0, momentum=0.6, ns_steps=3)
+    for _ in range(3):
+        gradient = torch.randn(6, 12)
+        with torch.no_grad():
+            theirs.mul_(6**0.5 / theirs.norm())
+        theirs.grad, kernel.grad = gradient.clone(), gradient.clone().reshape(6, 3, 2, 2)
+        reference.step()
+        ours.step()
+    assert torch.allclose(kernel.flatten(1), theirs, atol=5e-3)  # bfloat16 has three digits
 
 
 def test_flips_show_both_sides_of_every_image_in_two_epochs():
