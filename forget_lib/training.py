@@ -1,5 +1,6 @@
 """The one training loop, prediction, deterministic seeding, and the meter of sample passes."""
 
+import copy
 import ctypes
 import dataclasses
 import os
@@ -260,6 +261,7 @@ def _resume(
     done."""
     if checkpoint is None or not checkpoint.is_file():
         return [], 0
+    fresh = copy.deepcopy((model.state_dict(), optimizer.state_dict(), generator.get_state()))
     try:
         state = torch.load(checkpoint, weights_only=True, map_location=next(model.parameters()).device)
         if state["key"] != repr((recipe, seed)):
@@ -270,6 +272,9 @@ def _resume(
         return list(state["rows"]), state["step"]
     except Exception as error:
         print(f"The checkpoint {checkpoint.name} cannot be used ({type(error).__name__}); the training starts again.")
+        model.load_state_dict(fresh[0])  # some of it may have been put back before it failed
+        optimizer.load_state_dict(fresh[1])
+        generator.set_state(fresh[2])
         return [], 0
 
 

@@ -151,6 +151,31 @@ def test_an_interrupted_training_with_muon_goes_on_to_the_same_weights(tmp_path,
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("part", ["optimizer", "generator", "rows"])
+def test_a_checkpoint_that_fails_half_way_leaves_nothing_behind(part, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("forget_lib.training.CHECKPOINT_SECONDS", -1.0)
+
+    def stop(epoch: int, _model: nn.Module) -> None:
+        raise KeyboardInterrupt
+
+    file = tmp_path / "state.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train(small_net(), images(), RECIPE, seed=3, checkpoint=file, on_epoch=stop)
+    state = torch.load(file, weights_only=True)
+    # As an earlier version wrote it; and what no version wrote.
+    damaged = {
+        "optimizer": state["optimizer"] | {"kernels": {"state": {}, "param_groups": []}},
+        "generator": 1,
+        "rows": 1,
+    }
+    torch.save(state | {part: damaged[part]}, file)
+    again, whole = small_net(), small_net()
+    train(again, images(), RECIPE, seed=3, checkpoint=file)
+    assert "starts again" in capsys.readouterr().out
+    train(whole, images(), RECIPE, seed=3)
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
+
+
 def test_a_precision_that_does_not_exist_is_named():
     with pytest.raises(UnknownNameError, match="bfloat16"):
         Recipe(precision="bfloat61")
