@@ -97,12 +97,13 @@ def orthogonalised(matrix: Tensor, steps: int = 3) -> Tensor:
     Args: matrix: float [rows, columns].
     Returns: the same shape. Source: Newton-Schulz iteration with the coefficients of Jordan et al., "Muon", 2024.
     """
-    wide = matrix if len(matrix) <= matrix.shape[1] else matrix.T
-    wide = wide / wide.norm().clamp(min=1e-7)
+    if len(matrix) > matrix.shape[1]:  # products of the shorter side are smaller
+        return orthogonalised(matrix.T, steps).T
+    found = matrix / matrix.norm().clamp(min=1e-7)
     for _ in range(steps):
-        square = wide @ wide.T
-        wide = torch.addmm(wide, torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315), wide, beta=3.4445)
-    return wide if len(matrix) <= matrix.shape[1] else wide.T
+        square = found @ found.T
+        found = torch.addmm(found, torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315), found, beta=3.4445)
+    return found
 
 
 def _matrix(kernel: Tensor) -> Tensor:

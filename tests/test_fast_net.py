@@ -1,5 +1,7 @@
 """The fast net: whitening from what is trained on, Muon for kernels, flips in turn, bfloat16."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -135,17 +137,23 @@ def test_bfloat16_is_fast_only_on_a_processor_that_has_it_and_a_training_says_so
     assert "faster here" not in capsys.readouterr().out
 
 
-def test_an_interrupted_training_with_muon_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The checkpoint of a training that was stopped after its first epoch."""
     monkeypatch.setattr("forget_lib.training.CHECKPOINT_SECONDS", -1.0)
-    whole = small_net()
-    train(whole, images(), RECIPE, seed=3)
 
     def stop(epoch: int, _model: nn.Module) -> None:
         raise KeyboardInterrupt
 
-    file = tmp_path / "state.pt"
     with pytest.raises(KeyboardInterrupt):
-        train(small_net(), images(), RECIPE, seed=3, checkpoint=file, on_epoch=stop)
+        train(small_net(), images(), RECIPE, seed=3, checkpoint=folder / "state.pt", on_epoch=stop)
+    return folder / "state.pt"
+
+
+def test_an_interrupted_training_with_muon_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    whole = small_net()
+    train(whole, images(), RECIPE, seed=3)
+
+    file = interrupted(tmp_path, monkeypatch)
     again = small_net()
     train(again, images(), RECIPE, seed=3, checkpoint=file)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
@@ -153,14 +161,7 @@ def test_an_interrupted_training_with_muon_goes_on_to_the_same_weights(tmp_path,
 
 @pytest.mark.parametrize("part", ["optimizer", "generator", "rows"])
 def test_a_checkpoint_that_fails_half_way_leaves_nothing_behind(part, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("forget_lib.training.CHECKPOINT_SECONDS", -1.0)
-
-    def stop(epoch: int, _model: nn.Module) -> None:
-        raise KeyboardInterrupt
-
-    file = tmp_path / "state.pt"
-    with pytest.raises(KeyboardInterrupt):
-        train(small_net(), images(), RECIPE, seed=3, checkpoint=file, on_epoch=stop)
+    file = interrupted(tmp_path, monkeypatch)
     state = torch.load(file, weights_only=True)
     # As an earlier version wrote it; and what no version wrote.
     damaged = {
