@@ -1,8 +1,11 @@
 """What the page of benchmarks says of its tables."""
 
 import pandas as pd
+import torch
 
 from benchmarks import run, time_to_accuracy
+from forget_lib.datasets.samples import Samples, normalise
+from forget_lib.models import Classifier
 
 ROWS = {
     ("short", "float32"): 0.868,
@@ -32,3 +35,20 @@ def test_rows_stand_in_the_order_of_the_variants_whatever_was_measured_first():
         ("short", "float32"),
         ("short", "bfloat16"),
     ]
+
+
+def test_logits_are_averaged_over_mirror_images_and_shifts_with_the_edge_reflected():
+    class Corner(Classifier):
+        """Its only logit is the pixel in the upper left corner."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images[:, 0, 0, :1]
+
+    image = torch.tensor([[10, 20, 30], [40, 50, 60], [70, 80, 90]], dtype=torch.uint8)[None, None]
+    net = Corner(torch.nn.Flatten(), 9, 1)
+    found = time_to_accuracy.averaged_logits(net, Samples(image, torch.zeros(1, dtype=torch.int64)))
+    # As it is 10, mirrored 30; moved down and right the corner is the reflected 50, moved up and left it is 50 too.
+    expected = {"accuracy": [10], "mirrored": [10, 30], "shifted": [10, 30] * 2 + [50] * 4}
+    for name, pixels in expected.items():
+        values = normalise(torch.tensor(pixels, dtype=torch.uint8)[:, None, None, None])
+        torch.testing.assert_close(found[name], values.sum().reshape(1, 1), msg=name)
