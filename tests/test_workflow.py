@@ -222,9 +222,8 @@ def test_a_notebook_depends_on_what_it_imports_and_not_on_all():
 )
 def test_a_wrong_part_or_config_is_one_message(arguments, message):
     command = [sys.executable, "workflow/plan.py", *arguments]
-    done = subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, check=False, env=environment(REPOSITORY)
-    )
+    by_hand = os.environ | {"PYTHONPATH": ""}
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, env=by_hand)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
