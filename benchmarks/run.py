@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -82,12 +84,16 @@ def draw_accuracy(table: pd.DataFrame, axes: plt.Axes) -> str:
     space = 0.1 * (most - least) + 0.5
     axes.set(xlabel="test accuracy without mirror images (%)", xlim=(least - space, most + 4 * space))
     axes.invert_yaxis()
-    whole = "Test accuracy: " + ", ".join(
-        f"{name} {row.accuracy:.1%} after {row.epochs} epochs and {row.cpu_seconds / 60:.1f} CPU minutes"
-        for name, row in zip(names, table.itertuples(), strict=True)
-        if "," not in row.variant
-    )
-    return "; ".join([whole, *bought(table)])
+    whole = ", ".join(told(row) for row in table.to_dict("records") if "," not in row["variant"])
+    return "; ".join([f"Test accuracy: {whole}", *bought(table)])
+
+
+def told(row: Mapping[str, Any]) -> str:
+    """One variant in words, with the accuracy over mirror images and shifts where it was measured."""
+    averaged = row.get("shifted", math.nan)
+    more = "" if math.isnan(averaged) else f" ({averaged:.1%} over mirror images and shifts)"
+    spent = f"{row['epochs']} epochs and {row['cpu_seconds'] / 60:.1f} CPU minutes"
+    return f"{row['variant']}, {row['precision']} {row['accuracy']:.1%}{more} after {spent}"
 
 
 def bought(table: pd.DataFrame) -> list[str]:

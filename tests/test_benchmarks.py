@@ -37,6 +37,13 @@ def test_rows_stand_in_the_order_of_the_variants_whatever_was_measured_first():
     ]
 
 
+def test_accuracy_over_mirror_images_and_shifts_is_told_where_it_was_measured():
+    row = {"variant": "wide", "precision": "float32", "accuracy": 0.926, "epochs": 8, "cpu_seconds": 120.0}
+    assert run.told(row) == "wide, float32 92.6% after 8 epochs and 2.0 CPU minutes"
+    assert run.told(row | {"shifted": float("nan")}) == run.told(row)
+    assert "92.6% (94.0% over mirror images and shifts)" in run.told(row | {"shifted": 0.94})
+
+
 def test_logits_are_averaged_over_mirror_images_and_shifts_with_the_edge_reflected():
     class Corner(Classifier):
         """Its only logit is the pixel in the upper left corner."""
