@@ -102,12 +102,12 @@ class Samples:
             if len(parts) > 1 and len(parts[-1]) == 1:
                 parts[-2:] = [torch.cat(parts[-2:])]
             for part in parts:
-                images = self.images[part]
+                images = self.images.index_select(0, part)  # copies whole images; [part] goes pixel by pixel
                 if flipped is not None:
                     images = alternating(images, flipped.to(part.device)[part] ^ bool(number % 2), self.generator)
                 elif augment:
                     images = augmented(images, self.augmentation, self.generator)
-                yield normalise(images), self.labels[part]
+                yield normalise(images), self.labels.index_select(0, part)
 
     def forever(self, *, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches without end, shuffled anew on every pass."""
