@@ -79,10 +79,10 @@ def draw_accuracy(table: pd.DataFrame, axes: plt.Axes) -> str:
     names = table["variant"] + ", " + table["precision"]
     axes.scatter(100 * table["accuracy"], names, color=BLUE, zorder=3)
     for name, row in zip(names, table.itertuples(), strict=True):
-        axes.annotate(f"  {row.cpu_seconds / 60:.1f} CPU min", (100 * row.accuracy, name), va="center")
+        axes.annotate(f"{row.cpu_seconds / 60:.1f} CPU min  ", (100 * row.accuracy, name), va="center", ha="right")
     least, most = 100 * table["accuracy"].min(), 100 * table["accuracy"].max()
     space = 0.1 * (most - least) + 0.5
-    axes.set(xlabel="test accuracy without mirror images (%)", xlim=(least - space, most + 4 * space))
+    axes.set(xlabel="test accuracy without mirror images (%)", xlim=(least - 4 * space, most + space))
     axes.invert_yaxis()
     whole = ", ".join(told(row) for row in table.to_dict("records") if "," not in row["variant"])
     return "; ".join([f"Test accuracy: {whole}", *bought(table)])
