@@ -12,6 +12,8 @@ OF_CLASS = "test_accuracy_of_"
 LARGE_SHARE = 0.25
 STRONG = ("rmia", "lira", "u_lira")
 """Attacks with reference models that a finding may rest on."""
+RUN = ("dataset", "model", "request", "draw", "seed")
+"""Columns that say which run of which scenario a row is of."""
 MARGIN = 0.05
 """Forget accuracy this close to the retrained model's counts as near it, and so does a loss of utility."""
 
@@ -20,11 +22,15 @@ def paired_gap(
     table: pd.DataFrame, method: str, metric: str, attack: str = "", reference: str = "retrain"
 ) -> np.ndarray:
     """Differences method minus reference by draw and seed, float [n]; the reference's first run is taken."""
-    part = table[(table["metric"] == metric) & (table["attack"] == attack) & (table["run"] == 0)]
-    wide = part.pivot_table(index=["dataset", "model", "request", "draw", "seed"], columns="method", values="value")
-    if method not in wide or reference not in wide:
-        return np.array([])
-    return (wide[method] - wide[reference]).dropna().to_numpy()
+    asked = (table["metric"] == metric) & (table["attack"] == attack) & (table["run"] == 0)
+    rows = table.loc[asked & table["method"].isin((method, reference)), [*RUN, "method", "value"]]
+    # A pivot table does the same in three times the time, and a page asks for a thousand gaps.
+    found: dict[str, dict[tuple, list[float]]] = {method: {}, reference: {}}
+    for *run, name, value in rows.itertuples(index=False, name=None):
+        if not np.isnan(value):
+            found[name].setdefault(tuple(run), []).append(value)
+    both = sorted(found[method].keys() & found[reference].keys())
+    return np.array([np.mean(found[method][run]) - np.mean(found[reference][run]) for run in both])
 
 
 def with_interval(values: np.ndarray, *, points: bool = True) -> str:

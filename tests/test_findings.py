@@ -52,6 +52,16 @@ def test_verdicts_follow_from_the_numbers():
 
 def test_the_gap_is_paired_by_seed():
     assert findings.paired_gap(GOOD, "scrub", "forget_accuracy") == pytest.approx([0.02, 0.01, -0.01])
+    shuffled = GOOD.sample(frac=1, random_state=0)
+    assert findings.paired_gap(shuffled, "scrub", "forget_accuracy") == pytest.approx([0.02, 0.01, -0.01])
+
+
+def test_a_run_that_one_side_lacks_or_could_not_measure_has_no_gap():
+    scrub, second = GOOD["method"] == "scrub", GOOD["seed"] == 1
+    assert findings.paired_gap(GOOD[~(scrub & second)], "scrub", "forget_accuracy") == pytest.approx([0.02, -0.01])
+    unmeasured = GOOD.assign(value=GOOD["value"].mask(scrub & second))
+    assert findings.paired_gap(unmeasured, "scrub", "forget_accuracy") == pytest.approx([0.02, -0.01])
+    assert len(findings.paired_gap(GOOD[~scrub], "scrub", "forget_accuracy")) == 0
 
 
 def test_below_the_null_is_said_to_be_below():
