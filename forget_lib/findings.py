@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from forget_lib.results import summary
+from forget_lib.results import RUN, summary
 from forget_lib.statistics import t_interval
 
 CONTROLS = ("original", "retrain", "second_retrain")
@@ -12,8 +12,6 @@ OF_CLASS = "test_accuracy_of_"
 LARGE_SHARE = 0.25
 STRONG = ("rmia", "lira", "u_lira")
 """Attacks with reference models that a finding may rest on."""
-RUN = ("dataset", "model", "request", "draw", "seed")
-"""Columns that say which run of which scenario a row is of."""
 MARGIN = 0.05
 """Forget accuracy this close to the retrained model's counts as near it, and so does a loss of utility."""
 
@@ -134,7 +132,7 @@ def class_sentences(table: pd.DataFrame) -> list[str]:
     classes is bad by chance too: only methods beyond the second retrained model's worst are named, the first four.
     """
     part = table[table["metric"].str.startswith(OF_CLASS) & (table["run"] == 0)]
-    index = ["dataset", "model", "request", "draw", "seed", "metric"]
+    index = [*RUN, "metric"]
     wide = part.pivot_table(index=index, columns="method", values="value")
     if "retrain" not in wide:
         return []

@@ -29,7 +29,9 @@ from forget_lib.names import short_name
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "results"
 SCHEMA = 1
-KEYS = ["dataset", "model", "request", "draw", "seed", "method", "run"]
+RUN = ["dataset", "model", "request", "draw", "seed"]
+"""Columns that say which run of which scenario a row is of."""
+KEYS = [*RUN, "method", "run"]
 
 
 class Measurement(NamedTuple):

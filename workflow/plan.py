@@ -17,15 +17,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from config_check import check, read_config  # noqa: E402
+from config_check import check, read_config
 
-from forget_lib.chosen import FOLDER, settings_file  # noqa: E402
-from forget_lib.errors import ForgetError, unknown  # noqa: E402
-from forget_lib.names import short_name  # noqa: E402
-from forget_lib.report.run import read_notebook  # noqa: E402
-from forget_lib.results import REPOSITORY, imported_modules  # noqa: E402
+from forget_lib.chosen import FOLDER, settings_file
+from forget_lib.errors import ForgetError, unknown
+from forget_lib.names import short_name
+from forget_lib.report.run import read_notebook
+from forget_lib.results import REPOSITORY, imported_modules
 
 DATA, BASELINE, FIGURES, OVERVIEW = "01_data", "02_train_baseline", "08_figures", "00_overview"
 CLAIMS = "11_published_claims"
