@@ -19,6 +19,8 @@ SAME_AS = {"indices": "random", "family": "person", "official": "person"}
 """Kinds of request that are not tuned by themselves, and the kind whose settings they take."""
 SAME_DATA = {"cifar10_part": "cifar10"}
 """Data sets that are a part of another, whose settings they take."""
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Files of settings are long: the safe loader in C reads them ten times as fast; not every build has it."""
 
 
 def settings_file(dataset: str, model: str, request_kind: str, checksum: str = "") -> Path:
@@ -49,13 +51,18 @@ def _own(shared: Path, checksum: str) -> Path:
 
 
 @lru_cache
-def _read(path: Path) -> dict[str, dict[str, Any]]:
-    return _content(path)["methods"] if path.is_file() else {}
+def read_settings(path: Path) -> dict[str, Any]:
+    """The content of a file of chosen settings, read once: settings by name under "methods", and what they were tuned
+    on; no methods where there is no file.
+
+    Raises: ForgetError if the file is damaged.
+    """
+    return _content(path) if path.is_file() else {"methods": {}}
 
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
         return content | {"methods": {name: dict(entry) for name, entry in content["methods"].items()}}
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ForgetError(
@@ -71,7 +78,8 @@ def with_chosen(
 
     Raises: ForgetError if the file of chosen settings is damaged.
     """
-    return _read(settings_file(dataset, model, request_kind, checksum)).get(method, {}) | dict(given)
+    found = read_settings(settings_file(dataset, model, request_kind, checksum))["methods"]
+    return found.get(method, {}) | dict(given)
 
 
 def default_settings(method: str, training_epochs: int) -> dict[str, Any]:

@@ -18,9 +18,9 @@ FIRST = (
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(chosen, "FOLDER", tmp_path)
-    chosen._read.cache_clear()
+    chosen.read_settings.cache_clear()
     yield tmp_path
-    chosen._read.cache_clear()
+    chosen.read_settings.cache_clear()
 
 
 def test_given_settings_stand_above_chosen_ones(folder):
@@ -79,7 +79,8 @@ def test_the_first_methods_are_tuned_wherever_digits_and_objects_are_reported(pr
         if scenario["dataset"] not in tuned or (scenario["dataset"], scenario["model"]) == ("cifar16", "small_cnn"):
             continue
         for request in map(parse_request, scenario["requests"]):
-            found = chosen._read(chosen.settings_file(scenario["dataset"], scenario["model"], request.kind))
+            file = chosen.settings_file(scenario["dataset"], scenario["model"], request.kind)
+            found = chosen.read_settings(file)["methods"]
             wanted = {method for method in FIRST if method in scenario["methods"]}
             if not request.removes_class:
                 wanted = {method for method in wanted if "class request" not in get_method(method).needs}

@@ -127,7 +127,7 @@ def request(content: Callable[[Path], str], folder: Path) -> object:
 
 def settings(content: Callable[[Path], str], folder: Path) -> object:
     (folder / "s.yaml").write_text(content(folder))
-    return chosen._read(folder / "s.yaml")
+    return chosen.read_settings(folder / "s.yaml")
 
 
 def yamls() -> Iterator[Hostile]:
