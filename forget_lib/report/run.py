@@ -15,6 +15,8 @@ from forget_lib.report.files import only_one, write_text
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 TAIL = 25
+QUICK_IMPORTS = "import gc; gc.set_threshold(20_000, 10, 10)"
+"""Modules are many objects and no garbage: at Python's own pace, looking for some is a sixth of the time of imports."""
 MEND = "Bring it back (git checkout), or, where it is a result, delete it and run again."
 
 
@@ -121,7 +123,7 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], executed: Path, log:
                 stderr_file=text,
                 execution_timeout=timeout,
                 # A kernel is interrupted as it is shut down, and would write to the terminal that this was an error.
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL", f"--IPKernelApp.exec_lines={[QUICK_IMPORTS]}"],
                 config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
             )
         except PapermillExecutionError as error:
