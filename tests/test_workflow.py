@@ -16,7 +16,7 @@ from forget_lib.errors import ForgetError, UnknownNameError
 from forget_lib.results import REPOSITORY
 
 sys.path.append(str(REPOSITORY / "workflow"))
-from plan import library_files, plan
+from plan import library_files, plan, urgency
 
 CONFIG = {
     "profile": "tiny",
@@ -175,7 +175,19 @@ def test_jobs_come_after_what_they_need():
     for key, job in jobs.items():
         assert set(job.after) <= seen
         seen.add(key)
-    assert set(jobs["08_figures/figures"].after) == set(jobs) - {"08_figures/figures", "00_overview/overview"}
+    about_all = {"08_figures/figures", "00_overview/overview"}
+    assert set(jobs["00_overview/overview"].after) == set(jobs) - about_all
+    assert set(jobs["08_figures/figures"].after) == set(jobs) - about_all - {"01_data/data"}
+
+
+def test_what_most_jobs_wait_for_starts_first_and_what_none_waits_for_is_left_for_the_end():
+    jobs = plan(CONFIG)
+    order = sorted(jobs, key=urgency(jobs).__getitem__, reverse=True)
+    assert order[:3] == [f"02_train_baseline/{name}-draw0-seed{seed}" for name, seed in
+                         (("mnist-mlp", 1), ("mnist-mlp", 0), ("cifar10-mlp", 0))]  # fmt: skip
+    assert order[3] == "04_two/other-class-1-draw0-seed0"  # the last of the config
+    assert order[-1] == "01_data/data"
+    assert len(set(urgency(jobs).values())) == len(jobs)
 
 
 def test_margins_of_the_config_reach_the_pages_that_test_with_them_and_no_others():

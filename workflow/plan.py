@@ -93,10 +93,25 @@ def plan(config: Mapping[str, Any]) -> dict[str, Job]:
     if config.get("claims"):
         add(Job(CLAIMS, "claims", common | {"start": config["start"], **config["claims"]}, part="claims"))
     every = tuple(jobs)
-    # Side by side, for each is a minute in which the other cores would have nothing left to do.
-    add(Job(FIGURES, "figures", common | _margins(config, FIGURES), every))
+    # Pages about all: side by side, and with what is no part of the figures beside them, for each is a minute in which
+    # the other cores would have nothing left to do.
+    measured = tuple(key for key in every if jobs[key].notebook not in (DATA, DELETION))
+    add(Job(FIGURES, "figures", common | _margins(config, FIGURES), measured))
     add(Job(OVERVIEW, "overview", common, every))
     return jobs
+
+
+def urgency(jobs: Mapping[str, Job]) -> dict[str, int]:
+    """What to start first, by key, the highest first: the job that most others wait for, directly or through others.
+
+    The overview is not counted, since it waits for all. Of equals the last of the config goes first: a config goes
+    from small nets to large ones, and a long job must not be the one that is left at the end.
+    """
+    waiting: dict[str, set[str]] = {key: set() for key in jobs}
+    for key in reversed(jobs):  # each after those that it needs, so its own are complete
+        for earlier in jobs[key].after if jobs[key].notebook != OVERVIEW else ():
+            waiting[earlier] |= {key} | waiting[key]
+    return {key: len(waiting[key]) * len(jobs) + place for place, key in enumerate(jobs)}
 
 
 def first_runs(config: Mapping[str, Any]) -> Mapping[str, Any]:
