@@ -50,6 +50,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         self._models: dict[tuple[str, str, bool], nn.Module] = {}
+        self._accuracies: dict[tuple[str, nn.Module], dict[str, float]] = {}
 
     @cached_property
     def scenarios(self) -> dict[str, Scenario]:
@@ -77,12 +78,14 @@ class Problem:
         return self._models[request, name, tuned]
 
     def accuracies(self, request: str, model: nn.Module) -> dict[str, float]:
-        """Accuracy on forget and retain set and on test samples of the classes that stay."""
-        scenario = self.scenarios[request]
-        test = scenario.samples["test"]
-        gone = torch.isin(test.labels, torch.tensor(scenario.classes, dtype=torch.int64))
-        parts = {"forget": scenario.samples["forget"], "retain": scenario.samples["retain"], "test": test.subset(~gone)}
-        return {name: accuracy(model, samples) for name, samples in parts.items()}
+        """Accuracy on forget and retain set and on test samples of the classes that stay; measured once a model, which
+        nothing changes once it is made."""
+        if (request, model) not in self._accuracies:
+            samples = self.scenarios[request].samples
+            gone = torch.isin(samples["test"].labels, torch.tensor(self.scenarios[request].classes, dtype=torch.int64))
+            parts = {"forget": samples["forget"], "retain": samples["retain"], "test": samples["test"].subset(~gone)}
+            self._accuracies[request, model] = {name: accuracy(model, part) for name, part in parts.items()}
+        return self._accuracies[request, model]
 
     def logits(self, request: str, model: nn.Module, part: str) -> tuple[np.ndarray, np.ndarray]:
         """Logits [N, K] and labels [N] of one of the six sets."""

@@ -6,6 +6,7 @@ It belongs to the job of a scenario, where the models are; figures are drawn fro
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -71,14 +72,29 @@ def embeddings(scenario: Scenario, model: nn.Module) -> dict[str, np.ndarray]:
     }
 
 
-def layer_likeness(scenario: Scenario, model: nn.Module, others: Mapping[str, nn.Module]) -> list[Measurement]:
+@lru_cache(maxsize=4)
+def recorded_activations(scenario: Scenario, folder: Path, key: str) -> dict[str, np.ndarray]:
+    """Activations by layer of a record's model on the test images that are compared; made once, for all methods of a
+    scenario are compared with the same two models.
+
+    Args: folder: of the record. key: the record's, so that what was made again is read again.
+    """
+    model = scenario.new_model(0)
+    model.load_state_dict(results.read_state(folder))
+    return metrics.layer_activations(model, scenario.samples["test"].images[:CKA_SAMPLES])
+
+
+def layer_likeness(scenario: Scenario, model: nn.Module, others: Mapping[str, Path]) -> list[Measurement]:
     """Linear CKA of each layer with the same layer of other models, on test images; nothing where the architecture is
-    another one."""
+    another one.
+
+    Args: others: folder of the record by name.
+    """
     images = scenario.samples["test"].images[:CKA_SAMPLES]
     own = metrics.layer_activations(model, images)
     found = []
-    for name, other in others.items():
-        theirs = metrics.layer_activations(other, images)
+    for name, folder in others.items():
+        theirs = recorded_activations(scenario, folder, results.read_record(folder)["key"])
         for layer in own if list(own) == list(theirs) else ():
             try:
                 value = metrics.linear_cka(own[layer], theirs[layer])
@@ -127,9 +143,8 @@ def model_evidence(
     reference: folder of the retrained model's record, or None for that model itself.
     """
     found = relearned(scenario, model, original, reference)
-    others = {} if model is original else {"original": original}
+    folder = scenario.folder("original", request=scenario.parsed.original_name)
+    others = {} if model is original else {"original": folder}
     if reference is not None:
-        retrained = scenario.new_model(0)
-        retrained.load_state_dict(results.read_state(reference))
-        others["retrain"] = retrained.eval()
+        others["retrain"] = reference
     return found + layer_likeness(scenario, model, others), embeddings(scenario, model)

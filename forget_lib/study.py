@@ -148,11 +148,14 @@ def evaluate(
                 found.append(
                     Measurement(f"test_accuracy_of_{title}", float(right["test"][here].mean()), n=int(here.sum()))
                 )
+    embedded: dict[str, np.ndarray] = {}
     for name in scenario.attacks if attacks is None else attacks:
         needs = get_attack(name).needs
         if needs == "weights":  # see `evidence`: it needs the original as well
             continue
-        found += probe(scenario, name, model) if needs == "embeddings" else attack(scenario, name, logits, labels)
+        found += (
+            probe(scenario, name, model, embedded) if needs == "embeddings" else attack(scenario, name, logits, labels)
+        )
     arrays = {f"{part}_logits": logits[part].numpy() for part in parts} | {
         f"{part}_labels": labels[part].numpy() for part in parts
     }
@@ -182,22 +185,22 @@ def attack(
         return []
 
 
-def probe(scenario: Scenario, name: str, model: nn.Module) -> list[Measurement]:
+def probe(scenario: Scenario, name: str, model: nn.Module, embedded: dict[str, np.ndarray]) -> list[Measurement]:
     """A probe of the embedding, where whole classes (digits, people) are forgotten; else empty.
 
     Gallery: validation images, or for the linear probe the training images. Queries: test images. The model was trained
     on none of the queries.
+    Args: embedded: embeddings by set, so that all probes of a model share them; what is missing is put in.
     """
     if not scenario.classes:
         return []
-    gallery = scenario.samples["trained" if name == "linear_probe" else "validation"]
-    parts = {"gallery": gallery, "queries": scenario.samples["test"]}
-    owners = {part: samples.labels.cpu().numpy() for part, samples in parts.items()}
+    parts = ("trained" if name == "linear_probe" else "validation", "test")
+    gallery, queries = (scenario.samples[part].labels.cpu().numpy() for part in parts)
     try:
-        features = {part: embed(model, samples).numpy() for part, samples in parts.items()}
-        inputs = ProbeInput(
-            features["gallery"], owners["gallery"], features["queries"], owners["queries"], scenario.classes
-        )
+        for part in parts:
+            if part not in embedded:
+                embedded[part] = embed(model, scenario.samples[part]).numpy()
+        inputs = ProbeInput(embedded[parts[0]], gallery, embedded["test"], queries, scenario.classes)
         return get_attack(name)(inputs)
     except ForgetError as error:
         print(f"attack {name}: no result, {error}")
