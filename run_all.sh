@@ -143,6 +143,16 @@ take_turn() { # profile
     fi
 }
 
+# Kernels are forks of one process that has imported the libraries, which is most of what a page takes beside its work. It
+# ends with this script; where it cannot be, kernels start as always. See forget_lib/report/warm.py.
+warm_kernels() {
+    local folder
+    if [ "$(uname -s)" = Linux ] && folder=$(mktemp -d); then
+        export FORGET_WARM="$folder/kernels"
+        "$PYTHON" -m forget_lib.report warm "$FORGET_WARM" $$ >.snakemake/warm.log 2>&1 9<&- &
+    fi
+}
+
 # --- commands ---------------------------------------------------------------------------------------------------------
 
 run_profile() { # profile, options for Snakemake
@@ -193,6 +203,8 @@ run_profile() { # profile, options for Snakemake
         "$PYTHON" -m snakemake ${targets[@]+"${targets[@]}"} "${options[@]}"
         return
     fi
+    # A cluster starts and counts each job by itself.
+    case " ${options[*]} " in *" --workflow-profile "*) ;; *) warm_kernels ;; esac
     case "$profile" in study | paper) "$PYTHON" workflow/estimate.py "$config" ${parts[@]+--parts "${parts[@]}"} ${runs[@]+"${runs[@]}"} ;; esac
     local stopped=""
     trap 'stopped=yes' INT

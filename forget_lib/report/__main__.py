@@ -30,6 +30,9 @@ def parser() -> argparse.ArgumentParser:
     against.add_argument("--reference", type=Path, help="default: results/reference/PROFILE")
     failed = commands.add_parser("failures", help="print the ends of failed jobs' logs, and link what there is")
     failed.add_argument("folder", type=Path)
+    warm = commands.add_parser("warm", help="serve kernels that have the libraries imported, while the parent runs")
+    warm.add_argument("socket", type=Path, help="where to listen, in a folder of this user alone")
+    warm.add_argument("parent", type=int, help="number of the process with which to end")
     return top
 
 
@@ -52,6 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
 
             parameters = json.loads(given.parameters)
             run_notebook(given.notebook, parameters, given.output, given.page, given.log)
+        elif given.command == "warm":
+            from forget_lib.report import warm
+
+            if (asked := warm.serve(given.socket, given.parent)) is not None:
+                warm.become_kernel(asked)
         elif given.command == "page":
             from forget_lib.report.page import export_html
 

@@ -14,6 +14,8 @@ from forget_lib.errors import ForgetError, unknown
 from forget_lib.report.files import only_one, write_text
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+KERNELS = Path(__file__).resolve().parent
+"""Jupyter finds the kernel `warm` in the folder `kernels` there."""
 TAIL = 25
 QUICK_IMPORTS = "import gc; gc.set_threshold(20_000, 10, 10)"
 """Modules are many objects and no garbage: at Python's own pace, looking for some is a sixth of the time of imports."""
@@ -105,7 +107,7 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], executed: Path, log:
     from papermill.exceptions import PapermillExecutionError
     from traitlets.config import Config
 
-    _prepare_environment()
+    prepare_environment()
     # Sockets as files are quicker than TCP ports and cannot be taken by others between choosing and opening them. The
     # folder keeps those of two kernels apart.
     with tempfile.TemporaryDirectory(prefix="forget-") as sockets, log.open("w", encoding="utf-8") as text:
@@ -115,7 +117,7 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], executed: Path, log:
                 str(notebook),
                 str(executed),
                 dict(parameters),
-                kernel_name="python3",
+                kernel_name="warm" if "FORGET_WARM" in os.environ else "python3",
                 language="python",
                 cwd=str(notebook.resolve().parent),
                 progress_bar=False,
@@ -138,9 +140,10 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], executed: Path, log:
             raise ForgetError(f"{notebook.name} could not be run to its end: {error}\nIts text is {log}.") from error
 
 
-def _prepare_environment() -> None:
-    path = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(part for part in path if part)
+def prepare_environment() -> None:
+    """Sets the variables of this process, and so of kernels, by which pages look the same everywhere."""
+    for name, own in (("PYTHONPATH", REPOSITORY), ("JUPYTER_PATH", KERNELS)):
+        os.environ[name] = os.pathsep.join(filter(None, [str(own), os.environ.get(name, "")]))
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not one of the same name of the user
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
     os.environ["TQDM_DISABLE"] = "1"  # a bar of widgets would stand still in the page

@@ -89,11 +89,11 @@ def computed(root: Path) -> dict[str, int]:
     return {str(path.relative_to(results)): path.stat().st_mtime_ns for path in files if path.is_file()}
 
 
-def find(process: psutil.Process, what: str) -> psutil.Process | None:
-    """The first process under a runner whose command holds a word."""
+def find(process: psutil.Process, what: tuple[str, ...]) -> psutil.Process | None:
+    """The first process under a runner whose command has a part that ends with one of some words."""
     try:
         for child in process.children(recursive=True):
-            if what in child.cmdline():
+            if any(part.endswith(what) for part in child.cmdline()):
                 return child
     except psutil.Error:
         pass
@@ -102,7 +102,7 @@ def find(process: psutil.Process, what: str) -> psutil.Process | None:
 
 def kill(process: subprocess.Popen, target: str) -> bool:
     """Kills the target in a run as soon as there is one; False where the run ended first."""
-    words = {"snakemake": "snakemake", "kernel": "ipykernel_launcher"}
+    words = {"snakemake": ("snakemake",), "kernel": ("ipykernel_launcher", "kernels/warm/start.py")}
     while process.poll() is None:
         runner = psutil.Process(process.pid)
         victims = {"runner": [runner], "all": [runner, *runner.children(recursive=True)]}.get(target)

@@ -1,0 +1,146 @@
+"""Kernels that are forks of one process: they are as any other, and none is left behind."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from forget_lib.errors import ForgetError
+from forget_lib.report.run import run_notebook
+from forget_lib.results import REPOSITORY
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux alone")
+SERVE = """
+import sys
+from pathlib import Path
+from forget_lib.report import warm
+warm.LIBRARIES = ("ipykernel.kernelapp",)
+if (asked := warm.serve(Path(sys.argv[1]), int(sys.argv[2]))) is not None:
+    warm.become_kernel(asked)
+"""
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    monkeypatch.setenv("FORGET_WARM", str(folder / "kernels"))
+    process = subprocess.Popen([sys.executable, "-c", SERVE, folder / "kernels", str(os.getpid())], cwd=REPOSITORY)
+    while process.poll() is None and not (folder / "kernels").exists():
+        os.sched_yield()
+    yield psutil.Process(process.pid)
+    process.kill()
+    process.wait()
+
+
+def run(folder: Path, source: str, **options) -> list[str]:
+    """The lines that a notebook of one cell prints."""
+    nbformat.write(new_notebook(cells=[new_code_cell(source)]), folder / "toy.ipynb")
+    executed = run_notebook(folder / "toy.ipynb", {}, folder / "out" / "toy.ipynb", **options)
+    return json.loads(executed.read_text())["cells"][0]["outputs"][0]["text"]
+
+
+def ended(number: int) -> bool:
+    """Waits for the end of a process that is not this one's child."""
+    try:
+        psutil.Process(number).wait(timeout=60)
+    except psutil.NoSuchProcess:
+        return True
+    return not psutil.pid_exists(number)
+
+
+WHO = "import os\nprint(os.getpid(), os.getppid())\n"
+
+
+def test_a_kernel_is_a_fork_and_ends_with_its_page(server, tmp_path):
+    kernel, parent = map(int, run(tmp_path, WHO)[0].split())
+    assert parent == server.pid
+    assert ended(kernel)
+    assert server.children() == []
+
+
+def test_a_fork_has_the_folder_the_variables_and_the_code_of_now(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("OF_THIS_PAGE", "here")
+    said = run(
+        tmp_path,
+        "import os, signal, subprocess, sys\n"
+        "print(os.getcwd(), os.environ['OF_THIS_PAGE'])\n"
+        "print([name for name in sys.modules if name.startswith('forget_lib')])\n"
+        "print(signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL, subprocess.run(['false']).returncode)",
+    )
+    assert said == [f"{tmp_path} here\n", "[]\n", "True 1\n"]
+
+
+def test_a_kernel_that_is_lost_fails_its_page_and_the_next_page_gets_another(server, tmp_path):
+    with pytest.raises(ForgetError, match=r"(?i)kernel died"):
+        run(tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    assert int(run(tmp_path, WHO)[0].split()[1]) == server.pid
+
+
+KILL_WHO_STANDS = """
+import os, signal, psutil
+open("number", "w").write(str(os.getpid()))
+for process in psutil.process_iter():
+    try:
+        here = process.environ().get("FORGET_WARM") == os.environ["FORGET_WARM"]
+        if here and any("start.py" in part for part in process.cmdline()):
+            process.kill()
+    except psutil.Error:  # another's, or one that has ended
+        continue
+signal.pause()
+"""
+
+
+def test_a_kernel_does_not_outlive_the_process_that_stands_for_it(server, tmp_path):
+    with pytest.raises(ForgetError, match=r"(?i)kernel died"):
+        run(tmp_path, KILL_WHO_STANDS)
+    assert ended(int((tmp_path / "number").read_text()))
+
+
+def test_a_cell_that_takes_too_long_is_interrupted_and_its_kernel_ends(server, tmp_path):
+    with pytest.raises(ForgetError):
+        run(tmp_path, "import os\nopen('number', 'w').write(str(os.getpid()))\nwhile True: pass", timeout=2)
+    assert ended(int((tmp_path / "number").read_text()))
+
+
+def test_without_a_server_a_kernel_starts_as_always(tmp_path, monkeypatch):
+    monkeypatch.setenv("FORGET_WARM", str(tmp_path / "nobody"))
+    assert int(run(tmp_path, WHO)[0].split()[1]) != 1
+
+
+def test_a_server_that_dies_takes_no_page_along(server, tmp_path):
+    said = run(tmp_path, f"import os, signal\nos.kill({server.pid}, signal.SIGKILL)\nprint('on')")
+    assert said == ["on\n"]
+    assert run(tmp_path, "print('as always')") == ["as always\n"]
+
+
+def test_the_server_ends_with_its_parent_and_leaves_nothing(tmp_path):
+    folder = tmp_path / "own"
+    folder.mkdir()
+    start = (
+        "import os, subprocess, sys\n"
+        f"command = [sys.executable, '-c', {SERVE!r}, {str(folder / 'kernels')!r}, str(os.getpid())]\n"
+        "print(subprocess.Popen(command, stdout=subprocess.DEVNULL).pid)"
+    )
+    parent = subprocess.run([sys.executable, "-c", start], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert ended(int(parent.stdout))
+    assert not folder.exists()
+
+
+def test_a_place_where_nothing_can_listen_is_refused(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "forget_lib.report", "warm", tmp_path / "none" / "kernels", str(os.getpid())],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Kernels cannot be served" in done.stderr
+    assert "Traceback" not in done.stderr
