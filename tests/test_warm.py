@@ -20,18 +20,20 @@ SERVE = """
 import sys
 from pathlib import Path
 from forget_lib.report import warm
-warm.LIBRARIES = ("ipykernel.kernelapp",)
+if len(sys.argv) == 3:  # all of them take some seconds
+    warm.LIBRARIES = ("ipykernel.kernelapp",)
 if (asked := warm.serve(Path(sys.argv[1]), int(sys.argv[2]))) is not None:
     warm.become_kernel(asked)
 """
 
 
-@pytest.fixture
-def server(tmp_path, monkeypatch):
+@pytest.fixture(params=[()], ids=[""])
+def server(request, tmp_path, monkeypatch):
     folder = tmp_path / "own"
     folder.mkdir()
     monkeypatch.setenv("FORGET_WARM", str(folder / "kernels"))
-    process = subprocess.Popen([sys.executable, "-c", SERVE, folder / "kernels", str(os.getpid())], cwd=REPOSITORY)
+    command = [sys.executable, "-c", SERVE, folder / "kernels", str(os.getpid()), *request.param]
+    process = subprocess.Popen(command, cwd=REPOSITORY)
     while process.poll() is None and not (folder / "kernels").exists():
         os.sched_yield()
     yield psutil.Process(process.pid)
@@ -39,11 +41,16 @@ def server(tmp_path, monkeypatch):
     process.wait()
 
 
-def run(folder: Path, source: str, **options) -> list[str]:
-    """The lines that a notebook of one cell prints."""
+def outputs(folder: Path, source: str, **options) -> list[dict]:
+    """The outputs of a notebook of one cell."""
     nbformat.write(new_notebook(cells=[new_code_cell(source)]), folder / "toy.ipynb")
     executed = run_notebook(folder / "toy.ipynb", {}, folder / "out" / "toy.ipynb", **options)
-    return json.loads(executed.read_text())["cells"][0]["outputs"][0]["text"]
+    return json.loads(executed.read_text())["cells"][0]["outputs"]
+
+
+def run(folder: Path, source: str, **options) -> list[str]:
+    """The lines that a notebook of one cell prints."""
+    return outputs(folder, source, **options)[0]["text"]
 
 
 def ended(number: int) -> bool:
@@ -75,6 +82,27 @@ def test_a_fork_has_the_folder_the_variables_and_the_code_of_now(server, tmp_pat
         "print(signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL, subprocess.run(['false']).returncode)",
     )
     assert said == [f"{tmp_path} here\n", "[]\n", "True 1\n"]
+
+
+PICTURE = """
+import torch
+from matplotlib import pyplot
+from forget_lib import figures, metrics
+figure, axes = pyplot.subplots()
+axes.plot([1, 2])
+print(torch.get_num_threads(), pyplot.get_backend())
+figures.show(figure, "a line")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", [("all",)], indirect=True)
+def test_libraries_that_were_imported_before_work_as_if_imported_now(server, tmp_path, monkeypatch):
+    drawn = outputs(tmp_path, PICTURE)
+    assert "image/png" in drawn[1]["data"]
+    assert drawn[1]["metadata"]["image/png"] == {"alt": "a line"}
+    monkeypatch.delenv("FORGET_WARM")
+    assert outputs(tmp_path, PICTURE) == drawn
 
 
 def test_a_kernel_that_is_lost_fails_its_page_and_the_next_page_gets_another(server, tmp_path):

@@ -22,8 +22,8 @@ from forget_lib.errors import ForgetError
 from forget_lib.report.run import prepare_environment
 
 LIBRARIES = (
-    *("ipykernel.kernelapp", "IPython.display", "ipywidgets", "matplotlib.pyplot", "matplotlib_inline.backend_inline"),
-    *("pandas", "yaml", "scipy.stats", "sklearn.linear_model", "sklearn.model_selection", "torch"),
+    *("ipykernel.kernelapp", "IPython.display", "ipywidgets", "matplotlib.pyplot", "pandas", "yaml"),
+    *("scipy.stats", "sklearn.linear_model", "sklearn.model_selection", "torch"),
 )
 TO_WATCH = "JPY_PARENT_PID"
 
