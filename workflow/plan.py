@@ -102,16 +102,13 @@ def plan(config: Mapping[str, Any]) -> dict[str, Job]:
 
 
 def urgency(jobs: Mapping[str, Job]) -> dict[str, int]:
-    """What to start first, by key, the highest first: the job that most others wait for, directly or through others.
+    """What to start first, by key, the highest first.
 
-    The overview is not counted, since it waits for all. Of equals the last of the config goes first: a config goes
-    from small nets to large ones, and a long job must not be the one that is left at the end.
+    What the page of figures waits for goes before what can be made beside it. Of the former the last of the config goes
+    first: a config goes from small nets to large ones, and a long job must not be the one that is left at the end.
     """
-    waiting: dict[str, set[str]] = {key: set() for key in jobs}
-    for key in reversed(jobs):  # each after those that it needs, so its own are complete
-        for earlier in jobs[key].after if jobs[key].notebook != OVERVIEW else ():
-            waiting[earlier] |= {key} | waiting[key]
-    return {key: len(waiting[key]) * len(jobs) + place for place, key in enumerate(jobs)}
+    waited = set(jobs[f"{FIGURES}/figures"].after)
+    return {key: place + len(jobs) * (key in waited) for place, key in enumerate(jobs)}
 
 
 def first_runs(config: Mapping[str, Any]) -> Mapping[str, Any]:
