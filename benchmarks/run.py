@@ -1,6 +1,6 @@
 """All benchmarks of speed, written as tables, figures and a page into results/reference/benchmarks.
 
-    python benchmarks/run.py [throughput peers growth time_to_accuracy]
+    python benchmarks/run.py [throughput peers growth pages time_to_accuracy]
     python benchmarks/run.py --draw      (the figures and the page again, from the tables; nothing is measured)
 
 Each table names the commit, the versions, the processor and the threads. Times depend on the machine; the ratios and
@@ -30,7 +30,7 @@ import matplotlib.pyplot as plt
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks import growth, peers, throughput, time_to_accuracy  # noqa: E402
+from benchmarks import growth, pages, peers, throughput, time_to_accuracy  # noqa: E402
 from forget_lib import results  # noqa: E402
 
 OUTPUT = REPOSITORY / "results" / "reference" / "benchmarks"
@@ -71,6 +71,18 @@ def draw_growth(table: pd.DataFrame, axes: plt.Axes) -> str:
     last = table.groupby("series", sort=False).last()
     return "; ".join(
         f"{row.larger:g} times the {name}: {row.times:.1f} times the cost" for name, row in last.iterrows()
+    )
+
+
+def draw_pages(table: pd.DataFrame, axes: plt.Axes) -> str:
+    """Bars of the CPU seconds of a kernel that imports, with their spread, by kind of kernel."""
+    spread = abs(table[["cpu_lowest", "cpu_highest"]].sub(table["cpu_seconds"], axis=0)).to_numpy().T
+    axes.barh(table["kernel"], table["cpu_seconds"], color=BLUE, xerr=spread, ecolor=GREY, capsize=2)
+    axes.set(xlabel="CPU seconds of a kernel until its imports are done", xlim=(0, None))
+    axes.invert_yaxis()
+    return "; ".join(
+        f"{row.kernel}: {row.cpu_seconds:.2f} CPU seconds, {row.wall_seconds:.1f} s for the page"
+        for row in table.itertuples()
     )
 
 
@@ -118,13 +130,16 @@ PARTS: dict[str, tuple[str, Callable[[], pd.DataFrame], Callable[[pd.DataFrame, 
     ),
     "peers": ("The same work through a per-item loop", lambda: peers.main(list(peers.CASES)), draw_peers),
     "growth": ("How cost grows", growth.main, draw_growth),
+    "pages": ("A page beside its work", pages.main, draw_pages),
     "time_to_accuracy": (
         "CIFAR-10 against time",
         lambda: time_to_accuracy.main(time_to_accuracy.VARIANTS, table=time_to_accuracy.TABLE),
         draw_accuracy,
     ),
 }
-MODULES = {"throughput": throughput, "peers": peers, "growth": growth, "time_to_accuracy": time_to_accuracy}
+MODULES = {"throughput": throughput, "peers": peers, "growth": growth, "pages": pages} | {
+    "time_to_accuracy": time_to_accuracy
+}
 
 
 def processor() -> str:

@@ -1,9 +1,12 @@
 """What the page of benchmarks says of its tables."""
 
+import ast
+import json
+
 import pandas as pd
 import torch
 
-from benchmarks import run, time_to_accuracy
+from benchmarks import pages, run, time_to_accuracy
 from forget_lib.datasets.samples import Samples, normalise
 from forget_lib.models import Classifier
 
@@ -59,3 +62,19 @@ def test_logits_are_averaged_over_mirror_images_and_shifts_with_the_edge_reflect
     for name, pixels in expected.items():
         values = normalise(torch.tensor(pixels, dtype=torch.uint8)[:, None, None, None])
         torch.testing.assert_close(found[name], values.sum().reshape(1, 1), msg=name)
+
+
+def test_the_page_that_is_timed_imports_what_a_page_of_the_study_imports_and_nothing_else(tmp_path):
+    (cell,) = json.loads(pages.toy(tmp_path).read_text())["cells"]
+    names = [type(line).__name__ for line in ast.parse("".join(cell["source"])).body]
+    assert set(names[:-2]) == {"Import", "ImportFrom"}
+    assert cell["source"].endswith(pages.SPENT)
+
+
+def test_the_kinds_of_kernel_are_told_with_their_seconds():
+    rows = [("own process", 3.0, 2.9, 3.3, 5.0), ("fork", 0.3, 0.2, 0.4, 1.0)]
+    table = pd.DataFrame(rows, columns=["kernel", "cpu_seconds", "cpu_lowest", "cpu_highest", "wall_seconds"])
+    figure, axes = run.plt.subplots()
+    text = run.draw_pages(table, axes)
+    run.plt.close(figure)
+    assert text == "own process: 3.00 CPU seconds, 5.0 s for the page; fork: 0.30 CPU seconds, 1.0 s for the page"

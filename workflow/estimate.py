@@ -36,9 +36,10 @@ from forget_lib.training import choose_device, set_threads, train  # noqa: E402
 
 LIMIT = 0.2
 """Share of a retraining that a method may cost in the study."""
-OVERHEAD = 5.0
-"""Seconds of a notebook beside its training: kernel, imports, figures, page. Measured: 3 to 6 s."""
-FIXED = {"01_data": 20.0, "08_figures": 60.0, "10_deletion_request": 20.0, "11_published_claims": 60.0}
+OVERHEAD = 4.0
+"""Seconds of a notebook beside its training: kernel, figures, page. Measured: 2 to 5 s, on a cluster, where each kernel
+imports by itself, 5 more."""
+FIXED = {"01_data": 18.0, "08_figures": 55.0, "10_deletion_request": 14.0, "11_published_claims": 38.0}
 """Seconds of a notebook that is not about one scenario, as measured at `quick`."""
 BATCHED = 0.1
 """Share of the time of one training after the other that plain nets of a pool take as batched matrices."""
