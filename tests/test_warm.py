@@ -30,7 +30,7 @@ if (asked := warm.serve(Path(sys.argv[1]), int(sys.argv[2]))) is not None:
 @pytest.fixture(params=[()], ids=[""])
 def server(request, tmp_path, monkeypatch):
     folder = tmp_path / "own"
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     monkeypatch.setenv("FORGET_WARM", str(folder / "kernels"))
     command = [sys.executable, "-c", SERVE, folder / "kernels", str(os.getpid()), *request.param]
     process = subprocess.Popen(command, cwd=REPOSITORY)
@@ -150,7 +150,7 @@ def test_a_server_that_dies_takes_no_page_along(server, tmp_path):
 
 def test_the_server_ends_with_its_parent_and_leaves_nothing(tmp_path):
     folder = tmp_path / "own"
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     start = (
         "import os, subprocess, sys\n"
         f"command = [sys.executable, '-c', {SERVE!r}, {str(folder / 'kernels')!r}, str(os.getpid())]\n"
@@ -161,14 +161,11 @@ def test_the_server_ends_with_its_parent_and_leaves_nothing(tmp_path):
     assert not folder.exists()
 
 
-def test_a_place_where_nothing_can_listen_is_refused(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "forget_lib.report", "warm", tmp_path / "none" / "kernels", str(os.getpid())],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.mark.parametrize(("folder", "why"), [("none", "Kernels cannot be served"), ("open", "Others can enter")])
+def test_a_place_where_nobody_or_anybody_could_ask_is_refused(tmp_path, folder, why):
+    (tmp_path / "open").mkdir(mode=0o755)
+    command = [sys.executable, "-m", "forget_lib.report", "warm", tmp_path / folder / "kernels", str(os.getpid())]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "Kernels cannot be served" in done.stderr
+    assert why in done.stderr
     assert "Traceback" not in done.stderr

@@ -31,13 +31,18 @@ TO_WATCH = "JPY_PARENT_PID"
 def serve(path: Path, parent: int) -> socket.socket | None:
     """Imports the libraries and forks for each connection to a Unix socket at `path`, until its parent ends.
 
-    The folder of the socket must belong to this user alone, for who can connect can run code.
+    Who can connect can run code, so the folder of the socket must be open to this user alone.
     Args: parent: number of the process that started this one.
     Returns: in a fork the connection, for `become_kernel`; None in the process itself, at its end.
-    Raises: ForgetError where the system has no fork that is safe, or the socket cannot be made.
+    Raises: ForgetError where the system has no fork that is safe, others can enter the folder, or the socket cannot be
+        made.
     """
     if sys.platform != "linux":
         raise ForgetError("Kernels can be forked on Linux alone; without this process they start as always.")
+    if path.parent.is_dir() and path.parent.stat().st_mode & 0o077:
+        raise ForgetError(
+            f"Others can enter {path.parent}, and so run code as you; make it with mktemp -d, or chmod 700."
+        )
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with its parent
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended kernels leave nothing behind
     prepare_environment()
