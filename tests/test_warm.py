@@ -105,6 +105,13 @@ def test_libraries_that_were_imported_before_work_as_if_imported_now(server, tmp
     assert outputs(tmp_path, PICTURE) == drawn
 
 
+def test_a_kernel_that_is_shut_down_has_the_time_to_clear_up(server, tmp_path):
+    leave = "import atexit, pathlib\nprint('on')\n"
+    leave += "atexit.register(lambda: (sum(range(20_000_000)), pathlib.Path('left').write_text('')))"
+    assert run(tmp_path, leave) == ["on\n"]
+    assert (tmp_path / "left").exists()
+
+
 def test_a_kernel_that_is_lost_fails_its_page_and_the_next_page_gets_another(server, tmp_path):
     with pytest.raises(ForgetError, match=r"(?i)kernel died"):
         run(tmp_path, "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")

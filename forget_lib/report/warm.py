@@ -1,4 +1,5 @@
-"""One process imports the libraries that every notebook imports, and kernels are forks of it: five seconds less a page.
+"""One process imports the libraries that every notebook imports, and kernels are forks of it: imports are most of what
+a page takes beside its work.
 
     python -m forget_lib.report warm SOCKET PARENT
 

@@ -24,18 +24,21 @@ def ask(asked: socket.socket) -> int:
 
 
 def stand_for(kernel: int, asked: socket.socket) -> int:
-    """Passes signals on until the kernel or the parent ends; returns an exit status, 1 where the kernel was lost."""
+    """Passes signals on until the kernel or the parent has ended; returns an exit status, 1 for a kernel that was lost."""
     parent = os.getppid()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda given, _frame: os.kill(kernel, given))
     asked.settimeout(1)
+    status = 1
     while os.getppid() == parent:
         try:
-            return 0 if asked.recv(1) else 1
+            if not asked.recv(1):
+                return status
+            status = 0  # it was shut down, and has only to clear up
         except TimeoutError:
             continue
         except ConnectionError:
-            return 1
+            return status
     return 1  # the end of this process closes the connection, by which the kernel knows
 
 
