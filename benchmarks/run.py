@@ -56,8 +56,13 @@ def draw_peers(table: pd.DataFrame, axes: plt.Axes) -> str:
     axes.set_yticks(range(table["case"].nunique()), table["case"].unique())
     axes.set(xlabel="CPU time of the per-item loop / CPU time from memory", xscale="log")
     axes.invert_yaxis()
-    medians = table.groupby("case", sort=False)["ratio"].median()
-    return "Median ratio by case: " + ", ".join(f"{case} {value:.2f}" for case, value in medians.items())
+    medians = table.groupby("case", sort=False)[["ratio", "limit"]].median()
+    axes.scatter(
+        medians["limit"], range(len(medians)), marker="|", s=300, color=BLUE, label="limit: feeding takes no time"
+    )
+    axes.legend(frameon=False, loc="lower right")
+    told = (f"{row.Index} {row.ratio:.2f} of at most {row.limit:.2f}" for row in medians.itertuples())
+    return "Median ratio by case: " + ", ".join(told)
 
 
 def draw_growth(table: pd.DataFrame, axes: plt.Axes) -> str:
