@@ -24,7 +24,7 @@ def ask(asked: socket.socket) -> int:
 
 
 def stand_for(kernel: int, asked: socket.socket) -> int:
-    """Passes signals on until the kernel or the parent has ended; returns an exit status, 1 for a kernel that was lost."""
+    """Passes signals on until the kernel or the parent has ended; returns an exit status, 1 if the kernel was lost."""
     parent = os.getppid()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda given, _frame: os.kill(kernel, given))
