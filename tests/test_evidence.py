@@ -13,6 +13,7 @@ from forget_lib.attacks.relearning import relearning_curve
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import ForgetError
 from forget_lib.models import build
+from forget_lib.training import embed
 
 
 @pytest.fixture
@@ -59,6 +60,36 @@ def test_a_model_is_alike_to_itself_and_less_to_one_trained_apart(table):
         assert 0 <= value(table, "original", layer) <= 1
     assert value(table, "mask_logit", "cka_to_original_body.1") == pytest.approx(1, abs=1e-6)
     assert value(table, "second_retrain", "cka_to_original_body.1") < 0.999
+
+
+def test_a_record_that_was_made_again_is_compared_with_anew(table, asked):
+    folder, other = asked.folder("retrain"), asked.folder("retrain", study.SECOND_RETRAIN)
+    model = study.load_model(asked, "retrain")
+
+    def likeness() -> list[float]:
+        return [measured.value for measured in evidence.layer_likeness(asked, model, {"retrain": folder})]
+
+    assert likeness() == pytest.approx([1, 1], abs=1e-6)
+    run = {key: entry for key, entry in results.read_record(folder).items() if key != "files"}
+    results.write_record(folder, run | {"key": "another"}, state=results.read_state(other))
+    assert max(likeness()) < 0.999
+
+
+def test_probes_share_embeddings_and_measure_what_each_measures_alone(asked, monkeypatch):
+    probes = ("linear_probe", "reidentification", "verification")
+    model, embedded = study.original(asked), []
+
+    def watched(model, samples):
+        embedded.append(len(samples))
+        return embed(model, samples)
+
+    monkeypatch.setattr(study, "embed", watched)
+    together, _ = study.evaluate(asked, model, ("test",), probes)
+    assert sorted(embedded) == sorted(len(asked.samples[part]) for part in ("trained", "validation", "test"))
+    alone = [study.evaluate(asked, model, ("test",), (name,))[0] for name in probes]
+    for name, found in zip(probes, alone, strict=True):
+        assert [each for each in together if each.attack == name] == [each for each in found if each.attack == name]
+    assert embedded[3:5] == [len(asked.samples["trained"]), len(asked.samples["test"])]
 
 
 def test_a_map_has_one_layout_for_all_models_and_says_what_is_forgotten(table, asked):
