@@ -37,13 +37,18 @@ OUTPUT = REPOSITORY / "results" / "reference" / "benchmarks"
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#666666"
 
 
+def bars(axes: plt.Axes, names: pd.Series, value: pd.Series, lowest: pd.Series, highest: pd.Series) -> None:
+    """Bars from zero with their spread, the first on top."""
+    axes.barh(names, value, color=BLUE, xerr=[value - lowest, highest - value], ecolor=GREY, capsize=2)
+    axes.set_xlim(0, None)
+    axes.invert_yaxis()
+
+
 def draw_throughput(table: pd.DataFrame, axes: plt.Axes) -> str:
     """Bars of the share of the matrix rate, with its spread over the turns; returns the alternative text."""
-    spread = 100 * abs(table[["lowest", "highest"]].sub(table["share"], axis=0)).to_numpy().T
-    axes.barh(table["net"], 100 * table["share"], color=BLUE, xerr=spread, ecolor=GREY, capsize=2)
+    bars(axes, table["net"], *(100 * table[column] for column in ("share", "lowest", "highest")))
     axes.axvline(100, color=GREY, linestyle=":")  # not a bound: some sizes are multiplied faster than the one measured
-    axes.set(xlabel="share of the machine's matrix-multiply rate (%)", xlim=(0, None))
-    axes.invert_yaxis()
+    axes.set_xlabel("share of the machine's matrix-multiply rate (%)")
     return "Share of the matrix rate: " + ", ".join(f"{row.net} {row.share:.0%}" for row in table.itertuples())
 
 
@@ -81,10 +86,8 @@ def draw_growth(table: pd.DataFrame, axes: plt.Axes) -> str:
 
 def draw_pages(table: pd.DataFrame, axes: plt.Axes) -> str:
     """Bars of the CPU seconds of a kernel that imports, with their spread, by kind of kernel."""
-    spread = abs(table[["cpu_lowest", "cpu_highest"]].sub(table["cpu_seconds"], axis=0)).to_numpy().T
-    axes.barh(table["kernel"], table["cpu_seconds"], color=BLUE, xerr=spread, ecolor=GREY, capsize=2)
-    axes.set(xlabel="CPU seconds of a kernel until its imports are done", xlim=(0, None))
-    axes.invert_yaxis()
+    bars(axes, table["kernel"], table["cpu_seconds"], table["cpu_lowest"], table["cpu_highest"])
+    axes.set_xlabel("CPU seconds of a kernel until its imports are done")
     return "; ".join(
         f"{row.kernel}: {row.cpu_seconds:.2f} CPU seconds, {row.wall_seconds:.1f} s for the page"
         for row in table.itertuples()
@@ -142,9 +145,7 @@ PARTS: dict[str, tuple[str, Callable[[], pd.DataFrame], Callable[[pd.DataFrame, 
         draw_accuracy,
     ),
 }
-MODULES = {"throughput": throughput, "peers": peers, "growth": growth, "pages": pages} | {
-    "time_to_accuracy": time_to_accuracy
-}
+MODULES = dict(zip(PARTS, (throughput, peers, growth, pages, time_to_accuracy), strict=True))
 
 
 def processor() -> str:

@@ -26,7 +26,6 @@ LIBRARIES = (
     *("ipykernel.kernelapp", "IPython.display", "ipywidgets", "matplotlib.pyplot", "pandas", "yaml"),
     *("scipy.stats", "sklearn.linear_model", "sklearn.model_selection", "torch"),
 )
-TO_WATCH = "JPY_PARENT_PID"
 
 
 def serve(path: Path, parent: int) -> socket.socket | None:
@@ -47,7 +46,8 @@ def serve(path: Path, parent: int) -> socket.socket | None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with its parent
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended kernels leave nothing behind
     prepare_environment()
-    os.environ[TO_WATCH] = "1"  # a kernel's own look at its parent; `start.py` does that for it
+    # As the library of kernels is imported, it reads here whose end to watch for: nobody's, `start.py` does that.
+    os.environ["JPY_PARENT_PID"] = "1"
     with socket.socket(socket.AF_UNIX) as server:
         try:
             server.bind(str(path))
@@ -74,7 +74,7 @@ def serve(path: Path, parent: int) -> socket.socket | None:
 def become_kernel(asked: socket.socket) -> None:
     """Turns this fork into the kernel that was asked for; returns once that was shut down."""
     _inherit(asked)
-    asked.sendall(str(os.getpid()).encode())
+    asked.sendall(b"%16d" % os.getpid())  # of a fixed length, so that nothing sent later is read as a part of it
     threading.Thread(target=_end_with, args=(asked,), daemon=True).start()
     sys.modules["ipykernel.kernelapp"].launch_new_instance()
     asked.sendall(b"0")
@@ -95,7 +95,7 @@ def _inherit(asked: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.chdir(told["folder"])
     os.environ.clear()
-    os.environ.update(told["environment"] | {TO_WATCH: "1"})
+    os.environ.update(told["environment"])
     sys.argv = ["ipykernel_launcher", *told["arguments"]]
     for name in [name for name in sys.modules if name.split(".")[0] == "forget_lib"]:
         del sys.modules[name]  # the project's code is read as it is now
