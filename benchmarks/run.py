@@ -46,8 +46,8 @@ def bars(axes: plt.Axes, names: pd.Series, value: pd.Series, lowest: pd.Series, 
 
 def draw_throughput(table: pd.DataFrame, axes: plt.Axes) -> str:
     """Bars of the share of the matrix rate, with its spread over the turns; returns the alternative text."""
-    bars(axes, table["net"], *(100 * table[column] for column in ("share", "lowest", "highest")))
     axes.axvline(100, color=GREY, linestyle=":")  # not a bound: some sizes are multiplied faster than the one measured
+    bars(axes, table["net"], *(100 * table[column] for column in ("share", "lowest", "highest")))
     axes.set_xlabel("share of the machine's matrix-multiply rate (%)")
     return "Share of the matrix rate: " + ", ".join(f"{row.net} {row.share:.0%}" for row in table.itertuples())
 
