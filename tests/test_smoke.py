@@ -1,7 +1,6 @@
 """The whole smoke study for real: every notebook runs, and its numbers are what they must be."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 import yaml
 
 from forget_lib import results
+from tests.faults.workflow_copy import active_environment
 
 REPOSITORY = results.REPOSITORY
 ROOT = REPOSITORY / "results" / "smoke"
@@ -28,9 +28,10 @@ def snakemake(*options: str) -> subprocess.CompletedProcess:
 @pytest.fixture(scope="module")
 def study() -> pd.DataFrame:
     """As a user runs it, with this environment as the active one."""
-    here = os.environ | {"VIRTUAL_ENV": sys.prefix, "PATH": f"{sys.prefix}/bin{os.pathsep}{os.environ['PATH']}"}
     command = [REPOSITORY / "run_all.sh", "smoke"]
-    done = subprocess.run(command, cwd=REPOSITORY, env=here, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=active_environment(), capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
     return results.load(ROOT)
 

@@ -6,11 +6,9 @@ Not part of the tests: half an hour on an idle machine. Each kill prints a line.
 
 import hashlib
 import json
-import os
 import random
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import pytest
 
 from forget_lib.results import KEYS, REPOSITORY, read_record, record_folders
 from tests.faults.test_supply import TEXTS, told
+from tests.faults.workflow_copy import active_environment
 
 KILLS = 20
 TARGETS = {
@@ -39,9 +38,7 @@ def clone(folder: Path, source: Path = REPOSITORY) -> Path:
 
 def start(root: Path, *before: str) -> subprocess.Popen:
     """Starts `smoke` with this Python, in a session of its own."""
-    prefix = Path(sys.prefix)
-    environment = os.environ | {"VIRTUAL_ENV": str(prefix), "PATH": f"{prefix / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
+    environment = active_environment() | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
     with (root / "run.log").open("a") as log:
         command = [*before, "./run_all.sh", "smoke"]
         return subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log, start_new_session=True)

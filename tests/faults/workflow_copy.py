@@ -73,11 +73,14 @@ def start(root: Path, *options: str, seconds: float = 0.0) -> subprocess.Popen:
     )
 
 
+def active_environment() -> dict[str, str]:
+    """The variables of a shell in which the environment of this Python is the active one, for run_all.sh."""
+    return os.environ | {"VIRTUAL_ENV": sys.prefix, "PATH": f"{sys.prefix}/bin{os.pathsep}{os.environ['PATH']}"}
+
+
 def start_runner(root: Path, *options: str, seconds: float = 0.0) -> subprocess.Popen:
     """Starts run_all.sh on the copy, with this Python, in a session of its own."""
-    prefix = Path(sys.prefix)
-    environment = os.environ | {"VIRTUAL_ENV": str(prefix), "PATH": f"{prefix / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-    environment |= {"PYTHONPATH": "", "STAND_IN_SECONDS": str(seconds)}
+    environment = active_environment() | {"PYTHONPATH": "", "STAND_IN_SECONDS": str(seconds)}
     command, pipe = ["./run_all.sh", "tiny", "--cores", "1", *options], subprocess.PIPE
     return subprocess.Popen(
         command, cwd=root, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True, start_new_session=True
