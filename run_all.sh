@@ -2,6 +2,8 @@
 # One entry to the study: makes the environment if need be, then runs a command. ./run_all.sh --help lists them.
 # Written for Bash 3.2, which macOS has.
 set -euo pipefail
+# Paths on the command line are relative to where the user stands.
+FORGET_FROM=${FORGET_FROM:-$PWD}; export FORGET_FROM
 cd "$(dirname "$0")"
 
 COMMANDS="smoke quick study paper test lab demo forget purge submit verify data faults clean help"
