@@ -4,7 +4,16 @@
 set -euo pipefail
 # Paths on the command line are relative to where the user stands.
 FORGET_FROM=${FORGET_FROM:-$PWD}; export FORGET_FROM
-cd "$(dirname "$0")"
+unset CDPATH # by which `cd` would go to another folder of the same name
+script=$0
+while [ -L "$script" ]; do
+    target=$(readlink "$script")
+    case "$target" in
+        /*) script=$target ;;
+        *) script=$(dirname -- "$script")/$target ;;
+    esac
+done
+cd -- "$(dirname -- "$script")"
 
 COMMANDS="smoke quick study paper test lab demo forget purge submit verify data faults clean help"
 PYTHON=""
@@ -64,6 +73,7 @@ checksum() { cksum requirements*.txt requirements*.lock | cksum | cut -d ' ' -f 
 
 # Nothing is fetched but what the lock names, and nothing kept whose hash is another. The lock is complete, so nothing
 # is resolved; setuptools goes first, for it builds the packages that come as source.
+# What pip is told for the user's account (pip.conf: user = true) would put them elsewhere.
 install_into_venv() { # requirements file
     local part packages=.venv/forget-packages.txt
     for part in setuptools ""; do
@@ -72,7 +82,7 @@ install_into_venv() { # requirements file
             uv pip install --quiet --python .venv/bin/python --require-hashes --no-deps --no-build-isolation -r "$packages" || return
         else
             .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-                --require-hashes --no-deps --no-build-isolation -r "$packages" || return
+                --no-user --target "" --prefix "$PWD/.venv" --require-hashes --no-deps --no-build-isolation -r "$packages" || return
         fi
     done
 }
@@ -146,10 +156,11 @@ take_turn() { # profile
 }
 
 # Kernels are forks of one process that has imported the libraries, which is most of what a page takes beside its work. It
-# ends with this script; where it cannot be, kernels start as always. See forget_lib/report/warm.py.
+# ends with this script; where it cannot be, kernels start as always. See forget_lib/report/warm.py. The path of its socket
+# must be shorter than a TMPDIR may be.
 warm_kernels() {
     local folder
-    if [ "$(uname -s)" = Linux ] && folder=$(mktemp -d); then
+    if [ "$(uname -s)" = Linux ] && folder=$(mktemp -d /tmp/forget-XXXXXXXX 2>/dev/null || mktemp -d); then
         export FORGET_WARM="$folder/kernels"
         "$PYTHON" -m forget_lib.report warm "$FORGET_WARM" $$ >.snakemake/warm.log 2>&1 9<&- &
     fi
@@ -206,7 +217,11 @@ run_profile() { # profile, options for Snakemake
         return
     fi
     # A cluster starts and counts each job by itself.
-    case " ${options[*]} " in *" --workflow-profile "*) ;; *) warm_kernels ;; esac
+    case " ${options[*]} " in
+        *" --executor local "* | *" --executor=local "* | *" -e local "*) warm_kernels ;;
+        *" --executor"[\ =]* | *" -e "* | *" --workflow-profile"[\ =]*) ;;
+        *) warm_kernels ;;
+    esac
     case "$profile" in study | paper) "$PYTHON" workflow/estimate.py "$config" ${parts[@]+--parts "${parts[@]}"} ${runs[@]+"${runs[@]}"} ;; esac
     local stopped=""
     trap 'stopped=yes' INT
@@ -279,7 +294,7 @@ clean() { # profile or nothing
     fi
     for folder in results/*/; do
         if [ -d "$folder" ] && [ "$folder" != results/reference/ ]; then
-            rm -rf "$folder"
+            rm -rf "${folder%/}" # of a link, the link; with the slash, what it leads to
             say "Removed ${folder%/}"
         fi
     done

@@ -81,6 +81,108 @@ def test_clean_keeps_the_reference_and_the_data(tmp_path):
         assert (tmp_path / kept).exists()
 
 
+@pytest.fixture
+def places(tmp_path):
+    """A checkout with results, and a folder of the user's own, which has results too and the same name."""
+    for folder in ("checkout/forget", "own/forget"):
+        (tmp_path / folder / "results" / "precious").mkdir(parents=True)
+        (tmp_path / folder / "results" / "precious" / "data.csv").write_text("years of work")
+    shutil.copy(SCRIPT, tmp_path / "checkout" / "forget")
+    return tmp_path
+
+
+def cleaned(places) -> tuple[bool, bool]:
+    """Whether the results of the checkout, and those of the user's own folder, are gone."""
+    checkout, own = (places / folder / "forget" / "results" / "precious" for folder in ("checkout", "own"))
+    return not checkout.exists(), not own.exists()
+
+
+def test_clean_through_a_link_cleans_the_checkout_and_not_the_folder_of_the_link(places):
+    (places / "own/forget/first.sh").symlink_to("../../checkout/forget/run_all.sh")
+    (places / "own/forget/run_all.sh").symlink_to("first.sh")
+    assert run("clean", cwd=places / "own/forget", script="./run_all.sh").returncode == 0
+    assert cleaned(places) == (True, False)
+
+
+def test_clean_goes_where_the_script_lies_whatever_cdpath_says(places, monkeypatch):
+    monkeypatch.setenv("CDPATH", str(places / "own"))
+    assert run("clean", cwd=places / "checkout", script="forget/run_all.sh").returncode == 0
+    assert cleaned(places) == (True, False)
+
+
+def test_clean_removes_a_link_among_the_results_and_not_what_it_leads_to(places):
+    (places / "checkout/forget/results/linked").symlink_to(places / "own/forget/results")
+    assert run("clean", script=places / "checkout/forget/run_all.sh").returncode == 0
+    assert not (places / "checkout/forget/results/linked").is_symlink()
+    assert cleaned(places) == (True, False)
+
+
+def test_it_keeps_the_folder_that_the_user_stands_in(tmp_path):
+    shutil.copy(SCRIPT, tmp_path)
+    stub = 'usage() { printf "%s|%s" "$FORGET_FROM" "$PWD"; }\nmain ${arguments'
+    (tmp_path / "run_all.sh").write_text(SCRIPT.read_text().replace("main ${arguments", stub))
+    (tmp_path / "here").mkdir()
+    said = run("help", cwd=tmp_path / "here", script="../run_all.sh").stdout
+    assert said == f"{tmp_path / 'here'}|{tmp_path}"
+
+
+STUB_PYTHON = """#!/usr/bin/env bash
+case "$*" in
+    "-c "*) exit 0 ;;
+    "-m pip install"*) printf '%s\\n' "$@" > asked.txt; exit 3 ;;
+    *) echo "one==1" ;;
+esac
+"""
+
+
+def test_settings_of_pip_for_the_users_account_do_not_move_packages_out_of_the_environment(tmp_path):
+    shutil.copy(SCRIPT, tmp_path)
+    for name in ("requirements.txt", "requirements.lock", "workflow/config/smoke.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(STUB_PYTHON)
+    python.chmod(0o755)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("bash", "dirname", "basename", "cksum", "cut", "df", "awk", "cat"):  # without uv
+        (tools / tool).symlink_to(shutil.which(tool))
+    command = ["bash", str(tmp_path / "run_all.sh"), "smoke"]
+    done = subprocess.run(command, env={"PATH": str(tools)}, capture_output=True, text=True, check=False)
+    assert "could not be installed" in done.stderr, done.stderr
+    options = (tmp_path / "asked.txt").read_text().splitlines()
+    assert "--no-user" in options
+    assert options[options.index("--target") + 1] == ""
+    assert options[options.index("--prefix") + 1] == str(tmp_path / ".venv")
+
+
+@pytest.mark.parametrize(
+    ("options", "served"),
+    [
+        ([], True),
+        (["--cores", "2"], True),
+        (["--executor", "local"], True),
+        (["--executor", "slurm"], False),
+        (["--executor=slurm"], False),
+        (["-e", "slurm"], False),
+        (["--profile", "slurm"], False),
+        (["--workflow-profile", "workflow/profiles/slurm"], False),
+    ],
+)
+def test_kernels_are_served_where_jobs_run_here_and_not_where_a_cluster_starts_them(options, served, tmp_path):
+    (tmp_path / "workflow/config").mkdir(parents=True)
+    (tmp_path / "workflow/config/tiny.yaml").touch()
+    stub = (
+        "use_environment() { PYTHON=true; }; check_results() { :; }; take_turn() { :; }\n"
+        "warm_kernels() { say served; }\nmain ${arguments"
+    )
+    (tmp_path / "run_all.sh").write_text(SCRIPT.read_text().replace("main ${arguments", stub))
+    said = run("tiny", *options, script=tmp_path / "run_all.sh").stdout
+    assert "Done." in said
+    assert ("served" in said.splitlines()) == served
+
+
 def test_bash_reads_it():
     assert subprocess.run(["bash", "-n", str(SCRIPT)], check=False).returncode == 0
 
