@@ -1,14 +1,17 @@
 """The request file: what is read, and how each mistake names its line."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from forget_lib.datasets.own import load_own
 from forget_lib.deletion import case as cases
 from forget_lib.deletion import request_file
 from forget_lib.deletion.request_file import RequestError, read_request
 from forget_lib.errors import ForgetError
-from tests.test_deletion import write_data, write_request
+from tests.test_deletion import REQUEST, write_data, write_request
 
 GOOD = """version: 1
 data:
@@ -123,3 +126,83 @@ def test_a_person_who_also_stands_in_held_out_or_test_images_is_refused_or_dropp
     assert (data.people[sets.forget] == gone).all()
     assert len(sets.forget) > 0
     assert "left out" in case.notes[0]
+
+
+# --- files, by path ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """Three classes whose files have the same names, but for one; the last file of each is a test image."""
+    folder = tmp_path / "pets"
+    for part, numbers in (("train", range(10)), ("test", range(10, 12))):
+        for index in numbers:
+            for label, title in enumerate(("cat", "dog", "owl")):
+                image = np.random.default_rng(3 * index + label).integers(0, 256, (6, 6), np.uint8)
+                (folder / part / title).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image).save(folder / part / title / f"{index:03}.png")
+    (folder / "train" / "dog" / "003.png").rename(folder / "train" / "dog" / "only.png")
+    return folder
+
+
+def case_of(path, forget, extra=""):
+    text = REQUEST.format(folder=path, name="answer", title="t", method="retrain", forget=forget) + extra
+    request = path.parent / "request.yaml"
+    request.write_text(text.replace("/data.npz", ""))
+    return cases.open_case(read_request(request))
+
+
+def files_of(path, forget):
+    """The files that a request with this `forget` takes out of the training set."""
+    case = case_of(path, forget)
+    return [case.scenario.data.files[index] for index in case.scenario.sets.forget.tolist()]
+
+
+def test_a_file_is_found_by_its_path_and_never_by_another_file_of_its_name(pets):
+    (pets.parent / "link").symlink_to(pets)
+    for name in ("train/cat/005.png", "./train//cat/005.png", f"{pets}/train/cat/005.png", "pets/train/cat/005.png"):
+        assert files_of(pets, f"{{files: [{name}]}}") == ["train/cat/005.png"], name
+    assert files_of(pets, f"{{files: [{pets.parent}/link/train/owl/005.png]}}") == ["train/owl/005.png"]
+    both = ["train/cat/005.png", "train/dog/005.png"]
+    assert files_of(pets, f"{{files: [{', '.join(both)}]}}") == both
+    assert files_of(pets, "{files: [only.png]}") == ["train/dog/only.png"]
+
+
+def test_all_names_that_fit_no_file_or_several_are_refused_at_once(pets):
+    names = "005.png, nothing/here/005.png, train/cat/3.png, train/cat/"
+    with pytest.raises(RequestError) as caught:
+        files_of(pets, f"{{files: [{names}]}}")
+    message = str(caught.value)
+    assert "line 6: " in message
+    assert "'005.png' is the name of 3 files: train/cat/005.png, train/dog/005.png, train/owl/005.png" in message
+    assert "no file 'nothing/here/005.png' (near: train/cat/005.png, train/dog" in message
+    assert "no file 'train/cat/3.png' (near: train/cat/00" in message
+    assert "no file 'train/cat'" in message
+
+
+def test_many_unknown_files_are_counted_and_not_listed(pets):
+    with pytest.raises(RequestError) as caught:
+        files_of(pets, f"{{files: [{', '.join(f'x{index}' for index in range(400))}]}}")
+    assert len(str(caught.value)) < 2000
+    assert "… and 390 more" in str(caught.value)
+
+
+def test_a_requested_file_of_the_test_set_is_said_to_lie_there_or_dropped(pets):
+    names = "{files: [train/cat/005.png, test/owl/010.png]}"
+    with pytest.raises(RequestError, match=r"1 of the files lie in the test set.*: test/owl/010.png"):
+        case_of(pets, names)
+    scenario = case_of(pets, names, "held_out: {drop_requested: true}\n").scenario
+    assert len(scenario.samples["test"]) == len(scenario.data.test_labels) - 1
+    gone = scenario.data.test_images[scenario.data.test_files.index("test/owl/010.png")]
+    assert not any(image.equal(gone) for image in scenario.samples["test"].images)
+    assert len(scenario.sets.forget) == 1
+    with pytest.raises(RequestError, match="nothing to forget"):
+        case_of(pets, "{files: [test/owl/010.png]}", "held_out: {drop_requested: true}\n")
+
+
+def test_a_table_names_its_files_as_it_writes_them(pets):
+    rows = [f"train/{title}/00{i}.png,{title}" for title in ("cat", "owl") for i in range(8)]
+    (pets / "t.csv").write_text("\n".join(["path,label", *rows, "../pets/train/cat/008.png,cat"]))
+    data = load_own(pets / "t.csv")
+    asked = [data.files[3], f"{pets}/{data.files[0]}", data.test_files[1]]
+    assert cases.find_files(data, asked, pets.parent) == ([3, 0], [1])

@@ -29,6 +29,7 @@ class ImageData:
         sexes: int64 [N], 0 female, 1 male, 2 not known, or None. official: int64 indices into the pool that a published
             benchmark forgets, or None.
         held_out: share of the pool that goes to validation, unseen and population (EVALUATION.md 0).
+        files, test_files: path of each image within `folder`, or its row; empty where the images are no user's own.
     """
 
     name: str
@@ -51,6 +52,9 @@ class ImageData:
     sexes: Tensor | None = None
     official: Tensor | None = None
     held_out: Mapping[str, float] = field(default_factory=lambda: DEFAULT_HELD_OUT)
+    files: tuple[str, ...] = ()
+    test_files: tuple[str, ...] = ()
+    folder: str = ""
 
     def __post_init__(self) -> None:
         pairs = {"training": (self.images, self.labels), "test": (self.test_images, self.test_labels)}

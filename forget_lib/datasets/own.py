@@ -80,18 +80,20 @@ def load_own(source: Any, *, test_source: Any = None, name: str = "", **options:
 
 
 def read_own(source: str | os.PathLike, *, name: str = "", **options: Any) -> tuple[ImageData, tuple[str, ...]]:
-    """As `load_own` for a path, and the file of each image of the training pool (for an .npz its row)."""
+    """As `load_own` for a path, and the path of each image of the training pool (for an .npz its row)."""
     text = os.fspath(source).removeprefix(OWN)
     base, given = split_options(text)
     chosen = Options.of(given | options)
     path = locate(base, "own data")
     name = name or short_name(OWN + text)  # with options, which the title leaves out
     if path.suffix.lower() == ".npz":
-        return _from_npz(path, name, chosen)
+        data = _from_npz(path, name, chosen)
+        return data, data.files
     rows = list_folder(path) if path.is_dir() else list_csv(path)
     if not len(rows):
         raise OwnDataError(name, rows.problems or [f"{shown(path)} holds no images in folders of classes"])
-    return _from_files(path, name, rows, chosen)
+    data = _from_files(path, name, rows, chosen)
+    return data, tuple(os.path.join(data.folder, file) for file in data.files)
 
 
 def cache_name(path: Path, options: Options) -> str:
@@ -100,7 +102,7 @@ def cache_name(path: Path, options: Options) -> str:
     return f"own-{short_name(OWN + path.name)}-{key}"
 
 
-def _from_files(path: Path, name: str, rows: Rows, options: Options) -> tuple[ImageData, tuple[str, ...]]:
+def _from_files(path: Path, name: str, rows: Rows, options: Options) -> ImageData:
     classes = _classes(rows.labels, rows.where, options, rows.problems)
     cache = cache_name(path, options)
     try:
@@ -132,9 +134,10 @@ def _from_files(path: Path, name: str, rows: Rows, options: Options) -> tuple[Im
             parts = (images[:pool], labels[order][:pool], images[pool:], labels[order][pool:])
             write_cache(cache, Arrays(*parts), before)
     data = _image_data(
-        name, "own files", images, labels[order], pool, classes, (people, person_names), (families, family_names), order
-    )
-    return data, tuple(str(rows.files[i]) for i in order[:pool].tolist())
+        name, "own files", images, labels[order], pool, classes, (people, person_names), (families, family_names),
+        order, rows.names,
+    )  # fmt: skip
+    return dataclasses.replace(data, folder=str(path if path.is_dir() else path.parent))
 
 
 def _changed(rows: Rows, options: Options, before: str) -> bool:
@@ -147,7 +150,7 @@ def _changed(rows: Rows, options: Options, before: str) -> bool:
 # --- arrays and Datasets ----------------------------------------------------------------------------------------------
 
 
-def _from_npz(path: Path, name: str, options: Options) -> tuple[ImageData, tuple[str, ...]]:
+def _from_npz(path: Path, name: str, options: Options) -> ImageData:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
@@ -198,15 +201,14 @@ def _from_npz(path: Path, name: str, options: Options) -> tuple[ImageData, tuple
 def _assembled(
     name: str, source: str, images: np.ndarray, texts: Sequence[str], parts: Sequence[str], classes: Sequence[str],
     groups: Sequence[tuple[Tensor | None, tuple[str, ...]]], where: Sequence[str], options: Options,
-) -> tuple[ImageData, tuple[str, ...]]:  # fmt: skip
+) -> ImageData:  # fmt: skip
     place = {title: index for index, title in enumerate(classes)}
     labels = torch.tensor([place[text] if text in place else int(text) for text in texts])
     test = _test_rows(parts, labels, groups[0][0], name, options)
     order = torch.cat([(~test).nonzero().flatten(), test.nonzero().flatten()])
     pool = int((~test).sum())
     ordered = torch.from_numpy(np.ascontiguousarray(images))[order]
-    data = _image_data(name, source, ordered, labels[order], pool, classes, groups[0], groups[1], order)
-    return data, tuple(where[i] for i in order[:pool].tolist())
+    return _image_data(name, source, ordered, labels[order], pool, classes, groups[0], groups[1], order, where)
 
 
 def _as_images(array: np.ndarray, key: str, problems: list[str]) -> np.ndarray:
@@ -241,7 +243,7 @@ def _from_dataset(dataset: Any, test_dataset: Any, name: str, options: Options) 
     if problems:
         raise OwnDataError(name, problems)
     none = (None, ())
-    return _assembled(name, "own Dataset", images.numpy(), labels, parts, classes, (none, none), where, options)[0]
+    return _assembled(name, "own Dataset", images.numpy(), labels, parts, classes, (none, none), where, options)
 
 
 # --- classes, people, parts -------------------------------------------------------------------------------------------
@@ -324,6 +326,7 @@ def _test_rows(parts: Sequence[str], labels: Tensor, people: Tensor | None, name
 def _image_data(
     name: str, source: str, images: Tensor, labels: Tensor, pool: int, classes: Sequence[str],
     people: tuple[Tensor | None, tuple[str, ...]], families: tuple[Tensor | None, tuple[str, ...]], order: Tensor,
+    files: Sequence[str],
 ) -> ImageData:  # fmt: skip
     groups: dict[str, Tensor] = {}
     for key, (ids, _) in (("people", people), ("families", families)):
@@ -344,5 +347,7 @@ def _image_data(
         checksum=checksum_of(images, labels, *groups.values()),
         person_names=people[1],
         family_names=families[1],
+        files=tuple(files[i] for i in order[:pool].tolist()),
+        test_files=tuple(files[i] for i in order[pool:].tolist()),
         **groups,
     )

@@ -77,9 +77,11 @@ class Options:
 
 @dataclass
 class Rows:
-    """What was found before pixels are read, one entry an image: where (for messages), label, part, person, family."""
+    """What was found before pixels are read, one entry an image: where (for messages), name within the folder, file,
+    label, part, person, family."""
 
     where: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
@@ -116,6 +118,7 @@ def list_folder(path: Path) -> Rows:
                     rows.problems.append(f"{where}: is a folder; expected class/file, no deeper")
                     continue
                 rows.where.append(where)
+                rows.names.append(where)
                 rows.files.append(Path(file.path))
                 rows.labels.append(entry.name)
                 rows.parts.append(part)
@@ -152,6 +155,7 @@ def _add_csv_row(
     too_many = None in row
     row = {column: (row.get(column) or "").strip() for column in columns}
     file, where = row["path"], f"row {line}" + (f" ({row['path']})" if row["path"] else "")
+    file = os.path.normpath(file) if file else ""  # ./a.png is a.png
     found = [f"{where}: {column} is empty" for column in (*COLUMNS, "person", "family") if row.get(column, "x") == ""]
     if file and seen.setdefault(file, line) != line:
         found.append(f"{where}: the same file stands in row {seen[file]}")
@@ -168,6 +172,7 @@ def _add_csv_row(
     if found:
         return
     rows.where.append(where)
+    rows.names.append(file)
     rows.files.append(path.parent / file)
     rows.labels.append(row["label"])
     rows.parts.append(row.get("part", ""))

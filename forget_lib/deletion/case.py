@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +15,10 @@ from torch import Tensor, nn
 
 from forget_lib import study
 from forget_lib.datasets import ImageData, load
-from forget_lib.datasets.own import read_own
 from forget_lib.datasets.requests import Request, Sets, class_index, draw_sets
 from forget_lib.datasets.samples import Samples
 from forget_lib.deletion.request_file import FILES, DeletionRequest
 from forget_lib.errors import DataError, ForgetError, unknown
-from forget_lib.names import OWN
 from forget_lib.own_model import OwnModel, put_weights, read_weights
 from forget_lib.recipes import make_recipe
 from forget_lib.results import RESULTS
@@ -25,6 +26,8 @@ from forget_lib.scenario import Scenario
 from forget_lib.training import set_threads
 
 FOLDER = RESULTS / "forget"
+SHOWN = 10
+"""Files that a message names; the others are counted."""
 GROUPS = {"person": ("people", "person_names"), "family": ("families", "family_names")}
 
 
@@ -33,11 +36,13 @@ class RequestedScenario(Scenario):
     """A scenario of the study whose held-out images may be given one by one.
 
     held_out: pool indices that the model never saw; None: as the study draws them. drop: take test and held-out images
-    of the requested people out of the sets, instead of refusing the request.
+    of the requested people out of the sets, instead of refusing the request. requested_test: test images that are
+    requested one by one, and taken out.
     """
 
     held_out: tuple[int, ...] | None = None
     drop: bool = False
+    requested_test: tuple[int, ...] = ()
 
     @cached_property
     def sets(self) -> Sets:
@@ -48,9 +53,10 @@ class RequestedScenario(Scenario):
 
     @cached_property
     def samples(self) -> dict[str, Samples]:
-        """The six sets by name, without test images of the requested people where these are dropped."""
+        """The six sets by name, without requested test images where these are dropped."""
         found = Scenario.samples.func(self)
         standing = also_in_test(self.data, self.parsed)
+        standing[list(self.requested_test)] = True
         if self.drop and standing.any():
             found["test"] = found["test"].subset((~standing).to(found["test"].labels.device))
         return found
@@ -88,11 +94,12 @@ def open_case(request: DeletionRequest, folder: Path | None = None) -> Case:
         data = load(request["data.name"], request["data.start"])
     except ForgetError as error:
         raise request.wrong("data.name", str(error)) from error
+    text, requested_test = _request_text(request, data)
     scenario = RequestedScenario(
         Path(where) / "records",
         dataset=request["data.name"],
         model=request["model.name"],
-        request=_request_text(request, data),
+        request=text,
         draw=request["held_out.draw"],
         seed=request["model.seed"],
         start=request["data.start"],
@@ -101,6 +108,7 @@ def open_case(request: DeletionRequest, folder: Path | None = None) -> Case:
         attacks=(),
         held_out=_held_out(request, len(data.labels)),
         drop=request["held_out.drop_requested"],
+        requested_test=requested_test,
     )
     try:
         scenario.new_model(0)
@@ -114,18 +122,71 @@ def open_case(request: DeletionRequest, folder: Path | None = None) -> Case:
     return Case(request, scenario, Path(where), tuple(_notes(scenario)))
 
 
-def _request_text(request: DeletionRequest, data: ImageData) -> str:
-    """The request as the study writes it; files become indices."""
+def _request_text(request: DeletionRequest, data: ImageData) -> tuple[str, tuple[int, ...]]:
+    """The request as the study writes it, with files as indices, and the test images that it names."""
     asked = request["forget"]
     if isinstance(asked, str):
-        return asked
-    if not request["data.name"].startswith(OWN):
+        return asked, ()
+    if not data.files:
         raise request.wrong("forget", "files can be named for own data (own:PATH) only; give indices instead")
-    known = {Path(name).name: index for index, name in enumerate(read_own(request["data.name"])[1])}
-    for name in asked[FILES]:
-        if Path(name).name not in known:
-            raise request.wrong("forget", str(unknown("file of the training pool", Path(name).name, known)))
-    return "indices:" + ",".join(str(known[Path(name).name]) for name in asked[FILES])
+    try:
+        pool, test = find_files(data, asked[FILES], request.base)
+    except ForgetError as error:
+        raise request.wrong("forget", str(error)) from error
+    if test and not request["held_out.drop_requested"]:
+        names = _some([data.test_files[index] for index in test])
+        raise request.wrong(
+            "forget",
+            f"{len(test)} of the files lie in the test set, which the model never saw: {names}. Leave them out of the "
+            "request, or set drop_requested under held_out to leave them out of all sets; they have to be deleted too",
+        )
+    if not pool:
+        raise request.wrong("forget", "all of the files lie in the test set: there is nothing to forget")
+    return "indices:" + ",".join(map(str, pool)), tuple(test)
+
+
+def find_files(data: ImageData, asked: Sequence[str], base: Path) -> tuple[list[int], list[int]]:
+    """Indices of files in the pool and in the test set. A file is named by its path within the data set, from `base`,
+    or in full, or by a bare name that no other file has.
+
+    Raises: ForgetError with every name that fits no file or several, and the files that come near.
+    """
+    pool = {os.path.normpath(name): index for index, name in enumerate(data.files)}
+    test = {os.path.normpath(name): index for index, name in enumerate(data.test_files)}
+    of_name: dict[str, list[str]] = {}
+    for path in sorted({*pool, *test}):
+        of_name.setdefault(os.path.basename(path), []).append(path)
+    found: list[str] = []
+    problems: list[str] = []
+    for name in dict.fromkeys(map(os.path.normpath, asked)):
+        bare, alike = not os.path.dirname(name), of_name.get(os.path.basename(name), [])
+        paths = [path for path in _paths_within(data.folder, name, base) if path in pool or path in test]
+        if paths or (bare and len(alike) == 1):
+            found.append((paths or alike)[0])
+        elif bare and alike:
+            problems.append(
+                f"{name!r} is the name of {len(alike)} files: {_some(alike)}; write the path of the one meant"
+            )
+        else:
+            near = alike or (difflib.get_close_matches(name, [*pool, *test], 3) if len(problems) < SHOWN else [])
+            problems.append(f"there is no file {name!r}" + (f" (near: {_some(near)})" if near else ""))
+    if problems:
+        raise ForgetError(_some(problems, "; "))
+    indices = ([part[path] for path in dict.fromkeys(found) if path in part] for part in (pool, test))
+    return tuple(indices)
+
+
+def _paths_within(folder: str, name: str, base: Path) -> list[str]:
+    """What a name may stand for within the data's folder, the likeliest first, links followed and not."""
+    full = os.path.join(base, os.path.expanduser(name))
+    ways = (os.path.abspath, os.path.realpath)
+    return [name, *(os.path.relpath(way(full), way(folder)) for way in ways)]
+
+
+def _some(words: Sequence[str], separator: str = ", ") -> str:
+    """The first few of many words, and how many more there are."""
+    left = [f"… and {len(words) - SHOWN:,} more"] if len(words) > SHOWN else []
+    return separator.join([*words[:SHOWN], *left])
 
 
 def _held_out(request: DeletionRequest, pool: int) -> tuple[int, ...] | None:

@@ -200,7 +200,7 @@ def _base(path: Path) -> Path:
 
 
 def _wrong(path: Path, line: int, message: str) -> RequestError:
-    return RequestError(f"{path.name}, line {line}: {message}.".replace("..", "."))
+    return RequestError(f"{path.name}, line {line}: {message.rstrip('.')}.")
 
 
 def _compose(path: Path) -> Node | None:
