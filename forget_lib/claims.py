@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from forget_lib import datasets, metrics, study
 from forget_lib.attacks import neurips
-from forget_lib.attacks.scores import phi
+from forget_lib.attacks.scores import modified_entropy, phi
 from forget_lib.batched import BatchedMlp, mlp_classifier, train_batched
 from forget_lib.chosen import with_chosen
 from forget_lib.recipes import Recipe
@@ -243,7 +243,7 @@ def modified_entropies(problem: Problem) -> Outcome:
         forget, unseen = (-score(*problem.logits(SUBSET, model, part)) for part in ("forget", "unseen"))
         return auc(forget, unseen)
 
-    scores = [lambda m, s=s: area(s, m) for s in (wrong_modified_entropy, metrics.modified_entropy)]
+    scores = [lambda m, s=s: area(s, m) for s in (wrong_modified_entropy, modified_entropy)]
     original = problem.model(SUBSET, "original")
     return Outcome(*(score(original) for score in scores), *(_attack_order(problem, SUBSET, s) for s in scores))
 
@@ -342,7 +342,7 @@ def average_gaps(problem: Problem) -> Outcome:
 
     def seen(name: str) -> float:
         forget, unseen = (
-            metrics.phi(*problem.logits(SUBSET, problem.model(SUBSET, name), part)) for part in ("forget", "unseen")
+            phi(*problem.logits(SUBSET, problem.model(SUBSET, name), part)) for part in ("forget", "unseen")
         )
         return abs(auc(forget, unseen) - 0.5)
 

@@ -18,7 +18,7 @@ from forget_lib.statistics import SIGN_FLIP_FROM
 
 MARGINS = {"accuracy": 0.01, "auc": 0.02}
 """Equivalence margins: an accuracy within 1 point, an AUC within 0.02 (a profile's `margins` override them)."""
-PRIMARY = ("auc of U-LiRA", "test accuracy")
+
 """Declared primary metrics of the study; all others are exploratory."""
 ALPHA = 0.05
 

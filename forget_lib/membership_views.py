@@ -166,8 +166,3 @@ def threshold_table(scored: Scored, thresholds: np.ndarray | None = None) -> pd.
     return pd.DataFrame(
         {"threshold": thresholds, "found": found[:, 0], "false_alarms": found[:, 1], "precision": precision}
     )
-
-
-def area_difference(one: Scored, other: Scored) -> statistics.Interval:
-    """Mean difference of AUC between two kinds of models on the same targets, paired by target, with its interval."""
-    return statistics.paired_difference(one.areas, other.areas)

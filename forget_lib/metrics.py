@@ -7,18 +7,14 @@ and the floor is what a second retrained model scores; it is rarely 0 or 1, so i
 from __future__ import annotations
 
 import math
-from itertools import islice
 
 import numpy as np
 import torch
 from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
-from forget_lib.attacks import scores
-from forget_lib.attacks.relearning import relearned
-from forget_lib.datasets.samples import Samples, normalise
+from forget_lib.datasets.samples import normalise
 from forget_lib.errors import ForgetError
-from forget_lib.training import predict
 
 Array = Tensor | np.ndarray
 
@@ -64,23 +60,6 @@ def per_class_accuracy(logits: Array, labels: Array) -> np.ndarray:
     return np.divide(hits, total, out=np.full(classes, np.nan), where=total > 0)
 
 
-def worst_class_accuracy(logits: Array, labels: Array, leave_out: tuple[int, ...] = ()) -> float:
-    """Lowest per-class accuracy in [0, 1]; `leave_out`: forgotten classes, which are meant to be low.
-
-    Weakness: a minimum of noisy numbers, biased low; compare it with the retrained model's own minimum.
-    """
-    shares = per_class_accuracy(logits, labels)
-    kept = [share for label, share in enumerate(shares) if label not in leave_out and not math.isnan(share)]
-    if not kept:
-        raise ForgetError("No class is left to take the worst of.")
-    return float(min(kept))
-
-
-def gap(value: float, retrained: float) -> float:
-    """Signed gap value - retrained; ideal 0. Weakness: over- and under-forgetting cancel in a mean of signed gaps."""
-    return value - retrained
-
-
 def absolute_gap(value: float, retrained: float) -> float:
     """|value - retrained| >= 0; ideal 0. Weakness: under seed noise its mean is above 0 for a second retrain too."""
     return abs(value - retrained)
@@ -113,11 +92,6 @@ def nomus(test_accuracy: float, attack_accuracy: float) -> float:
     return (test_accuracy + 1 - 2 * abs(attack_accuracy - 0.5)) / 2
 
 
-def retention(value: float, retrained: float) -> float:
-    """Accuracy relative to the retrained model's, >= 0; ideal 1. Weakness: undefined (NaN) where that is 0."""
-    return value / retrained if retrained > 0 else math.nan
-
-
 def completeness(logits: Array, reference_logits: Array) -> float:
     """Share of samples on which two models predict the same class, in [0, 1]; ideal: that of two retrained models.
 
@@ -148,34 +122,6 @@ def js_divergence(logits: Array, reference_logits: Array) -> float:
     log_m = np.logaddexp(log_p, log_q) - math.log(2)
     each = (np.exp(log_p) * (log_p - log_m) + np.exp(log_q) * (log_q - log_m)).sum(axis=1) / 2
     return float(np.clip(each, 0, math.log(2)).mean())
-
-
-def zero_retrain_forgetting(logits: Array, fresh_logits: Array) -> float:
-    """ZRF: 1 - mean JS divergence to an untrained net on the forget set, in [1 - ln 2, 1]; ideal: as retrained.
-
-    Weakness: 1 would mean "as ignorant as an untrained net", which is over-forgetting.
-    Source: Chundawat et al., AAAI 2023.
-    """
-    return 1 - js_divergence(logits, fresh_logits)
-
-
-def phi(logits: Array, labels: Array) -> np.ndarray:
-    """Logit margin log(p_y / (1 - p_y)) of each sample, float64 [N], clipped to +-50; ideal on forget: as on unseen.
-
-    Weakness: unbounded, so a mean is ruled by few samples; use quantiles. See `attacks.scores.phi`.
-    """
-    return scores.phi(_numpy(logits), _numpy(labels))
-
-
-def entropy(logits: Array) -> np.ndarray:
-    """Entropy of the prediction of each sample, nats in [0, ln C]. Weakness: ignores the label."""
-    return scores.entropy(_numpy(logits))
-
-
-def modified_entropy(logits: Array, labels: Array) -> np.ndarray:
-    """Song & Mittal's modified entropy of each sample, nats >= 0, each row with its own label. Weakness: as any
-    population score, one scale for easy and hard samples."""
-    return scores.modified_entropy(_numpy(logits), _numpy(labels))
 
 
 def linear_cka(features: Array, reference_features: Array) -> float:
@@ -235,39 +181,6 @@ def cka_by_layer(model: nn.Module, reference: nn.Module, images: Tensor) -> dict
     if list(one) != list(two):
         raise ForgetError("CKA by layer compares two models of the same architecture; their layers differ.")
     return {name: linear_cka(one[name], two[name]) for name in one}
-
-
-def weight_distance(model: nn.Module, reference: nn.Module) -> dict[str, float]:
-    """L2 distance of each parameter, and of "all" together, >= 0; ideal: that of two retrained models.
-
-    Weakness: two retrained nets are far apart (hidden units permute), so it barely tells methods apart.
-    """
-    there = dict(reference.named_parameters())
-    each = {name: float((part.detach() - there[name].detach()).norm()) for name, part in model.named_parameters()}
-    return each | {"all": math.sqrt(sum(value**2 for value in each.values()))}
-
-
-def relearning_steps(
-    model: nn.Module,
-    forget: Samples,
-    target: float,
-    *,
-    learning_rate: float = 0.05,
-    batch_size: int = 64,
-    limit: int = 150,
-    seed: int = 0,
-) -> tuple[int, bool]:
-    """Mini-batches of plain SGD on the forget set until its accuracy is >= `target`; (steps, cut by the limit).
-
-    0 if the model is there already. Ideal: the retrained model's; far fewer steps: the knowledge was only hidden.
-    Use target = (1 - a) * original's forget accuracy with a = 5 or 10 %, the same rate, order and limit for all models,
-    and a rate at which the retrained model needs 20 steps or more. Weakness: coarse; a value at the limit is censored.
-    The model is not changed (a copy is trained). Source: Chundawat et al., IEEE TIFS 2023.
-    """
-    for steps, student in enumerate(islice(relearned(model, forget, learning_rate, batch_size, seed), limit + 1)):
-        if accuracy(predict(student, forget), forget.labels) >= target:
-            return steps, False
-    return limit, True
 
 
 def anamnesis_index(steps: int, retrained_steps: int) -> float:

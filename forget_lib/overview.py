@@ -18,7 +18,6 @@ from forget_lib.findings import (
     is_near,
     kept_metric,
     paired_gap,
-    relearning_sentences,
 )
 from forget_lib.results import summary
 from forget_lib.statistics import t_interval
@@ -230,15 +229,6 @@ def told_by_strong(pooled: pd.DataFrame) -> tuple[list[str], list[str]] | None:
     outside = ((strong["low"] > 0.5) | (strong["high"] < 0.5)) & (strong["p_holm"] <= ALPHA)
     names = list(dict.fromkeys(strong.loc[outside, "method"]))
     return names, [name for name in dict.fromkeys(strong["method"]) if name not in names]
-
-
-def relearning_notes(table: pd.DataFrame) -> list[str]:
-    """For each scenario with the relearning attack: who relearns sooner than a retrained model; accuracy hides it."""
-    found = []
-    for names, part in table.groupby(["dataset", "model", "request"], sort=True):
-        lines = relearning_sentences(part)
-        found += [f"**{', '.join(names)}**: {lines[0]}"] if lines else []
-    return found
 
 
 def power_notes(table: pd.DataFrame) -> list[str]:

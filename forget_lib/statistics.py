@@ -7,7 +7,6 @@ needed. t-intervals over seeds, a bootstrap from 10 seeds on, an exact test from
 from __future__ import annotations
 
 import bisect
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -270,49 +269,6 @@ def cluster_bootstrap(
     return Interval(float(statistic(np.arange(len(codes)))), float(low), float(high), int(people))
 
 
-class VarianceComponents(NamedTuple):
-    """Random-effects split; `between` is the first factor (seed or draw), `within` the residual.
-
-    `standard_error` and the interval belong to `mean` and respect the grouping; `naive_error` does not.
-    """
-
-    mean: float
-    low: float
-    high: float
-    between: float
-    within: float
-    intraclass_correlation: float
-    standard_error: float
-    naive_error: float
-
-
-def variance_components(table: np.ndarray, level: float = 0.95) -> VarianceComponents:
-    r"""Variance between I original-model seeds and within them, over J runs each: :math:`v_{ij} = \mu + a_i + e_{ij}`.
-
-    table: float [I, J]. :math:`s_e^2 = MSW`, :math:`s_a^2 = \max(0, (MSB - MSW) / J)`,
-    :math:`SE(\mu) = \sqrt{MSB / (IJ)}` with I - 1 degrees of freedom. With J = 1 the residual cannot be told from
-    the seed: `within` is NaN. For forget draws crossed with seeds see `crossed_variance_components`.
-    Raises: TooFewError below 2 seeds; ForgetError for another shape.
-    """
-    values = np.asarray(table, dtype=np.float64)
-    if values.ndim != 2 or not np.isfinite(values).all():
-        raise ForgetError(f"Variance components need a full, finite table [seeds, runs], got shape {values.shape}.")
-    seeds, runs = values.shape
-    if seeds < 2:
-        raise TooFewError(f"Variance components need at least 2 seeds, got {seeds}.")
-    means = values.mean(axis=1)
-    between_squares = runs * means.var(ddof=1)
-    within = float(values.var(axis=1, ddof=1).mean()) if runs > 1 else math.nan
-    between = max(0.0, (between_squares - within) / runs) if runs > 1 else float(between_squares)
-    total = between + within
-    error = math.sqrt(between_squares / values.size)
-    half = stats.t.ppf((1 + level) / 2, seeds - 1) * error
-    naive = math.sqrt(values.var(ddof=1) / values.size)
-    share = between / total if total > 0 else math.nan
-    mean = float(values.mean())
-    return VarianceComponents(mean, float(mean - half), float(mean + half), float(between), within, share, error, naive)
-
-
 def crossed_variance_components(table: np.ndarray) -> dict[str, float]:
     r"""Variances of forget draw, original-model seed, their interaction and method seed.
 
@@ -357,44 +313,3 @@ def seeds_needed(standard_deviation: float, margin: float, level: float = 0.95) 
     while half_width(enough) > margin:
         enough *= 2
     return bisect.bisect_left(range(enough + 1), True, lo=2, key=lambda number: half_width(number) <= margin)
-
-
-def rank_test(first: Values, second: Values, limit: int = 200_000) -> float:
-    """Exact two-sided rank-sum (Mann-Whitney) p-value for small samples, ties included (mid-ranks).
-
-    All splits of the joint sample are counted, so there is no normal approximation.
-    Raises: TooFewError when no outcome could reach p < 0.05; ForgetError when there are more than `limit` splits.
-    """
-    one, two = _array(first, 1, "A rank test"), _array(second, 1, "A rank test")
-    splits = math.comb(len(one) + len(two), len(one))
-    if 2 / splits > 0.05:
-        raise TooFewError(
-            f"A rank test of {len(one)} against {len(two)} values cannot reach p < 0.05 (smallest p {2 / splits:.3g}); "
-            "4 against 4 is enough."
-        )
-    if splits > limit:
-        raise ForgetError(f"{splits} splits are too many to count; use scipy.stats.mannwhitneyu for large samples.")
-    ranks = stats.rankdata(np.concatenate([one, two]))
-    expected = len(one) * (len(ranks) + 1) / 2
-    chosen = np.array(list(itertools.combinations(range(len(ranks)), len(one))))
-    extreme = np.abs(ranks[chosen].sum(axis=1) - expected) >= abs(ranks[: len(one)].sum() - expected) - 1e-9
-    return float(extreme.mean())
-
-
-def rank_test_power(
-    first: int, second: int, shift: float, alpha: float = 0.05, draws: int = 4000, seed: int = 0
-) -> float:
-    """Share of normal samples, `shift` SDs apart, in which `rank_test` gives p <= alpha; simulated, in [0, 1].
-
-    Tells beforehand whether that many retrained models could show anything at all.
-    """
-    generator = np.random.default_rng(seed)
-    values = np.concatenate(
-        [generator.normal(shift, 1, (draws, first)), generator.normal(0, 1, (draws, second))], axis=1
-    )
-    sums = stats.rankdata(values, axis=1)[:, :first].sum(axis=1)
-    chosen = np.array(list(itertools.combinations(range(1, first + second + 1), first))).sum(axis=1)
-    middle = first * (first + second + 1) / 2
-    null = np.sort(np.abs(chosen - middle))
-    p_values = 1 - np.searchsorted(null, np.abs(sums - middle) - 1e-9) / len(null)
-    return float((p_values <= alpha).mean())

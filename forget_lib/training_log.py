@@ -4,12 +4,9 @@ import dataclasses
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from forget_lib.datasets.image_data import checksum_of
@@ -17,8 +14,6 @@ from forget_lib.datasets.samples import Samples
 from forget_lib.errors import ForgetError
 from forget_lib.recipes import Recipe
 from forget_lib.training import predict, train
-
-UPDATE = "update."
 
 
 def sample_keys(samples: Samples) -> tuple[str, ...]:
@@ -81,29 +76,6 @@ class TrainingLog:
         if not set(keys) <= set(positions):
             raise ForgetError("The training log did not watch all of these samples. Record it again for this request.")
         return self.confidence[[positions[key] for key in keys]]
-
-    def save(self, path: Path) -> None:
-        """Writes the log as one safetensors file."""
-        about = {name: str(getattr(self, name)) for name in ("model", "expected", "batches", "touched")}
-        tensors = {UPDATE + name: value.cpu().contiguous() for name, value in self.update.items()}
-        save_file(tensors | {"confidence": self.confidence}, path, about | {"samples": ",".join(self.samples)})
-
-
-def load_log(path: Path) -> TrainingLog:
-    """Reads a log that `TrainingLog.save` wrote.
-
-    Raises: ForgetError for a file that is missing, damaged or something else.
-    """
-    try:
-        tensors = load_file(path)
-        with safetensors.safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-        numbers = {name: int(about[name]) for name in ("expected", "batches", "touched")}
-        update = {name.removeprefix(UPDATE): value for name, value in tensors.items() if name.startswith(UPDATE)}
-        names = tuple(about["samples"].split(","))
-        return TrainingLog(names, update=update, model=about["model"], confidence=tensors["confidence"], **numbers)
-    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
-        raise ForgetError(f"{path} is not a training log that can be read ({error}). Record it again.") from error
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from forget_lib.attacks import (
 from forget_lib.attacks.audit import audit_p_value, epsilon_lower_bound
 from forget_lib.attacks.neurips import calibrated_epsilons, epsilon_of_rates, points, rule_rates, sample_epsilons
 from forget_lib.attacks.per_sample import location_and_spread, tuned_a
-from forget_lib.attacks.population import difference_from_retrained
 from forget_lib.errors import DivergedError, ForgetError, TooFewError, UnknownNameError
 
 PER_SAMPLE = ["attack_r", "rmia_offline", "rmia", "lira_offline", "lira", "u_lira"]
@@ -203,21 +202,6 @@ def test_rate_at_low_false_positives_is_quoted_only_with_enough_unseen():
     score = get_attack("lira").score(simulated(2.0, unseen=1000))
     false, true, _ = roc_curve(np.arange(1300) < 300, score)
     assert rate.value == pytest.approx(true[false <= 0.01].max())
-
-
-def test_the_difference_from_the_retrained_model_is_paired_by_sample():
-    generator = np.random.default_rng(0)
-    retrained = generator.normal(0, 5, 400)
-    labels, people = np.zeros(400, dtype=int), np.arange(400) // 10
-    for shift in (0.0, 0.5, -0.5):
-        after = as_logits(retrained + shift + generator.normal(size=400))
-        for who in (None, people):
-            found = difference_from_retrained(after, as_logits(retrained), labels, who)
-            assert found[0].low <= shift <= found[0].high
-            assert found[0].null == 0
-            assert found[0].n == (400 if who is None else 40)
-            assert (found[0].low > 0) == (shift > 0)
-            assert math.copysign(1, found[1].value) == math.copysign(1, shift) or shift == 0
 
 
 def test_intervals_redraw_people_where_there_are_people():

@@ -283,13 +283,11 @@ def test_a_part_of_distinct_images_has_no_duplicates(data):
 
 def test_the_official_request_is_the_first_rows_or_the_list_of_the_archive(data):
     folder = write_archive(data / "mufac" / ROOT)
-    assert mufac.official_request().members == tuple(map(str, range(round(24 * 1500 / 10025))))
+    assert load("mufac").official.tolist() == list(range(round(24 * 1500 / 10025)))
     lines = read_lines(folder, "train")
     write_table(folder, "forget", lines[10:13])
-    request = mufac.official_request()
-    assert request.members == ("10", "11", "12")
     faces = load("mufac")
-    assert draw_sets(faces, request).forget.tolist() == [10, 11, 12]
+    assert faces.official.tolist() == [10, 11, 12]
     assert draw_sets(faces, parse_request("official:list")).forget.tolist() == [10, 11, 12]
 
 

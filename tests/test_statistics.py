@@ -39,8 +39,6 @@ def test_t_interval_is_scipys():
         (lambda: statistics.tpr_at_fpr([1.0], range(999), 0.01), "1000"),
         (lambda: statistics.tpr_at_fpr([1.0], range(9999), 0.001), "10000"),
         (lambda: statistics.cluster_bootstrap(range(9), len), "10"),
-        (lambda: statistics.rank_test([1, 2, 3], [4, 5, 6, 7][:2]), "4 against 4"),
-        (lambda: statistics.variance_components(np.ones((1, 4))), "2 seeds"),
         (lambda: statistics.crossed_variance_components(np.ones((1, 4, 2))), "2 draws"),
         (lambda: statistics.clopper_pearson(0, 0), "1 trial"),
     ],
@@ -196,30 +194,6 @@ def test_cluster_bootstrap_covers_where_samples_of_a_person_agree(people):
     assert np.mean(hits) == pytest.approx(0.95, abs=0.03)
 
 
-def test_variance_components_are_recovered():
-    generator = np.random.default_rng(7)
-    between, within, covers = [], [], []
-    for _ in range(STUDIES):
-        table = generator.normal(0, 2, (5, 1)) + generator.normal(0, 1, (5, 3))
-        found = statistics.variance_components(table)
-        between.append(found.between)
-        within.append(found.within)
-        covers.append(found.low <= 0 <= found.high)
-    assert np.mean(between) == pytest.approx(4, rel=0.1)
-    assert np.mean(within) == pytest.approx(1, rel=0.1)
-    assert np.mean(covers) == pytest.approx(0.95, abs=0.02)
-
-
-def test_variance_components_by_hand():
-    found = statistics.variance_components(np.array([[1.0, 3.0], [5.0, 7.0]]))
-    assert found.within == 2
-    assert found.between == 7
-    assert found.intraclass_correlation == pytest.approx(7 / 9)
-    assert found.standard_error == pytest.approx(2)
-    assert found.naive_error < found.standard_error
-    assert math.isnan(statistics.variance_components(np.array([[1.0], [2.0]])).within)
-
-
 def test_crossed_components_are_recovered():
     generator = np.random.default_rng(8)
     truth = {"draw": 4.0, "seed": 9.0, "draw x seed": 1.0, "run": 2.25}
@@ -244,17 +218,3 @@ def test_seeds_needed_is_the_smallest_number():
     assert statistics.seeds_needed(0, 0.01) == 2
     with pytest.raises(ForgetError):
         statistics.seeds_needed(0.1, 0)
-
-
-def test_rank_test_is_scipys_and_handles_ties():
-    first, second = [1.0, 5.0, 6.0, 9.0], [2.0, 3.0, 4.0, 8.0, 10.0]
-    expected = stats.mannwhitneyu(first, second, method="exact").pvalue
-    assert statistics.rank_test(first, second) == pytest.approx(expected)
-    assert statistics.rank_test([1, 2, 3, 4], [5, 6, 7, 8]) == pytest.approx(2 / 70)
-    assert statistics.rank_test([1, 1, 1, 1], [1, 1, 1, 1]) == 1
-
-
-def test_rank_test_power_has_its_size_and_grows():
-    size = statistics.rank_test_power(5, 5, 0.0)
-    assert 0.01 < size <= 0.05 + 0.01
-    assert statistics.rank_test_power(5, 5, 1.0) < statistics.rank_test_power(5, 5, 2.0) <= 1

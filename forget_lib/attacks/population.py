@@ -97,30 +97,3 @@ def entropy(inputs: AttackInput) -> np.ndarray:
 def modified_entropy(inputs: AttackInput) -> np.ndarray:
     """Minus the modified entropy (each row with its own label), a threshold for each class."""
     return per_class(-scores.modified_entropy(inputs.logits, inputs.labels), inputs)
-
-
-def difference_from_retrained(
-    logits: np.ndarray, retrained_logits: np.ndarray, labels: np.ndarray, people: np.ndarray | None = None
-) -> list[Measurement]:
-    """Where no exchangeable unseen samples exist: margins of the forget samples less those of the retrained model.
-
-    Not an attack: nobody is compared with an outsider, so it has no false positives and no AUC.
-    logits, retrained_logits: float [nF, C] of the two models on the same samples. Mean difference of phi (0: as
-    retrained; above: something is left; below: over-forgotten) and of the probability of the label, paired by sample;
-    intervals redraw people where they are given (int [nF], from 10 people on).
-    Raises: TooFewError below 2 samples.
-    """
-    labels = np.asarray(labels)
-    margins = scores.phi(logits, labels) - scores.phi(retrained_logits, labels)
-    surer = [np.exp(-scores.cross_entropy(part, labels)) for part in (logits, retrained_logits)]
-    found = []
-    for metric, each, unit in (
-        ("phi_difference_from_retrained", margins, "nats"),
-        ("probability_difference_from_retrained", surer[0] - surer[1], "share"),
-    ):
-        if people is None:
-            mean = statistics.t_interval(each)
-        else:
-            mean = statistics.cluster_bootstrap(people, lambda rows, each=each: float(each[rows].mean()))
-        found.append(Measurement(metric, mean.value, mean.low, mean.high, unit, n=mean.n, null=0.0))
-    return found

@@ -27,7 +27,6 @@ from forget_lib.datasets.face_table import (
 )
 from forget_lib.datasets.image_data import ImageData, checksum_of
 from forget_lib.datasets.registry import dataset
-from forget_lib.datasets.requests import Request
 from forget_lib.datasets.sources import (
     data_folder,
     fetch,
@@ -236,16 +235,6 @@ def cleaned(table: Table) -> Table:
     kept = duplicates(table).kept
     parts = {part: [faces[index] for index in kept[part]] for part, faces in table.parts.items()}
     return Table(table.root, parts, table.synthetic)
-
-
-def official_request(name: str = "mufac", start: str = "local") -> Request:
-    """The request of the published benchmark, as indices into the pool of `mufac` (or `mufac_clean`, by name).
-
-    It is read from `custom_forget_dataset.csv` where the archive has one; else it is the first 1,500 rows of the
-    training table (of a smaller table the same share), as in the published notebooks.
-    """
-    table, _ = read_table(name, start)
-    return Request("indices", tuple(map(str, _official(cleaned(table) if name == "mufac_clean" else table))))
 
 
 def _official(table: Table) -> list[int]:
