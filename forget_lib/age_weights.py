@@ -16,7 +16,8 @@ from forget_lib.datasets.archives import safe_extract
 from forget_lib.datasets.mufac import AGES
 from forget_lib.datasets.sources import BY_HAND, data_folder, impatient, one_line, shown
 from forget_lib.errors import DataError, ForgetError
-from forget_lib.own_model import adapted, parse_spec, put_weights
+from forget_lib.given_weights import put_weights
+from forget_lib.own_model import adapted, parse_spec
 
 DRIVE_ID = "1KYoa8KsXjCQSv6Ka1ep9v3q1oQLNe85h"
 ARCHIVE = "age-weights.zip"
@@ -69,7 +70,7 @@ def model_for(path: Path) -> str:
     """
     from torchvision.models import resnet18
 
-    put_weights(adapted(parse_spec(NET), resnet18, SHAPE, len(AGES)), path)
+    put_weights(adapted(parse_spec(NET), resnet18, SHAPE, len(AGES)), path, NET)
     return f"{NET}?weights={path}"
 
 
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
     fits = 0
     for path in files:
         try:
-            print(f"{path.name}: fits; model: {model_for(path)}")
+            print(f"{path.name}: fits; model: {model_for(path)}&mean=MEAN&std=STD, with those of its training")
             fits += 1
         except ForgetError as error:
             print(f"{path.name}: refused: {error}")

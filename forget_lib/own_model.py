@@ -7,32 +7,25 @@ they are: `torchvision.models:resnet18`. Options follow a question mark:
 weights: a file of weights (safetensors, or a state dict of torch.save); the original model then is this one and is not
 trained here. channels, size: what the model wants to see; grey images are repeated, all are resized to a square.
 mean, std: of the normalisation it was trained with, for values in [0, 1], one number or one a channel
-(`mean=0.485,0.456,0.406`); left out, images come as the study has them, (x - 0.5) / 0.25. Other options go to the
-function.
+(`mean=0.485,0.456,0.406`), to be given with weights; a net that is trained here and has none sees the images as the
+study has them, (x - 0.5) / 0.25. Other options go to the function.
 """
 
 import inspect
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forget_lib.datasets.sources import locate, one_line
-from forget_lib.errors import DataError, ForgetError
+from forget_lib.datasets.sources import one_line
+from forget_lib.errors import ForgetError
 from forget_lib.names import split_options
 from forget_lib.trust import load_function
-
-SHOWN = 8
-AS_SAFETENSORS = (
-    "save it with safetensors.torch.save_file(model.state_dict(), ...) or torch.save(model.state_dict(), ...)"
-)
 
 
 @dataclass(frozen=True)
@@ -227,103 +220,8 @@ def _check_output(spec: Spec, output: Any, classes: int, mode: str) -> None:
             f"{spec.function} gives {list(output.shape)} for 2 images; the data have {classes} classes, so "
             f"[2, {classes}] is expected. Let the function take num_classes, or make it for this number."
         )
-
-
-# --- weights ----------------------------------------------------------------------------------------------------------
-
-
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The state dict of a file: safetensors, or what torch.save wrote of a state dict, opened with weights_only=True.
-
-    Raises: DataError, with the reason, for files that can execute code (pickled models, TorchScript, torch.export),
-        damaged files, and weights that are not finite (their keys).
-    """
-    path = locate(path, "weights")
-    with open(path, "rb") as file:
-        start = file.read(9)
-    state = _read_safetensors(path) if start[8:9] == b"{" and start[:2] != b"PK" else _read_torch(path)
-    bad = [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
-    if bad:
-        raise DataError(
-            f"{path.name}: weights that are not finite: {_some(bad)}. The model has diverged; give another."
+    if bool((output >= 0).all()) and torch.allclose(output.sum(1), torch.ones(2), atol=1e-3):
+        raise ForgetError(
+            f"{spec.function} gives probabilities in {mode} mode (no value is negative, each row sums to 1); expected "
+            "logits. Leave out the softmax at its end: the loss and the attacks apply it themselves."
         )
-    return state
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"{path.name} is truncated or damaged ({one_line(error)}).") from error
-
-
-def _read_torch(path: Path) -> dict[str, Tensor]:
-    _refuse_programs(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        pickled = "Unsupported" in str(error) or "WeightsUnpickler" in str(error) or "weights_only" in str(error)
-        if pickled:
-            raise DataError(
-                f"{path.name} holds pickled objects, not only tensors, and is not opened: unpickling can execute code. "
-                f"Where you trust it, {AS_SAFETENSORS}."
-            ) from error
-        raise DataError(f"{path.name} is damaged, or no file of weights ({one_line(error)}).") from error
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise DataError(f"{path.name} is not a state dict (tensors by name); {AS_SAFETENSORS}.")
-    return dict(content)
-
-
-def _refuse_programs(path: Path) -> None:
-    """TorchScript and torch.export files are archives that hold a program besides the weights."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    kind = ""
-    if any("/code/" in f"/{name}" or name.endswith("constants.pkl") for name in names):
-        kind = "a TorchScript program"
-    if any(
-        "serialized_exported_program" in name or "archive_format" in name or "/models/" in f"/{name}" for name in names
-    ):
-        kind = "a torch.export program"
-    if kind:
-        raise DataError(
-            f"{path.name} is {kind} and is not opened: it can execute code. Of the model inside, {AS_SAFETENSORS}."
-        )
-
-
-def put_weights(model: OwnModel, path: str | Path) -> OwnModel:
-    """Puts the weights of a file into the user's net.
-
-    Raises: DataError that names the keys that are missing, too many or of another shape.
-    """
-    state, wanted = read_weights(path), model.net.state_dict()
-    missing = [name for name in wanted if name not in state]
-    extra = [name for name in state if name not in wanted]
-    other = [
-        f"{name} ({list(state[name].shape)} in the file, {list(wanted[name].shape)} in the model)"
-        for name in wanted
-        if name in state and state[name].shape != wanted[name].shape
-    ]
-    parts = (("missing", missing), ("not in the model", extra), ("of another shape", other))
-    faults = [f"{title}: {_some(names)}" for title, names in parts if names]
-    if faults:
-        hint = (
-            " All names begin with 'module.': save model.module.state_dict()."
-            if all(n.startswith("module.") for n in state)
-            else ""
-        )
-        raise DataError(f"{Path(path).name} does not fit {model.spec.function}; {'; '.join(faults)}.{hint}")
-    model.net.load_state_dict(state)
-    return model

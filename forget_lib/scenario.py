@@ -18,8 +18,9 @@ from forget_lib import (
 from forget_lib.attacks import get_attack
 from forget_lib.datasets import ImageData, Samples, load
 from forget_lib.datasets.requests import Request, Sets, draw_sets, parse_request, requested_classes
-from forget_lib.datasets.sources import locate, sha256_of
+from forget_lib.datasets.sources import sha256_of
 from forget_lib.errors import ForgetError
+from forget_lib.given_weights import put_weights, require_described, weights_file
 from forget_lib.models import build
 from forget_lib.names import is_own, public_name, short_name, split_options
 from forget_lib.own_model import parse_spec
@@ -100,7 +101,7 @@ class Scenario:
         record."""
         names = [name for name in (self.model, self.recipe.function) if is_own(name)]
         found = [source_hash(split_options(name)[0]) for name in names] + plugins.hashes_of("model", self.model)
-        return [*found, sha256_of(locate(self.weights, "weights"))] if self.weights else found
+        return [*found, sha256_of(weights_file(self.weights))] if self.weights else found
 
     @property
     def weights(self) -> str:
@@ -155,8 +156,11 @@ def make_scenario(
         raise ForgetError(
             "Without a recipe the original model cannot be trained: give its weights, model?weights=FILE."
         )
-    scenario.new_model(0)
+    model = scenario.new_model(0)
     _ = scenario.sets
+    if scenario.weights:
+        require_described(model, scenario.model, scenario.data, scenario.dataset)
+        put_weights(model, scenario.weights, scenario.model)
     return scenario
 
 

@@ -18,7 +18,7 @@ from forget_lib.attacks.identity import ProbeInput
 from forget_lib.attacks.scores import cross_entropy
 from forget_lib.chosen import default_settings, with_chosen
 from forget_lib.errors import ForgetError, NotApplicableError
-from forget_lib.own_model import put_weights
+from forget_lib.given_weights import check_given, put_weights
 from forget_lib.results import Measurement, code_hash, key_of, read_record, write_record
 from forget_lib.scenario import EVALUATED, Scenario, describe, make_scenario, seed_of
 from forget_lib.training import Meter, embed, predict, train
@@ -57,7 +57,8 @@ def original(scenario: Scenario) -> nn.Module:
             print(f"{error} It is trained again.")
     meter, history = Meter(), None
     if scenario.weights:
-        put_weights(model, scenario.weights)
+        put_weights(model, scenario.weights, scenario.model)
+        check_given(model, scenario.samples["trained"], scenario.data.classes)
     else:
         # A separate copy carries the meter, so that no hook stays on the model.
         history = train(

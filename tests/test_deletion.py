@@ -13,7 +13,7 @@ from forget_lib.deletion import case as cases
 from forget_lib.deletion import ledger, purge, recommend, record, references, respond, verdict, verify, views
 from forget_lib.deletion.__main__ import main
 from forget_lib.deletion.request_file import RequestError, read_request
-from forget_lib.errors import DataError, ForgetError
+from forget_lib.errors import ForgetError
 
 BAD_NAME = "<script>alert(1)</script> $x$ **b**"
 
@@ -312,8 +312,8 @@ def test_weights_of_another_training_or_another_model_are_noticed(shared, mine):
     save_file({"weight": torch.zeros(3)}, mine / "other.safetensors")
     path = mine / "first.yaml"
     path.write_text(path.read_text().replace("{name: mlp}", "{name: mlp, weights: other.safetensors}"))
-    with pytest.raises(DataError, match="does not hold the weights of mlp"):
-        cases.original_of(cases.open_case(read_request(path)))
+    with pytest.raises(RequestError, match=r"other\.safetensors does not fit mlp"):
+        cases.open_case(read_request(path))
 
 
 def test_given_weights_are_the_original(mine):

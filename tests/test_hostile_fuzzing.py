@@ -18,8 +18,8 @@ from forget_lib.deletion.record import read_report
 from forget_lib.deletion.request_file import read_request
 from forget_lib.demo.images import read_picture
 from forget_lib.errors import ForgetError
+from forget_lib.given_weights import read_weights
 from forget_lib.names import split_options
-from forget_lib.own_model import read_weights
 from forget_lib.results import load
 from tests.faults.hostile_files import png
 from tests.faults.hostile_text import workflow_plan

@@ -5,12 +5,15 @@ import types
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from forget_lib import models, study, trust
-from forget_lib.errors import DataError, ForgetError
-from forget_lib.own_model import OwnModel, parse_spec, put_weights, read_weights
+from forget_lib.datasets import load
+from forget_lib.datasets.samples import Samples
+from forget_lib.errors import ForgetError
+from forget_lib.own_model import OwnModel, parse_spec
+from forget_lib.recipes import Recipe
+from forget_lib.training import train
 from forget_lib.unlearning import list_methods
 
 SHAPE = (1, 8, 8)
@@ -77,6 +80,18 @@ def build(name: str, classes: int = 4) -> OwnModel:
     return models.build(f"nets_of_a_test:{name}", SHAPE, classes)
 
 
+def trained(path) -> nn.Module:
+    """A net trained on the blobs as the study gives them, whose weights are left at `path`."""
+    net, data = plain(4, SHAPE), load("blobs")
+    train(net, Samples(data.images, data.labels), Recipe(epochs=4, batch_size=16, learning_rate=0.05), 0)
+    torch.save(net.state_dict(), path)
+    return net
+
+
+def given_to(name: str, path) -> str:
+    return f"nets_of_a_test:{name}?weights={path}&mean=0.5&std=0.25"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_torchvision_models_work_with_no_code(name):
@@ -134,10 +149,8 @@ def test_preprocessing_is_that_of_the_net():
 
 
 def test_given_weights_are_the_original_and_are_not_trained(blobs, tmp_path):
-    torch.manual_seed(0)
-    net = plain(4, SHAPE)
-    torch.save(net.state_dict(), tmp_path / "w.pt")
-    keys = {"dataset": "blobs", "model": f"nets_of_a_test:plain?weights={tmp_path}/w.pt", "request": "class:c1"}
+    net = trained(tmp_path / "w.pt")
+    keys = {"dataset": "blobs", "model": given_to("plain", tmp_path / "w.pt"), "request": "class:c1"}
     given = study.make_scenario(tmp_path, {"epochs": 1}, **keys)
     table = study.run_methods(given, {"finetune": {}, "amnesiac": {}})
     assert all(torch.equal(a, b) for a, b in zip(study.original(given).net.parameters(), net.parameters(), strict=True))
@@ -146,12 +159,12 @@ def test_given_weights_are_the_original_and_are_not_trained(blobs, tmp_path):
 
 
 def test_without_a_recipe_nothing_is_retrained_and_that_is_said(blobs, tmp_path):
-    torch.save(plain(4, SHAPE).state_dict(), tmp_path / "w.pt")
+    trained(tmp_path / "w.pt")
     keys = {"dataset": "blobs", "request": "class:c1"}
     own = "nets_of_a_test:plain"
     with pytest.raises(ForgetError, match="give its weights"):
         study.make_scenario(tmp_path, {"known": False}, model=own, **keys)
-    given = study.make_scenario(tmp_path, {"known": False}, model=f"{own}?weights={tmp_path}/w.pt", **keys)
+    given = study.make_scenario(tmp_path, {"known": False}, model=given_to("plain", tmp_path / "w.pt"), **keys)
     table = study.run_methods(given, {"finetune": {}, "sisa": {}, "eu_k": {}}).drop_duplicates("method")
     status = table.set_index("method")["status"]
     assert status.to_dict() == {
@@ -211,79 +224,3 @@ def test_a_model_that_does_not_fit_is_refused_with_the_reason(name, words):
 def test_a_module_that_is_not_there_is_named():
     with pytest.raises(ForgetError, match="no_such_module"):
         models.build("no_such_module:make", SHAPE, 4)
-
-
-# --- weights ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", ["safetensors", "torch", "nested"])
-def test_weights_are_read_and_put_in(tmp_path, kind):
-    model, path = build("plain"), tmp_path / "weights"
-    state = {name: value + 1 for name, value in model.net.state_dict().items()}
-    save_file(state, path) if kind == "safetensors" else torch.save(
-        state if kind == "torch" else {"model": state}, path
-    )
-    put_weights(model, path)
-    assert all(torch.equal(value, state[name]) for name, value in model.net.state_dict().items())
-
-
-def test_weights_that_do_not_fit_name_their_keys(tmp_path):
-    model = build("plain")
-    state = model.net.state_dict()
-    state["extra"] = state.pop("1.bias")
-    state["4.bias"] = torch.zeros(9)
-    torch.save(state, tmp_path / "w.pt")
-    with pytest.raises(
-        DataError, match=r"missing: 1\.bias; not in the model: extra; of another shape: 4\.bias \(\[9\]"
-    ):
-        put_weights(model, tmp_path / "w.pt")
-
-
-def test_weights_that_are_not_finite_name_their_keys(tmp_path):
-    torch.save({"a": torch.tensor([1.0, float("nan")]), "b": torch.zeros(2)}, tmp_path / "w.pt")
-    with pytest.raises(DataError, match="not finite: a"):
-        read_weights(tmp_path / "w.pt")
-
-
-class Harmful:
-    """Unpickling it would write a file."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
-
-
-def test_pickles_with_code_are_refused_and_not_run(tmp_path):
-    torch.save({"a": Harmful(tmp_path / "was_here")}, tmp_path / "w.pt")
-    with pytest.raises(DataError, match="can execute code"):
-        read_weights(tmp_path / "w.pt")
-    assert not (tmp_path / "was_here").exists()
-
-
-def test_whole_models_are_refused(tmp_path):
-    torch.save(nn.Linear(2, 2), tmp_path / "w.pt")
-    with pytest.raises(DataError, match=r"can execute code.*state_dict"):
-        read_weights(tmp_path / "w.pt")
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_torchscript_is_refused(tmp_path):
-    torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2)).save(str(tmp_path / "w.pt"))
-    with pytest.raises(DataError, match="a TorchScript program"):
-        read_weights(tmp_path / "w.pt")
-
-
-@pytest.mark.slow
-def test_exported_programs_are_refused(tmp_path):
-    torch.export.save(torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),)), tmp_path / "w.pt2")
-    with pytest.raises(DataError, match=r"a torch\.export program"):
-        read_weights(tmp_path / "w.pt2")
-
-
-@pytest.mark.parametrize("content", [b"", b"hello there, no weights", b"\x08\0\0\0\0\0\0\0{", b"PK\x03\x04 broken"])
-def test_damaged_files_are_one_clear_message(tmp_path, content):
-    (tmp_path / "w").write_bytes(content)
-    with pytest.raises(DataError, match=r"^w "):
-        read_weights(tmp_path / "w")

@@ -18,8 +18,8 @@ from forget_lib.datasets import ImageData, load
 from forget_lib.datasets.requests import Request, Sets, class_index, draw_sets
 from forget_lib.datasets.samples import Samples
 from forget_lib.deletion.request_file import FILES, DeletionRequest
-from forget_lib.errors import DataError, ForgetError, unknown
-from forget_lib.own_model import OwnModel, put_weights, read_weights
+from forget_lib.errors import ForgetError, unknown
+from forget_lib.given_weights import check_given, put_weights, require_described
 from forget_lib.recipes import make_recipe
 from forget_lib.results import RESULTS
 from forget_lib.scenario import Scenario
@@ -111,9 +111,17 @@ def open_case(request: DeletionRequest, folder: Path | None = None) -> Case:
         requested_test=requested_test,
     )
     try:
-        scenario.new_model(0)
+        model = scenario.new_model(0)
+        weights = request.located("model.weights") if request["model.weights"] else scenario.weights
+        if weights:
+            require_described(model, scenario.model, data, scenario.dataset)
     except ForgetError as error:
         raise request.wrong("model.name", str(error)) from error
+    try:
+        if weights:
+            put_weights(model, weights, scenario.model)
+    except ForgetError as error:
+        raise request.wrong("model.weights", str(error)) from error
     try:
         check_held_out(scenario)
         _ = scenario.samples
@@ -324,17 +332,9 @@ def original_of(case: Case) -> nn.Module:
 
     Raises: DataError for weights that are not this model's.
     """
-    weights = case.request["model.weights"]
-    if not weights:
+    if not case.request["model.weights"]:
         return study.original(case.scenario)
-    model, path = case.scenario.new_model(0), case.request.located("model.weights")
-    try:
-        if isinstance(model, OwnModel):
-            return put_weights(model, path).eval()
-        model.load_state_dict(read_weights(path))
-    except RuntimeError as error:
-        detail = " ".join(str(error).split())[:300]
-        raise DataError(
-            f"{path.name} does not hold the weights of {case.scenario.model} for {case.classes} classes: {detail}"
-        ) from error
+    scenario = case.scenario
+    model = put_weights(scenario.new_model(0), case.request.located("model.weights"), scenario.model)
+    check_given(model, scenario.samples["trained"], scenario.data.classes)
     return model.eval()
