@@ -30,12 +30,12 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from forget_lib import results, study
+from forget_lib.attacks.scores import phi
 from forget_lib.chosen import file_to_write
 from forget_lib.datasets import ImageData
 from forget_lib.datasets.requests import Request, class_index
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import DivergedError, ForgetError, NotApplicableError, unknown
-from forget_lib.attacks.scores import phi
 from forget_lib.training import Meter, embed, predict
 from forget_lib.unlearning import get_method, list_methods, unlearn
 from forget_lib.unlearning.registry import check_settings, why_not_applicable
