@@ -134,7 +134,7 @@ def measure(model: nn.Module, original: nn.Module, scenario: study.Scenario) -> 
         found |= {"loss": max(0.0, _right(before[~gone], labels[~gone]) - _right(after[~gone], labels[~gone]))}
         return found | {"probe": _probe(model, scenario, validation.subset(gone.to(validation.labels.device)))} | moved
     forget, alike = scenario.samples["forget"], _alike(scenario)
-    margins = [phi(predict(model, samples), samples.labels.cpu()) for samples in (forget, alike)]
+    margins = [phi(predict(model, samples).numpy(), samples.labels.cpu().numpy()) for samples in (forget, alike)]
     shares = [float((margin > 0).mean()) for margin in margins]
     truth = np.repeat([1, 0], [len(margin) for margin in margins])
     attack = abs(2 * float(roc_auc_score(truth, np.concatenate(margins))) - 1)
