@@ -1,5 +1,6 @@
 """Settings chosen by tuning, committed with the trials behind them:
-workflow/config/settings/<dataset>-<model>-<kind>.yaml, and <…>-<checksum>.yaml for another version of the data."""
+workflow/config/settings/<dataset>-<model>-<kind>.yaml, and <…>-<checksum>.yaml for another version of the data; for a
+user's own data <name>-<checksum>-<model>-<kind>.yaml: a name says nothing about them."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -9,7 +10,7 @@ from typing import Any
 import yaml
 
 from forget_lib.errors import ForgetError
-from forget_lib.names import short_name
+from forget_lib.names import is_own, plain_name, short_name
 from forget_lib.results import REPOSITORY
 
 FOLDER = REPOSITORY / "workflow" / "config" / "settings"
@@ -27,10 +28,13 @@ def settings_file(dataset: str, model: str, request_kind: str, checksum: str = "
     """Where the chosen settings for this data set, model and kind of request are, if there are any.
 
     Args: checksum: of the data. Settings tuned on exactly these go before those tuned on another version of the data
-        set, such as its sample: from 4,000 images to 54,000 they do not carry over well.
+        set, such as its sample: from 4,000 images to 54,000 they do not carry over well. A user's own data have those
+        of exactly these data, or none.
     """
-    names = f"{short_name(SAME_DATA.get(dataset, dataset))}-{short_name(model)}"
-    shared = FOLDER / f"{names}-{SAME_AS.get(request_kind, request_kind)}.yaml"
+    known_as = SAME_DATA.get(dataset, dataset)
+    if is_own(dataset):
+        known_as = f"{plain_name(dataset)}-{checksum[:8]}"
+    shared = FOLDER / f"{known_as}-{short_name(model)}-{SAME_AS.get(request_kind, request_kind)}.yaml"
     own = _own(shared, checksum)
     return own if checksum and own.is_file() else shared
 

@@ -1,7 +1,9 @@
 """Names of a user's own data and models: `own:digits.csv?size=28`, `torchvision.models:resnet18?size=64`."""
 
 import hashlib
+import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,11 @@ import yaml
 
 from forget_lib.errors import ForgetError
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 OWN = "own:"
+DIGITS = 6
+"""Hex digits that tell data sets or models of one name apart."""
+LONGEST = 40
 
 
 def is_own(name: str) -> bool:
@@ -35,20 +41,64 @@ def split_options(text: str) -> tuple[str, dict[str, Any]]:
     return base, options
 
 
+def find(path: str | Path) -> Path:
+    """A path that the user gave: as it is or from the current folder, else from the repository, where notebooks too
+    find what a config names; as it is where there is nothing in either place."""
+    given = Path(os.path.expanduser(path))
+    for place in (given, REPOSITORY / given):
+        with suppress(OSError, ValueError):  # a name that is too long for any file, or holds what no name can
+            if place.exists():
+                return place
+    return given
+
+
+def shown(path: str | Path) -> str:
+    """A path for people: relative to the repository where it lies inside."""
+    path = Path(path)
+    return path.relative_to(REPOSITORY).as_posix() if path.is_relative_to(REPOSITORY) else str(path)
+
+
 def public_name(text: str) -> str:
     """The name without the folders of its paths, which are nobody else's business; for records."""
     return re.sub(r"[^=&?:]*/", "", text)
 
 
-def short_name(text: str) -> str:
-    """A name for folders, tables and figures: `digits`, `resnet18`; a registered name stays as it is.
+def plain_name(text: str) -> str:
+    """The name of the user's file, folder or function, as one word: `digits`, `resnet18`. Others may have the same."""
+    base = text.removeprefix(OWN).partition("?")[0]
+    last = base.rpartition(":")[2]
+    name = Path(last).name or find(last).resolve().name
+    stem = Path(name).stem if Path(name).suffix.lower() in (".csv", ".npz") else name
+    return re.sub(r"[^A-Za-z0-9_.]+", "_", stem)[:LONGEST].strip("._") or "own"
 
-    Where there are options, four hex digits of them follow, so that two sizes of one data set do not share a folder.
+
+def short_name(text: str) -> str:
+    """A name for folders, keys, tables and figures: a registered name as it is, else `digits_3f9a1c`.
+
+    The hex digits belong to the place where the data or the model lie, and to the options: data sets of one name in
+    two folders, two sizes of one data set, and a folder called `mnist` beside the registered data set stay apart.
     """
     if not is_own(text):
         return text
-    public = public_name(text)
-    base, _, options = public.partition("?")
-    last = base.rsplit(":", 1)[-1]
-    plain = re.sub(r"[^A-Za-z0-9_.]+", "_", Path(last).stem if text.startswith(OWN) else last) or "own"
-    return f"{plain}_{hashlib.sha256(options.encode()).hexdigest()[:4]}" if options else plain
+    return f"{plain_name(text)}_{hashlib.sha256(_identity(text).encode()).hexdigest()[:DIGITS]}"
+
+
+def _identity(text: str) -> str:
+    """The name with all its paths resolved and its options in order."""
+    base, _, options = text.removeprefix(OWN).partition("?")
+    module, colon, function = base.rpartition(":")
+    if not colon:
+        base = _resolved(base)
+    elif module.endswith(".py"):
+        base = f"{_resolved(module)}:{function}"
+    parts = [part.partition("=") for part in sorted(options.split("&"))]
+    values = [f"{key}={_resolved(value) if key == 'weights' else value}" for key, _, value in parts]
+    return "\0".join([base, *values])
+
+
+def _resolved(path: str) -> str:
+    """Where a path leads; within the repository as seen from there, so that it is the same in a copy of it."""
+    found = find(path)
+    with suppress(OSError, ValueError):
+        found = found.resolve()
+    return shown(found)

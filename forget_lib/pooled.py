@@ -16,8 +16,10 @@ from forget_lib.datasets import ImageData, load
 from forget_lib.errors import ForgetError, unknown
 from forget_lib.membership import Scored
 from forget_lib.membership_views import roc
+from forget_lib.names import short_name
 from forget_lib.recipes import Recipe, make_recipe
 from forget_lib.results import Measurement, code_hash, key_of, record_folder, write_record
+from forget_lib.scenario import names_for_records, public_recipe
 from forget_lib.targets import unlearned_references
 from forget_lib.training import set_threads
 from forget_lib.unlearning.registry import check_settings
@@ -55,7 +57,7 @@ def make_pool(
     plan = membership.make_plan(data, recipe=recipe, model=model, seed=seed, **sizes)
 
     def trained(plan: pools.PoolPlan) -> tuple[Path, pools.Pool | None]:
-        folder = Path(root) / "pools" / f"{data.name}-{model}-{plan.key[:12]}"
+        folder = Path(root) / "pools" / f"{data.name}-{short_name(model)}-{plan.key[:12]}"
         if "shard" in pool:
             pools.train_shard(plan, folder, *pool["shard"])
             return folder, None
@@ -128,9 +130,9 @@ def pooled_study(
         chosen = {name: settings[name] for name in asked.pop("methods", [])}
         scored = challenge(ready.plan, chosen, **asked) if asked or chosen else pd.DataFrame()
         _write_all(paths, table, kept, scored)
-        keys = {"dataset": dataset, "model": model, "request": request_name(ready.plan, pool), "draw": 0, "run": 0}
+        keys = names_for_records(dataset, model) | {"request": request_name(ready.plan, pool), "draw": 0, "run": 0}
         source = {name: getattr(data, name) for name in ("source", "synthetic", "sampled")}
-        source |= {"data_checksum": data.checksum, "recipe": dict(recipe), "pool": dict(pool), "key": key}
+        source |= {"data_checksum": data.checksum, "recipe": public_recipe(recipe), "pool": dict(pool), "key": key}
         write_records(Path(root), table, keys | {"seed": seed} | source | results.provenance(), settings)
     # The kind "null" is a word here, which pandas would take for a missing value.
     table = pd.read_csv(paths[0], keep_default_na=False, na_values=[""]).fillna({"reason": ""})

@@ -24,9 +24,8 @@ import numpy as np
 import pandas as pd
 
 from forget_lib.errors import ForgetError
-from forget_lib.names import short_name
+from forget_lib.names import REPOSITORY, short_name
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "results"
 SCHEMA = 1
 RUN = ["dataset", "model", "request", "draw", "seed"]

@@ -171,8 +171,7 @@ def seed_of(*parts: object) -> int:
 
 def describe(scenario: Scenario) -> dict[str, Any]:
     """What a record says of its scenario."""
-    data, recipe = scenario.data, dataclasses.asdict(scenario.recipe)
-    recipe["function"] = public_name(recipe["function"])
+    data, recipe = scenario.data, public_recipe(dataclasses.asdict(scenario.recipe))
     sizes = {name: len(scenario.samples[name]) for name in EVALUATED}
     about = {
         "source": data.source,
@@ -180,7 +179,17 @@ def describe(scenario: Scenario) -> dict[str, Any]:
         "sampled": data.sampled,
         "data_checksum": data.checksum,
     }
-    names = {"dataset": scenario.dataset, "model": scenario.model}
-    keys = {key: short_name(name) for key, name in names.items()} | {"draw": scenario.draw, "seed": scenario.seed}
-    keys |= {f"{key}_given": public_name(name) for key, name in names.items() if is_own(name)}
+    keys = names_for_records(scenario.dataset, scenario.model) | {"draw": scenario.draw, "seed": scenario.seed}
     return keys | about | {"recipe": recipe, "sizes": sizes, "device": str(scenario.torch_device)}
+
+
+def public_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's settings without the folder of its function; for records."""
+    return {key: public_name(value) if key == "function" else value for key, value in recipe.items()}
+
+
+def names_for_records(dataset: str, model: str) -> dict[str, str]:
+    """What a record calls its data set and model: short names, and for a user's own what was given, without folders."""
+    names = {"dataset": dataset, "model": model}
+    given = {f"{key}_given": public_name(name) for key, name in names.items() if is_own(name)}
+    return {key: short_name(name) for key, name in names.items()} | given

@@ -36,6 +36,8 @@ from forget_lib.datasets import ImageData
 from forget_lib.datasets.requests import Request, class_index
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import DivergedError, ForgetError, NotApplicableError, unknown
+from forget_lib.names import public_name
+from forget_lib.scenario import public_recipe
 from forget_lib.training import Meter, embed, predict
 from forget_lib.unlearning import get_method, list_methods, unlearn
 from forget_lib.unlearning.registry import check_settings, why_not_applicable
@@ -289,8 +291,8 @@ def report(
     first = scenarios[0]
     retraining = 3 * first.recipe.epochs * len(first.samples["retain"]) * len(scenarios)
     about = {
-        "dataset": first.dataset,
-        "model": first.model,
+        "dataset": public_name(first.dataset),
+        "model": public_name(first.model),
         "kind": first.parsed.kind,
         "chosen_for": asked,
         "tuned_on": first.request,
@@ -299,7 +301,7 @@ def report(
         "seeds": [scenario.seed for scenario in scenarios],
         "source": first.data.source,
         "checksum": first.data.checksum,
-        "recipe": dataclasses.asdict(first.recipe),
+        "recipe": public_recipe(dataclasses.asdict(first.recipe)),
         "criterion": "sum of what is measured but probe and moved, lower is better; the probe breaks ties; only "
         f"trials that moved the outputs by {MOVED:g} or more",
         "cost": {

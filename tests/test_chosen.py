@@ -50,6 +50,21 @@ def test_settings_tuned_on_exactly_these_data_go_before_those_of_another_version
     assert chosen.file_to_write("blobs", "mlp", "class", "0123456789ab") == new
 
 
+def test_own_data_have_the_settings_of_exactly_these_data_and_never_those_of_a_name(folder):
+    (folder / "blobs-mlp-class.yaml").write_text("{checksum: aaaa, methods: {finetune: {epochs: 3}}}")
+    (folder / "blobs-mlp-class-01234567.yaml").write_text("{checksum: 0123456789ab, methods: {finetune: {epochs: 2}}}")
+    for name in ("own:/a/blobs", "own:/a/blobs.csv", "own:/a/set.py:blobs"):
+        for checksum in ("", "aaaa", "0123456789ab"):
+            assert chosen.with_chosen("finetune", {}, name, "mlp", "class", checksum) == {}
+            assert chosen.with_chosen("finetune", {}, "blobs", "/a/nets.py:mlp", "class", checksum) == {}
+    new = chosen.file_to_write("own:/a/blobs", "mlp", "class", "0123456789ab")
+    new.write_text("{checksum: 0123456789ab, methods: {finetune: {epochs: 1}}}")
+    chosen.read_settings.cache_clear()
+    moved = chosen.with_chosen("finetune", {}, "own:/b/blobs", "mlp", "class", "0123456789ab")
+    assert moved == {"epochs": 1}
+    assert chosen.with_chosen("finetune", {}, "own:/b/blobs", "mlp", "class", "ba9876543210") == {}
+
+
 def test_settings_of_other_data_are_said_to_be_a_transfer(folder):
     text = "{dataset: blobs, tuned_on: 'class:6', source: embedded sample, checksum: abc, methods: {finetune: {}}}"
     (folder / "blobs-mlp-class.yaml").write_text(text)

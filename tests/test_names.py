@@ -1,5 +1,8 @@
+import re
+
 import pytest
 
+from forget_lib import names
 from forget_lib.errors import ForgetError
 from forget_lib.names import public_name, short_name, split_options
 
@@ -8,13 +11,47 @@ def test_registered_names_stay_as_they_are():
     assert short_name("synthetic_faces32") == "synthetic_faces32"
 
 
-def test_own_names_become_one_word_and_options_tell_them_apart():
-    assert short_name("own:/home/me/my digits.csv") == "my_digits"
-    assert short_name("torchvision.models:resnet18") == "resnet18"
-    one, two = short_name("own:a/digits?size=28"), short_name("own:a/digits?size=32")
-    assert one.startswith("digits_")
-    assert one != two
-    assert short_name("own:elsewhere/digits?size=28") == one
+def test_own_names_become_one_word_with_digits_of_their_place_and_options():
+    assert re.fullmatch("my_digits_[0-9a-f]{6}", short_name("own:/home/me/my digits.csv"))
+    assert re.fullmatch("resnet18_[0-9a-f]{6}", short_name("torchvision.models:resnet18"))
+    assert short_name("own:a/digits?size=28&mode=grey") == short_name("own:a/digits?mode=grey&size=28")
+    assert len(short_name("own:" + "a" * 10_000)) < 60
+
+
+ALIKE = [
+    *("own:/a/images", "own:/b/images", "own:/b/images?size=28", "own:/b/images?size=32"),
+    *("own:/x/日本", "own:/x/中国", "own:/x/é", "own:/x/données 1", "own:/x/données_1", "own:/a/faces.v1"),
+    *("own:/a/faces.v2", "own:/a/t.csv", "own:/a/t.npz", "own:/a/im.2023", "own:/a/im.2024", "own:/a/mnist"),
+    *("own:/a/orl.csv", "own:/a/set.py:make", "own:/b/set.py:make", "own:a.set:make", "own:b.set:make", "mnist", "orl"),
+    *("/a/nets.py:mlp", "/b/nets.py:mlp", "a.nets:mlp", "b.nets:mlp", "mlp", "own:/a/..", "own:/a/."),
+    *("/a/nets.py:mlp?weights=/a/w.pt", "/a/nets.py:mlp?weights=/b/w.pt"),
+]
+
+
+def test_what_lies_in_two_places_has_two_names_though_it_is_called_the_same():
+    names = [short_name(text) for text in ALIKE]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.]*", name) for name in names)
+
+
+def test_one_place_has_one_name_however_it_is_written(tmp_path, monkeypatch):
+    (tmp_path / "home" / "faces").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "home")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "home")
+    written = [f"own:{tmp_path}/home/faces", "own:~/faces", "own:faces", "own:./faces", f"own:{tmp_path}/link/faces"]
+    assert len({short_name(text) for text in written}) == 1
+    (tmp_path / "home" / "faces").rmdir()
+    assert len({short_name(text) for text in written[:2]}) == 1  # as after the data were deleted
+
+
+def test_a_place_within_the_repository_has_the_same_name_in_each_copy_of_it(tmp_path, monkeypatch):
+    found = []
+    for copy in ("one", "two"):
+        (tmp_path / copy / "data" / "digits").mkdir(parents=True)
+        monkeypatch.setattr(names, "REPOSITORY", tmp_path / copy)
+        found += [short_name("own:data/digits"), short_name(f"own:{tmp_path}/{copy}/data/digits")]
+    assert len(set(found)) == 1
 
 
 def test_folders_stay_private():

@@ -13,6 +13,7 @@ from forget_lib.datasets.own import load_own, read_own, write_folder
 from forget_lib.datasets.own_reading import OwnDataError
 from forget_lib.datasets.requests import draw_sets, parse_request
 from forget_lib.errors import DataError, ForgetError, UnknownNameError
+from forget_lib.names import short_name
 
 
 @pytest.fixture(autouse=True)
@@ -64,9 +65,21 @@ def test_a_folder_of_classes_is_read_pixel_by_pixel(folder):
 
 def test_it_is_a_data_set_by_name_and_can_be_asked_to_forget(folder):
     data = load(f"own:{folder}", "sample")
-    assert data.name == "digits"
+    assert data.name == data.title == short_name(f"own:{folder}")
     sets = draw_sets(data, parse_request("class:1"))
     assert data.labels[sets.forget].eq(1).all()
+
+
+def test_a_folder_that_was_moved_keeps_its_sets_and_one_of_its_name_is_another_data_set(folder, tmp_path):
+    before = load(f"own:{folder}")
+    folder.rename(folder.with_name("elsewhere"))
+    (tmp_path / "other").mkdir()
+    moved = (tmp_path / "elsewhere").rename(tmp_path / "other" / "digits")
+    after = load(f"own:{moved}")
+    assert after.name != before.name
+    assert after.checksum == before.checksum
+    request = parse_request("random:0.3")
+    assert torch.equal(draw_sets(after, request).forget, draw_sets(before, request).forget)
 
 
 def test_a_folder_that_was_written_is_read_back(blobs, tmp_path):
@@ -197,7 +210,7 @@ def test_mixed_sizes_and_modes_are_mended_by_options(folder):
     save(folder / "1" / "03.png", mode="RGBA")
     data = load(f"own:{folder}?size=4&mode=grey")
     assert data.images.shape[1:] == (1, 4, 4)
-    assert data.title == "digits"
+    assert data.title == short_name(f"own:{folder}?size=4&mode=grey")
 
 
 def test_one_unreadable_image_among_many_is_named(folder):

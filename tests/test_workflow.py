@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from forget_lib.errors import ForgetError, UnknownNameError
 from forget_lib.results import REPOSITORY
 
 sys.path.append(str(REPOSITORY / "workflow"))
-from plan import library_files, plan, urgency
+from plan import library_files, plan, settings_files, urgency
 
 CONFIG = {
     "profile": "tiny",
@@ -200,8 +201,6 @@ def test_scenarios_with_one_recipe_share_their_original():
     config["scenarios"]["again"] = config["scenarios"]["mnist"] | {"requests": ["class:7"]}
     baselines = [job for job in plan(config).values() if job.notebook == "02_train_baseline"]
     assert len(baselines) == 3
-    config["scenarios"]["again"]["recipe"] = {"epochs": 9}
-    assert len([job for job in plan(config).values() if job.notebook == "02_train_baseline"]) == 5
     config["scenarios"]["again"]["shared_original"] = False
     assert len([job for job in plan(config).values() if job.notebook == "02_train_baseline"]) == 3
 
@@ -375,8 +374,30 @@ def test_a_broken_plugin_is_named_and_the_plan_goes_on(tmp_path, monkeypatch, ca
     assert "plugin broken.py: not used" in capsys.readouterr().out
 
 
-def test_own_data_and_models_give_short_names_of_pages():
-    config = json.loads(json.dumps(CONFIG))
-    scenario = next(iter(config["scenarios"].values()))
-    scenario |= {"dataset": "own:/somewhere/digits", "model": "torchvision.models:resnet18"}
-    assert any("digits-resnet18-draw0" in key for key in plan(config))
+def test_data_sets_of_ones_own_with_one_name_and_one_model_have_pages_of_their_own():
+    sites = {
+        site: CONFIG["scenarios"]["other"] | {"dataset": f"own:/{site}/images", "model": f"/{site}/nets.py:make"}
+        for site in ("a", "b")
+    }
+    pages = [key for key in plan(CONFIG | {"scenarios": sites}) if key.startswith("02_train_baseline/images_")]
+    assert len(pages) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"recipe": {"epochs": 9}}, "mnist, mlp, draw 0, seed 0.*recipe"),
+        ({"methods": {"finetune": {"epochs": 2}}}, "class:5, finetune.*settings"),
+        ({"attacks": []}, "class:5, finetune.*attacks"),
+    ],
+)
+def test_two_scenarios_that_would_write_one_record_are_refused(change, words):
+    scenarios = CONFIG["scenarios"] | {"again": CONFIG["scenarios"]["mnist"] | change}
+    with pytest.raises(ForgetError, match=f"mnist and again.*{words}"):
+        plan(CONFIG | {"scenarios": scenarios})
+
+
+def test_settings_tuned_on_own_data_are_looked_for_by_their_name_and_any_checksum():
+    job = next(iter(plan(CONFIG).values()))
+    own = replace(job, parameters={"methods": {}, "dataset": "own:/a/mnist", "model": "mlp"})
+    assert settings_files(own) == []

@@ -7,7 +7,6 @@ checks a config and the names of parts before anything is run.
 
 import argparse
 import ast
-import hashlib
 import json
 import re
 import sys
@@ -65,7 +64,8 @@ class Job:
 def plan(config: Mapping[str, Any]) -> dict[str, Job]:
     """All jobs of a profile by key, each after those that it needs.
 
-    Raises: ForgetError for a config that lacks something or has a key that nothing reads.
+    Raises: ForgetError for a config that lacks something, has a key that nothing reads, or would write two things into
+        one record.
     """
     check(config)
     config = with_plugins(first_runs(config))
@@ -73,7 +73,10 @@ def plan(config: Mapping[str, Any]) -> dict[str, Job]:
     common = {"profile": config["profile"], "results": f"../{results_folder(config)}"}
     jobs: dict[str, Job] = {}
 
+    records: dict[tuple[Any, ...], tuple[Job, dict[str, Any]]] = {}
+
     def add(job: Job) -> str:
+        _check_records(job, records)
         if job.key in jobs and jobs[job.key] != job:
             raise ForgetError(f"Two different jobs would be called {job.key}; rename a scenario of the config.")
         jobs[job.key] = job
@@ -99,6 +102,35 @@ def plan(config: Mapping[str, Any]) -> dict[str, Job]:
     add(Job(FIGURES, "figures", common | _margins(config, FIGURES), measured))
     add(Job(OVERVIEW, "overview", common, every))
     return jobs
+
+
+def _records(job: Job) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """The records that a job writes, and what each is made by: the original's, and those of the methods."""
+    given = job.parameters
+    if not {"dataset", "model", "draw", "seed"} <= set(given):
+        return
+    record = (
+        short_name(given["dataset"]),
+        short_name(given["model"]),
+        f"draw {given['draw']}",
+        f"seed {given['seed']}",
+    )
+    yield record, {key: given.get(key) for key in ("recipe", "start", "device")}
+    for name, settings in given.get("methods", {}).items():
+        made_by = {"attacks": given.get("attacks"), "settings": settings}
+        yield (*record, given.get("request", ""), name), made_by
+
+
+def _check_records(job: Job, known: dict[tuple[Any, ...], tuple[Job, dict[str, Any]]]) -> None:
+    """Adds the job's records to those known. Raises: ForgetError where another job would write another thing there."""
+    for record, made_by in _records(job):
+        other, before = known.setdefault(record, (job, made_by))
+        differ = [key for key, value in made_by.items() if value != before[key]]
+        if differ:
+            raise ForgetError(
+                f"{other.part} and {job.part} would write the same record ({', '.join(record)}), but differ in its "
+                f"{' and '.join(differ)}. Give one of them another seed, or a config of its own."
+            )
 
 
 def urgency(jobs: Mapping[str, Job]) -> dict[str, int]:
@@ -185,8 +217,6 @@ def _scenario_jobs(
             if text not in baselines:
                 names = f"{short_name(scenario['dataset'])}-{short_name(scenario['model'])}"
                 title = _plain(f"{names}-draw{draw}-seed{seed}")
-                if f"{BASELINE}/{title}" in baselines.values():  # the same model, trained by another recipe
-                    title += f"-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
                 baselines[text] = f"{BASELINE}/{title}"
                 yield Job(BASELINE, title, parameters, part=part, resources=needs)
             after = (baselines[text],)
@@ -279,7 +309,7 @@ def settings_files(job: Job) -> list[str]:
     """The files of tuned settings that a job may read, relative to the repository."""
     if "methods" not in job.parameters:
         return []
-    pattern = settings_file(job.parameters["dataset"], job.parameters["model"], "*").name
+    pattern = settings_file(job.parameters["dataset"], job.parameters["model"], "*", "*").name
     return sorted(str(path.relative_to(REPOSITORY)) for path in FOLDER.glob(pattern))
 
 

@@ -28,6 +28,7 @@ class ImageData:
         people, families: int64 [N] ids into `person_names` and `family_names`, or None; the same for the test set.
         sexes: int64 [N], 0 female, 1 male, 2 not known, or None. official: int64 indices into the pool that a published
             benchmark forgets, or None.
+        drawn_as: name by which random sets are drawn, if not `name`: a user's data keep their sets when they are moved.
         held_out: share of the pool that goes to validation, unseen and population (EVALUATION.md 0).
         files, test_files: path of each image within `folder`, or its row; empty where the images are no user's own.
     """
@@ -51,6 +52,7 @@ class ImageData:
     family_names: tuple[str, ...] = ()
     sexes: Tensor | None = None
     official: Tensor | None = None
+    drawn_as: str = ""
     held_out: Mapping[str, float] = field(default_factory=lambda: DEFAULT_HELD_OUT)
     files: tuple[str, ...] = ()
     test_files: tuple[str, ...] = ()

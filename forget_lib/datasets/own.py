@@ -42,7 +42,7 @@ from forget_lib.datasets.own_reading import (
 from forget_lib.datasets.sources import locate, one_line, shown
 from forget_lib.datasets.stored import Arrays, read_cache, write_cache
 from forget_lib.errors import DataError
-from forget_lib.names import OWN, short_name, split_options
+from forget_lib.names import OWN, plain_name, short_name, split_options
 
 CACHE_FROM = 1000
 """Folders and tables of fewer images are read anew each time, which takes less than a second."""
@@ -63,20 +63,23 @@ def load_own(source: Any, *, test_source: Any = None, name: str = "", **options:
     """A user's own data as an `ImageData`.
 
     Args: source: a path, with options after a question mark (see the module's text), or a torch Dataset of (image,
-        label). test_source: a Dataset for the test set. name: default: that of the file or folder. options: size,
+        label). test_source: a Dataset for the test set. name: default: `names.short_name` of the source. options: size,
         mode, test, classes.
     Raises: OwnDataError with everything that is wrong, rows and files named; DataError, ForgetError.
     """
     if not isinstance(source, str | os.PathLike):
         return _from_dataset(source, test_source, name or type(source).__name__, Options.of(options))
-    base, given = split_options(os.fspath(source).removeprefix(OWN))
+    text = os.fspath(source).removeprefix(OWN)
+    base, given = split_options(text)
     if ":" in base:
         from forget_lib.trust import load_function
 
         function = load_function(base, "own data")
-        return load_own(function(), name=name or short_name(OWN + base), **(given | options))
-    data = read_own(source, name=name, **options)[0]
-    return data if name else dataclasses.replace(data, title=short_name(OWN + base))
+        data = load_own(function(), name=name or plain_name(OWN + text), **(given | options))
+    else:
+        data = read_own(source, name=name, **options)[0]
+    known_as = name or short_name(OWN + text)
+    return dataclasses.replace(data, name=known_as, title=known_as)
 
 
 def read_own(source: str | os.PathLike, *, name: str = "", **options: Any) -> tuple[ImageData, tuple[str, ...]]:
@@ -85,7 +88,7 @@ def read_own(source: str | os.PathLike, *, name: str = "", **options: Any) -> tu
     base, given = split_options(text)
     chosen = Options.of(given | options)
     path = locate(base, "own data")
-    name = name or short_name(OWN + text)  # with options, which the title leaves out
+    name = name or plain_name(OWN + text)
     if path.suffix.lower() == ".npz":
         data = _from_npz(path, name, chosen)
         return data, data.files
@@ -98,8 +101,12 @@ def read_own(source: str | os.PathLike, *, name: str = "", **options: Any) -> tu
 
 def cache_name(path: Path, options: Options) -> str:
     """Name of the cache of a folder's or a CSV's images; see `stored.cache_path`."""
-    key = hashlib.sha256(f"{path.resolve()}\0{options.size}\0{options.mode}".encode()).hexdigest()[:12]
-    return f"own-{short_name(OWN + path.name)}-{key}"
+    return f"{caches_of(path)}{options.size or 'any'}-{options.mode or 'any'}"
+
+
+def caches_of(path: Path) -> str:
+    """What the names of all caches of these images begin with, whatever the options."""
+    return f"own-{short_name(f'{OWN}{path}')}-"
 
 
 def _from_files(path: Path, name: str, rows: Rows, options: Options) -> ImageData:
@@ -338,6 +345,7 @@ def _image_data(
     return ImageData(
         name=name,
         title=name,
+        drawn_as=name,
         images=images[:pool],
         labels=labels[:pool],
         test_images=images[pool:],

@@ -137,7 +137,7 @@ def draw_sets(data: ImageData, request: Request, draw: int = 0) -> Sets:
     classes) join the population.
     Raises: ForgetError for members that do not exist, or a request that would forget nothing or everything.
     """
-    generator = torch.Generator().manual_seed(_seed("held out", data.name, draw))
+    generator = torch.Generator().manual_seed(_seed("held out", data.drawn_as or data.name, draw))
     wanted = _explicit_indices(data, request)
     groups = _groups(data, request)
     held = _hold_out(data, groups, wanted, generator)
@@ -146,7 +146,7 @@ def draw_sets(data: ImageData, request: Request, draw: int = 0) -> Sets:
         trained[part] = False
     pool = trained.nonzero().flatten()
 
-    generator.manual_seed(_seed("forget", data.name, request.name, draw))
+    generator.manual_seed(_seed("forget", data.drawn_as or data.name, request.name, draw))
     labels = data.labels.clone()
     unseen = held["unseen"]
     if request.kind == "class":
@@ -190,7 +190,7 @@ def requested_classes(data: ImageData, request: Request, draw: int = 0) -> tuple
         return tuple(class_index(data, member) for member in request.members)
     if request.count >= len(data.classes):
         raise ForgetError(f"{request.name}: {data.name} has only {len(data.classes)} classes; ask for fewer.")
-    generator = torch.Generator().manual_seed(_seed("classes", data.name, request.name, draw))
+    generator = torch.Generator().manual_seed(_seed("classes", data.drawn_as or data.name, request.name, draw))
     return tuple(sorted(torch.randperm(len(data.classes), generator=generator)[: request.count].tolist()))
 
 

@@ -16,8 +16,8 @@ from typing import Any
 from forget_lib.datasets.archives import safe_extract
 from forget_lib.datasets.registry import START_STEPS
 from forget_lib.errors import DataError, unknown
+from forget_lib.names import REPOSITORY, find, shown
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 BY_HAND = "data/README.md says how to get the files by hand"
 PATIENCE = 20.0  # seconds without an answer before a host counts as out of reach
 
@@ -35,12 +35,6 @@ def samples_folder() -> Path:
     return REPOSITORY / "data" / "samples"
 
 
-def shown(path: Path) -> str:
-    """A path for people: relative to the repository where it lies inside."""
-    path = Path(path)
-    return path.relative_to(REPOSITORY).as_posix() if path.is_relative_to(REPOSITORY) else str(path)
-
-
 def locate(path: str | Path, what: str) -> Path:
     """A path that the user gave: as it is or from the current folder, else from the repository, where notebooks too
     find what a config names.
@@ -49,13 +43,12 @@ def locate(path: str | Path, what: str) -> Path:
     """
     if not str(path).isprintable():
         raise DataError(f"The path {str(path)[:200]!r} of {what} holds characters that no path needs.")
-    given = Path(path).expanduser()
-    for found in (given, REPOSITORY / given):
-        with contextlib.suppress(OSError):  # a name that is too long for any file
-            if found.exists():
-                return found
-    places = "" if given.is_absolute() else f" (looked for in {Path.cwd()} and in the repository)"
-    raise DataError(f"There is no {given}{places}; give the path of {what}.")
+    found = find(path)
+    with contextlib.suppress(OSError):  # a name that is too long for any file
+        if found.exists():
+            return found
+    places = "" if found.is_absolute() else f" (looked for in {Path.cwd()} and in the repository)"
+    raise DataError(f"There is no {found}{places}; give the path of {what}.")
 
 
 def one_line(error: BaseException) -> str:

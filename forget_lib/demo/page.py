@@ -92,9 +92,9 @@ class Demo(Panel):
 
     def _digit_bench(self, bench: Bench) -> Bench:
         """Digits are always read by MNIST models, if any are there."""
-        if bench.data.name == DIGITS:
+        if bench.entry.dataset == DIGITS:
             return bench
-        if self.digits.bench is not None and self.digits.bench.data.name == DIGITS:
+        if self.digits.bench is not None and self.digits.bench.entry.dataset == DIGITS:
             return self.digits.bench
         entry = next((each for each in self.entries if each.dataset == DIGITS), None)
         return open_bench(entry, self.root, self.start, self.device) if entry else bench

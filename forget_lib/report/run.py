@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from forget_lib.errors import ForgetError, unknown
+from forget_lib.names import REPOSITORY
 from forget_lib.report.files import only_one, write_text
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
 KERNELS = Path(__file__).resolve().parent
 """Jupyter finds the kernel `warm` in the folder `kernels` there."""
 TAIL = 25
