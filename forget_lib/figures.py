@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from IPython.core.pylabtools import print_figure
 from IPython.display import display
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -50,9 +51,15 @@ plt.rcParams.update(
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Shows a figure in a notebook with text for those who cannot see it."""
-    display(figure, metadata={"image/png": {"alt": alt}})
+    """Shows a figure in a notebook as a picture, whatever matplotlib's backend, with text for those who cannot see it.
+
+    Raises: ForgetError for a figure without axes.
+    """
     plt.close(figure)
+    picture = print_figure(figure, base64=True)
+    if not picture:
+        raise ForgetError(f"There is nothing to see in the figure: {alt}")
+    display({"image/png": picture, "text/plain": repr(figure)}, raw=True, metadata={"image/png": {"alt": alt}})
 
 
 def colour_of(name: str) -> str:

@@ -66,6 +66,29 @@ def data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def user_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An account with settings of its own for matplotlib, IPython, Python and temporary files, as on many clusters."""
+    home, long = tmp_path / "home", tmp_path / ("long" * 30)
+    started = "import builtins\nbuiltins.of_the_user = 1\n"
+    settings = "c.InteractiveShellApp.extensions = ['none']\nc.InlineBackend.figure_formats = {'svg'}\n"
+    for name, text in {
+        ".config/matplotlib/matplotlibrc": "text.usetex: True\nfont.size: 24\n",
+        ".ipython/profile_default/startup/00-mine.py": started,
+        ".ipython/profile_default/ipython_config.py": settings + "c.InteractiveShellApp.matplotlib = 'agg'\n",
+        "pythonrc.py": started,
+    }.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(text)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", None)
+    for name in ("IPYTHONDIR", "MPLCONFIGDIR", "MATPLOTLIBRC", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    values = {"HOME": home, "MPLBACKEND": "agg", "PYTHONSTARTUP": home / "pythonrc.py", "TMPDIR": long}
+    for name, value in values.items():
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.fixture
 def no_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
     """torchvision and npm fail as they do without a network."""
     import torchvision

@@ -88,6 +88,23 @@ def test_a_failed_notebook_leaves_its_copy_with_the_error_and_no_output(notebook
     assert failures(tmp_path / "quick") == [log]
 
 
+SETTINGS_CELL = """import builtins
+import matplotlib.pyplot as plt
+print(plt.get_backend(), plt.rcParams["text.usetex"], plt.rcParams["font.size"])
+print(hasattr(builtins, "of_the_user"))
+plt.plot([1, 2]);"""
+"""A cell that says which of the settings of the user's account reach it."""
+
+
+@pytest.mark.usefixtures("user_settings")
+def test_a_batch_kernel_reads_no_setting_of_the_users_account(tmp_path):
+    notebook = write(tmp_path / "toy.ipynb", new_code_cell(SETTINGS_CELL))
+    executed = json.loads(run_notebook(notebook, {}, tmp_path / "out" / "toy.ipynb").read_text())
+    said, picture = executed["cells"][0]["outputs"]
+    assert said["text"] == ["module://matplotlib_inline.backend_inline False 10.0\n", "False\n"]
+    assert "image/png" in picture["data"]
+
+
 def test_a_page_asks_for_nothing_from_elsewhere(executed, tmp_path):
     page = export_html(executed, tmp_path / "page.html")
     assert external_requests(page) == []

@@ -14,6 +14,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from forget_lib.errors import ForgetError
 from forget_lib.report.run import run_notebook
 from forget_lib.results import REPOSITORY
+from tests.test_report import SETTINGS_CELL
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux alone")
 SERVE = """
@@ -82,6 +83,13 @@ def test_a_fork_has_the_folder_the_variables_and_the_code_of_now(server, tmp_pat
         "print(signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL, subprocess.run(['false']).returncode)",
     )
     assert said == [f"{tmp_path} here\n", "[]\n", "True 1\n"]
+
+
+@pytest.mark.parametrize("server", [(), pytest.param(("all",), marks=pytest.mark.slow)], indirect=True)
+def test_a_fork_reads_no_setting_of_the_users_account(user_settings, server, tmp_path):
+    said, picture = outputs(tmp_path, SETTINGS_CELL)
+    assert said["text"] == ["module://matplotlib_inline.backend_inline False 10.0\n", "False\n"]
+    assert "image/png" in picture["data"]
 
 
 PICTURE = """

@@ -109,8 +109,12 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], executed: Path, log:
 
     prepare_environment()
     # Sockets as files are quicker than TCP ports and cannot be taken by others between choosing and opening them. The
-    # folder keeps those of two kernels apart.
-    with tempfile.TemporaryDirectory(prefix="forget-") as sockets, log.open("w", encoding="utf-8") as text:
+    # folder keeps those of two kernels apart. Their paths must be shorter than a TMPDIR may be.
+    short = "/tmp" if os.access("/tmp", os.W_OK) else None
+    with (
+        tempfile.TemporaryDirectory(prefix="forget-", dir=short, ignore_cleanup_errors=True) as own,
+        log.open("w", encoding="utf-8") as text,
+    ):
         print(f"{notebook.name} {json.dumps(dict(parameters), sort_keys=True)}", file=text, flush=True)
         try:
             papermill.execute_notebook(
@@ -125,8 +129,13 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], executed: Path, log:
                 stderr_file=text,
                 execution_timeout=timeout,
                 # A kernel is interrupted as it is shut down, and would write to the terminal that this was an error.
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL", f"--IPKernelApp.exec_lines={[QUICK_IMPORTS]}"],
-                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
+                # IPython reads start-up files and settings in a folder of this page's own, not in the user's.
+                extra_arguments=[
+                    "--IPKernelApp.log_level=CRITICAL",
+                    f"--IPKernelApp.exec_lines={[QUICK_IMPORTS]}",
+                    f"--IPKernelApp.ipython_dir={own}",
+                ],
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{own}/kernel"}}),
             )
         except PapermillExecutionError as error:
             message = f"{error.ename}: {error.evalue}"
@@ -141,7 +150,8 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], executed: Path, log:
 
 
 def prepare_environment() -> None:
-    """Sets the variables of this process, and so of kernels, by which pages look the same everywhere."""
+    """Sets the variables of this process, and so of kernels, by which pages look the same everywhere, whatever is set for
+    the user's account."""
     for name, own in (("PYTHONPATH", REPOSITORY), ("JUPYTER_PATH", KERNELS)):
         os.environ[name] = os.pathsep.join(filter(None, [str(own), os.environ.get(name, "")]))
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not one of the same name of the user
@@ -150,7 +160,9 @@ def prepare_environment() -> None:
     os.environ["FORGET_BATCH"] = "1"
     # One core a notebook, as under Snakemake: products of NumPy's matrices differ in their last bits with more.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # another may draw nothing in a page
+    os.environ["MATPLOTLIBRC"] = os.devnull
+    os.environ.pop("PYTHONSTARTUP", None)  # kernels run it too
 
 
 def tail(log: Path, lines: int = TAIL) -> str:
