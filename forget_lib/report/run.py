@@ -150,8 +150,10 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], executed: Path, log:
 
 
 def prepare_environment() -> None:
-    """Sets the variables of this process, and so of kernels, by which pages look the same everywhere, whatever is set for
-    the user's account."""
+    """Sets the variables of this process, and so of kernels, by which pages look the same everywhere.
+
+    Settings of the user's account are not read.
+    """
     for name, own in (("PYTHONPATH", REPOSITORY), ("JUPYTER_PATH", KERNELS)):
         os.environ[name] = os.pathsep.join(filter(None, [str(own), os.environ.get(name, "")]))
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not one of the same name of the user
