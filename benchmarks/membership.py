@@ -106,7 +106,7 @@ def measure(setup: Setup, seed: int = 0) -> pd.DataFrame:
                 area(attack, split, one, labels, references, membership, setup)
                 for split, one in zip(splits, logits, strict=True)
             ]
-            mean, low, high, n = statistics.mean_interval(areas)
+            mean, low, high, n = statistics.within(statistics.mean_interval(areas), (0, 1))
             wanted = setup.expected.get((model, attack))
             rows.append([setup.data, model, attack, mean, low, high, n, np.std(areas, ddof=1) / np.sqrt(n), wanted])
     table = pd.DataFrame(

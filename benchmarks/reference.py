@@ -20,6 +20,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -123,6 +124,16 @@ def tables(records: Iterable[Mapping[str, Any]]) -> dict[str, pd.DataFrame]:
     return {"summary": results.summary(table), "runs": table[~shared][COLUMNS].reset_index(drop=True)}
 
 
+def _with_old_ends(made: pd.DataFrame, written: pd.DataFrame) -> pd.DataFrame:
+    """A summary made anew, with the ends as written where those cannot be or were cut at what can be: tables written
+    before such ends were moved inside (`statistics.possible_ends`) stay as they are."""
+    if "oracle" not in made or len(made) != len(written):
+        return made
+    ranges = np.array([results.range_of(*pair) for pair in zip(made["metric"], made["unit"].fillna(""), strict=True)])
+    low, high = written["low"] <= ranges[:, 0], written["high"] >= ranges[:, 1]
+    return made.assign(low=made["low"].mask(low, written["low"]), high=made["high"].mask(high, written["high"]))
+
+
 def differences(folder: Path) -> list[str]:
     """What in a folder of the reference is not as its manifest and its records say; empty for a whole one."""
     told = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
@@ -133,7 +144,7 @@ def differences(folder: Path) -> list[str]:
               if _sha256(there[name]) != told[name]["sha256"]]  # fmt: skip
     for name, made in tables(read_records(folder / RECORDS)).items():
         written = pd.read_csv(next(folder.glob(f"{name}.csv*")))
-        again = made.replace({"": float("nan"), None: float("nan")})
+        again = _with_old_ends(made.replace({"": float("nan"), None: float("nan")}), written)
         try:
             pd.testing.assert_frame_equal(written, again, check_dtype=False, rtol=1e-9, atol=1e-12)
         except AssertionError as error:

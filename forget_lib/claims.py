@@ -5,6 +5,7 @@ repository and, where it was read, the commit.
 """
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -120,22 +121,23 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """One behaviour of public code: where it was read, what is measured, and how to measure it."""
+    """One behaviour of public code: where it was read, what is measured, what that can be, and how to measure it."""
 
     name: str
     source: str
     quantity: str
+    bounds: tuple[float, float]
     measure: Callable[[Problem], Outcome]
 
 
 BEHAVIOURS: list[Behaviour] = []
 
 
-def behaviour(name: str, source: str, quantity: str) -> Callable:
+def behaviour(name: str, source: str, quantity: str, bounds: tuple[float, float] = (0, 1)) -> Callable:
     """Registers a function of a `Problem` that returns an `Outcome`."""
 
     def register(function: Callable[[Problem], Outcome]) -> Callable[[Problem], Outcome]:
-        BEHAVIOURS.append(Behaviour(name, source, quantity, function))
+        BEHAVIOURS.append(Behaviour(name, source, quantity, bounds, function))
         return function
 
     return register
@@ -276,6 +278,7 @@ def js_divergences(problem: Problem) -> Outcome:
     "ZRF by the reversed divergence",
     "vikram2000b/bad-teaching-unlearning@f1aa988, metrics.py",
     "ZRF of the original minus ZRF of the retrained model, class",
+    (-1, 1),
 )
 def zero_retrain_forgetting(problem: Problem) -> Outcome:
     """ZRF is 1 minus a divergence from an untrained net; the smaller the divergence, the more alike all models look."""
@@ -332,6 +335,7 @@ def held_out_sets(problem: Problem) -> Outcome:
     "An average gap that rewards doing nothing",
     "Avg. Gap of Unlearn-Sparse and SalUn (here without its attack)",
     "place of doing nothing among four methods, 1 is best: by Avg. Gap, then by |AUC - 0.5| of the loss, random tenth",
+    (1, len(PEERS)),
 )
 def average_gaps(problem: Problem) -> Outcome:
     """Two of three gaps are about utility, which doing nothing keeps; an attack on the forget set sees it."""
@@ -368,6 +372,7 @@ def family(problem: Problem, number: int) -> np.ndarray:
     "The challenge's score of retraining itself",
     "google-deepmind/unlearning_evaluation, metric.py",
     "score of retrained models: as published, then relative to another family of retrained models",
+    (0, math.inf),
 )
 def challenge_score(problem: Problem) -> Outcome:
     """Its epsilon is the best of many thresholds, in sample, so that retraining itself does not come near 1."""

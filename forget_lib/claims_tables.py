@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from forget_lib.claims import BEHAVIOURS, CLASS, SUBSET, Problem
-from forget_lib.statistics import t_interval
+from forget_lib.results import ANYTHING, gap_range
+from forget_lib.statistics import t_interval, within
 
 NEAR = 0.05  # a gap to the retrained model of at most this counts as near it
 
@@ -19,15 +20,15 @@ def behaviours_table(problems: list[Problem]) -> pd.DataFrame:
         for entry in BEHAVIOURS:
             outcome = entry.measure(problem)
             about = {"behaviour": entry.name, "source": entry.source, "quantity": entry.quantity, "seed": problem.seed}
-            rows.append(about | outcome.__dict__)
+            rows.append(about | {"bounds": entry.bounds} | outcome.__dict__)
     return pd.DataFrame(rows)
 
 
-def interval_text(values: pd.Series) -> str:
-    """Mean with a 95 % t-interval over seeds, three digits."""
+def interval_text(values: pd.Series, bounds: tuple[float, float] = ANYTHING) -> str:
+    """Mean with a 95 % t-interval over seeds, within bounds, three digits."""
     if len(values) < 2:
         return f"{values.iloc[0]:.3f} (one seed)"
-    mean, low, high, _ = t_interval(values.to_numpy())
+    mean, low, high, _ = within(t_interval(values.to_numpy()), bounds)
     return f"{mean:.3f} ({low:.3f} to {high:.3f})"
 
 
@@ -45,14 +46,16 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     for name, part in table.groupby("behaviour", sort=False):
         changed = (part["order_found"] != part["order_corrected"]).sum()
         ranked = part["order_found"].map(len).gt(0).any()
+        least, most = bounds = part["bounds"].iloc[0]
+        difference = part["corrected"] - part["found"]
         rows.append(
             {
                 "behaviour": name,
                 "quantity": part["quantity"].iloc[0],
-                "as found": interval_text(part["found"]),
-                "corrected": interval_text(part["corrected"]),
-                "difference": interval_text(part["corrected"] - part["found"]),
-                "differ here": differ(part["corrected"] - part["found"]),
+                "as found": interval_text(part["found"], bounds),
+                "corrected": interval_text(part["corrected"], bounds),
+                "difference": interval_text(difference, (least - most, most - least)),
+                "differ here": differ(difference),
                 "order changes": f"{changed} of {len(part)} seeds" if ranked else "no order",
                 "source": part["source"].iloc[0],
             }
@@ -117,6 +120,8 @@ GAPS = {
     "test": "test accuracy of the classes that stay - retrained",
     "others": "distance of others from the retrained model - own distance, random tenth",
 }
+BOUNDS = {"forget": gap_range(), "test": gap_range(), "others": (-2.0, 2.0)}
+"""What each of the three can be."""
 
 
 def on_photographs(problem: Problem) -> Problem:
@@ -136,11 +141,11 @@ def gap_of(headline: Headline, digits: Problem, objects: Problem) -> float:
     return own - goal
 
 
-def verdict(values: np.ndarray, low: float, high: float) -> str:
+def verdict(values: np.ndarray, low: float, high: float, bounds: tuple[float, float] = ANYTHING) -> str:
     """ "supported" if the 95 % interval lies in [low, high], "contradicted" if outside, else "not decidable"."""
     if len(values) < 2:
         return "not decidable"
-    interval = t_interval(values)
+    interval = within(t_interval(values), bounds)
     if low <= interval.low and interval.high <= high:
         return "supported"
     return "contradicted" if interval.high < low or interval.low > high else "not decidable"
@@ -158,10 +163,10 @@ def headlines_table(problems: list[Problem]) -> pd.DataFrame:
                 "statement": headline.statement,
                 "method": headline.method,
                 "number": GAPS[headline.gap],
-                "value": interval_text(pd.Series(values)),
+                "value": interval_text(pd.Series(values), BOUNDS[headline.gap]),
                 "holds in": f"{headline.low:+.2f} to {headline.high:+.2f}",
                 "seeds": f"{inside} of {len(values)}",
-                "here": verdict(values, headline.low, headline.high),
+                "here": verdict(values, headline.low, headline.high, BOUNDS[headline.gap]),
                 "source": headline.source,
             }
         )
@@ -172,15 +177,15 @@ def sentences(table: pd.DataFrame, headlines: pd.DataFrame) -> list[str]:
     """What the two tables say, computed."""
     found = []
     for name, part in table.groupby("behaviour", sort=False):
-        changed = int((part["order_found"] != part["order_corrected"]).sum())
+        changed, bounds = int((part["order_found"] != part["order_corrected"]).sum()), part["bounds"].iloc[0]
         order = (
             f"; the order of methods differs in {changed} of {len(part)} seeds"
             if part["order_found"].map(len).any()
             else ""
         )
         found.append(
-            f"{name}: {part['quantity'].iloc[0]} is {interval_text(part['found'])} as found and "
-            f"{interval_text(part['corrected'])} corrected{order}."
+            f"{name}: {part['quantity'].iloc[0]} is {interval_text(part['found'], bounds)} as found and "
+            f"{interval_text(part['corrected'], bounds)} corrected{order}."
         )
     shown = [differ(part["corrected"] - part["found"]) for _, part in table.groupby("behaviour", sort=False)]
     found.append(

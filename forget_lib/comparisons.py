@@ -14,7 +14,8 @@ from scipy import stats
 
 from forget_lib import statistics
 from forget_lib.findings import CONTROLS, kept_metric, paired_gap
-from forget_lib.statistics import SIGN_FLIP_FROM
+from forget_lib.results import gap_range
+from forget_lib.statistics import SIGN_FLIP_FROM, mean_interval, within
 
 MARGINS = {"accuracy": 0.01, "auc": 0.02}
 """Equivalence margins: an accuracy within 1 point, an AUC within 0.02 (a profile's `margins` override them)."""
@@ -38,7 +39,7 @@ def compare(gaps: Mapping[str, np.ndarray], margin: float) -> pd.DataFrame:
     for name, values in gaps.items():
         if len(values) < 2:
             continue
-        interval, tested = statistics.mean_interval(values), len(values) >= SIGN_FLIP_FROM
+        interval, tested = within(mean_interval(values), gap_range()), len(values) >= SIGN_FLIP_FROM
         rows[name] = {"n": len(values), "mean": interval.value, "low": interval.low, "high": interval.high}
         rows[name]["p"] = statistics.sign_flip_test(values) if tested else np.nan
         rows[name]["p_equivalence"] = statistics.tost(values, margin).p_value if tested else np.nan

@@ -12,12 +12,14 @@ from forget_lib.datasets.mufac import Table
 from forget_lib.errors import ForgetError
 from forget_lib.models import Classifier, build
 from forget_lib.recipes import Recipe
-from forget_lib.statistics import bootstrap_interval, cluster_bootstrap
+from forget_lib.statistics import bootstrap_interval, cluster_bootstrap, within
 from forget_lib.training import embed, predict, train
 
 SIZE = 32
 RECIPE = Recipe(epochs=6, batch_size=32, learning_rate=0.03)
 SHOWN = ("person", "relative", "stranger")
+DISTANCES = (0.0, 2.0)
+"""What 1 - cosine can be."""
 
 
 def small(images: Tensor) -> Tensor:
@@ -76,7 +78,7 @@ def relation_check(data: ImageData, seed: int = 0) -> pd.DataFrame:
     ordered = int(((table["person"] < table["relative"]) & (table["relative"] < table["stranger"])).sum())
     found = []
     for name in SHOWN:
-        interval = bootstrap_interval(table[name].to_numpy(), seed=seed)
+        interval = within(bootstrap_interval(table[name].to_numpy(), seed=seed), DISTANCES)
         pairs = int((relation == RELATIONS.index(name)).sum())
         found.append((interval.value, interval.low, interval.high, pairs, f"{ordered} of {len(table)}"))
     columns = ["mean distance", "low", "high", "pairs", "families in this order"]

@@ -26,8 +26,8 @@ from forget_lib.figures import (
 from forget_lib.figures import _scenario as scenario_of
 from forget_lib.findings import CONTROLS, kept_metric, paired_gap
 from forget_lib.main_findings import dominated
-from forget_lib.results import summary
-from forget_lib.statistics import mean_interval
+from forget_lib.results import gap_range, summary
+from forget_lib.statistics import mean_interval, within
 from forget_lib.unlearning import METHODS
 
 STYLES = ["-", "--", "-.", ":"]
@@ -263,12 +263,15 @@ def forest(table: pd.DataFrame) -> Figure:
     for axis, (metric, attack, title) in zip(axes.flat, panels, strict=True):
         scale = 1 if metric == "auc" else 100
         for height, name in enumerate(names):
-            values = scale * paired_gap(table, name, metric, attack)
+            values = paired_gap(table, name, metric, attack)
             if len(values) == 0:
                 continue
-            interval = mean_interval(values) if len(values) > 1 else None
-            error = [[interval.value - interval.low], [interval.high - interval.value]] if interval else None
-            axis.errorbar(values.mean(), height, xerr=error, fmt="o", color=colour_of(name), capsize=3, markersize=5)
+            interval = within(mean_interval(values), gap_range(metric)) if len(values) > 1 else None
+            ends = [[interval.value - interval.low], [interval.high - interval.value]] if interval else None
+            error = scale * np.array(ends) if interval else None
+            axis.errorbar(
+                scale * values.mean(), height, xerr=error, fmt="o", color=colour_of(name), capsize=3, markersize=5
+            )
         axis.axvline(0, color=BLACK, linestyle="--", linewidth=1)
         axis.set_xlabel(title, fontsize=9)
     label_models(axes[0, 0], names)

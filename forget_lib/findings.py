@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from forget_lib.results import RUN, summary
-from forget_lib.statistics import t_interval
+from forget_lib.results import RUN, gap_range, summary
+from forget_lib.statistics import t_interval, within
 
 CONTROLS = ("original", "retrain", "second_retrain")
 SETS_TRAINED = ("forget", "retain")
@@ -31,14 +31,15 @@ def paired_gap(
     return np.array([np.mean(found[method][run]) - np.mean(found[reference][run]) for run in both])
 
 
-def with_interval(values: np.ndarray, *, points: bool = True) -> str:
-    """Mean of the values with a 95 % t-interval over seeds, in points of a per cent or as it is."""
+def with_interval(values: np.ndarray, metric: str = "", *, points: bool = True) -> str:
+    """Mean of gaps of a metric (by default a share) with a 95 % t-interval over seeds, in points of a per cent or as it
+    is."""
     scale, digits, unit = (100, 1, " points") if points else (1, 3, "")
     if len(values) == 0:
         return "not measured"
     if len(values) == 1:
         return f"{values[0] * scale:+.{digits}f}{unit} (one seed)"
-    interval = t_interval(values)
+    interval = within(t_interval(values), gap_range(metric))
     mean, low, high = (f"{value * scale:+.{digits}f}" for value in interval[:3])
     return f"{mean}{unit} (95 % interval {low} to {high})"
 

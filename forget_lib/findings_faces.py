@@ -7,8 +7,8 @@ import pandas as pd
 
 from forget_lib import figures
 from forget_lib.findings import CONTROLS, paired_gap, with_interval
-from forget_lib.results import summary
-from forget_lib.statistics import t_interval
+from forget_lib.results import range_of, summary
+from forget_lib.statistics import t_interval, within
 
 if TYPE_CHECKING:
     from forget_lib.scenario import Scenario
@@ -54,18 +54,22 @@ def probe_sentences(table: pd.DataFrame) -> list[str]:
         gap = paired_gap(table, "original", metric, attack)
         found.append(f"**{title}** of the forgotten person: {shown}.")
         if not can_be_read(table, attack, metric, sign):
-            why = "one run has no interval" if len(gap) < 2 else f"difference {with_interval(gap, points=False)}"
+            why = (
+                "one run has no interval" if len(gap) < 2 else f"difference {with_interval(gap, metric, points=False)}"
+            )
             more = "above" if sign > 0 else "below"
             found[-1] += f" The original is not {more} the retrained model beyond the interval ({why}): "
             found[-1] += "**nothing can be read here**, no method is ranked by it."
             continue
-        found[-1] += f" The original differs from the retrained model by {with_interval(gap, points=False)}."
+        found[-1] += f" The original differs from the retrained model by {with_interval(gap, metric, points=False)}."
         for name in [*(name for name in ("mask_logit",) if name in set(table["method"])), *_methods(table)]:
             gaps = sign * paired_gap(table, name, metric, attack)
             if len(gaps) > 1:
                 place = t_interval(gaps)
                 word = "still there" if place.low > 0 else "below it: over-forgotten" if place.high < 0 else "not told"
-                found.append(f"**{name}**: {word} ({with_interval(sign * gaps, points=False)} from the retrained).")
+                found.append(
+                    f"**{name}**: {word} ({with_interval(sign * gaps, metric, points=False)} from the retrained)."
+                )
     return found
 
 
@@ -112,7 +116,7 @@ def goal_sentences(table: pd.DataFrame, recall: float = 0.0, points: float = POI
     of_retrained = table[(table["method"] == "retrain") & (table["metric"] == OTHERS)]["value"].to_numpy()
     if not len(of_retrained):
         return []
-    interval = t_interval(of_retrained) if len(of_retrained) > 1 else None
+    interval = within(t_interval(of_retrained), range_of(OTHERS)) if len(of_retrained) > 1 else None
     met, missed = [], []
     for name in _methods(table):
         named, others = _mean(table, name, RECALL), _mean(table, name, OTHERS)

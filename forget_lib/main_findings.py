@@ -195,7 +195,7 @@ def _probes(table: pd.DataFrame, linked: Pages, probe: tuple[str, str, str, int]
         means = part.groupby("method")["value"].mean()
         if not {"original", "retrain"} <= set(means.index):
             continue
-        gap = with_interval(paired_gap(part, "original", metric, attack), points=False)
+        gap = with_interval(paired_gap(part, "original", metric, attack), metric, points=False)
         text = f"**{linked([names])}**, {title}: original {means['original']:.3f}, retrained {means['retrain']:.3f} "
         text += f"(difference {gap})"
         if not can_be_read(part, attack, metric, sign):

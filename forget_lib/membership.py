@@ -24,7 +24,7 @@ from forget_lib.datasets.samples import Samples
 from forget_lib.errors import ForgetError, NotApplicableError, TooFewError
 from forget_lib.pools import Pool, PoolPlan
 from forget_lib.recipes import Recipe
-from forget_lib.results import Measurement
+from forget_lib.results import Measurement, range_of
 from forget_lib.targets import (
     controls,
     forget_and_unseen,
@@ -185,6 +185,7 @@ def measure(
     for metric, each in values.items():
         nulls = [one.null for one in each if one.null is not None]
         mean = statistics.mean_interval([one.value for one in each])
+        mean = statistics.within(mean, range_of(metric, each[0].unit))
         found.append(base | _measured(metric, mean, float(np.mean(nulls)) if nulls else np.nan))
     return found
 
@@ -215,12 +216,14 @@ def rows(
             "null_error": null_error(len(one.forget[0]), len(one.unseen[0])) / np.sqrt(number),
         }
         area = statistics.mean_interval(areas) if number > 1 else statistics.auc_interval(forget, unseen)
+        area = statistics.within(area, range_of("auc"))
         p_value = float(2 * norm.sf(abs(area.value - 0.5) / base["null_error"]))
         found.append(base | _measured("auc", area, 0.5) | {"p_value": p_value})
         if reference is not None and number > 1:
             gaps = areas - reference[name].areas
             error = float(gaps.std(ddof=1) / np.sqrt(number))
-            found.append(base | _measured("auc_gap", statistics.t_interval(gaps), 0.0) | {"error": error})
+            gap = statistics.within(statistics.t_interval(gaps), range_of("auc_gap"))
+            found.append(base | _measured("auc_gap", gap, 0.0) | {"error": error})
         for rate in RATES:
             try:
                 hit = statistics.tpr_at_fpr(forget, unseen, rate).true_positive_rate

@@ -19,8 +19,8 @@ from forget_lib.findings import (
     kept_metric,
     paired_gap,
 )
-from forget_lib.results import summary
-from forget_lib.statistics import t_interval
+from forget_lib.results import gap_range, summary
+from forget_lib.statistics import t_interval, within
 from forget_lib.unlearning import METHODS
 
 KINDS = {
@@ -140,10 +140,11 @@ def _verdict(forget: np.ndarray, kept: np.ndarray) -> str:
 
 
 def _ends(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and ends of the 95 % t-interval; NaN where there are too few values."""
+    """Mean and ends of the 95 % t-interval of gaps in points; NaN where there are too few values."""
     if len(values) < 2:
         return (float(values.mean()) if len(values) else np.nan, np.nan, np.nan)
-    return tuple(t_interval(values)[:3])
+    least, most = gap_range()
+    return tuple(within(t_interval(values), (100 * least, 100 * most))[:3])
 
 
 def _cost(parts: list[pd.DataFrame], name: str) -> float:

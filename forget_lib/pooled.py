@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from forget_lib import membership, pools, results
+from forget_lib import membership, pools, results, statistics
 from forget_lib.attacks.scores import cross_entropy
 from forget_lib.challenge import challenge
 from forget_lib.chosen import with_chosen
@@ -18,7 +18,7 @@ from forget_lib.membership import Scored
 from forget_lib.membership_views import roc
 from forget_lib.names import short_name
 from forget_lib.recipes import Recipe, make_recipe
-from forget_lib.results import Measurement, code_hash, key_of, record_folder, write_record
+from forget_lib.results import Measurement, code_hash, key_of, range_of, record_folder, write_record
 from forget_lib.scenario import names_for_records, public_recipe
 from forget_lib.targets import unlearned_references
 from forget_lib.training import set_threads
@@ -298,6 +298,8 @@ def table_of(runs: pd.DataFrame) -> pd.DataFrame:
     rows["null_error"] = errors.reindex(places).to_numpy()
     half = stats.t.ppf(0.975, (rows["n"] - 1).clip(lower=1))
     rows["error"] = (rows["high"] - rows["low"]) / (2 * half)
+    ranges = np.array([range_of(metric) for metric in rows["metric"]]).reshape(-1, 2)
+    rows["low"], rows["high"] = statistics.possible_ends(rows["value"], rows["low"], rows["high"], *ranges.T)
     rows["p_value"] = 2 * stats.norm.sf((rows["value"] - 0.5).abs() / rows["null_error"])
     return rows.rename(columns={"n": "targets"}).reset_index(drop=True)
 

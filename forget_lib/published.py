@@ -13,8 +13,8 @@ from scipy.stats import kendalltau
 
 from forget_lib.findings import MARGIN, kept_metric, paired_gap, with_interval
 from forget_lib.metrics import nomus
-from forget_lib.results import REPOSITORY, summary
-from forget_lib.statistics import t_interval
+from forget_lib.results import REPOSITORY, gap_range, summary
+from forget_lib.statistics import t_interval, within
 
 TABLE = REPOSITORY / "workflow" / "config" / "published.csv"
 NOMUS = TABLE.with_name("published_nomus.csv")
@@ -35,7 +35,7 @@ def published(path: Path = TABLE) -> pd.DataFrame:
 def side(*gaps: float) -> str:
     """Gaps of forget accuracy (share) to the retrained model's in words, `MARGIN` counting as none; with several, what
     all of their 95 % interval says, or "not settled"."""
-    ends = gaps if len(gaps) == 1 else t_interval(np.array(gaps))[1:3]
+    ends = gaps if len(gaps) == 1 else within(t_interval(np.array(gaps)), gap_range())[1:3]
     words = {"as retraining" if abs(gap) <= MARGIN + 1e-9 else "too little" if gap > 0 else "too much" for gap in ends}
     return words.pop() if len(words) == 1 else "not settled"
 

@@ -250,12 +250,33 @@ def scenarios_and_pools(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]
     return runs[~pooled & ~shared].reset_index(drop=True), runs[pooled].reset_index(drop=True)
 
 
-BOUNDS = {"share": (0, 1), "auc": (0, 1), "p": (0, 1)} | dict.fromkeys(
-    ("nats", "s", "passes", "retrainings", "count"), (0, math.inf)
-)
-"""What a metric of this unit can be."""
-UNBOUNDED = ("auc_gap", "epsilon_lower_bound")
-"""Metrics whose unit is a share and that can lie outside all the same: differences, and a bound on a logarithm."""
+ANYTHING, POSITIVE = (-math.inf, math.inf), (0.0, math.inf)
+RANGES = dict.fromkeys(("share", "auc", "p"), (0.0, 1.0))
+RANGES |= dict.fromkeys(("nats", "s", "passes", "retrainings", "count", "batches", "points"), POSITIVE)
+"""What a metric of this unit can be; of other units anything."""
+RANGES_OF = {
+    "auc_gap": (-1.0, 1.0),
+    "separation": ANYTHING,
+    "epsilon_lower_bound": POSITIVE,
+    "relative_quality": POSITIVE,
+    "anamnesis_index": POSITIVE,
+    "activation_distance_forget": (0.0, math.sqrt(2)),
+    "js_divergence_forget": (0.0, math.log(2)),
+    "relearning_cut": (0.0, 1.0),
+}
+"""Metrics whose unit does not say what they can be: differences, ratios, and those without a unit."""
+
+
+def range_of(metric: str, unit: str = "share") -> tuple[float, float]:
+    """What a metric can be. Intervals that are shown lie within it, see `statistics.within`."""
+    unit = "share" if metric.startswith("cka_") else unit
+    return RANGES_OF.get(metric, RANGES.get(unit, ANYTHING))
+
+
+def gap_range(metric: str = "", unit: str = "share") -> tuple[float, float]:
+    """What the difference of two values of a metric can be, by default of two shares."""
+    least, most = range_of(metric, unit)
+    return least - most, most - least
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
@@ -265,9 +286,12 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
         original.
     Returns: columns dataset, model, request, method, attack, metric, unit, mean, low, high, n, oracle.
         Under two seeds low and high are those within the run, such as an attack's interval over samples, or empty.
-        Ends are cut at what the metric can be: a t-interval at three seeds may reach beyond, a share does not.
+        Ends that the metric cannot reach are moved, see `statistics.possible_ends`: a t-interval at three seeds may
+        reach beyond, a share does not.
     """
     from scipy import stats
+
+    from forget_lib.statistics import possible_ends
 
     runs = runs[runs["metric"] != ""]
     keys = ["dataset", "model", "request", "method", "attack", "metric", "unit"]
@@ -281,9 +305,8 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     half = stats.t.ppf(0.975, table["n"] - 1) * groups["value"].std() / np.sqrt(table["n"])
     table.loc[many, "low"], table.loc[many, "high"] = table["mean"] - half, table["mean"] + half
     table = table.reset_index()
-    unit = table["unit"].mask(table["metric"].isin(UNBOUNDED))
-    table["low"] = table["low"].clip(lower=unit.map({name: least for name, (least, _) in BOUNDS.items()}))
-    table["high"] = table["high"].clip(upper=unit.map({name: most for name, (_, most) in BOUNDS.items()}))
+    ranges = np.array([range_of(*pair) for pair in zip(table["metric"], table["unit"], strict=True)]).reshape(-1, 2)
+    table["low"], table["high"] = possible_ends(table["mean"], table["low"], table["high"], *ranges.T)
     same = ["dataset", "model", "request", "attack", "metric"]
     oracle = table[table["method"] == "retrain"][[*same, "mean"]].rename(columns={"mean": "oracle"})
     return table.merge(oracle, on=same, how="left")

@@ -65,12 +65,41 @@ def _array(values: Values, fewest: int, what: str) -> np.ndarray:
 def t_interval(values: Values, level: float = 0.95) -> Interval:
     """Mean with Student's t-interval, for 2 seeds or more.
 
-    Assumes roughly normal values; the width at 2 or 3 seeds is large, and honest.
+    Assumes roughly normal values; the width at 2 or 3 seeds is large, and honest. It knows no bounds: before it is
+    shown, an interval goes through `within`.
     Raises: TooFewError below 2 values.
     """
     array = _array(values, 2, "A t-interval")
     half = stats.t.ppf((1 + level) / 2, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array))
     return Interval(float(array.mean()), float(array.mean() - half), float(array.mean() + half), len(array))
+
+
+def possible_ends(
+    mean: Values, low: Values, high: Values, least: Values, most: Values
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of intervals around means of quantities that lie in [least, most]; an end that would lie outside is moved.
+
+    It is then taken on a scale that ends there: the logit of the place in the range, or the logarithm of the distance
+    from the only bound (delta method, slope at the mean). Ends inside stay as they are, and so do intervals whose mean
+    is no possible value. All are arrays or numbers; a bound may be infinite.
+    Source: Korn & Graubard, Survey Methodology 1998.
+    """
+    mean, low, high, least, most = (np.asarray(each, dtype=np.float64) for each in (mean, low, high, least, most))
+    return _lower_end(mean, low, least, most), -_lower_end(-mean, -high, -most, -least)
+
+
+def _lower_end(mean: np.ndarray, low: np.ndarray, least: np.ndarray, most: np.ndarray) -> np.ndarray:
+    with np.errstate(all="ignore"):  # where an end is inside, what is computed here is not used
+        above, width = mean - least, most - least
+        odds = np.exp((low - mean) * (1 / above + 1 / (most - mean)))
+        moved = least + above * odds / (1 - above / width * (1 - odds))
+    return np.where((low < least) & (least < mean) & (mean < most), moved, low)
+
+
+def within(interval: Interval, bounds: tuple[float, float]) -> Interval:
+    """The interval of a quantity that lies within bounds, see `possible_ends`."""
+    low, high = possible_ends(interval.value, interval.low, interval.high, *bounds)
+    return interval._replace(low=float(low), high=float(high))
 
 
 def auc(members: Values, non_members: Values) -> float:
@@ -86,7 +115,7 @@ def auc(members: Values, non_members: Values) -> float:
 
 
 def auc_interval(members: Values, non_members: Values, level: float = 0.95) -> Interval:
-    """AUC of one target model with DeLong's interval over samples; `n` counts both sides.
+    """AUC of one target model with DeLong's interval over samples, within [0, 1]; `n` counts both sides.
 
     Samples count as independent given the model; over several models use `mean_interval` of their AUCs.
     Raises: TooFewError below 2 samples a side. Source: DeLong et al., Biometrics 1988.
@@ -100,7 +129,7 @@ def auc_interval(members: Values, non_members: Values, level: float = 0.95) -> I
     area = float(above_negative.mean())
     error = math.sqrt(above_negative.var(ddof=1) / m + below_positive.var(ddof=1) / n)
     half = stats.norm.ppf((1 + level) / 2) * error
-    return Interval(area, float(max(0.0, area - half)), float(min(1.0, area + half)), m + n)
+    return within(Interval(area, area - half, area + half, m + n), (0, 1))
 
 
 def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Interval:

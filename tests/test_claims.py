@@ -36,6 +36,17 @@ def test_verdicts_follow_the_interval():
     assert tables.verdict(np.array([0.0]), -0.05, 0.05) == "not decidable"
 
 
+def test_a_place_lies_among_the_places_there_are():
+    entry = next(each for each in claims.BEHAVIOURS if each.quantity.startswith("place of doing nothing among four"))
+    assert entry.bounds == (1, 4)
+    places = {"found": [1.0, 2.0, 1.0], "corrected": [2.0, 3.0, 3.0], "order_found": [()] * 3}
+    rows = pd.DataFrame(places).assign(behaviour=entry.name, quantity="place", source="s", bounds=[entry.bounds] * 3)
+    rows = rows.assign(order_corrected=rows["order_found"])
+    row = tables.summary(rows).iloc[0]
+    assert row["as found"] == "1.333 (1.003 to 2.768)"  # by t: -0.101
+    assert "1.333 (1.003 to 2.768) as found" in tables.sentences(rows, pd.DataFrame({"here": []}))[0]
+
+
 def test_a_difference_is_shown_only_where_its_interval_leaves_out_zero():
     assert tables.differ(pd.Series([0.1, 0.11, 0.12])) == "yes"
     assert tables.differ(pd.Series([0.1, -0.1, 0.02])) == "not decidable"

@@ -75,6 +75,11 @@ def test_without_power_nothing_is_ranked():
     assert not any("scrub" in line for line in lines)
 
 
+def test_a_gap_beyond_what_can_be_is_not_shown():
+    assert findings.with_interval(np.array([0.0, 0.0, 1.0])) == "+33.3 points (95 % interval -85.3 to +96.1)"
+    assert findings.with_interval(np.array([0.0, 0.0, 1.0]), "separation", points=False).endswith("-1.101 to +1.768)")
+
+
 def test_one_seed_is_called_one_seed():
     assert "one seed" in findings.with_interval(np.array([0.1]))
     assert figures.seeds_of(GOOD[GOOD["seed"] == 0]) == "one seed; bars, if any, are within the run"
@@ -106,7 +111,7 @@ def test_the_table_for_people_has_means_and_half_intervals():
     assert "±" in frame.loc["scrub", "forget_accuracy (%)"]
     cut = GOOD.copy()
     cut.loc[(cut["method"] == "scrub") & (cut["metric"] == "forget_accuracy"), "value"] = [0.0, 0.0, 1.0]
-    assert figures.comparison(cut).loc["scrub", "forget_accuracy (%)"] == "33.3 (0.0 to 100.0)"
+    assert figures.comparison(cut).loc["scrub", "forget_accuracy (%)"] == "33.3 (0.1 to 99.7)"
 
 
 def test_without_a_retrained_model_nothing_is_concluded_and_that_is_said():

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from forget_lib import results
+from forget_lib import overview, results
 from forget_lib.errors import ForgetError
 from forget_lib.results import REPOSITORY, Measurement
 from tests.test_results import run, write
@@ -242,6 +242,18 @@ COMMITTED = sorted(path.parent for path in reference.REFERENCE.glob(f"*/{referen
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)
 def test_committed_tables_follow_from_committed_records(folder):
     assert reference.differences(folder) == []
+
+
+def test_no_interval_of_the_quick_reference_lies_outside_what_can_be():
+    records = reference.read_records(reference.REFERENCE / "quick" / reference.RECORDS)
+    table = results.tidy(("", record) for record in records if not record["place"])
+    means = results.summary(table).dropna(subset=["low", "high"])
+    ranges = np.array([results.range_of(*pair) for pair in zip(means["metric"], means["unit"], strict=True)])
+    outside = (means["low"] < ranges[:, 0] - 1e-9) | (means["high"] > ranges[:, 1] + 1e-9)
+    assert means[outside].empty
+    gaps = overview.answers(results.scenarios_and_pools(table)[0])
+    assert gaps[["low", "kept_low"]].min(axis=None) >= -100
+    assert gaps[["high", "kept_high"]].max(axis=None) <= 100
 
 
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)

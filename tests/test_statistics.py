@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import special, stats
 from sklearn.metrics import roc_auc_score
 
 from forget_lib import statistics
@@ -68,6 +68,45 @@ def test_auc_interval_covers_the_closed_form():
         for _ in range(STUDIES)
     ]
     assert np.mean(hits) == pytest.approx(0.95, abs=0.02)
+
+
+def test_an_end_that_cannot_be_is_moved_to_where_it_can():
+    found = statistics.within(statistics.t_interval([0, 0, 1]), (-1, 1))  # by t: -1.10 to 1.77
+    place, half = 2 / 3, (1.76755 - 1 / 3) / 2
+    slope = 1 / (place * (1 - place))
+    ends = [2 * special.expit(special.logit(place) + sign * half * slope) - 1 for sign in (-1, 1)]
+    assert found[1:3] == pytest.approx(ends, rel=1e-4)
+    positive = statistics.within(statistics.t_interval([0, 1, 3]), (0, math.inf))  # by t: -2.46 to 5.13
+    assert positive.low == pytest.approx(4 / 3 * math.exp(-3.79449 / (4 / 3)), rel=1e-4)
+    assert positive.high == pytest.approx(5.1278, rel=1e-4)
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=2, max_size=12),
+    st.sampled_from([(0.0, 1.0), (0.0, math.inf), (-math.inf, 1.0), (-1.0, 1.0), (-math.inf, math.inf)]),
+)
+def test_an_interval_within_bounds_holds_its_mean_and_keeps_the_ends_that_can_be(values, bounds):
+    plain = statistics.mean_interval(values)
+    found = statistics.within(plain, bounds)
+    assert bounds[0] <= found.low <= found.value + 1e-12
+    assert found.value - 1e-12 <= found.high <= bounds[1]
+    assert plain.low < bounds[0] or found.low == plain.low
+    assert plain.high > bounds[1] or found.high == plain.high
+    assert statistics.within(found, bounds) == found
+
+
+def test_an_interval_around_what_cannot_be_is_left_alone():
+    wrong = statistics.Interval(1.2, -0.4, 2.8, 3)
+    assert statistics.within(wrong, (0, 1)) == wrong
+
+
+@pytest.mark.parametrize("chance", [0.02, 0.2, 0.5, 0.9])
+def test_intervals_within_bounds_cover_as_those_without(chance):
+    shares = np.random.default_rng(0).binomial(20, chance, (1000, 3)) / 20
+    plain = [statistics.t_interval(row) for row in shares]
+    inside = [statistics.within(one, (0, 1)) for one in plain]
+    before, after = (np.mean([covered(one, chance) for one in each]) for each in (plain, inside))
+    assert after >= before - 0.015
 
 
 def test_auc_with_ties_is_scikit_learns():

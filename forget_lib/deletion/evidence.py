@@ -13,7 +13,8 @@ from forget_lib.deletion import trace, verdict
 from forget_lib.deletion.case import Case
 from forget_lib.deletion.references import KEPT, ORIGINALS, RETRAINED, Job
 from forget_lib.deletion.verdict import EMBEDDING, OUTPUTS, READINGS, Rule, Verdict
-from forget_lib.statistics import auc, t_interval
+from forget_lib.results import range_of
+from forget_lib.statistics import auc, t_interval, within
 
 Measured = Mapping[str, np.ndarray]
 FEWEST_CONTROLS = 8
@@ -138,7 +139,7 @@ def accuracy_table(candidates: Mapping[str, Measured], families: Families) -> pd
     """Accuracy by set for each candidate, and the retrained mean with its 95 % t-interval; shares."""
     names = ["forget_accuracy", "retain_accuracy", "validation_accuracy", "test_accuracy", "test_accuracy_kept"]
     table = pd.DataFrame({name: {each: float(m[each]) for each in names} for name, m in candidates.items()})
-    intervals = [t_interval([float(m[each]) for m in families.retrained]) for each in names]
+    intervals = [within(t_interval([float(m[each]) for m in families.retrained]), range_of(each)) for each in names]
     table["retrained"] = [interval.value for interval in intervals]
     table["low"], table["high"] = [i.low for i in intervals], [i.high for i in intervals]
     return table.rename_axis("accuracy")
