@@ -125,6 +125,20 @@ def detach_meters(model: nn.Module) -> nn.Module:
     return model
 
 
+def train_mode(model: nn.Module, *, batch_norm: bool = True) -> nn.Module:
+    """Train mode, but for frozen batch norm: where all weights of its own are frozen, its running statistics are too,
+    in training as in unlearning, and it normalises by them. With `batch_norm=False` that holds for every batch norm.
+    """
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            own = list(module.parameters(recurse=False))
+            frozen = bool(own) and not any(parameter.requires_grad for parameter in own)
+            if not batch_norm or frozen:
+                module.eval()
+    return model
+
+
 def train(
     model: nn.Module,
     samples: Samples,
@@ -205,7 +219,7 @@ def _train(
         print(f"{title}: {samples.labels.device} has no fast {recipe.precision}; precision: float32 is faster here.")
     start = time.perf_counter()
     for epoch in range(len(rows) + 1, recipe.epochs + 1):
-        model.train()
+        train_mode(model)
         _set_global_seed(1000 * seed + epoch, samples.labels.device)
         losses, outputs, targets = [], [], []
         for images, labels in samples.batches(first_epoch=epoch - 1):

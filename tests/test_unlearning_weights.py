@@ -117,8 +117,8 @@ def test_eu_k_of_all_layers_trains_as_the_recipe_does():
 
 
 def test_last_layers_are_counted_from_the_head():
-    assert layers.last_layers(tiny_conv_net(), 1) == ["head"]
-    assert layers.last_layers(tiny_conv_net(), 2) == ["body.3", "body.4", "head"]
+    assert layers.last_layers(tiny_conv_net(), tiny_task(), 1) == ["head"]
+    assert layers.last_layers(tiny_conv_net(), tiny_task(), 2) == ["body.3", "body.4", "head"]
 
 
 def test_l1_sparse_adds_a_fading_penalty_on_all_weights():

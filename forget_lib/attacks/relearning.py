@@ -14,9 +14,9 @@ from torch.nn import functional
 from forget_lib.attacks.registry import attack
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import ForgetError
-from forget_lib.optimizers import SGD, clear_gradients
+from forget_lib.optimizers import SGD, clear_gradients, trainable
 from forget_lib.results import Measurement
-from forget_lib.training import accuracy
+from forget_lib.training import accuracy, train_mode
 
 SHARE = 0.1
 """The model counts as having relearned at (1 - SHARE) of the original's forget accuracy."""
@@ -59,11 +59,11 @@ def relearned(
     student = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(seed)
     batches = Samples(forget.images, forget.labels, batch_size=batch_size, generator=generator).forever()
-    optimizer = SGD(student.parameters(), learning_rate)
+    optimizer = SGD(trainable(student), learning_rate)
     while True:
         yield student
         images, labels = next(batches)
-        student.train()
+        train_mode(student)
         clear_gradients(optimizer)
         functional.cross_entropy(student(images), labels).backward()
         optimizer.step()

@@ -24,7 +24,7 @@ from forget_lib.deletion.verdict import Rule, Verdict, load_rule
 from forget_lib.errors import ForgetError
 from forget_lib.scenario import describe
 from forget_lib.training_log import model_key
-from forget_lib.unlearning import unlearn
+from forget_lib.unlearning import unlearn, why_not_applicable
 from forget_lib.unlearning.registry import check_settings
 
 UNLEARNED, ORIGINAL, MASKED = "unlearned", "original", "class hidden at the output"
@@ -81,8 +81,9 @@ def respond(case: Case, choice: Mapping[str, Any]) -> Answer:
     families = evidence.Families.of(found)
     measured = {UNLEARNED: _measured(case, UNLEARNED, model), ORIGINAL: _measured(case, ORIGINAL, original)}
     measured[FRESH] = found[Job(CONTROL, 0, 0.0)]
-    if case.scenario.classes and hasattr(original, "head"):
-        hidden = unlearn("mask_logit", original, study.make_task(case.scenario, name="mask_logit"))
+    task = study.make_task(case.scenario, name="mask_logit")
+    if why_not_applicable("mask_logit", original, task) is None:
+        hidden = unlearn("mask_logit", original, task)
         measured[MASKED] = _measured(case, "masked", hidden)
     concerns = evidence.concerns_of(case, measured[ORIGINAL], families, rule)
     decided = {name: evidence.judge(case, each, families, rule, concerns) for name, each in measured.items()}

@@ -6,7 +6,16 @@ from torch.nn import functional
 
 from forget_lib.datasets.samples import Samples, concatenate
 from forget_lib.unlearning.boundary import HIGH, LOW, PIXEL
-from forget_lib.unlearning.common import check_range, epochs_of, frozen_copy, random_part, sgd, step
+from forget_lib.unlearning.common import (
+    check_range,
+    epochs_of,
+    frozen_copy,
+    gradients_of,
+    kernels,
+    random_part,
+    sgd,
+    step,
+)
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask
 
@@ -88,17 +97,16 @@ def harmful_noise(model: nn.Module, images: Tensor, labels: Tensor, reach: float
 
 
 def filter_scores(model: nn.Module, samples: Samples, reach: float, steps: int) -> dict[str, Tensor]:
-    """‖∇ mean CE under harmful noise‖ of each filter of each convolution, by name of module: [outputs]."""
+    """‖∇ mean CE under harmful noise‖ of each filter of each trained convolution, by name of weight: [outputs]."""
     frozen = frozen_copy(model)
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
     model.eval()
     model.zero_grad()
     for images, labels in samples.batches(batch_size=256, shuffle=False, augment=False):
         moved = harmful_noise(frozen, images, labels, reach, steps)
         (functional.cross_entropy(model(moved), labels, reduction="sum") / len(samples)).backward()
-    found = {name: module.weight.grad.flatten(1).norm(dim=1) for name, module in layers.items()}
+    gradients = gradients_of(model)
     model.zero_grad()
-    return found
+    return {name: gradients[name].flatten(1).norm(dim=1) for name in kernels(model, (nn.Conv2d,))}
 
 
 @method(
@@ -107,7 +115,7 @@ def filter_scores(model: nn.Module, samples: Samples, reach: float, steps: int) 
     paper="Jung et al., arXiv 2401.08998",
     uses="forget, retain",
     family="noise",
-    needs=("convolution",),
+    needs=("trained convolution",),
 )
 def attack_and_reset(
     model: nn.Module,
@@ -145,8 +153,8 @@ def attack_and_reset(
     fresh = task.fresh_model(task.seed).to(task.device)
     with torch.no_grad():
         for name, ratio in ratios.items():
-            new = fresh.get_submodule(name).weight.to(model.get_submodule(name).weight)
-            model.get_submodule(name).weight[ratio >= limit] = new[ratio >= limit]
+            weight = model.get_parameter(name)
+            weight[ratio >= limit] = fresh.get_parameter(name).to(weight)[ratio >= limit]
     optimizer = sgd(model, learning_rate)
     for _ in epochs_of(task, model, epochs):
         for images, labels in task.retain.batches():

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 from forget_lib.training_log import TrainingLog
-from forget_lib.unlearning.common import check_range, epochs_of, sgd, step
+from forget_lib.unlearning.common import check_range, epochs_of, sgd, step, trained_weights
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask
 
@@ -13,7 +13,7 @@ from forget_lib.unlearning.task import UnlearningTask
 @torch.no_grad()
 def subtract(model: nn.Module, log: TrainingLog) -> None:
     """θ ← θ - Σ Δ_b in place, computed in double precision and rounded once."""
-    for name, parameter in model.named_parameters():
+    for name, parameter in trained_weights(model).items():
         parameter.copy_((parameter.double() - log.update[name].to(parameter.device)).to(parameter.dtype))
 
 

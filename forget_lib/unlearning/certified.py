@@ -106,7 +106,7 @@ def _features(model: nn.Module, samples: Samples, task: UnlearningTask) -> Tenso
     paper="Guo et al., ICML 2020",
     uses="forget, retain (features)",
     family="second order",
-    needs=("linear head",),
+    needs=("trained linear head",),
 )
 def certified_removal(
     model: nn.Module,

@@ -12,7 +12,11 @@ from torch.nn import functional
 from forget_lib.datasets.samples import Samples, concatenate
 from forget_lib.errors import DivergedError, ForgetError
 from forget_lib.optimizers import SGD, Adam, clear_gradients, trainable
+from forget_lib.training import train_mode
 from forget_lib.unlearning.task import UnlearningTask
+
+COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+"""Layers as papers count them."""
 
 
 def check_range(name: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
@@ -91,8 +95,8 @@ class WeightMask:
     """
 
     def __init__(self, model: nn.Module, free: dict[str, Tensor]) -> None:
-        """Args: free: bool tensors by name of parameter, true where the weight may move."""
-        self.parts = [(p, free[name].to(p.dtype), p.detach() * ~free[name]) for name, p in model.named_parameters()]
+        """Args: free: bool tensors by name of trained parameter, true where the weight may move."""
+        self.parts = [(p, free[n].to(p.dtype), p.detach() * ~free[n]) for n, p in trained_weights(model).items()]
 
     @torch.no_grad()
     def hold(self) -> None:
@@ -101,26 +105,66 @@ class WeightMask:
             torch.addcmul(held, parameter, free, out=parameter)
 
 
+def trained_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that are not frozen, by name: a method may move these and no others."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def kernels(model: nn.Module, kinds: tuple[type, ...] = COUNTED) -> dict[str, nn.Parameter]:
+    """Trained weights of all convolutions and linear layers, or of `kinds`, at any depth, by name of weight."""
+    trained = trained_weights(model)
+    names = [f"{name}.weight".lstrip(".") for name, module in model.named_modules() if isinstance(module, kinds)]
+    return {name: trained[name] for name in names if name in trained}
+
+
+def used_weights(model: nn.Module, task: UnlearningTask) -> list[str]:
+    """Names of the trained weights that the logits depend on: a net may have a head that they do not pass.
+
+    One batch of the retain set tells, in eval mode; that is not counted as cost.
+    """
+    weights = trained_weights(model)
+    images, _ = next(task.retain.batches(shuffle=False, augment=False))
+    with task.meter.paused():
+        gradients = torch.autograd.grad(model.eval()(images).sum(), list(weights.values()), allow_unused=True)
+    return [name for name, gradient in zip(weights, gradients, strict=True) if gradient is not None]
+
+
+def gradients_of(model: nn.Module) -> dict[str, Tensor]:
+    """Gradients of the trained weights, by name; zeros where the loss does not depend on a weight."""
+    weights = trained_weights(model).items()
+    return {name: torch.zeros_like(weight) if weight.grad is None else weight.grad for name, weight in weights}
+
+
+def keeping_frozen(make: Callable[[int], nn.Module], model: nn.Module) -> Callable[[int], nn.Module]:
+    """`make`, but each model has the frozen weights of `model`, and the statistics of its frozen modules.
+
+    No training changes them, so that a model trained anew starts with them as well. What a net derives from its
+    training data (`prepare`) it derives anew.
+    """
+    kept: dict[str, Tensor] = {}
+    for name, module in model.named_modules():
+        own = dict(module.named_parameters(recurse=False))
+        frozen = {part: parameter for part, parameter in own.items() if not parameter.requires_grad}
+        if own and len(frozen) == len(own):
+            frozen |= dict(module.named_buffers(recurse=False))
+        kept |= {f"{name}.{part}" if name else part: value.detach() for part, value in frozen.items()}
+
+    def fresh(seed: int) -> nn.Module:
+        new = make(seed)
+        state = {} if hasattr(new, "prepare") else new.state_dict()
+        for name in state.keys() & kept.keys():
+            state[name].copy_(kept[name])
+        return new
+
+    return fresh if kept else make
+
+
 def frozen_copy(model: nn.Module) -> nn.Module:
     """A copy in eval mode whose parameters take no gradient: a teacher."""
     teacher = copy.deepcopy(model).eval()
     for parameter in teacher.parameters():
         parameter.requires_grad_(False)
     return teacher
-
-
-def train_mode(model: nn.Module, *, batch_norm: bool = True) -> nn.Module:
-    """Train mode; with `batch_norm=False`, and for modules whose parameters are all frozen, running statistics
-    stay.
-    """
-    model.train()
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            own = list(module.parameters(recurse=False))
-            frozen = bool(own) and not any(parameter.requires_grad for parameter in own)
-            if not batch_norm or frozen:
-                module.eval()
-    return model
 
 
 def pairs(

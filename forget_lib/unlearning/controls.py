@@ -32,7 +32,7 @@ def untrained(model: nn.Module, task: UnlearningTask) -> nn.Module:
     paper="control",
     uses="forget, retain (forward only)",
     family="control",
-    needs=("class request", "linear head"),
+    needs=("class request", "trained linear head"),
     control=True,
 )
 def mask_logit(model: nn.Module, task: UnlearningTask) -> nn.Module:

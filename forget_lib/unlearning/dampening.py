@@ -8,7 +8,7 @@ from torch import nn
 
 from forget_lib.datasets.samples import concatenate
 from forget_lib.errors import unknown
-from forget_lib.unlearning.common import check_range
+from forget_lib.unlearning.common import check_range, trained_weights
 from forget_lib.unlearning.importance import (
     Importance,
     importance_by_batch,
@@ -45,7 +45,7 @@ def importances(
 def dampen(model: nn.Module, forget: Importance, everything: Importance, alpha: float, strength: float) -> int:
     """θ ← θ · min(λ I_D / I_f, 1) where I_f > α I_D, in place; the number of weights chosen."""
     count = 0
-    for name, parameter in model.named_parameters():
+    for name, parameter in trained_weights(model).items():
         chosen = forget[name] > alpha * everything[name]
         factor = strength * everything[name] / forget[name].clamp(min=torch.finfo(parameter.dtype).tiny)
         parameter.mul_(torch.where(chosen, factor.clamp(max=1), torch.ones_like(factor)))

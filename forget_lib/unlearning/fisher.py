@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from forget_lib.datasets.samples import Samples
 from forget_lib.training import Meter
-from forget_lib.unlearning.common import check_range, random_part
+from forget_lib.unlearning.common import check_range, random_part, trained_weights
 from forget_lib.unlearning.importance import Importance, importance_by_sample
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask
@@ -29,9 +29,8 @@ def expected_fisher(model: nn.Module, samples: Samples, number_of_classes: int, 
     return total
 
 
-def noise_variance(name: str, fisher: Tensor, alpha: float) -> Tensor:
+def noise_variance(fisher: Tensor, alpha: float, *, head: bool = False) -> Tensor:
     """Variance of the noise on one parameter: α / F, limited, a mean over the inputs of each unit."""
-    head = name.startswith("head.")
     variance = alpha * (1 / (fisher + 1e-8)).clamp(max=LARGEST_OF_HEAD if head else LARGEST)
     if fisher.dim() > 1:
         variance = variance.mean(1, keepdim=True).expand_as(fisher).clone()
@@ -65,9 +64,11 @@ def fisher(model: nn.Module, task: UnlearningTask, *, alpha: float = 1e-6, sampl
     information = expected_fisher(model, part, task.number_of_classes, task.meter)
     task.epoch_done(0, model)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            variance = noise_variance(name, information[name], alpha)
-            if name.startswith("head.") and task.classes:
+        of_head = {id(parameter) for parameter in model.head.parameters()}
+        for name, parameter in trained_weights(model).items():
+            head = id(parameter) in of_head
+            variance = noise_variance(information[name], alpha, head=head)
+            if head and task.classes:
                 parameter[list(task.classes)] = 0
                 variance[list(task.classes)] = 1e-3
             noise = torch.randn(parameter.shape, generator=task.generator, dtype=torch.float64).to(parameter)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from forget_lib.datasets.samples import Samples
 from forget_lib.training import Meter, detach_meters
-from forget_lib.unlearning.common import frozen_copy
+from forget_lib.unlearning.common import frozen_copy, trained_weights
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 Importance = dict[str, Tensor]
@@ -28,7 +28,7 @@ def sample_output_norm(logits: Tensor, labels: Tensor) -> Tensor:
 def importance_by_sample(
     model: nn.Module, samples: Samples, losses: Losses, power: int, meter: Meter, chunk: int = 64
 ) -> Importance:
-    """Mean over samples of |∂loss_i/∂θ|^power in eval mode, by name of parameter; independent of any batch size.
+    """Mean over samples of |∂loss_i/∂θ|^power in eval mode, by name of trained weight; independent of any batch size.
 
     Linear layers, plain 2-d convolutions and batch norm give their gradients of each sample from one ordinary
     backward pass: a linear layer's is the outer product of what goes in and what comes back, so that powers need no
@@ -43,23 +43,23 @@ def importance_by_sample(
     else:
         for name, value in _layer_by_layer(frozen, batches[1:], losses, power).items():
             found[name] += value
-    return {name: value / len(samples) for name, value in found.items()}
+    return {name: found[name] / len(samples) for name in trained_weights(model)}
 
 
 def importance_by_batch(model: nn.Module, samples: Samples, losses: Losses, power: int, batch_size: int) -> Importance:
     """Mean over batches of |∂ mean loss/∂θ|^power, power 1 or 2, as published code has it; it shrinks as batches
     grow."""
-    frozen = frozen_copy(model).requires_grad_(True)
-    totals = {name: torch.zeros_like(parameter) for name, parameter in frozen.named_parameters()}
-    weights, sums, batches = list(frozen.parameters()), list(totals.values()), 0
+    frozen = frozen_copy(model)
+    weights = [frozen.get_parameter(name).requires_grad_(True) for name in trained_weights(model)]
+    sums, batches = [torch.zeros_like(weight) for weight in weights], 0
     for images, labels in samples.batches(batch_size=batch_size, augment=False):
-        gradients = torch.autograd.grad(losses(frozen(images), labels).mean(), weights)
+        gradients = torch.autograd.grad(losses(frozen(images), labels).mean(), weights, materialize_grads=True)
         if power == 2:
             torch._foreach_addcmul_(sums, gradients, gradients)
         else:
             torch._foreach_add_(sums, torch._foreach_abs(gradients))
         batches += 1
-    return {name: total / batches for name, total in totals.items()}
+    return {name: total / batches for name, total in zip(trained_weights(model), sums, strict=True)}
 
 
 def weighted_mean(first: Importance, first_size: int, second: Importance, second_size: int) -> Importance:

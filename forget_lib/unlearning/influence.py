@@ -6,13 +6,14 @@ from torch.nn import functional
 
 from forget_lib.datasets.samples import Samples
 from forget_lib.training import Meter, detach_meters
-from forget_lib.unlearning.common import check_range, frozen_copy, random_part
+from forget_lib.unlearning.common import check_range, frozen_copy, random_part, trained_weights
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask
 
 
 class Curvature:
-    """Gauss-Newton matrix G of the mean cross-entropy over samples, times a vector; never formed.
+    """Gauss-Newton matrix G of the mean cross-entropy over samples, times a vector; never formed. θ are the trained
+    weights.
 
     G = mean over samples of Jᵀ (diag p - p pᵀ) J with J = ∂logits / ∂θ, in eval mode: positive semi-definite, and the
     Hessian itself for a linear model.
@@ -20,13 +21,13 @@ class Curvature:
 
     def __init__(self, model: nn.Module, samples: Samples, meter: Meter, batch_size: int = 256) -> None:
         self.model = detach_meters(frozen_copy(model))
-        self.parameters = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+        self.parameters = {name: parameter.detach() for name, parameter in trained_weights(model).items()}
         self.buffers = dict(self.model.named_buffers())
         self.batches = [i for i, _ in samples.batches(batch_size=batch_size, shuffle=False, augment=False)]
         self.size, self.meter = len(samples), meter
 
     def times(self, vector: Tensor) -> Tensor:
-        """G v, float [n] for v [n], parameters in the order of the model."""
+        """G v, float [n] for v [n], trained parameters in the order of the model."""
         sizes = [value.numel() for value in self.parameters.values()]
         parts = zip(self.parameters.items(), vector.split(sizes), strict=True)
         direction = {name: part.view_as(value) for (name, value), part in parts}
@@ -64,12 +65,14 @@ def conjugate_gradients(curvature: Curvature, vector: Tensor, damping: float, it
 
 
 def mean_gradient(model: nn.Module, samples: Samples) -> Tensor:
-    """Gradient of the mean cross-entropy over all samples in eval mode, flat, float [n]."""
+    """Gradient of the mean cross-entropy over all samples in eval mode by the trained weights, flat, float [n]."""
     model.eval()
+    weights = list(trained_weights(model).values())
     total = 0
     for images, labels in samples.batches(batch_size=256, shuffle=False, augment=False):
         loss = functional.cross_entropy(model(images), labels, reduction="sum") / len(samples)
-        total = total + torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+        gradients = torch.autograd.grad(loss, weights, materialize_grads=True)
+        total = total + torch.cat([gradient.flatten() for gradient in gradients])
     return total
 
 
@@ -111,9 +114,8 @@ def influence(
     part = random_part(task, task.retain, min(1.0, samples / len(task.retain)))
     change = scale * conjugate_gradients(Curvature(model, part, task.meter), vector, damping, int(iterations))
     with torch.no_grad():
-        for parameter, part_of_change in zip(
-            model.parameters(), change.split([p.numel() for p in model.parameters()]), strict=True
-        ):
-            parameter.add_(part_of_change.view_as(parameter))
+        weights = list(trained_weights(model).values())
+        for weight, part_of_change in zip(weights, change.split([w.numel() for w in weights]), strict=True):
+            weight.add_(part_of_change.view_as(weight))
     task.epoch_done(1, model)
     return model

@@ -8,33 +8,31 @@ from torch.nn import functional
 from forget_lib.errors import ForgetError
 from forget_lib.optimizers import make_optimizer
 from forget_lib.recipes import rate_at
-from forget_lib.unlearning.common import check_range, epochs_of, sgd, step
+from forget_lib.unlearning.common import COUNTED, check_range, epochs_of, sgd, step, used_weights
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask
 
-COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
-
-def last_layers(model: nn.Module, k: int) -> list[str]:
+def last_layers(model: nn.Module, task: UnlearningTask, k: int) -> list[str]:
     """Names of the last k convolutions and linear layers, the head among them, and of what else has weights on the
-    way.
+    way; layers that are frozen, or that no logit depends on, do not count.
 
     Raises: ForgetError for k < 1 or more layers than there are.
     """
-    own = [name for name, module in model.named_modules() if any(True for _ in module.parameters(recurse=False))]
+    own = list(dict.fromkeys(name.rpartition(".")[0] for name in used_weights(model, task)))
     counted = [name for name in own if isinstance(model.get_submodule(name), COUNTED)]
     if not 1 <= k <= len(counted):
         raise ForgetError(
-            f"k is {k}; this model has {len(counted)} convolutions and linear layers, so 1 <= k <= {len(counted)}."
+            f"k is {k}; this model trains {len(counted)} convolutions and linear layers, so 1 <= k <= {len(counted)}."
         )
     return own[own.index(counted[-k]) :]
 
 
 def freeze_all_but(model: nn.Module, names: list[str]) -> None:
-    """Leaves only the parameters of the named modules trainable."""
-    model.requires_grad_(False)
-    for name in names:
-        model.get_submodule(name).requires_grad_(True)
+    """Leaves only the parameters of the named modules as they are, and freezes all others."""
+    kept = {id(parameter) for name in names for parameter in model.get_submodule(name).parameters()}
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter.requires_grad and id(parameter) in kept)
 
 
 @method("cf_k", title="CF-k", paper="Goel et al., arXiv 2201.06640", uses="retain", family="last layers")
@@ -48,7 +46,7 @@ def cf_k(
     Args: k: number of layers in [1, all]. learning_rate: of SGD, constant (> 0). epochs (>= 1).
     Raises: ForgetError for settings out of range; DivergedError.
     """
-    freeze_all_but(model, last_layers(model, k))
+    freeze_all_but(model, last_layers(model, task, k))
     optimizer = sgd(model, learning_rate)
     for _ in epochs_of(task, model, epochs):
         for images, labels in task.retain.batches():
@@ -68,10 +66,13 @@ def eu_k(model: nn.Module, task: UnlearningTask, *, k: int = 1, epochs: int = 0)
     Raises: ForgetError for settings out of range; DivergedError.
     """
     check_range("epochs", epochs, 0)
-    names = last_layers(model, k)
+    names = last_layers(model, task, k)
     fresh = task.fresh_model(task.seed).to(task.device)
     for name in names:
-        model.get_submodule(name).load_state_dict(fresh.get_submodule(name).state_dict())
+        module = model.get_submodule(name)
+        frozen = {part for part, parameter in module.named_parameters() if not parameter.requires_grad}
+        state = fresh.get_submodule(name).state_dict()
+        module.load_state_dict({part: state[part] for part in state.keys() - frozen}, strict=False)
     freeze_all_but(model, names)
     recipe = replace(task.recipe, epochs=int(epochs) or task.recipe.epochs)
     samples = replace(task.retain, batch_size=recipe.batch_size, augmentation=recipe.augmentation)

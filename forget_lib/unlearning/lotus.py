@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from forget_lib.datasets.samples import Samples, concatenate
-from forget_lib.unlearning.common import check_range, epochs_of, frozen_copy, logits_of, random_part, step
+from forget_lib.optimizers import trainable
+from forget_lib.unlearning.common import check_range, epochs_of, frozen_copy, logits_of, random_part, step, train_mode
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask
 
@@ -68,12 +69,12 @@ def lotus(
     reference = 0.0 if task.classes else _accuracy(teacher, task.validation)
     part = random_part(task, task.retain, retain_share)
     forget, retain = (s.with_labels(torch.full_like(s.labels, flag)) for s, flag in ((task.forget, 1), (part, 0)))
-    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=5e-4)
+    optimizer = torch.optim.AdamW(trainable(model), learning_rate, weight_decay=5e-4)
     for _ in epochs_of(task, model, epochs):
         reached = _accuracy(model, task.forget)
         if reached - reference <= ENOUGH:
             break
-        model.train()
+        train_mode(model)
         flat = temperature_of(reached, reference, alpha)
         for images, is_forget in concatenate(forget, retain).batches(batch_size=batch_size):
             target = gumbel_softmax(teacher(images), flat * is_forget.to(images), task.generator)

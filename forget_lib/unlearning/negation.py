@@ -47,13 +47,13 @@ def agreed(vectors: list[Vector]) -> Vector:
 
 @torch.no_grad()
 def renew_statistics(model: nn.Module, samples: Samples) -> None:
-    """Running statistics of batch norm as the plain mean over one pass; nothing to do without batch norm."""
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    """Running statistics of batch norm as the plain mean over one pass; nothing to do without trained batch norm."""
+    modules = train_mode(model).modules()
+    norms = [each for each in modules if isinstance(each, nn.modules.batchnorm._BatchNorm) and each.training]
     momenta = [module.momentum for module in norms]
     for module in norms:
         module.reset_running_stats()
         module.momentum = None
-    model.train()
     for images, _ in samples.batches(augment=False) if norms else ():
         model(images)
     for module, momentum in zip(norms, momenta, strict=True):

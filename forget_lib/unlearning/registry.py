@@ -1,6 +1,7 @@
 """Registry of methods: `@method(...)` above `function(model, task, *, settings) -> model`."""
 
 import copy
+import dataclasses
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -12,12 +13,18 @@ from torch import nn
 
 from forget_lib.errors import DivergedError, ForgetError, NotApplicableError, unknown
 from forget_lib.training import detach_meters
+from forget_lib.unlearning.common import keeping_frozen
 from forget_lib.unlearning.task import UnlearningTask
 
 NEEDS = {
     "class request": lambda model, task: bool(task.classes),
-    "convolution": lambda model, task: any(isinstance(module, nn.Conv2d) for module in model.modules()),
+    "trained convolution": lambda model, task: any(
+        isinstance(module, nn.Conv2d) and module.weight.requires_grad for module in model.modules()
+    ),
     "linear head": lambda model, task: isinstance(getattr(model, "head", None), nn.Linear),
+    "trained linear head": lambda model, task: (
+        isinstance(getattr(model, "head", None), nn.Linear) and all(p.requires_grad for p in model.head.parameters())
+    ),
     "validation": lambda model, task: len(task.validation) > 0,
     "training log": lambda model, task: task.training_log is not None,
     "memorisation scores": lambda model, task: task.memorisation is not None,
@@ -130,15 +137,19 @@ def why_not_applicable(name: str, model: nn.Module, task: UnlearningTask) -> str
 def unlearn(name: str, model: nn.Module, task: UnlearningTask, **settings: Any) -> nn.Module:
     """Runs a method on a copy of `model`; neither the model nor the samples are changed.
 
-    Returns: another model, in eval mode, on the task's device.
+    Frozen weights (`requires_grad` is False) and the statistics of frozen batch norm keep their bits.
+    Returns: another model, in eval mode, on the task's device, with the same weights frozen.
     Raises: UnknownNameError, ForgetError for settings; NotApplicableError with the reason; DivergedError for
-    weights that are
-        not finite.
+        weights that are not finite.
     """
     check_settings(name, settings)
     reason = why_not_applicable(name, model, task)
     if reason is not None:
         raise NotApplicableError(reason)
+    trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    if not any(trained.values()):
+        raise ForgetError("Every weight of the net is frozen: there is nothing to unlearn. Unfreeze some of them.")
+    task = dataclasses.replace(task, fresh_model=keeping_frozen(task.fresh_model, model))
     student = task.meter.attach(detach_meters(copy.deepcopy(model)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
@@ -147,6 +158,6 @@ def unlearn(name: str, model: nn.Module, task: UnlearningTask, **settings: Any) 
         raise ForgetError(f"Method {name} returned {type(unlearned).__name__}; it must return a model.")
     if not all(bool(tensor.isfinite().all()) for tensor in unlearned.state_dict().values()):
         raise DivergedError(f"Method {name} left weights that are not finite; lower its learning rate.")
-    for parameter in unlearned.parameters():
-        parameter.requires_grad_(True)
+    for key, parameter in unlearned.named_parameters():  # a method may have frozen some for itself
+        parameter.requires_grad_(trained.get(key, parameter.requires_grad))
     return detach_meters(unlearned).eval()

@@ -6,18 +6,18 @@ from torch.nn import functional
 
 from forget_lib.datasets.samples import concatenate
 from forget_lib.unlearning.basic import check_convention, random_labels
-from forget_lib.unlearning.common import WeightMask, check_range, epochs_of, sgd, step, train_mode
+from forget_lib.unlearning.common import WeightMask, check_range, epochs_of, gradients_of, sgd, step, train_mode
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask
 
 
 def forget_gradient(model: nn.Module, task: UnlearningTask) -> dict[str, Tensor]:
-    """|∇ mean CE over the whole forget set|, in eval mode, by name of parameter."""
+    """|∇ mean CE over the whole forget set|, in eval mode, by name of trained parameter."""
     model.eval()
     model.zero_grad()
     for images, labels in task.forget.batches(shuffle=False, augment=False):
         (functional.cross_entropy(model(images), labels, reduction="sum") / len(task.forget)).backward()
-    found = {name: parameter.grad.abs() for name, parameter in model.named_parameters()}
+    found = {name: gradient.abs() for name, gradient in gradients_of(model).items()}
     model.zero_grad()
     return found
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from forget_lib.errors import DivergedError
-from forget_lib.unlearning.common import check_range, epochs_of, random_part, sgd, step, train_mode
+from forget_lib.unlearning.common import check_range, epochs_of, random_part, sgd, step, train_mode, trained_weights
 from forget_lib.unlearning.importance import importance_by_batch, sample_cross_entropy
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask
@@ -35,8 +35,9 @@ def masked_ascent(
         raise DivergedError(f"The loss is {float(loss.detach())}; lower the learning rate or forget_weight.")
     optimizer.zero_grad(set_to_none=True)
     (-loss).backward()
-    for name, parameter in model.named_parameters():
-        parameter.grad.mul_(mask[name])
+    for name, parameter in trained_weights(model).items():
+        if parameter.grad is not None:
+            parameter.grad.mul_(mask[name])
     nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()
 

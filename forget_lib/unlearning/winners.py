@@ -11,19 +11,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forget_lib.unlearning.common import check_range, epochs_of, frozen_copy, sgd, step, train_mode
+from forget_lib.unlearning.common import (
+    check_range,
+    epochs_of,
+    frozen_copy,
+    gradients_of,
+    kernels,
+    sgd,
+    step,
+    train_mode,
+    trained_weights,
+)
 from forget_lib.unlearning.importance import Importance
-from forget_lib.unlearning.layers import COUNTED
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask
 from forget_lib.unlearning.uniform import uniform_divergence
 
 WINNERS = {"paper": "NeurIPS 2023 challenge; Cadet et al. (deepunlearn)", "family": "challenge winners"}
-
-
-def counted_weights(model: nn.Module, kinds: tuple[type, ...] = COUNTED) -> dict[str, nn.Parameter]:
-    """Weights of all convolutions and linear layers, or of `kinds`, at any depth, by name."""
-    return {f"{name}.weight": m.weight for name, m in model.named_modules() if isinstance(m, kinds)}
 
 
 def repair(
@@ -117,12 +121,12 @@ def difference_gradient(model: nn.Module, task: UnlearningTask) -> Importance:
         for images, labels in samples.batches(shuffle=False, augment=False):
             loss = functional.cross_entropy(model(images), labels, reduction="sum")
             (sign * loss / len(samples)).backward()
-    found = {name: weight.grad.clone() for name, weight in counted_weights(model, (nn.Conv2d,)).items()}
+    gradients = gradients_of(model)
     model.zero_grad()
-    return found
+    return {name: gradients[name] for name in kernels(model, (nn.Conv2d,))}
 
 
-@method("msg", title="MSG", uses="forget, retain", needs=("convolution",), **WINNERS)
+@method("msg", title="MSG", uses="forget, retain", needs=("trained convolution",), **WINNERS)
 def msg(
     model: nn.Module,
     task: UnlearningTask,
@@ -144,7 +148,7 @@ def msg(
     check_range("share", share, 0, 1, open_low=True)
     check_range("kept_factor", kept_factor, 0)
     scores, handles = difference_gradient(model, task), []
-    for name, weight in counted_weights(model, (nn.Conv2d,)).items():
+    for name, weight in kernels(model, (nn.Conv2d,)).items():
         flat = scores[name].abs().flatten()
         chosen = torch.zeros_like(flat, dtype=torch.bool)
         chosen[flat.topk(round(share * len(flat)), largest=False).indices] = True
@@ -185,7 +189,7 @@ def add_noise(weights: dict[str, nn.Parameter], deviation: float, generator: tor
         weight.add_(deviation * torch.randn(weight.shape, generator=generator).to(weight))
 
 
-@method("cfw", title="CFW", uses="retain", needs=("convolution",), **WINNERS)
+@method("cfw", title="CFW", uses="retain", needs=("trained convolution",), **WINNERS)
 def cfw(
     model: nn.Module,
     task: UnlearningTask,
@@ -206,7 +210,7 @@ def cfw(
     """
     for name, value in (("deviation", deviation), ("last_deviation", last_deviation)):
         check_range(name, value, 0)
-    convolutions = counted_weights(model, (nn.Conv2d,))
+    convolutions = kernels(model, (nn.Conv2d,))
     weights = class_weights(task.retain.labels, task.number_of_classes, -1.0)
     add_noise(convolutions, deviation, task.generator)
     optimizer = sgd(model, learning_rate)
@@ -232,7 +236,7 @@ def prune_and_renew(model: nn.Module, share: float, generator: torch.Generator) 
     """Replaces the `share` of convolution and linear weights that are smallest, ranked together, by draws from
     ±1/√fan_in; the number replaced.
     """
-    weights = counted_weights(model)
+    weights = kernels(model)
     sizes = torch.cat([weight.abs().flatten() for weight in weights.values()])
     chosen = torch.zeros_like(sizes, dtype=torch.bool)
     chosen[sizes.topk(round(share * len(sizes)), largest=False).indices] = True
@@ -274,12 +278,12 @@ def prmq(
 
     repair(model, task, epochs, sgd(model, learning_rate), loss, lambda progress: 1.0)
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(parameter.half().to(parameter.dtype))
+        for weight in trained_weights(model).values():
+            weight.copy_(weight.half().to(weight.dtype))
     return model
 
 
-@method("convolution_transpose", title="CT", uses="retain", needs=("convolution",), **WINNERS)
+@method("convolution_transpose", title="CT", uses="retain", needs=("trained convolution",), **WINNERS)
 def convolution_transpose(
     model: nn.Module, task: UnlearningTask, *, learning_rate: float = 0.02, epochs: int = 2
 ) -> nn.Module:
@@ -291,7 +295,7 @@ def convolution_transpose(
     Raises: NotApplicableError without a convolution; ForgetError for settings out of range; DivergedError.
     """
     with torch.no_grad():
-        for weight in counted_weights(model, (nn.Conv2d,)).values():
+        for weight in kernels(model, (nn.Conv2d,)).values():
             if weight.shape[2] == weight.shape[3]:
                 weight.copy_(weight.transpose(2, 3).clone())
     return repair(model, task, epochs, sgd(model, learning_rate), cross_entropy, cosine)
