@@ -76,14 +76,16 @@ class OwnModel(nn.Module):
             self.register_buffer(name, values.reshape(1, -1, 1, 1), persistent=False)
 
     def preprocessed(self, images: Tensor) -> Tensor:
-        """The study's batches as the net wants them."""
+        """The study's batches as the net wants them: a copy, contiguous, since nets view their input and some change it
+        in place."""
         spec = self.spec
         if spec.channels is not None and images.shape[1] != spec.channels:
             grey = images.mean(1, keepdim=True) if images.shape[1] > 1 else images
             images = grey.expand(-1, spec.channels, -1, -1)
         if spec.size is not None and images.shape[2:] != (spec.size, spec.size):
             images = functional.interpolate(images, (spec.size, spec.size), mode="bilinear", antialias=True)
-        return (images * 0.25 + 0.5 - self.mean) / self.std if spec.mean or spec.std else images
+        images = (images * 0.25 + 0.5 - self.mean) / self.std if spec.mean or spec.std else images
+        return images.clone(memory_format=torch.contiguous_format)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(self.preprocessed(images))

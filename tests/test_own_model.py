@@ -15,6 +15,7 @@ from forget_lib.own_model import OwnModel, parse_spec
 from forget_lib.recipes import Recipe
 from forget_lib.training import train
 from forget_lib.unlearning import list_methods
+from forget_lib.unlearning.adversarial import nearest_wrong
 
 SHAPE = (1, 8, 8)
 TORCHVISION = [
@@ -55,6 +56,19 @@ class NoHead(nn.Module):
         return self.net(images).flatten(1)
 
 
+class Viewing(nn.Module):
+    """`x.view(...)` of the input and behind a convolution, as in most tutorials, and a change of the input in place."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 3, padding=1), nn.Linear(9 * 8 * 8, num_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        images -= images.mean()
+        seen = self.first(images).relu()
+        return self.second(torch.cat([seen.view(len(seen), -1), images.view(len(images), -1)], 1))
+
+
 class Pair(nn.Module):
     """Logits and features, as many research models return."""
 
@@ -70,7 +84,7 @@ class Pair(nn.Module):
 def _trusted(monkeypatch):
     monkeypatch.setenv(trust.VARIABLE, "1")
     module = types.ModuleType("nets_of_a_test")
-    vars(module).update({each.__name__: each for each in (plain, Tied, NoHead, Pair)})
+    vars(module).update({each.__name__: each for each in (plain, Tied, NoHead, Viewing, Pair)})
     module.narrow = lambda num_classes: nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes - 1))
     module.words = lambda: "a model"
     monkeypatch.setitem(sys.modules, "nets_of_a_test", module)
@@ -224,3 +238,24 @@ def test_a_model_that_does_not_fit_is_refused_with_the_reason(name, words):
 def test_a_module_that_is_not_there_is_named():
     with pytest.raises(ForgetError, match="no_such_module"):
         models.build("no_such_module:make", SHAPE, 4)
+
+
+def test_a_net_gets_batches_of_colour_images_that_it_can_view_and_change():
+    net = models.build("nets_of_a_test:Viewing", (3, 8, 8), 4)
+    samples = Samples(torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8), torch.arange(6) % 4, 6)
+    images, labels = next(samples.batches(shuffle=False))
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    before = images.clone()
+    for mode in (True, False):
+        nn.functional.cross_entropy(net.train(mode)(images), labels).backward()
+    assert torch.equal(images, before)
+    assert net.features(images).shape == (6, 9 * 8 * 8)
+    moved = nearest_wrong(net, images, labels, 2)[0]
+    assert moved.shape == images.shape
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8)])
+def test_the_study_s_own_nets_go_on_with_channels_last(shape):
+    net = models.build("small_cnn", shape, 4)
+    kernels = [module.weight for module in net.modules() if isinstance(module, nn.Conv2d)]
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels[1:]) == (shape[0] == 3)
