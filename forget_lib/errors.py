@@ -1,7 +1,7 @@
 """Errors that a user can act on: what was wrong, what was expected, what to do next."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class ForgetError(Exception):
@@ -28,12 +28,22 @@ class TooFewError(ForgetError):
     """Too few samples, models or seeds for an estimate; the message says how many are needed."""
 
 
+def first_few(words: Sequence[str], most: int = 10, separator: str = ", ") -> str:
+    """The first of many words, and how many more there are."""
+    left = [f"… and {len(words) - most:,} more"] if len(words) > most else []
+    return separator.join([*words[:most], *left])
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
     """Returns (does not raise) an error that lists the known names and the nearest one.
 
-    Args: kind: what is named ("method", "data set", …). name: what was given. known: every valid name.
+    Args: kind: what is named ("method", "data set", …). name: what was given, or a list of it. known: every valid name.
     """
-    names = sorted(known)
-    nearest = difflib.get_close_matches(str(name), names, n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    return UnknownNameError(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.")
+    names, given = sorted(known), name if isinstance(name, list) else [name]
+    hints = []
+    for each in given[:10]:
+        nearest = difflib.get_close_matches(str(each), names, n=1)
+        hints += [f" Did you mean {nearest[0]!r}?"] if nearest else []
+    wrong = first_few([repr(each) for each in given])
+    listed = first_few([repr(each) if "," in each else each for each in names], 60)
+    return UnknownNameError(f"Unknown {kind} {wrong}.{''.join(hints)} Known: {listed}.")

@@ -1,21 +1,25 @@
-"""Names of a user's own data and models: `own:digits.csv?size=28`, `torchvision.models:resnet18?size=64`."""
+"""What configs name: own data `own:digits.csv?size=28`, models `torchvision.models:resnet18?size=64`, requests."""
 
 import hashlib
+import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from forget_lib.errors import ForgetError
+from forget_lib.errors import ForgetError, first_few, unknown
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OWN = "own:"
 DIGITS = 6
 """Hex digits that tell data sets or models of one name apart."""
 LONGEST = 40
+LISTED = ("class", "person", "family", "indices")
+"""Kinds of request that a list can stand behind."""
 
 
 def is_own(name: str) -> bool:
@@ -102,3 +106,30 @@ def _resolved(path: str) -> str:
     with suppress(OSError, ValueError):
         found = found.resolve()
     return shown(found)
+
+
+def request_text(request: str | Mapping[str, Any]) -> str:
+    """A request in one line, as `parse_request` reads it: `{person: ["Doe, Jane"]}` becomes `person:["Doe, Jane"]`.
+
+    Raises: ForgetError for what is neither text nor one kind with a list of names.
+    """
+    if isinstance(request, str):
+        return request
+    kind, names = next(iter(request.items())) if isinstance(request, Mapping) and len(request) == 1 else ("", None)
+    if not isinstance(names, list) or not names:
+        raise ForgetError(
+            f"The request {request!r} is neither kind:what nor one kind with a list, {{class: [cat, dog]}}."
+        )
+    if kind not in LISTED:
+        raise unknown("kind of request with a list", kind, LISTED)
+    wanted = int if kind == "indices" else str
+    odd = [name for name in names if not isinstance(name, wanted) or isinstance(name, bool)]
+    if odd:  # YAML reads 010 as eight and no as false
+        advice = "expected whole numbers" if kind == "indices" else "write names that look like numbers in quotes"
+        raise ForgetError(f"The request for {kind} holds {first_few([repr(each) for each in odd])}; {advice}.")
+    return f"indices:{','.join(map(str, names))}" if kind == "indices" else listed_request(kind, names)
+
+
+def listed_request(kind: str, names: Sequence[str]) -> str:
+    """The text of a request whose names may hold anything."""
+    return f"{kind}:{json.dumps(list(names), ensure_ascii=False)}"

@@ -17,7 +17,15 @@ from forget_lib import (
 )
 from forget_lib.attacks import get_attack
 from forget_lib.datasets import ImageData, Samples, load
-from forget_lib.datasets.requests import Request, Sets, draw_sets, parse_request, requested_classes
+from forget_lib.datasets.requests import (
+    Request,
+    Sets,
+    draw_sets,
+    forgotten_words,
+    parse_request,
+    requested_classes,
+    resolve,
+)
 from forget_lib.datasets.sources import sha256_of
 from forget_lib.errors import ForgetError
 from forget_lib.given_weights import put_weights, require_described, weights_file
@@ -60,8 +68,8 @@ class Scenario:
 
     @cached_property
     def parsed(self) -> Request:
-        """The request."""
-        return parse_request(self.request)
+        """The request, with the data's own names."""
+        return resolve(self.data, parse_request(self.request))
 
     @cached_property
     def sets(self) -> Sets:
@@ -114,6 +122,11 @@ class Scenario:
         return requested_classes(self.data, self.parsed, self.draw)
 
     @property
+    def forgotten(self) -> str:
+        """Index and name of every class, person, family or file that is to go, for tables."""
+        return forgotten_words(self.data, self.parsed, self.sets)
+
+    @property
     def test_kept(self) -> Samples:
         """The test samples of classes that stay: all of them where no class is to go."""
         test = self.samples["test"]
@@ -124,7 +137,7 @@ class Scenario:
     def groups_people(self) -> bool:
         """Whether the request is about whole people or families, as published lists are, so that the person is the unit
         of an interval."""
-        return self.parsed.kind in ("person", "family", "official")
+        return parse_request(self.request).kind in ("person", "family", "official")
 
     def new_model(self, seed: int) -> nn.Module:
         """An untrained model on the device."""

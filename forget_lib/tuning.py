@@ -33,7 +33,7 @@ from forget_lib import results, study
 from forget_lib.attacks.scores import phi
 from forget_lib.chosen import file_to_write
 from forget_lib.datasets import ImageData
-from forget_lib.datasets.requests import Request, class_index
+from forget_lib.datasets.requests import Request, class_index, request_for
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import DivergedError, ForgetError, NotApplicableError, unknown
 from forget_lib.names import public_name
@@ -106,7 +106,7 @@ def tuning_request(request: Request, data: ImageData) -> str:
         free = [data.classes[index] for index in others if index not in asked][: len(asked)]
         if len(free) < len(asked) or len(free) + len(asked) > len(data.classes):
             raise ForgetError(f"{request.name}: there are too few other classes in {data.name} to tune on.")
-        return "class:" + ",".join(free)
+        return request_for(data, "class", free)
     if request.kind in ("person", "family"):
         return f"{request.kind}:*{request.count or len(request.members)}"
     if request.kind == "official":

@@ -282,7 +282,7 @@ def test_too_little_memory_or_disk_is_said_and_what_to_do(mine, monkeypatch):
         ("indices:99999", "not in"),
         ("person:nobody", "Unknown person"),
         ("'class:0,1,2'", "whole training set"),
-        ("{files: [x.png]}", "Unknown file"),
+        ("{files: [x.png]}", "no file 'x.png'"),
     ],
 )
 def test_a_request_that_matches_nothing_or_everything_names_its_line(shared, tmp_path, forget, words):

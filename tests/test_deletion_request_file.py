@@ -53,6 +53,8 @@ def test_a_short_request_gets_the_defaults(tmp_path):
         (("forget: class:5", "forget: official:list"), 8, "names what is to go"),
         (("forget: class:5", "forget: klass:5"), 8, "Did you mean 'class'"),
         (("forget: class:5", "forget: {files: []}"), 8, "expected files"),
+        (("forget: class:5", "forget: {class: [010]}"), 8, "in quotes"),
+        (("forget: class:5", "forget: {random: [a]}"), 8, "Unknown kind of request with a list 'random'"),
         (("forget: class:5", "forget: class:5\nbudget: 3"), 9, "holds keys of its own"),
         (("forget: class:5", "forget: class:5\nbudget:\n  references: 1"), 10, "from 3 to 200"),
         (("forget: class:5", "forget: class:5\nforget: class:6"), 9, "given twice; the first is in line 8"),
@@ -93,6 +95,24 @@ def test_the_schema_as_a_table_has_every_key_and_its_default():
     table = request_file.describe_schema().set_index("key")
     assert table.loc["forget", "default"] == "needed"
     assert table.loc["budget.references", "default"] == "8"
+
+
+def test_names_stand_in_a_list_as_well(tmp_path):
+    write_data(tmp_path)
+    path = write_request(tmp_path, forget='{class: [a, "b"]}')
+    scenario = cases.open_case(read_request(path)).scenario
+    assert scenario.parsed.members == ("a", "b")
+    assert scenario.parsed.name == "class-a+b"
+    assert scenario.forgotten == "a (index 0), b (index 1)"
+
+
+def test_the_report_names_what_was_asked_as_it_was_asked(tmp_path):
+    def asked(forget):
+        return request_file.as_written(read_request(written(tmp_path, GOOD.replace("class:5", forget))))["forget"]
+
+    assert asked("person:A/B") == "person:A/B"
+    assert asked("{person: [A/B]}") == {"person": ["A/B"]}
+    assert asked("{files: [cat/1.png, /home/me/cat/2.png]}") == {"files": ["cat/1.png", "2.png"]}
 
 
 def test_paths_in_the_report_lose_their_folders(tmp_path):

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from forget_lib import study
+from forget_lib.datasets.requests import parse_request, request_for, resolve
 from forget_lib.demo import Demo, find_entries, guessing, library, live, markup, open_bench
 from forget_lib.demo.attack_panel import AttackPanel
 from forget_lib.demo.compare import aligned_projection, class_accuracies, prediction_matrix
@@ -69,8 +70,6 @@ def test_an_unknown_section_lists_the_known_ones(demo):
     "text", ["class:c1", "class:c1,c2", "random:0.1", "mislabelled:0.25", "person:p 3", "family:*2", "family:f1"]
 )
 def test_a_folder_name_leads_back_to_its_request(text):
-    from forget_lib.datasets.requests import parse_request
-
     names = tuple("p 3" if index == 3 else f"p{index}" for index in range(20))
     data = dataclasses.replace(make_blobs(), person_names=names)
     request = parse_request(text)
@@ -78,9 +77,22 @@ def test_a_folder_name_leads_back_to_its_request(text):
 
 
 @pytest.mark.parametrize(
+    "names",
+    [["Doe, Jane"], ["Doe"], ["Doe", "Jane"], ["*3"], ["any3"], ["anyone"], ["p_3"], ["p 3", "Doe, Jane"], ["7"]],
+)
+def test_a_folder_name_leads_back_to_exactly_its_people(names):
+    odd = ("Doe, Jane", "Doe", "Jane", "*3", "any3", "anyone", "p_3", "p 3", "007", "7")
+    data = dataclasses.replace(make_blobs(), person_names=(*odd, *(f"p{index}" for index in range(10, 20))))
+    asked = resolve(data, parse_request(request_for(data, "person", names)))
+    again = resolve(data, parse_request(library.request_text(asked.name, data)))
+    assert again.members == asked.members == tuple(names)
+
+
+@pytest.mark.parametrize(
     ("name", "words"),
     [
         ("class-5", "class 5"),
+        ("class-anyone", "class anyone"),
         ("class-5+7", "class 5, 7"),
         ("class-any8", "8 classes drawn at random"),
         ("person-any20", "20 people drawn at random"),

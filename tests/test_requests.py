@@ -5,8 +5,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forget_lib.datasets.requests import draw_sets, parse_request, requested_classes
+from forget_lib.datasets.requests import (
+    draw_sets,
+    forgotten_words,
+    parse_request,
+    request_for,
+    requested_classes,
+    resolve,
+)
 from forget_lib.errors import ForgetError, UnknownNameError
+from forget_lib.names import request_text
 from tests.conftest import make_blobs
 
 BLOBS = make_blobs()
@@ -91,6 +99,15 @@ def test_unseen_people_have_the_mix_of_sexes_of_those_who_are_forgotten():
     pytest.fail("no person of this sex is in the training set")
 
 
+def test_a_person_of_a_class_that_nobody_unseen_has_is_forgotten_all_the_same():
+    labels = torch.zeros_like(BLOBS.labels)
+    labels[:10] = 1
+    alone = dataclasses.replace(BLOBS, labels=labels)
+    draws = [draw for draw in range(9) if 0 in alone.people[draw_sets(alone, parse_request("person:*1"), draw).trained]]
+    sets = draw_sets(alone, parse_request("person:p0"), draws[0])
+    assert (len(sets.forget), len(sets.unseen)) == (10, 0)
+
+
 def test_the_official_list_forgets_whole_families_and_compares_with_other_families():
     official = (BLOBS.families == 1).nonzero().flatten()
     listed = dataclasses.replace(BLOBS, official=official)
@@ -143,3 +160,131 @@ def test_names_are_safe_for_folders():
     name = parse_request("class:../x,a b").name
     assert "/" not in name
     assert " " not in name
+
+
+def test_no_two_requests_share_a_folder():
+    names = ["person:Ann Lee", "person:Ann_Lee", "person:Ann-Lee", "person:*3", "person:any3", "person:Doe,Jane"]
+    lists = [["Doe, Jane"], ["*3"], ["Doe+Jane"], ["a,b" * 20, "c"], ["a" * 60, "b,c"], ["a" * 60 + ",b", "c"]]
+    requests = [*names, *(request_text({"person": each}) for each in lists)]
+    assert len({parse_request(text).name for text in requests}) == len(requests)
+
+
+# --- names that look like something else ------------------------------------------------------------------------------
+
+
+def named(*names: str):
+    """The blobs with other names of the classes, or, for more than four, of the people."""
+    if len(names) == 4:
+        return dataclasses.replace(BLOBS, classes=names)
+    return dataclasses.replace(BLOBS, person_names=(*names, *BLOBS.person_names[len(names) :]))
+
+
+def meant(data, text: str) -> tuple[str, ...]:
+    """The names that a request resolves to, by what `requested_classes` says for classes."""
+    request = parse_request(text)
+    if request.kind == "class":
+        return tuple(data.classes[index] for index in requested_classes(data, request))
+    return resolve(data, request).members
+
+
+@pytest.mark.parametrize(
+    ("names", "text", "right"),
+    [
+        (("001", "002", "003", "004"), "class:3", ("003",)),
+        (("001", "002", "003", "004"), "class:003,1", ("003", "001")),
+        (("2", "3", "5", "7"), "class:3", ("3",)),
+        (("2", "3", "5", "7"), "class:03", ("3",)),
+        (("0003", "0001", "0002", "0004"), "class:3", ("0003",)),
+        (("1.0", "2.0", "3.0", "4.0"), "class:2", ("2.0",)),
+        (("-1", "1", "a", "b"), "class:1", ("1",)),
+        (("a", "b", "c", "d"), "class:3", ("d",)),
+        (("a", "2-3", "c", "d"), "class:2", ("c",)),
+    ],
+)
+def test_a_number_is_a_name_where_names_are_numbers(names, text, right):
+    assert meant(named(*names), text) == right
+
+
+@pytest.mark.parametrize(
+    ("names", "text", "says"),
+    [
+        (("001", "002", "003", "004"), "class:0", "Unknown class of blobs '0'"),
+        (("2", "3", "5", "7"), "class:1,4,5", "Unknown class of blobs '1', '4'"),
+        (("10", "20", "30", "40"), "class:2", "Unknown class"),
+        (("3", "dog", "cat", "owl"), "class:1", "Unknown class"),
+        (("03", "003", "cat", "owl"), "class:3", "could be any of 03, 003"),
+        (("12345678901234567890", "5", "6", "7"), "class:12345678901234567891", "Unknown class"),
+    ],
+)
+def test_a_number_that_is_no_name_is_refused_where_names_are_numbers(names, text, says):
+    with pytest.raises(ForgetError, match=says):
+        draw_sets(named(*names), parse_request(text))
+
+
+PEOPLE = named("Doe, Jane", "Doe", "Jane", "*3", "007", "7", "Ann Lee", "[x]")
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("person:Doe, Jane", ("Doe, Jane",)),
+        ("person:Doe", ("Doe",)),
+        ("person:*3", ("*3",)),
+        ("person:7", ("7",)),
+        ("person:007,*3", ("007", "*3")),
+        ("person:[x]", ("[x]",)),
+        ('person:["Doe, Jane", "*3"]', ("Doe, Jane", "*3")),
+        ("person:[Doe, Jane]", ("Doe", "Jane")),
+        ("person:[7, 007]", ("7", "007")),
+    ],
+)
+def test_an_exact_name_comes_first(text, right):
+    assert meant(PEOPLE, text) == right
+    assert resolve(PEOPLE, parse_request(request_for(PEOPLE, "person", right))).members == right
+    assert resolve(PEOPLE, resolve(PEOPLE, parse_request(text))).members == right
+
+
+@pytest.mark.parametrize("text", ["person:Doe,Jane", "person:Ann Lee, Doe, Jane", "person:Doe , Jane,7"])
+def test_parts_of_a_name_with_a_comma_are_refused(text):
+    with pytest.raises(ForgetError, match=r'\'Doe, Jane\' is one name. Write names in a list: person:\["Doe, Jane"\]'):
+        resolve(PEOPLE, parse_request(text))
+
+
+def test_the_folder_of_a_request_is_that_of_the_names_meant():
+    whole, both = (resolve(PEOPLE, parse_request(text)).name for text in ("person:Doe, Jane", "person:[Doe, Jane]"))
+    assert whole != both == "person-Doe+Jane"
+    assert resolve(PEOPLE, parse_request("person:*3")).name != parse_request("person:*3").name == "person-any3"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"class": [10, "a"]}, "holds 10; write names that look like numbers in quotes"),
+        ({"class": [False]}, "in quotes"),
+        ({"class": "a"}, "one kind with a list"),
+        ({"class": ["a"], "person": ["b"]}, "one kind with a list"),
+        ({"random": [0.1]}, "Unknown kind of request with a list"),
+        ({"indices": ["a"]}, "whole numbers"),
+        ({"class": []}, "one kind with a list"),
+    ],
+)
+def test_a_list_that_is_no_request_is_refused(given, says):
+    with pytest.raises(ForgetError, match=says):
+        request_text(given)
+
+
+def test_a_list_becomes_text_and_is_read_back():
+    assert parse_request(request_text({"person": ["Doe, Jane", "ü\u2028"]})).members == ("Doe, Jane", "ü\u2028")
+    assert request_text({"indices": [3, 17]}) == "indices:3,17"
+    assert request_text("class:5") == "class:5"
+
+
+def test_what_goes_is_told_by_index_and_name():
+    data = named("001", "002", "003", "004")
+    assert forgotten_words(data, parse_request("class:3,1"), draw_sets(data, parse_request("class:3,1"))) == (
+        "001 (index 0), 003 (index 2)"
+    )
+    request = parse_request("indices:3,17")
+    files = dataclasses.replace(data, files=tuple(f"{index}.png" for index in range(len(data.labels))))
+    assert forgotten_words(files, request, draw_sets(files, request)) == "3.png (index 3), 17.png (index 17)"
+    assert forgotten_words(data, request, draw_sets(data, request)) == "2 images"

@@ -216,6 +216,20 @@ def test_a_config_with_a_key_that_nothing_reads_is_refused():
         plan({})
 
 
+def test_names_of_a_request_may_stand_in_a_list_and_each_request_gets_a_page():
+    config = copy.deepcopy(CONFIG)
+    config["scenarios"]["mnist"] |= {
+        "seeds": [0],
+        "requests": ["class:Möller", "class:Müller", {"class": ["a, b", "c"]}],
+    }
+    jobs = [job for key, job in plan(config).items() if key.startswith("03_one/")]
+    assert [job.parameters["request"] for job in jobs] == ["class:Möller", "class:Müller", 'class:["a, b", "c"]']
+    assert len({job.name for job in jobs}) == 3
+    config["scenarios"]["mnist"]["requests"] = [{"class": [10]}]
+    with pytest.raises(ForgetError, match="in quotes"):
+        plan(config)
+
+
 def test_a_notebook_depends_on_what_it_imports_and_not_on_all():
     files = library_files("01_data")
     assert "forget_lib/datasets/image_data.py" in files

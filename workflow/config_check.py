@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from forget_lib.errors import ForgetError, unknown
+from forget_lib.names import request_text
 
 LARGEST = 1_000_000
 """Bytes; a config is some pages of text."""
@@ -23,9 +24,16 @@ SCENARIO = {
     "methods": KEYS, "attacks": LIST, "parameters": KEYS, "shared_original": YES_NO, "part": TEXT, "start": TEXT,
     "device": TEXT, "paired": YES_NO, "groups": NUMBER, "shards": NUMBER, "resources": KEYS,
 }  # fmt: skip
-ITEMS = {"draws": int, "seeds": int}
+ITEMS = {"draws": int, "seeds": int, "requests": (str, dict)}
 """What the entries of a list are, where it is not text."""
-WORDS = {str: "text", list: "a list", dict: "keys with values", bool: "true or false", int: "a whole number"}
+WORDS = {
+    str: "text",
+    list: "a list",
+    dict: "keys with values",
+    bool: "true or false",
+    int: "a whole number",
+    (str, dict): "text or {kind: [name, …]}",
+}
 PLAIN = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
 SHAPES = {"profile": PLAIN, "part": PLAIN, "notebook": r"[A-Za-z0-9_]+", "results": r"[\w ./+-]+"}
 """What becomes the name of a file or a rule may hold these characters only."""
@@ -78,6 +86,8 @@ def check(config: Any) -> None:
         for key in ("notebook", "dataset", "model"):
             if key not in scenario:
                 raise ForgetError(f"Scenario {name} of the config has no {key!r}.")
+        for request in scenario.get("requests", []):
+            request_text(request)
 
 
 def _check_keys(where: str, given: Mapping[Any, Any], known: Mapping[str, type]) -> None:

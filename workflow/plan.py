@@ -7,6 +7,7 @@ checks a config and the names of parts before anything is run.
 
 import argparse
 import ast
+import hashlib
 import json
 import re
 import sys
@@ -22,7 +23,7 @@ from config_check import check, read_config
 
 from forget_lib.chosen import FOLDER, settings_file
 from forget_lib.errors import ForgetError, unknown
-from forget_lib.names import short_name
+from forget_lib.names import request_text, short_name
 from forget_lib.report.run import read_notebook
 from forget_lib.results import REPOSITORY, imported_modules
 
@@ -220,8 +221,12 @@ def _scenario_jobs(
                 baselines[text] = f"{BASELINE}/{title}"
                 yield Job(BASELINE, title, parameters, part=part, resources=needs)
             after = (baselines[text],)
-        for request in scenario.get("requests", [""]):
+        titles: set[str] = set()
+        for request in map(request_text, scenario.get("requests", [""])):
             title = _plain("-".join(filter(None, [name, request, f"draw{draw}", f"seed{seed}"])))
+            if title in titles:  # names that differ in what a file's name cannot hold
+                title += f"-{hashlib.sha256(request.encode()).hexdigest()[:6]}"
+            titles.add(title)
             asked = parameters | ({"request": request} if request else {})
             job = Job(scenario["notebook"], title, asked | own, after, part, needs)
             shards = list(_shards(job, scenario.get("shards", 1)))

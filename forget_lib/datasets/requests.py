@@ -2,15 +2,21 @@
 population, test)."""
 
 import hashlib
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 
 import torch
+import yaml
 from torch import Tensor
 
 from forget_lib.datasets.image_data import ImageData
-from forget_lib.errors import ForgetError, unknown
+from forget_lib.errors import ForgetError, UnknownNameError, first_few, unknown
+from forget_lib.names import listed_request
 
+NAMED = {"class": "classes", "person": "person_names", "family": "family_names"}
+"""Kinds of request whose members are names, and the attribute of the data that holds all of them."""
 KINDS = ("class", "random", "mislabelled", "indices", "person", "family", "official")
 LARGEST_FILE = 50_000_000
 """Bytes of a file of indices: several million of them."""
@@ -25,12 +31,14 @@ class Request:
         kind: class, random, mislabelled, indices, person, family or official.
         members: classes, people or families by name, or sample indices; `count` of them are drawn where it is given.
         fraction: share of the training set, in (0, 1), for random and mislabelled.
+        written: what stood after the colon where that may be one name as well, such as `Doe, Jane` or `*3`.
     """
 
     kind: str
     members: tuple[str, ...] = ()
     fraction: float | None = None
     count: int | None = None
+    written: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:
@@ -39,9 +47,9 @@ class Request:
             return f"{self.kind}-{self.fraction:g}"
         if self.count is not None:
             return f"{self.kind}-any{self.count}"
-        text = "+".join("".join(c if c.isalnum() or c in ".-" else "_" for c in member) for member in self.members)
+        text = "+".join(map(_plain, self.members))
         if self.kind == "indices" or len(text) > 60:
-            text = f"{len(self.members)}-{hashlib.sha256(','.join(self.members).encode()).hexdigest()[:8]}"
+            text = f"{len(self.members)}-{_digest(','.join(each.replace(',', ',,') for each in self.members), 8)}"
         return f"{self.kind}-{text}"
 
     @property
@@ -57,13 +65,35 @@ class Request:
         return self.kind == "class"
 
 
+def _plain(name: str) -> str:
+    """A name for folders; where it loses a character, or could be taken for a number drawn, a digest follows, so that
+    no two names share a folder."""
+    text = "".join(c if c.isalnum() or c in ".-_" else "_" for c in name)
+    return text if text == name and not re.fullmatch(r"any\d+", name) else f"{text}-{_digest(name, 6)}"
+
+
+def _digest(text: str, digits: int) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:digits]
+
+
+def request_for(data: ImageData, kind: str, names: Sequence[str]) -> str:
+    """The text of a request for exactly these classes, people or families, as short as the other names allow."""
+    text = f"{kind}:{','.join(names)}"
+    try:
+        plain = resolve(data, parse_request(text)).members == tuple(names)
+    except ForgetError:
+        plain = False
+    return text if plain else listed_request(kind, names)
+
+
 def parse_request(text: str) -> Request:
     """Reads `kind:what`.
 
     `class:5,7`, `class:airplane` or `class:*5` (five drawn), `random:0.1`, `mislabelled:0.1`, `indices:3,17` or
     `indices:@file` (one a line),
     `person:NAME,…`, `family:NAME,…`, or `person:*20` for 20 drawn at random; `official:list` for what the benchmark
-    of the data set forgets.
+    of the data set forgets. Names that hold commas stand in a list, `person:["Doe, Jane", Ann]`; one alone is found
+    without (see `resolve`).
     Raises: ForgetError (UnknownNameError for a kind that does not exist) that says what was expected.
     """
     kind, _, what = text.strip().partition(":")
@@ -82,9 +112,10 @@ def parse_request(text: str) -> Request:
     if what.startswith("*"):
         if kind not in ("class", "person", "family") or not _is_number(what[1:]) or int(what[1:]) < 1:
             raise ForgetError(
-                f"Request {text!r}: *N draws N classes, people or families; write for example person:*20."
+                f"Request {text!r}: *N draws N classes, people or families; write for example person:*20. A name that "
+                f'begins with a star stands in a list, {kind}:["{what}"].'
             )
-        return Request(kind, count=int(what[1:]))
+        return Request(kind, count=int(what[1:]), written=what)
     if kind == "indices" and what.startswith("@"):
         try:
             with open(what[1:], encoding="utf-8") as file:
@@ -95,12 +126,73 @@ def parse_request(text: str) -> Request:
         if what != "list":
             raise ForgetError(f"Request {text!r}: there is one published list; write official:list.")
         return Request(kind, ("list",))
-    members = tuple(dict.fromkeys(part.strip() for part in what.split(",") if part.strip()))
+    listed = _read_list(what) if kind in NAMED else None
+    parts = [part.strip() for part in what.split(",")] if listed is None else listed
+    members = tuple(dict.fromkeys(filter(None, parts)))
     if not members:
         raise ForgetError(f"Request {text!r} names nothing to forget.")
     if kind == "indices" and not all(_is_number(member) for member in members):
         raise ForgetError(f"Request {text[:200]!r}: indices are whole numbers from 0 on, separated by commas.")
-    return Request(kind, members)
+    return Request(kind, members, written=what.strip())
+
+
+def _read_list(text: str) -> list[str] | None:
+    """The names of a list in YAML, as they are written; None for any other text."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    try:
+        names = yaml.load(text, Loader=yaml.BaseLoader)  # builds text, lists and dictionaries only
+    except (yaml.YAMLError, RecursionError):
+        return None
+    return names if all(isinstance(name, str) for name in names) else None
+
+
+def resolve(data: ImageData, request: Request) -> Request:
+    """The request with the data's own names: what is written as a whole where that is a name, else each part.
+
+    A number is the name that equals it, `3` for 003. Where no name is a number it is the position of a class.
+    Raises: UnknownNameError with all names that do not exist; ForgetError for text that could mean several things.
+    """
+    names = getattr(data, NAMED[request.kind]) if request.kind in NAMED else ()
+    if request.written in names:
+        return replace(request, members=(request.written,), count=None)
+    if not names or request.count is not None:
+        return request
+    text = "" if request.written.startswith("[") else f",{_squeezed(request.written)},"
+    whole = [name for name in names if "," in name and f",{_squeezed(name)}," in text]
+    if whole:
+        raise ForgetError(
+            f"Request {request.kind}:{request.written}: {whole[0]!r} is one name. Write names in a list: "
+            f'{request.kind}:["{whole[0]}"].'
+        )
+    found = [_name(names, member, request.kind) for member in request.members]
+    missing = [member for member, name in zip(request.members, found, strict=True) if name is None]
+    if missing:
+        raise unknown(f"{request.kind} of {data.name}", missing, names)
+    return replace(request, members=tuple(dict.fromkeys(name for name in found if name is not None)))
+
+
+def _squeezed(text: str) -> str:
+    return ",".join(part.strip() for part in text.split(","))
+
+
+def _name(names: Sequence[str], member: str, kind: str) -> str | None:
+    """The name that is meant by a member of a request; a position stays as it is written. None: there is no such."""
+    if member in names:
+        return member
+    number = _number(member)
+    numbers = {name: _number(name) for name in names} if number is not None else {}
+    equal = [name for name, value in numbers.items() if value is not None and value == number]
+    if len(equal) > 1:
+        raise ForgetError(f"The {kind} {member} could be any of {first_few(equal)}; write the name as it is.")
+    if equal:
+        return equal[0]
+    is_position = kind == "class" and _is_number(member) and int(member) < len(names)
+    return member if is_position and not any(value is not None for value in numbers.values()) else None
+
+
+def _number(text: str) -> Decimal | None:
+    return Decimal(text) if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", text) else None
 
 
 def _is_number(text: str) -> bool:
@@ -137,6 +229,7 @@ def draw_sets(data: ImageData, request: Request, draw: int = 0) -> Sets:
     classes) join the population.
     Raises: ForgetError for members that do not exist, or a request that would forget nothing or everything.
     """
+    request = resolve(data, request)
     generator = torch.Generator().manual_seed(_seed("held out", data.drawn_as or data.name, draw))
     wanted = _explicit_indices(data, request)
     groups = _groups(data, request)
@@ -186,6 +279,7 @@ def requested_classes(data: ImageData, request: Request, draw: int = 0) -> tuple
     """
     if request.kind != "class":
         return ()
+    request = resolve(data, request)
     if request.count is None:
         return tuple(class_index(data, member) for member in request.members)
     if request.count >= len(data.classes):
@@ -195,15 +289,26 @@ def requested_classes(data: ImageData, request: Request, draw: int = 0) -> tuple
 
 
 def class_index(data: ImageData, member: str) -> int:
-    """Index of a class given by name or by number.
+    """Index of a class given by name, or by its position where no name is a number.
 
     Raises: UnknownNameError that lists the classes.
     """
-    if member in data.classes:
-        return data.classes.index(member)
-    if _is_number(member) and int(member) < len(data.classes):
-        return int(member)
-    raise unknown(f"class of {data.name}", member, data.classes)
+    (name,) = resolve(data, Request("class", (member,))).members
+    return data.classes.index(name) if name in data.classes else int(name)
+
+
+def forgotten_words(data: ImageData, request: Request, sets: Sets) -> str:
+    """Index and name of everything that goes, the first few of many; images without a name are counted."""
+    if request.kind in ("person", "family"):
+        ids = data.people if request.kind == "person" else data.families
+        indices, names = ids[sets.forget].unique().tolist(), getattr(data, NAMED[request.kind])
+    elif request.kind == "class":
+        indices, names = data.labels[sets.forget].unique().tolist(), data.classes
+    else:
+        indices, names = sets.forget.tolist(), data.files if request.kind == "indices" else ()
+    if not names:
+        return f"{len(sets.forget):,} images"
+    return first_few([f"{names[index]} (index {index})" for index in indices])
 
 
 def _seed(*parts: object) -> int:
@@ -280,9 +385,12 @@ def _members(data: ImageData, request: Request, present: Tensor, generator: torc
             )
         return trained[torch.randperm(len(trained), generator=generator)[: request.count]]
     known = {names[int(index)]: int(index) for index in trained}
-    for member in request.members:
-        if member not in known:
-            raise unknown(f"{request.kind} in the training set of {data.name} at this draw", member, known)
+    missing = [member for member in request.members if member not in known]
+    if missing:
+        raise UnknownNameError(
+            f"{first_few(missing)}: held out at this draw, or in the test set of {data.name} only. The model never saw "
+            "them; ask for others, or take another draw."
+        )
     return torch.tensor([known[member] for member in request.members])
 
 
@@ -291,11 +399,8 @@ def _matched(strata: Tensor, forget: Tensor, unseen: Tensor, generator: torch.Ge
     be."""
     wanted = torch.bincount(strata[forget], minlength=int(strata.max()) + 1).double()
     there = torch.bincount(strata[unseen], minlength=len(wanted)).double()
-    scale = (
-        (there / wanted.clamp(min=1e-9))[(wanted > 0) & (there > 0)].quantile(0.25)
-        if len(unseen)
-        else torch.tensor(0.0)
-    )
+    scales = (there / wanted.clamp(min=1e-9))[(wanted > 0) & (there > 0)]
+    scale = scales.quantile(0.25) if len(scales) else torch.tensor(0.0)
     keep = torch.zeros(len(unseen), dtype=torch.bool)
     for label, count in enumerate(wanted):
         members = (strata[unseen] == label).nonzero().flatten()

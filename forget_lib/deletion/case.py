@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import os
 from collections.abc import Sequence
@@ -18,16 +17,15 @@ from forget_lib.datasets import ImageData, load
 from forget_lib.datasets.requests import Request, Sets, class_index, draw_sets
 from forget_lib.datasets.samples import Samples
 from forget_lib.deletion.request_file import FILES, DeletionRequest
-from forget_lib.errors import ForgetError, unknown
+from forget_lib.errors import ForgetError, first_few
 from forget_lib.given_weights import check_given, put_weights, require_described
+from forget_lib.names import request_text
 from forget_lib.recipes import make_recipe
 from forget_lib.results import RESULTS
 from forget_lib.scenario import Scenario
 from forget_lib.training import set_threads
 
 FOLDER = RESULTS / "forget"
-SHOWN = 10
-"""Files that a message names; the others are counted."""
 GROUPS = {"person": ("people", "person_names"), "family": ("families", "family_names")}
 
 
@@ -133,8 +131,8 @@ def open_case(request: DeletionRequest, folder: Path | None = None) -> Case:
 def _request_text(request: DeletionRequest, data: ImageData) -> tuple[str, tuple[int, ...]]:
     """The request as the study writes it, with files as indices, and the test images that it names."""
     asked = request["forget"]
-    if isinstance(asked, str):
-        return asked, ()
+    if isinstance(asked, str) or FILES not in asked:
+        return request_text(asked), ()
     if not data.files:
         raise request.wrong("forget", "files can be named for own data (own:PATH) only; give indices instead")
     try:
@@ -142,7 +140,7 @@ def _request_text(request: DeletionRequest, data: ImageData) -> tuple[str, tuple
     except ForgetError as error:
         raise request.wrong("forget", str(error)) from error
     if test and not request["held_out.drop_requested"]:
-        names = _some([data.test_files[index] for index in test])
+        names = first_few([data.test_files[index] for index in test])
         raise request.wrong(
             "forget",
             f"{len(test)} of the files lie in the test set, which the model never saw: {names}. Leave them out of the "
@@ -173,13 +171,13 @@ def find_files(data: ImageData, asked: Sequence[str], base: Path) -> tuple[list[
             found.append((paths or alike)[0])
         elif bare and alike:
             problems.append(
-                f"{name!r} is the name of {len(alike)} files: {_some(alike)}; write the path of the one meant"
+                f"{name!r} is the name of {len(alike)} files: {first_few(alike)}; write the path of the one meant"
             )
         else:
-            near = alike or (difflib.get_close_matches(name, [*pool, *test], 3) if len(problems) < SHOWN else [])
-            problems.append(f"there is no file {name!r}" + (f" (near: {_some(near)})" if near else ""))
+            near = alike or (difflib.get_close_matches(name, [*pool, *test], 3) if len(problems) < 10 else [])
+            problems.append(f"there is no file {name!r}" + (f" (near: {first_few(near)})" if near else ""))
     if problems:
-        raise ForgetError(_some(problems, "; "))
+        raise ForgetError(first_few(problems, separator="; "))
     indices = ([part[path] for path in dict.fromkeys(found) if path in part] for part in (pool, test))
     return tuple(indices)
 
@@ -189,12 +187,6 @@ def _paths_within(folder: str, name: str, base: Path) -> list[str]:
     full = os.path.join(base, os.path.expanduser(name))
     ways = (os.path.abspath, os.path.realpath)
     return [name, *(os.path.relpath(way(full), way(folder)) for way in ways)]
-
-
-def _some(words: Sequence[str], separator: str = ", ") -> str:
-    """The first few of many words, and how many more there are."""
-    left = [f"… and {len(words) - SHOWN:,} more"] if len(words) > SHOWN else []
-    return separator.join([*words[:SHOWN], *left])
 
 
 def _held_out(request: DeletionRequest, pool: int) -> tuple[int, ...] | None:
@@ -238,9 +230,6 @@ def _group(data: ImageData, request: Request) -> tuple[Tensor, tuple[str, ...]]:
     ids, names = (getattr(data, attribute) for attribute in GROUPS[request.kind])
     if ids is None:
         raise ForgetError(f"{data.name} has no {request.kind} ids; name a class or indices instead.")
-    for member in request.members:
-        if member not in names:
-            raise unknown(f"{request.kind} of {data.name}", member, names)
     return ids, names
 
 
@@ -284,8 +273,8 @@ def check_held_out(scenario: RequestedScenario) -> None:
 
 def _held_at_draw(scenario: RequestedScenario, about: Tensor) -> Tensor:
     """Held-out images where the study draws them; whole people or families are held out, so all or nothing of one."""
-    other = dataclasses.replace(scenario, request=f"{scenario.parsed.kind}:*1")
-    return ~torch.isin(torch.arange(len(about)), other.sets.trained)
+    other = draw_sets(scenario.data, Request(scenario.parsed.kind, count=1), scenario.draw)
+    return ~torch.isin(torch.arange(len(about)), other.trained)
 
 
 def sets_with(data: ImageData, request: Request, held: Tensor, drop: bool) -> Sets:

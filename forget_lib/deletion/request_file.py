@@ -6,7 +6,6 @@ examples are in workflow/config/requests.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from forget_lib.datasets.requests import parse_request
 from forget_lib.errors import ForgetError, unknown
-from forget_lib.names import public_name
+from forget_lib.names import public_name, request_text
 from forget_lib.recipes import make_recipe
 
 VERSION = 1
@@ -57,15 +56,14 @@ def _between(low: float, high: float, *, open_: bool = False) -> Callable[[Any],
 
 
 def _forget(value: Any) -> str:
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and FILES in value:
         fits = list(value) == [FILES] and isinstance(value[FILES], list) and value[FILES]
         return "" if fits and all(isinstance(each, str) for each in value[FILES]) else "expected files: [name, …]"
-    kind = value.partition(":")[0]
     try:
-        request = parse_request(value)
+        request = parse_request(request_text(value))
     except ForgetError as error:
         return str(error)
-    if kind not in EXPLICIT or request.count is not None:
+    if request.kind not in EXPLICIT or request.count is not None:
         return f"a deletion request names what is to go; kinds: {', '.join(EXPLICIT)}, with names or numbers"
     return ""
 
@@ -94,7 +92,8 @@ SCHEMA: dict[str, Entry | dict[str, Entry]] = {
     },
     "recipe": Entry(dict, NEEDED, "how the model was trained; keys of forget_lib.recipes.Recipe"),
     "forget": Entry(
-        (str, dict), NEEDED, "class:NAME, person:NAME, family:NAME, indices:1,2, or {files: [NAME, …]}", _forget
+        (str, dict), NEEDED,
+        "class:NAME, person:NAME, family:NAME, indices:1,2, a list {person: [NAME, …]}, or {files: [PATH, …]}", _forget,
     ),
     "held_out": {
         "draw": Entry(int, 0, "images that the model never saw, as the study draws them", _between(0, 10**6)),
@@ -314,4 +313,13 @@ def as_written(request: DeletionRequest) -> dict[str, Any]:
             return {key: public(each) for key, each in value.items()}
         return public_name(value) if isinstance(value, str) and "/" in value else value
 
-    return public(dataclasses.asdict(request)["values"])
+    def without_home(name: str) -> str:
+        return public_name(name) if name.startswith(("/", "~")) else name
+
+    values = dict(request.values)
+    asked = values.pop("forget")  # a name may hold a slash
+    if isinstance(asked, Mapping):
+        asked = {
+            kind: [without_home(name) if kind == FILES else name for name in names] for kind, names in asked.items()
+        }
+    return public(values) | {"forget": asked}

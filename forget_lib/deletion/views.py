@@ -55,7 +55,8 @@ def request_table(case: Case) -> pd.DataFrame:
         "title": request["title"],
         "data": scenario.data.label,
         "model": f"{scenario.model}, {case.classes} classes",
-        "to forget": scenario.parsed.name,
+        "request": scenario.parsed.name,
+        "to forget": scenario.forgotten,
         "images": sizes,
         "margin": f"{request['margin']:g} of the way from retrained to original",
     }

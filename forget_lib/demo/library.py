@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from forget_lib import results
 from forget_lib.datasets import ImageData, Samples, load
-from forget_lib.datasets.requests import KINDS, Request, draw_sets, parse_request
+from forget_lib.datasets.requests import KINDS, Request, draw_sets, request_for
 from forget_lib.datasets.samples import normalise
 from forget_lib.errors import ForgetError
 from forget_lib.recipes import make_recipe
@@ -68,7 +69,7 @@ def request_words(name: str) -> str:
         return f"{100 * float(what):g} % of the images, drawn at random"
     if kind == "mislabelled":
         return f"the {100 * float(what):g} % of the images that are mislabelled"
-    if what.startswith("any"):
+    if re.fullmatch(r"any\d+", what):
         plural = {"class": "classes", "person": "people", "family": "families"}.get(kind, kind)
         return f"{what[3:]} {plural} drawn at random"
     return f"{kind} {what.replace('+', ', ')}"
@@ -112,13 +113,13 @@ def request_text(name: str, data: ImageData) -> str:
     kind, _, what = name.partition("-")
     if kind in ("random", "mislabelled"):
         return f"{kind}:{what}"
-    if what.startswith("any"):
-        return f"{kind}:*{what[3:]}"
     known = {Request(kind, (member,)).name.partition("-")[2]: member for member in members(data, kind)}
+    if re.fullmatch(r"any\d+", what):  # no folder of a name is called so
+        return f"{kind}:*{what[3:]}"
     parts = [known.get(part) for part in what.split("+")]
     if kind not in KINDS or None in parts:
         raise ForgetError(f"The records of request {name} do not fit {data.name} any more; run the study again.")
-    return f"{kind}:{','.join(parts)}"
+    return request_for(data, kind, parts)
 
 
 def members(data: ImageData, kind: str) -> tuple[str, ...]:
@@ -253,14 +254,15 @@ def live_choices(bench: Bench) -> list[tuple[str, str]]:
     found = []
     if _has_original(bench, "class"):
         kind = "person" if set(data.classes) <= set(data.person_names) else "class"
-        found += [(f"{kind} {name}", f"class:{name}") for name in data.classes]
+        found += [(f"{kind} {name}", request_for(data, "class", [name])) for name in data.classes]
     if _has_original(bench, "family"):
-        found += [(f"family {name}", f"family:{name}") for name in _trained(bench, "family")]
+        found += [(f"family {name}", request_for(data, "family", [name])) for name in _trained(bench, "family")]
     if _has_original(bench, "person"):
         people = _trained(bench, "person")
         if not _has_original(bench, "family"):
-            found += [(f"family {name}", f"person:{','.join(each)}") for name, each in _families(data, people).items()]
-        found += [(f"person {name}", f"person:{name}") for name in people]
+            families = _families(data, people).items()
+            found += [(f"family {name}", request_for(data, "person", each)) for name, each in families]
+        found += [(f"person {name}", request_for(data, "person", [name])) for name in people]
     return found
 
 
@@ -273,7 +275,7 @@ def _has_original(bench: Bench, kind: str) -> bool:
 def _trained(bench: Bench, kind: str) -> list[str]:
     """Names of the people or families that the original for such requests was trained on."""
     data = bench.data
-    sets = draw_sets(data, parse_request(f"{kind}:*1"), bench.entry.draw)
+    sets = draw_sets(data, Request(kind, count=1), bench.entry.draw)
     ids = data.people if kind == "person" else data.families
     return [members(data, kind)[index] for index in ids[sets.trained].unique().tolist()]
 
