@@ -328,19 +328,29 @@ def write_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return runs, table
 
 
-@lru_cache
-def provenance() -> dict[str, Any]:
-    """Commit (with "+changed" if the work tree differs), versions and platform; no path, user or host name."""
+def commit() -> str:
+    """The commit of this copy of the project, with "+changed" if the work tree differs; "unknown" where it is none.
+
+    Neither a repository that the environment names (GIT_DIR) nor one that the copy lies in is asked.
+    """
+    here = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    here["GIT_CEILING_DIRECTORIES"] = str(REPOSITORY.parent)
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", REPOSITORY, *arguments], capture_output=True, text=True, check=False)
-        return done.stdout.strip()
+        command = ["git", "-C", REPOSITORY, *arguments]
+        return subprocess.run(command, env=here, capture_output=True, text=True, check=False).stdout.strip()
 
     try:
-        commit = git("rev-parse", "HEAD") or "unknown"
-        commit += "+changed" if git("status", "--porcelain", "--untracked-files=no") else ""
+        head = git("rev-parse", "--verify", "--quiet", "HEAD")
+        changed = "+changed" if git("status", "--porcelain", "--untracked-files=no") else ""
     except OSError:
-        commit = "unknown"
+        return "unknown"
+    return head + changed if head else "unknown"
+
+
+@lru_cache
+def provenance() -> dict[str, Any]:
+    """The `commit`, versions and platform; no path, user or host name."""
     import torch
 
     versions = {
@@ -349,7 +359,7 @@ def provenance() -> dict[str, Any]:
         "numpy": np.__version__,
         "pandas": pd.__version__,
     }
-    return {"commit": commit, "versions": versions, "system": platform.system(), "machine": platform.machine()}
+    return {"commit": commit(), "versions": versions, "system": platform.system(), "machine": platform.machine()}
 
 
 def root_of(profile: str, folder: str = "") -> Path:

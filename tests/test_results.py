@@ -1,5 +1,6 @@
 import json
 import os
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -138,6 +139,33 @@ def test_provenance_names_no_user_and_no_path():
     text = json.dumps(results.provenance())
     assert "commit" in text
     assert str(results.REPOSITORY) not in text
+
+
+def git(folder, *words):
+    """A new repository has one commit after `git(folder, "init")` and `git(folder, "commit")`."""
+    author = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main")
+    more = ("--quiet", "--allow-empty", "-m", "x") if words[0] == "commit" else ("--quiet",)
+    subprocess.run(["git", *author, *words, *more], cwd=folder, check=True)
+
+
+def test_the_commit_is_that_of_this_copy_and_of_no_repository_around_it_or_named_by_the_environment(
+    tmp_path, monkeypatch
+):
+    inner, other = tmp_path / "around" / "copy", tmp_path / "other"
+    for folder in (inner, other):
+        folder.mkdir(parents=True)
+    for folder in (tmp_path / "around", other):
+        git(folder, "init")
+        git(folder, "commit")
+    monkeypatch.setattr(results, "REPOSITORY", inner)
+    assert results.commit() == "unknown"
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    assert results.commit() == "unknown"
+    monkeypatch.setattr(results, "REPOSITORY", tmp_path / "around")
+    head = (tmp_path / "around" / ".git" / "refs" / "heads" / "main").read_text().strip()
+    assert results.commit() == head
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    assert results.commit() == head
 
 
 def test_a_method_depends_on_what_it_imports_and_not_on_the_other_methods():
