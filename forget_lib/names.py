@@ -70,9 +70,9 @@ def public_name(text: str) -> str:
 def plain_name(text: str) -> str:
     """The name of the user's file, folder or function, as one word: `digits`, `resnet18`. Others may have the same."""
     base = text.removeprefix(OWN).partition("?")[0]
-    last = base.rpartition(":")[2]
-    name = Path(last).name or find(last).resolve().name
-    stem = Path(name).stem if Path(name).suffix.lower() in (".csv", ".npz") else name
+    _, colon, function = base.rpartition(":")
+    name = function if colon else Path(_resolved(base)).name
+    stem = re.sub(r"\.(csv|npz)$", "", name, flags=re.IGNORECASE)
     return re.sub(r"[^A-Za-z0-9_.]+", "_", stem)[:LONGEST].strip("._") or "own"
 
 

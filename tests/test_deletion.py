@@ -374,14 +374,53 @@ def test_purge_removes_what_a_killed_run_left_half_written(mine):
     assert ".report.json.lock" not in listed
 
 
-def test_purge_removes_the_cache_of_these_images_and_of_no_others(mine, tmp_path, monkeypatch):
+def test_purge_finds_all_caches_of_these_images_however_their_place_is_written(mine, tmp_path, monkeypatch):
     from forget_lib.datasets.own import cache_name
     from forget_lib.datasets.own_reading import Options
 
-    monkeypatch.setattr(purge, "data_folder", lambda: tmp_path)
-    own = tmp_path / cache_name(mine / "data.npz", Options.of({}))
-    for folder in (own, tmp_path / "own-others-0"):
-        folder.mkdir()
+    monkeypatch.setattr(purge, "data_folder", lambda: tmp_path / "caches")
+    monkeypatch.setenv("HOME", str(mine))
+    given = [cache_name(mine / "faces", Options.of(options)) for options in ({}, {"size": 16}, {"mode": "grey"})]
+    others = [cache_name(mine / "elsewhere" / "faces", Options.of({})), "own-faces_012345-any-any"]
+    for name in (*given, *others):
+        (tmp_path / "caches" / name).mkdir(parents=True)
+    path = mine / "first" / "request.yaml"
+    text = path.read_text()
+    for written in ("~/faces", "~/faces?size=32", f"{mine}/faces", f"{mine}/first/../faces"):
+        path.write_text(text.replace(f"{mine}/data.npz", written))
+        listed = {each.path.name: each.action for each in purge.artefacts(mine / "first")}
+        assert {name for name, action in listed.items() if name.startswith("own-")} == set(given), written
+        assert {listed[name] for name in given} == {"remove"}
+        assert listed["faces"] == "by hand"
+
+
+def test_purge_names_where_the_data_of_a_registered_part_of_a_set_lie(mine, tmp_path, monkeypatch):
+    monkeypatch.setattr(purge, "data_folder", lambda: tmp_path / "data")
+    for name in ("mufac", "cache", "orl"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    path = mine / "first" / "request.yaml"
+    path.write_text(path.read_text().replace(f"own:{mine}/data.npz", "mufac128"))
     listed = {each.path.name: each.action for each in purge.artefacts(mine / "first")}
-    assert listed[own.name] == "remove"
-    assert "own-others-0" not in listed
+    assert (listed["mufac"], listed["cache"]) == ("by hand", "remove")
+    assert "orl" not in listed
+
+
+def test_purge_lists_all_that_an_answer_holds(mine):
+    listed = {each.path.name for each in purge.artefacts(mine / "first")}
+    assert {path.name for path in (mine / "first").iterdir()} <= listed
+    assert str(mine) not in (mine / "first" / "request.base").read_text()
+
+
+@pytest.mark.parametrize("outcome", verdict.OUTCOMES)
+def test_purge_says_what_the_verdict_means_for_the_model_that_is_kept(mine, capsys, outcome):
+    path = mine / "first" / "report.json"
+    content = json.loads(path.read_text())
+    content["verdict"]["outcome"] = outcome
+    path.write_text(json.dumps(content))
+    assert main(["purge", str(mine / "first"), "--apply"]) == 0
+    said = capsys.readouterr().out
+    rows = {row["what"]: row["why"] for row in json.loads((mine / "first" / "purge.json").read_text())["artefacts"]}
+    passed = outcome == verdict.PASS
+    assert ("without the data" in rows["unlearned"]) == passed
+    assert ("still carries the data" in said) == (outcome == verdict.FAIL)
+    assert ("not shown that" in said) == (outcome not in (verdict.PASS, verdict.FAIL))

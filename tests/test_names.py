@@ -37,9 +37,11 @@ def test_what_lies_in_two_places_has_two_names_though_it_is_called_the_same():
 def test_one_place_has_one_name_however_it_is_written(tmp_path, monkeypatch):
     (tmp_path / "home" / "faces").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "home")
+    (tmp_path / "people").symlink_to(tmp_path / "home" / "faces")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path / "home")
     written = [f"own:{tmp_path}/home/faces", "own:~/faces", "own:faces", "own:./faces", f"own:{tmp_path}/link/faces"]
+    written += [f"own:{tmp_path}/people", "own:../people"]
     assert len({short_name(text) for text in written}) == 1
     (tmp_path / "home" / "faces").rmdir()
     assert len({short_name(text) for text in written[:2]}) == 1  # as after the data were deleted

@@ -72,11 +72,13 @@ def purge(folder: Path, apply: bool, weights: bool) -> int:
     """Prints what there is, or removes it."""
     from forget_lib.deletion import purge as purging
 
-    found = purging.table(purging.artefacts(folder, given_weights=weights))
-    print(found.to_string(index=False, justify="left"))
+    found = purging.artefacts(folder, given_weights=weights)
+    print(purging.table(found).to_string(index=False, justify="left"))
     if apply:
         purging.purge(folder, given_weights=weights)
         print(f"Removed. The list with dates: {folder / 'purge.json'}")
+        kept = [each.why for each in found if each.path.name == "unlearned"]
+        print(f"Kept is {kept[0] if kept else 'no model'}.")
     else:
         print("Nothing was removed. To remove it: add --apply")
     return 0

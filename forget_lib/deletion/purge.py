@@ -14,14 +14,14 @@ from typing import Any
 
 import pandas as pd
 
-from forget_lib.datasets.own import cache_name
-from forget_lib.datasets.own_reading import Options
+from forget_lib.datasets.own import caches_of
 from forget_lib.datasets.sources import data_folder
 from forget_lib.deletion import ledger
 from forget_lib.deletion.record import read_report, report_digest
 from forget_lib.deletion.request_file import DeletionRequest, read_request
+from forget_lib.deletion.verdict import FAIL, PASS, UNDECIDED
 from forget_lib.errors import ForgetError
-from forget_lib.names import OWN, is_own, split_options
+from forget_lib.names import OWN, find, is_own, split_options
 from forget_lib.report.files import write_text
 
 DERIVED = (
@@ -30,13 +30,20 @@ DERIVED = (
     ("trial", "models and records of the trial, trained on the requested images"),
     ("notebook", "executed notebooks and logs of the report, with the images they show"),
 )
+MODEL = {
+    PASS: "the answer itself: the model without the data",
+    FAIL: "the model of an answer that failed: it still carries the data; do not use it, and retrain without them",
+    UNDECIDED: "the model of an answer without enough evidence: it is not shown that the data are gone from it",
+}
+"""What the unlearned model is, by outcome of the verdict."""
 KEPT = (
-    ("unlearned", "the answer itself: the model without the data"),
     ("report.json", "the evidence: keyed hashes and numbers, no image"),
     ("report.html", "the same for people; pictures of requested images are taken out"),
     ("request.yaml", "what was asked; it may name a person, delete it by hand if that must go too"),
+    ("request.base", "the folder that paths in the request start from, as seen from here"),
     ("purge.json", "this list, with dates"),
 )
+CACHED = "cached copies of these images, made again when needed"
 REMAINS = "half written by a run that was killed; it may hold weights or images"
 PICTURES = re.compile(r'<img[^>]*alt="Requested images[^"]*"[^>]*>', re.IGNORECASE)
 
@@ -72,7 +79,9 @@ def artefacts(folder: Path, *, given_weights: bool = False) -> list[Artefact]:
     if page.is_file() and PICTURES.search(page.read_text(encoding="utf-8")):
         found.append(Artefact(page, "strip", "shows requested images"))
     known = {each.path.name for each in found}
-    found += [Artefact(folder / n, "keep", why) for n, why in KEPT if (folder / n).exists() and n not in known]
+    outcome = read_report(folder / "report.json")["verdict"]["outcome"]
+    kept = (("unlearned", MODEL[outcome]), *KEPT)
+    found += [Artefact(folder / n, "keep", why) for n, why in kept if (folder / n).exists() and n not in known]
     request = read_request(folder / "request.yaml")
     found += _outside(request, given_weights)
     where = folder.parent / "ledger.jsonl"
@@ -109,14 +118,15 @@ def _outside(request: DeletionRequest, given_weights: bool) -> list[Artefact]:
             found.append(Artefact(path, action, "the original model, as it was given; add --weights to remove it here"))
     name = request["data.name"]
     if is_own(name):
-        text, options = split_options(name.removeprefix(OWN))
-        source = Path(text)
-        cache = data_folder() / cache_name(source, Options.of(options))
-        if cache.exists():
-            found.append(Artefact(cache, "remove", "cached copies of these images, made again when needed"))
+        source = find(split_options(name.removeprefix(OWN))[0])
+        caches = sorted(data_folder().glob(f"{caches_of(source)}*"))
+        found += [Artefact(cache, "remove", CACHED) for cache in caches]
         found.append(Artefact(source, "by hand", "the data themselves, their copies and backups"))
-    elif (data_folder() / name).exists():
-        found.append(Artefact(data_folder() / name, "by hand", "the data themselves, as fetched"))
+        return found
+    fetched = [path for path in sorted(data_folder().glob("*")) if path.is_dir() and name.startswith(path.name)]
+    found += [Artefact(path, "by hand", "the data themselves, as fetched") for path in fetched]
+    if name.startswith("mufac") and (data_folder() / "cache").exists():
+        found.append(Artefact(data_folder() / "cache", "remove", CACHED))
     return found
 
 

@@ -7,6 +7,7 @@ examples are in workflow/config/requests.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -190,12 +191,12 @@ def keep_copy(path: Path, kept: Path) -> None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         base = _base(path)
         kept.write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
-        kept.with_suffix(BASE).write_text(str(base), encoding="utf-8")
+        kept.with_suffix(BASE).write_text(os.path.relpath(base, kept.parent.resolve()), encoding="utf-8")
 
 
 def _base(path: Path) -> Path:
     note = path.with_suffix(BASE)
-    return Path(note.read_text(encoding="utf-8").strip()) if note.is_file() else path.resolve().parent
+    return path.resolve().parent / (note.read_text(encoding="utf-8").strip() if note.is_file() else "")
 
 
 def _wrong(path: Path, line: int, message: str) -> RequestError:

@@ -25,6 +25,7 @@ from forget_lib.results import REPOSITORY
 
 CONFIG = REPOSITORY / "workflow" / "config" / "verdict.yaml"
 PASS, FAIL, UNDECIDED = "pass", "fail", "not enough evidence"
+OUTCOMES = (PASS, FAIL, UNDECIDED)
 OUTPUTS, EMBEDDING = "outputs", "embedding"
 READINGS = (OUTPUTS, EMBEDDING)
 AT = {OUTPUTS: "At the outputs", EMBEDDING: "In the embedding"}
