@@ -76,7 +76,9 @@ def provenance(command: str, records: Sequence[Mapping[str, Any]]) -> dict[str, 
 def write_reference(output: Path, runs: pd.DataFrame, metrics: Collection[str], page: str, command: str) -> None:
     """Writes runs.csv (rows of these metrics), table.md and provenance.json of a table of `results.load`."""
     records = records_of(runs)
-    kept = runs[runs["metric"].isin([*metrics, ""])].drop(columns=["folder", "cost_seconds"], errors="ignore")
+    kept = runs[runs["metric"].isin([*metrics, ""])].drop(
+        columns=["folder", "cost_seconds", "cost_wall_seconds"], errors="ignore"
+    )
     output.mkdir(parents=True, exist_ok=True)
     kept.to_csv(output / "runs.csv", index=False, float_format="%.5g")
     (output / "table.md").write_text(page, encoding="utf-8")

@@ -104,6 +104,14 @@ VERDICTS = {
 }
 
 
+def failure(rows: pd.DataFrame) -> str:
+    """That a method failed or does not apply in every run of these rows, and why; empty where it gave a model."""
+    broken = rows[rows["status"] != "done"]
+    if len(broken) < len(rows):
+        return ""
+    return f"**{broken.iloc[0]['method']}**: {broken.iloc[0]['status']} ({broken.iloc[0]['reason']})."
+
+
 def method_sentences(table: pd.DataFrame) -> list[str]:
     """For each method: is its forgetting near the retrained model's, and what did it cost in utility?"""
     kept = kept_metric(table)
@@ -111,10 +119,8 @@ def method_sentences(table: pd.DataFrame) -> list[str]:
     for method in dict.fromkeys(table["method"]):
         if method in CONTROLS:
             continue
-        rows = table[table["method"] == method]
-        broken = rows[rows["status"] != "done"]
-        if len(broken) == len(rows):
-            found.append(f"**{method}**: {broken.iloc[0]['status']} ({broken.iloc[0]['reason']}).")
+        if told := failure(table[table["method"] == method]):
+            found.append(told)
             continue
         if not has_oracle(table):
             found.append(_without_oracle(table, method))
@@ -156,7 +162,8 @@ def class_sentences(table: pd.DataFrame) -> list[str]:
 
 
 def has_power(table: pd.DataFrame, attack: str = "loss_regression", power: float = 0.05) -> bool | None:
-    """Whether the attack finds the original's members: the AUC's low end (one seed: the AUC) is over 0.5 + power.
+    """Whether the attack finds the original's members: the AUC's low end (one seed: the AUC, if the interval within the
+    run leaves out 0.5) is over 0.5 + power.
 
     Returns: None where the attack gave no result.
     """
@@ -164,7 +171,18 @@ def has_power(table: pd.DataFrame, attack: str = "loss_regression", power: float
     if part.empty:
         return None
     original = part.iloc[0]
-    return bool((original["low"] if original["n"] > 1 else original["mean"]) >= 0.5 + power)
+    if original["n"] > 1:
+        return bool(original["low"] >= 0.5 + power)
+    return bool(original["mean"] >= 0.5 + power and not original["low"] <= 0.5)
+
+
+def side_of_null(row: pd.Series) -> str:
+    """On which side of 0.5 an AUC lies by its interval: over seeds, or within the run where there is one."""
+    if np.isnan(row["low"]):
+        return "one run without an interval: on neither side of the null"
+    if row["low"] <= 0.5 <= row["high"]:
+        return "not told from the null, which the interval holds"
+    return f"{'above' if row['mean'] > 0.5 else 'below'} the null"
 
 
 def attack_sentences(table: pd.DataFrame, attack: str = "loss_regression") -> list[str]:
@@ -176,8 +194,9 @@ def attack_sentences(table: pd.DataFrame, attack: str = "loss_regression") -> li
 
     def text(name: str) -> str:
         row = rows.loc[name]
-        ends = f" ({row['low']:.3f} to {row['high']:.3f})" if row["n"] > 1 else " (one seed)"
-        return f"{row['mean']:.3f}{ends}"
+        if np.isnan(row["low"]):
+            return f"{row['mean']:.3f} (one seed)"
+        return f"{row['mean']:.3f} ({row['low']:.3f} to {row['high']:.3f}{'' if row['n'] > 1 else ', one seed'})"
 
     found = share_sentences(table)
     if "retrain" not in rows.index:
@@ -187,15 +206,15 @@ def attack_sentences(table: pd.DataFrame, attack: str = "loss_regression") -> li
         f"AUC of {attack}: original (positive control) {text('original')}, retrained (null 0.5) {text('retrain')}."
     ]
     retrain = rows.loc["retrain"]
-    if retrain["n"] > 1 and not retrain["low"] <= 0.5 <= retrain["high"]:
+    if retrain["low"] > 0.5 or retrain["high"] < 0.5:
         found.append("The retrained model's interval does not hold 0.5: not calibrated here, read differences only.")
     if not has_power(table, attack):
         return [*found, "The positive control has no power here: **no ranking can be read**; a low AUC means nothing."]
     for name in rows.index:
         if name not in CONTROLS:
-            side = "above" if rows.loc[name, "mean"] > 0.5 else "below"
             gap = with_interval(paired_gap(table, name, "auc", attack), points=False)
-            found.append(f"**{name}**: AUC {text(name)}, {side} the null; against the retrained model {gap}.")
+            side = side_of_null(rows.loc[name])
+            found.append(f"**{name}**: AUC {text(name)}, {side}; against the retrained model {gap}.")
     return found
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from forget_lib import figures
-from forget_lib.findings import CONTROLS, paired_gap, with_interval
+from forget_lib.findings import CONTROLS, failure, paired_gap, with_interval
 from forget_lib.results import range_of, summary
 from forget_lib.statistics import t_interval, within
 
@@ -108,7 +108,8 @@ def _farthest(table: pd.DataFrame, name: str) -> float:
 
 def goal_sentences(table: pd.DataFrame, recall: float = 0.0, points: float = POINTS) -> list[str]:
     """Which methods reach the goal: the forgotten classes are not named any more, and the others stay as good as the
-    retrained model's, by its interval over runs and by `points`.
+    retrained model's, by its interval over runs and by `points`. Last, those that gave no model. Empty without a
+    retrained model.
 
     Args: recall: largest mean share of test images of the forgotten classes that may still be named. points: share by
         which the accuracy on the others may lie below the retrained model's.
@@ -132,6 +133,7 @@ def goal_sentences(table: pd.DataFrame, recall: float = 0.0, points: float = POI
         f"The retrained model tells the others with {of_retrained.mean():.1%} ({ends}), {original}.",
         f"Reach the goal ({rule}): {', '.join(met) or 'no method'}.",
         f"Do not: {', '.join(missed) or 'none'}.",
+        *filter(None, (failure(part) for _, part in table.groupby("method", sort=False))),
     ]
 
 

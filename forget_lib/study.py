@@ -70,7 +70,7 @@ def original(scenario: Scenario) -> nn.Module:
             title="original",
         )
         model._forward_hooks.clear()
-    cost = {"seconds": meter.seconds, "sample_passes": meter.passes}
+    cost = meter.cost
     measured, _ = evaluate(scenario, model, ("validation", "test"), attacks=())
     run = describe(scenario) | {
         "request": name,
@@ -256,7 +256,7 @@ def run_method(
         about |= {"status": status, "reason": str(error), "measurements": [], "cost": {}}
         write_record(folder, about)
         return about
-    cost = {"seconds": task.meter.seconds, "sample_passes": task.meter.passes} if name != "original" else {}
+    cost = task.meter.cost if name != "original" else {}
     measured, arrays = evaluate(scenario, model)
     measured += _cost(scenario, cost)
     if reference is not None:

@@ -76,13 +76,16 @@ def fast_precision(device: torch.device) -> str:
 
 
 class Meter:
-    """Counts sample passes (forward = 1, backward = 2, per sample) of every model it is attached to, and wall time."""
+    """Counts sample passes (forward = 1, backward = 2, per sample) of every model it is attached to, and CPU time.
+
+    CPU time is that of all threads of this process, and does not depend on what else the machine does; wall time does.
+    """
 
     def __init__(self) -> None:
         self.passes = 0
-        self.paused_seconds = 0.0
+        self._paused = (0.0, 0.0)
         self._on = True
-        self._start = time.perf_counter()
+        self._start = _clocks()
 
     def attach(self, model: nn.Module) -> nn.Module:
         """Counts all later passes of `model`, and of copies made of it."""
@@ -106,17 +109,33 @@ class Meter:
     @contextmanager
     def paused(self) -> Any:
         """Leaves out what happens inside: evaluation is not part of a method's cost."""
-        self._on, start = False, time.perf_counter()
+        self._on, before = False, self._spent()
         try:
             yield
         finally:
             self._on = True
-            self.paused_seconds += time.perf_counter() - start
+            pause = (after - earlier for after, earlier in zip(self._spent(), before, strict=True))
+            self._paused = tuple(sum(pair) for pair in zip(self._paused, pause, strict=True))
+
+    def _spent(self) -> tuple[float, ...]:
+        """CPU and wall seconds since the meter was made, without the pauses."""
+        clocks = zip(_clocks(), self._start, self._paused, strict=True)
+        return tuple(now - start - paused for now, start, paused in clocks)
 
     @property
-    def seconds(self) -> float:
+    def wall_seconds(self) -> float:
         """Wall time since the meter was made, without the pauses."""
-        return time.perf_counter() - self._start - self.paused_seconds
+        return self._spent()[1]
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """What goes into a record: CPU seconds as `seconds`, wall seconds, sample passes."""
+        cpu, wall = self._spent()
+        return {"seconds": cpu, "wall_seconds": wall, "sample_passes": self.passes}
+
+
+def _clocks() -> tuple[float, float]:
+    return time.process_time(), time.perf_counter()
 
 
 def detach_meters(model: nn.Module) -> nn.Module:

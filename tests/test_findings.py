@@ -68,6 +68,25 @@ def test_below_the_null_is_said_to_be_below():
     assert any("scrub" in line and "below the null" in line for line in findings.attack_sentences(GOOD))
 
 
+def test_an_auc_whose_interval_holds_the_null_lies_on_no_side():
+    wide = GOOD.copy()
+    wide.loc[(wide["method"] == "scrub") & (wide["metric"] == "auc"), "value"] = [0.45, 0.6, 0.543]
+    (line,) = [line for line in findings.attack_sentences(wide) if "**scrub**" in line]
+    assert "AUC 0.531 (0.343 to 0.719), not told from the null, which the interval holds;" in line
+    one = wide[wide["seed"] == 0].assign(low=wide["value"] - 0.02, high=wide["value"] + 0.08)
+    (line,) = [line for line in findings.attack_sentences(one) if "**scrub**" in line]
+    assert "AUC 0.450 (0.430 to 0.530, one seed), not told from the null" in line
+    (line,) = [line for line in findings.attack_sentences(one.assign(**NO_INTERVAL)) if "**scrub**" in line]
+    assert "without an interval: on neither side" in line
+
+
+def test_one_run_has_power_only_if_its_interval_leaves_out_the_null():
+    one = GOOD[(GOOD["seed"] == 0) & (GOOD["metric"] == "auc")]
+    assert findings.has_power(one.assign(value=0.56, low=0.52, high=0.6))
+    assert not findings.has_power(one.assign(value=0.56, low=0.49, high=0.63))
+    assert not findings.has_power(one.assign(value=0.54, low=0.52, high=0.56))
+
+
 def test_without_power_nothing_is_ranked():
     weak = GOOD.assign(value=np.where(GOOD["metric"] == "auc", 0.5 + 0.01 * GOOD["seed"], GOOD["value"]))
     lines = findings.attack_sentences(weak)

@@ -82,6 +82,14 @@ def test_the_goal_is_reached_by_who_is_not_named_and_costs_the_others_little():
     assert "no method" in said.goal_sentences(table_of(named))[1]
 
 
+def test_each_method_gets_one_verdict_and_a_failure_its_reason():
+    table = table_of(clear()).assign(reason=None)
+    broken = table[table["method"] == "rough"].assign(method="stuck", status="failed", reason="diverged", metric="")
+    text = said.goal_sentences(pd.concat([table, broken]))
+    assert text[-1] == "**stuck**: failed (diverged)."
+    assert sum("gentle" in line for line in text) == sum("rough" in line for line in text) == 1
+
+
 def test_the_meaning_names_what_a_retrained_and_an_untrained_net_find():
     assert "80% of the images at rank 1 (an untrained net 20%)" in said.meaning_sentence(table_of(clear()))
 

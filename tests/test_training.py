@@ -1,6 +1,7 @@
 import dataclasses
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -118,6 +119,18 @@ def test_the_meter_counts_forward_as_one_and_backward_as_two(samples):
         predict(model, samples)
     predict(model, samples)
     assert meter.passes == 13 * len(samples)
+
+
+def test_the_meter_counts_cpu_time_and_not_what_else_the_machine_does(monkeypatch):
+    clocks = {"process_time": 5.0, "perf_counter": 100.0}
+    for name in clocks:
+        monkeypatch.setattr(time, name, lambda name=name: clocks[name])
+    meter = Meter()
+    clocks |= {"process_time": 6.5, "perf_counter": 400.0}
+    with meter.paused():
+        clocks |= {"process_time": 16.5, "perf_counter": 500.0}
+    assert meter.cost == {"seconds": 1.5, "wall_seconds": 300.0, "sample_passes": 0}
+    assert meter.wall_seconds == 300.0
 
 
 def test_an_unavailable_device_says_which_there_are():

@@ -75,7 +75,7 @@ class LiveMeter(Meter):
         now = time.perf_counter()
         if now - self._reported >= REPORT_SECONDS:
             self._reported = now
-            share, spent = min(0.99, self.passes / self.expected), self.seconds
+            share, spent = min(0.99, self.passes / self.expected), self.wall_seconds
             self._report(Progress(share, spent, spent / share * (1 - share) if share > 0.02 else None))
 
 
@@ -138,7 +138,7 @@ def forget_live(
 
     task = dataclasses.replace(make_task(scenario, 0, on_epoch, method), meter=meter)
     model = unlearn(method, start, task, **settings)
-    seconds = meter.seconds
+    seconds = meter.wall_seconds
     if stop.is_set():
         raise Cancelled
     before, after = (
