@@ -12,6 +12,7 @@ from forget_lib.datasets import load, own
 from forget_lib.datasets.own import load_own, read_own, write_folder
 from forget_lib.datasets.own_reading import OwnDataError
 from forget_lib.datasets.requests import draw_sets, parse_request
+from forget_lib.demo.images import read_picture, to_tensor
 from forget_lib.errors import DataError, ForgetError, UnknownNameError
 from forget_lib.names import short_name
 
@@ -187,6 +188,120 @@ def test_a_damaged_cache_is_made_again(folder, tmp_path, capsys):
     cache.write_bytes(cache.read_bytes()[:-9])
     assert load_own(folder).checksum == first.checksum
     assert "read again" in capsys.readouterr().out
+
+
+# --- pixels as people save them ---------------------------------------------------------------------------------------
+
+RAMP = np.linspace(0, 1, 32)[None, :].repeat(32, 0)  # dark left, bright right
+EIGHT = (RAMP * 255).round().astype(np.uint8)
+
+
+def saved(folder: Path, image: Image.Image, suffix: str, options: str, **how) -> torch.Tensor:
+    """The first image of two classes of copies of one picture, as they are read back."""
+    for index in range(4):
+        path = folder / "d" / "ab"[index % 2] / f"{index}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, **how)
+    return load_own(f"own:{folder / 'd'}{options}").images[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "suffix"),
+    [
+        ((RAMP * 65535).astype(np.uint16), ".png"),
+        ((RAMP * 65535).astype(np.uint16), ".tif"),
+        ((RAMP * 65535).astype(np.int32), ".tif"),
+        (RAMP.astype(np.float32), ".tif"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["grey", "rgb"])
+def test_deep_images_keep_their_levels(tmp_path, values, suffix, mode):
+    found = saved(tmp_path, Image.fromarray(values), suffix, f"?mode={mode}")
+    assert found.shape == ({"grey": 1, "rgb": 3}[mode], 32, 32)
+    assert (found.int() - torch.from_numpy(EIGHT).int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((RAMP * 4095).astype(np.uint16), "no value is above 4,095"),
+        ((RAMP * 255).astype(np.float32), "float values from 0 to 255; expected 0 to 1"),
+        ((RAMP * 70000).astype(np.int32), "whole values from 0 to 70000"),
+        (np.full((32, 32), np.nan, np.float32), "nan"),
+    ],
+)
+def test_deep_images_of_an_unknown_range_are_refused(tmp_path, values, words):
+    with pytest.raises(OwnDataError, match=words):
+        saved(tmp_path, Image.fromarray(values), ".tif", "?mode=grey")
+
+
+def test_images_are_turned_as_their_camera_says(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.fromarray(EIGHT[:, :24])
+    found = saved(tmp_path, image, ".jpg", "", exif=exif, quality=95)
+    assert found.shape == (1, 24, 32)
+    assert (found[0].int() - torch.from_numpy(np.rot90(EIGHT[:, :24], -1).copy()).int()).abs().max() <= 3
+
+
+FIGURE = np.zeros((32, 32, 4), np.uint8)
+FIGURE[8:24, 8:24] = (200, 30, 30, 255)
+
+
+def transparent(kind: str) -> tuple[Image.Image, dict]:
+    """A red square on a transparent ground whose hidden colour is black, or green."""
+    if kind == "palette":
+        image = Image.fromarray((FIGURE[..., 3] > 0).astype(np.uint8)).convert("P")
+        image.putpalette([0, 255, 0, 200, 30, 30] + [0] * 750)
+        return image, {"transparency": 0}
+    if kind == "RGB":
+        green = np.where(FIGURE[..., 3:] > 0, FIGURE[..., :3], np.uint8([0, 255, 0]))
+        return Image.fromarray(green), {"transparency": (0, 255, 0)}
+    return Image.fromarray(FIGURE), {}
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "palette", "RGB"])
+def test_transparent_parts_are_white(tmp_path, kind):
+    image, how = transparent(kind)
+    found = saved(tmp_path, image, ".png", "?mode=rgb", **how)
+    assert found[:, 0, 0].tolist() == [255, 255, 255]
+    assert found[:, 16, 16].tolist() == [200, 30, 30]
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "palette", "RGB", "deep"])
+def test_the_demo_reads_the_same_pixels(tmp_path, kind):
+    image, how = (Image.fromarray((RAMP * 65535).astype(np.uint16)), {}) if kind == "deep" else transparent(kind)
+    found = saved(tmp_path, image, ".png", "?mode=rgb", **how)
+    content = next((tmp_path / "d" / "a").iterdir()).read_bytes()
+    assert torch.equal(to_tensor(read_picture(content), (3, 32, 32)), found)
+
+
+def test_a_file_of_several_pictures_is_refused(tmp_path):
+    pages = [Image.fromarray(EIGHT), Image.fromarray(255 - EIGHT)]
+    with pytest.raises(OwnDataError, match=r"a/0.tif: holds several pictures"):
+        saved(tmp_path, pages[0], ".tif", "", save_all=True, append_images=pages[1:])
+
+
+@pytest.mark.parametrize(
+    "image",
+    [EIGHT.astype(np.int64), EIGHT[None], torch.from_numpy(EIGHT.astype(np.int32)), EIGHT.astype(np.uint16) * 257],
+)
+def test_items_of_any_whole_numbers_keep_their_levels(image):
+    data = load_own([(image, index % 2) for index in range(6)], name="items", mode="grey")
+    assert torch.equal(data.images[0, 0], torch.from_numpy(EIGHT))
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        ((EIGHT.astype(np.int64) * 3, 0), "int64 values from 0 to 765; expected 0 to 255"),
+        ((EIGHT, torch.tensor([0.0, 1.0])), "label has 2 values; expected one number"),
+        ((EIGHT, [0, 1]), "label has 2 values"),
+    ],
+)
+def test_items_of_another_kind_are_refused(item, words):
+    with pytest.raises(OwnDataError, match=words):
+        load_own([item] * 6, name="items")
 
 
 # --- bad input --------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from forget_lib.datasets.pixels import DEEPEST, is_deep, plain_picture
 from forget_lib.datasets.sources import one_line, shown
 from forget_lib.errors import DataError, ForgetError, unknown
 
@@ -23,6 +24,10 @@ SHOWN = 40
 """Problems written out in a message; the others are counted, and all stand in the error's `problems`."""
 LONGEST = 300
 """Characters of a problem that are shown."""
+FRAMED = ("GIF", "TIFF", "PNG", "WEBP")
+"""Formats of which a file may hold several pictures that are no thumbnails of the first."""
+READER = 2
+"""Goes up when other pixels are read from the same files, so that a cache is made again."""
 REREAD = 200
 """Items of a torch Dataset that are read a second time."""
 COLUMNS = ("path", "label")
@@ -187,7 +192,7 @@ def _add_csv_row(
 
 def fingerprint(rows: Rows, options: Options) -> str:
     """SHA-256 over what would change if a file did: names, sizes and times, labels, parts and the options."""
-    digest = hashlib.sha256(repr((options, rows.labels, rows.parts, rows.people, rows.families)).encode())
+    digest = hashlib.sha256(repr((READER, options, rows.labels, rows.parts, rows.people, rows.families)).encode())
     for where, file in zip(rows.where, rows.files, strict=True):
         found = os.stat(file)
         digest.update(f"{where}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
@@ -196,6 +201,7 @@ def fingerprint(rows: Rows, options: Options) -> str:
 
 def pixels(image: Image.Image, options: Options) -> np.ndarray:
     """uint8 [H, W, C] of an opened image, converted and resized as the options say."""
+    image = plain_picture(image)
     if options.mode is not None:
         image = image.convert(MODES[options.mode])
     if options.size is not None and image.size != (options.size, options.size):
@@ -204,10 +210,9 @@ def pixels(image: Image.Image, options: Options) -> np.ndarray:
     return array[:, :, None] if array.ndim == 2 else array
 
 
-def _describe(image: Image.Image, options: Options) -> str:
+def _describe(image: Image.Image, options: Options, array: np.ndarray) -> str:
     mode = MODES.get(options.mode or "", image.mode)
-    width, height = (options.size, options.size) if options.size else image.size
-    return f"{width} × {height} pixels, mode {mode}"
+    return f"{array.shape[1]} × {array.shape[0]} pixels, mode {mode}"
 
 
 def read_images(
@@ -218,16 +223,22 @@ def read_images(
 
     stack: np.ndarray | None = None
     kinds: dict[str, list[int]] = {}
+    deepest: dict[str, float] = {}
     for index in tqdm(range(count), desc="reading images", unit="image", leave=False):
         try:
             with open_one(index) as image:
-                kind = _describe(image, options)
+                if image.format in FRAMED and getattr(image, "is_animated", False):
+                    problems.append(f"{where[index]}: holds several pictures; save each as a file of its own")
+                    continue
                 array = pixels(image, options)
+                kind = _describe(image, options, array)
+                deepest[image.mode] = max(deepest.get(image.mode, 0), image.getextrema()[1] if is_deep(image) else 0)
         except UnidentifiedImageError:
             problems.append(f"{where[index]}: is no image that can be read ({', '.join(FORMATS)})")
             continue
         except Exception as error:  # a damaged file makes Pillow raise almost anything
-            problems.append(f"{where[index]}: cannot be read as an image ({one_line(error)})")
+            reason = str(error) if isinstance(error, ForgetError) else one_line(error)
+            problems.append(f"{where[index]}: cannot be read as an image ({reason})")
             continue
         kinds.setdefault(kind, []).append(index)
         if stack is None:
@@ -235,6 +246,8 @@ def read_images(
         if array.shape == stack.shape[1:] and array.dtype == np.uint8:
             stack[index] = array
     problems += _mixed(kinds, where)
+    dark = [top for mode, top in deepest.items() if mode.startswith("I") and top < DEEPEST / 4]
+    problems += [f"16 bits, but no value is above {top:,}: all would be dark; save them with 8 bits" for top in dark]
     if stack is None:
         return torch.zeros(0, 1, 1, 1, dtype=torch.uint8)
     return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous()
@@ -265,18 +278,32 @@ def item(dataset: Any, index: int) -> tuple[Image.Image, str]:
     """
     image, label = dataset[index][:2]
     if isinstance(image, Tensor | np.ndarray):
-        tensor = torch.as_tensor(image)
-        if tensor.is_floating_point():
-            if not 0 <= float(tensor.min()) <= float(tensor.max()) <= 1:
-                raise ForgetError("float values outside 0 to 1; give the images before they are normalised")
-            tensor = (tensor * 255).round().to(torch.uint8)
-        if tensor.ndim == 3:
-            tensor = tensor.permute(1, 2, 0) if tensor.shape[0] in (1, 3) else tensor
-            tensor = tensor[:, :, 0] if tensor.shape[2] == 1 else tensor
-        image = Image.fromarray(tensor.contiguous().numpy())
+        image = _picture_of(np.asarray(image))
     if not isinstance(image, Image.Image):
         raise ForgetError(f"the image is a {type(image).__name__}; expected a PIL image or a tensor [C, H, W]")
-    return image, str(label.item() if isinstance(label, Tensor) else label)
+    if np.size(np.asarray(label)) != 1:
+        raise ForgetError(
+            f"the label has {np.size(np.asarray(label))} values; expected one number or name (of one-hot: argmax)"
+        )
+    return image, str(label.item() if isinstance(label, Tensor | np.ndarray) else label)
+
+
+def _picture_of(values: np.ndarray) -> Image.Image:
+    """An array [H, W], [C, H, W] or [H, W, C] as an image. Raises: ForgetError for values of an unknown range."""
+    if np.issubdtype(values.dtype, np.floating):
+        if not 0 <= values.min() <= values.max() <= 1:
+            raise ForgetError("float values outside 0 to 1; give the images before they are normalised")
+        values = (values * 255).round().astype(np.uint8)
+    if values.ndim == 3:
+        values = values.transpose(1, 2, 0) if values.shape[0] in (1, 3) else values
+        values = values[:, :, 0] if values.shape[2] == 1 else values
+    if values.dtype == bool:
+        values = values * np.uint8(255)
+    if values.dtype not in (np.uint8, np.uint16) or (values.dtype == np.uint16 and values.ndim == 3):
+        if not 0 <= values.min() <= values.max() <= 255:
+            raise ForgetError(f"{values.dtype} values from {values.min()} to {values.max()}; expected 0 to 255")
+        values = values.astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(values))
 
 
 def read_dataset(dataset: Any, word: str, options: Options, problems: list[str]) -> tuple[Tensor, list[str]]:

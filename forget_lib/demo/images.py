@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from forget_lib.datasets.pixels import plain_picture
 from forget_lib.errors import ForgetError
 
 FORMATS = ("JPEG", "PNG")
@@ -41,7 +42,7 @@ def read_picture(content: bytes) -> Image.Image:
         raise ForgetError(f"The picture is too large: at most {MOST_PIXELS / 1e6:.0f} megapixels are read.") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ForgetError("The picture is damaged or cut off and cannot be read. Choose another file.") from error
-    return _plain(_upright(picture))
+    return _small(picture)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -54,23 +55,9 @@ def _check_size(width: int, height: int) -> None:
         raise ForgetError(f"The picture is only {width}×{height} pixels; at least {FEWEST_PIXELS} a side are needed.")
 
 
-def _upright(picture: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(picture)
-    except Exception:  # a damaged orientation tag is no reason to refuse a picture that can be seen
-        return picture
-
-
-def _plain(picture: Image.Image) -> Image.Image:
-    """RGB, at most WORKING_SIZE a side; what is transparent becomes white."""
-    if picture.mode.startswith("I") or picture.mode == "F":  # 16 bits of grey
-        values = np.asarray(picture, dtype=np.float64)
-        scale = 255 / 65535 if values.max() > 255 else 1.0
-        picture = Image.fromarray((values * scale).clip(0, 255).astype(np.uint8))
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        layer = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    picture = picture.convert("RGB")
+def _small(picture: Image.Image) -> Image.Image:
+    """RGB, at most WORKING_SIZE a side."""
+    picture = plain_picture(picture).convert("RGB")
     picture.thumbnail((WORKING_SIZE, WORKING_SIZE))
     picture.info.clear()
     return picture
