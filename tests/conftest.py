@@ -1,6 +1,7 @@
 """Small data for the tests: everything here is made on the spot, nothing is read or fetched."""
 
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from forget_lib import study
 from forget_lib.datasets.image_data import ImageData, checksum_of
 from forget_lib.datasets.registry import DATASETS, dataset
+from tests.browser import ARGUMENTS, chromium
 
 # The tests' nets are too small for two threads, which on a busy machine wait for one another a hundred times as long.
 torch.set_num_threads(1)
@@ -56,6 +58,20 @@ def scenario(blobs: ImageData, tmp_path: Path) -> study.Scenario:
     """A class request on the blobs, with a net that learns them in a moment."""
     recipe = {"epochs": 4, "batch_size": 16, "learning_rate": 0.05}
     return study.make_scenario(tmp_path, recipe, dataset="blobs", model="mlp", request="class:c1")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """A Chromium, driven by Playwright."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    path = chromium()
+    if path is None:
+        warnings.warn("NO CHROMIUM FOUND: pages were NOT tested in a browser. Install chromium.", stacklevel=1)
+        pytest.skip("no Chromium to be had (install chromium)")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield started
+        started.close()
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 import io
 import json
 import re
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.browser import ARGUMENTS, PATIENCE, TOKEN, chromium, notebook_for, server
+from tests.browser import PATIENCE, TOKEN, notebook_for, server
 from tests.demo_study import make_records
 
 Error = pytest.importorskip("playwright.sync_api").Error
@@ -32,20 +31,6 @@ FOCUS = """() => {
     return [`${name} (${all.indexOf(here)})`, `${style.outlineStyle} ${style.outlineWidth}`];
 }"""
 """Name of the control that has the keyboard, with its place in the page, and its outline; null outside of the page."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    path = chromium()
-    if path is None:
-        warnings.warn("NO CHROMIUM FOUND: the demo was NOT tested in a browser. Install chromium.", stacklevel=1)
-        pytest.skip("no Chromium to be had (install chromium)")
-    from playwright import sync_api
-
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
