@@ -1,6 +1,7 @@
 """Errors that a user can act on: what was wrong, what was expected, what to do next."""
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 
 
@@ -47,3 +48,25 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
     wrong = first_few([repr(each) for each in given])
     listed = first_few([repr(each) if "," in each else each for each in names], 60)
     return UnknownNameError(f"Unknown {kind} {wrong}.{''.join(hints)} Known: {listed}.")
+
+
+YES_NO = {"yes": "true", "true": "true", "on": "true", "no": "false", "false": "false", "off": "false"}
+
+
+def meant(value: object) -> str:
+    """What to write for a number, or for true or false, that came as text: YAML reads 1e-3, "0.1" and "no" as text.
+
+    Returns: words to follow the value in a message; empty for anything else.
+    """
+    text = value.strip().lower() if isinstance(value, str) else ""
+    if text in YES_NO:
+        return f", which is text (write {YES_NO[text]})"
+    try:
+        number = float(text)
+    except ValueError:
+        return ""
+    if not math.isfinite(number):
+        return ""
+    mantissa, _, exponent = text.partition("e")
+    written = f"{float(mantissa)}e{int(exponent):+d}" if exponent else mantissa
+    return f", which is text (write {written if number % 1 else f'{number:.0f}'})"

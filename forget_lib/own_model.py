@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from forget_lib.datasets.sources import one_line
-from forget_lib.errors import ForgetError
+from forget_lib.errors import ForgetError, meant
 from forget_lib.names import split_options
 from forget_lib.trust import load_function
 
@@ -57,9 +57,15 @@ def parse_spec(name: str) -> Spec:
     whole = {}
     for key, highest in (("channels", 16), ("size", 4096)):
         whole[key] = given.pop(key, None)
-        if whole[key] is not None and not (isinstance(whole[key], int) and 1 <= whole[key] <= highest):
-            raise ForgetError(f"{key} is {whole[key]!r}; it must be a whole number from 1 to {highest}.")
-    return Spec(function, str(given.pop("weights", "")), **whole, **numbers, arguments=tuple(sorted(given.items())))
+        if whole[key] is not None and not (type(whole[key]) is int and 1 <= whole[key] <= highest):
+            raise ForgetError(
+                f"{key} is {whole[key]!r}{meant(whole[key])}; it must be a whole number from 1 to {highest}."
+            )
+    weights = str(given.pop("weights", ""))
+    odd = [f"{key} is {value!r}{meant(value)}." for key, value in given.items() if meant(value)]
+    if odd:
+        raise ForgetError(f"Options of {function}: " + " ".join(odd))
+    return Spec(function, weights, **whole, **numbers, arguments=tuple(sorted(given.items())))
 
 
 class OwnModel(nn.Module):

@@ -58,7 +58,11 @@ def test_a_short_request_gets_the_defaults(tmp_path):
         (("forget: class:5", "forget: class:5\nbudget: 3"), 9, "holds keys of its own"),
         (("forget: class:5", "forget: class:5\nbudget:\n  references: 1"), 10, "from 3 to 200"),
         (("forget: class:5", "forget: class:5\nforget: class:6"), 9, "given twice; the first is in line 8"),
-        (("epochs: 3", "epochs: 0"), 7, "epochs >= 1"),
+        (("epochs: 3", "epochs: 0"), 7, "expected a whole number from 1"),
+        (("0.02", "1e-3"), 7, "which is text (write 1.0e-3); expected a number above 0"),
+        (("epochs: 3", "known: 'no'"), 7, "which is text (write false)"),
+        (("forget: class:5", "forget: class:5\nmethod: finetun"), 9, "Did you mean 'finetune'"),
+        (("forget: class:5", "forget: class:5\nmethod: scrub\nsettings: {learning_rate: 1e-3}"), 10, "write 1.0e-3"),
         (("epochs: 3", "epoch: 3"), 7, "Did you mean 'epochs'"),
         (("forget: class:5", "forget: [class:5"), 9, "not YAML"),
         (("forget: class:5", "forget: !!python/object/apply:os.system ['true']"), 8, "expected text"),
@@ -72,6 +76,13 @@ def test_a_mistake_names_its_line(tmp_path, change, line, words):
     with pytest.raises(RequestError, match=rf"request.yaml, line {line}: ") as caught:
         read_request(path)
     assert words in str(caught.value)
+
+
+def test_all_mistakes_of_a_recipe_are_named_each_with_its_line(tmp_path):
+    recipe = "recipe:\n  epochs: 2.5\n  momentum: 1.5\n  learning_rate: 0.02"
+    path = written(tmp_path, GOOD.replace("recipe: {epochs: 3, learning_rate: 0.02}", recipe))
+    with pytest.raises(RequestError, match=r"line 8: epochs of the recipe.*\n.*line 9: momentum of the recipe"):
+        read_request(path)
 
 
 @pytest.mark.parametrize("key", ["version", "recipe", "forget"])

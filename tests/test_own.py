@@ -407,7 +407,7 @@ def test_normalised_tensors_are_refused():
     assert "before they are normalised" in problems(items)[0]
 
 
-@pytest.mark.parametrize("option", ["size=0", "mode=blue", "test=2", "sise=4", "size"])
+@pytest.mark.parametrize("option", ["size=0", "size=true", "mode=blue", "test=2", "test=1e-1", "sise=4", "size"])
 def test_a_wrong_option_is_refused(folder, option):
     with pytest.raises(ForgetError):
         load(f"own:{folder}?{option}")

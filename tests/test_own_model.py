@@ -225,6 +225,8 @@ def test_code_runs_only_if_trusted_and_the_message_says_why(monkeypatch):
         ("nothing", "has no function nothing.*plain"),
         ("plain?width=3", "made no model"),
         ("plain?size=x", "whole number"),
+        ("plain?size=true", "whole number"),
+        ("plain?dropout=1e-1", r"dropout is '1e-1', which is text \(write 1\.0e-1\)"),
         ("NoHead?channels=3", "cannot take images of 3"),
         ("NoHead?mean=1,2", "mean and std do not fit"),
         ("plain?std=0", "larger than 0"),

@@ -59,7 +59,7 @@ def test_a_pool_without_power_is_not_ranked(table):
 
 
 def test_wrong_settings_are_refused_before_anything_is_trained(blobs, tmp_path):
-    with pytest.raises(UnknownNameError, match="learning_rate"):
+    with pytest.raises(ForgetError, match="learning_rate"):
         pooled.pooled_study(tmp_path, methods={"finetune": {"rate": 1}}, pool=POOL, **FIELDS)
     with pytest.raises(ForgetError, match="do not fit"):
         pooled.pooled_study(tmp_path, methods={}, pool=POOL | {"samples": 4000}, **FIELDS)

@@ -133,7 +133,7 @@ def test_divergence_and_inapplicability_are_recorded_and_the_study_goes_on(scena
 def test_wrong_names_and_settings_are_refused_before_anything_runs(scenario, tmp_path):
     with pytest.raises(UnknownNameError, match="Did you mean 'finetune'"):
         study.run_methods(scenario, {"fine_tune": {}})
-    with pytest.raises(UnknownNameError, match="learning_rate"):
+    with pytest.raises(ForgetError, match="learning_rate"):
         study.run_methods(scenario, {"finetune": {"rate": 1}})
     with pytest.raises(ForgetError, match="expected a value like"):
         study.run_methods(scenario, {"finetune": {"learning_rate": "high"}})

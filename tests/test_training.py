@@ -1,13 +1,15 @@
 import dataclasses
+import re
 import subprocess
 import sys
 import time
 
 import pytest
 import torch
+import yaml
 
 from forget_lib.datasets.samples import Samples
-from forget_lib.errors import DivergedError, ForgetError, UnknownNameError
+from forget_lib.errors import DivergedError, ForgetError
 from forget_lib.models import build
 from forget_lib.optimizers import SGD, Adam
 from forget_lib.recipes import Recipe, make_recipe, rate_at
@@ -88,13 +90,52 @@ def test_an_empty_set_is_refused(samples):
         train(net(), samples.subset(torch.arange(0)), RECIPE, 0)
 
 
-def test_bad_recipes_are_refused():
-    with pytest.raises(UnknownNameError, match="Did you mean 'learning_rate'"):
-        make_recipe({"learning_rates": 1})
-    with pytest.raises(UnknownNameError, match="cosine"):
-        make_recipe({"schedule": "cosin"})
-    with pytest.raises(ForgetError, match="epochs >= 1"):
-        make_recipe({"epochs": 0})
+NUMBER, SHARE, WHOLE = "expected a number above 0", "expected a number from 0 to below 1", "expected a whole number"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{learning_rates: 1}", "Did you mean 'learning_rate'"),
+        ("{schedule: cosin}", "expected one of constant, cosine, triangular"),
+        ("{optimizer: SGD}", "expected one of sgd, adam, muon"),
+        ("{learning_rate: 1e-3}", f"which is text (write 1.0e-3); {NUMBER}"),
+        ("{weight_decay: 5e-4}", "which is text (write 5.0e-4); expected a number of at least 0"),
+        ("{epochs: 1e1}", f"which is text (write 10); {WHOLE}"),
+        ('{batch_size: "64"}', f"which is text (write 64); {WHOLE}"),
+        ('{known: "no"}', "which is text (write false); expected true or false"),
+        ("{learning_rate: .inf}", NUMBER),
+        ("{learning_rate: 0}", NUMBER),
+        ("{weight_decay: .nan}", "expected a number of at least 0"),
+        ("{weight_decay: -1}", "expected a number of at least 0"),
+        ("{momentum: high}", SHARE),
+        ("{momentum: -3}", SHARE),
+        ("{momentum: 1.5}", SHARE),
+        ("{label_smoothing: 7}", SHARE),
+        ("{epochs: 0}", WHOLE),
+        ("{epochs: 2.5}", WHOLE),
+        ("{epochs: true}", WHOLE),
+        ("{epochs: 1000000000000}", WHOLE),
+        ("{batch_size: 16.5}", WHOLE),
+        ("{function: 5}", "expected file.py:function"),
+        ("{function: train}", "expected file.py:function"),
+        ("{1: 2}", "Unknown setting of a recipe 1"),
+        ("fast", "expected settings such as"),
+    ],
+)
+def test_a_recipe_that_is_not_meant_so_is_refused(text, words):
+    with pytest.raises(ForgetError, match=re.escape(words)):
+        make_recipe(yaml.safe_load(text))
+
+
+def test_all_mistakes_of_a_recipe_are_named_at_once():
+    with pytest.raises(ForgetError) as caught:
+        make_recipe({"learning_rate": "1e-3", "momentum": 1.5, "epoch": 1})
+    assert [word in str(caught.value) for word in ("1.0e-3", "momentum", "'epoch'")] == [True] * 3
+
+
+def test_whole_numbers_are_rates_too():
+    assert make_recipe({"learning_rate": 1, "weight_decay": 0}) == Recipe(learning_rate=1.0, weight_decay=0.0)
 
 
 def test_the_triangular_schedule_rises_then_falls_to_zero():

@@ -53,7 +53,7 @@ def test_a_method_says_what_it_is(name):
 def test_unknown_methods_and_settings_name_the_nearest():
     with pytest.raises(UnknownNameError, match="Did you mean 'scrub'"):
         unlearn("scrubb", tiny_net(), tiny_task())
-    with pytest.raises(UnknownNameError, match="Did you mean 'learning_rate'"):
+    with pytest.raises(ForgetError, match="Did you mean 'learning_rate'"):
         unlearn("finetune", tiny_net(), tiny_task(), learning_rat=0.1)
     with pytest.raises(UnknownNameError, match="other"):
         unlearn("random_label", tiny_net(), tiny_task(), labels="others")

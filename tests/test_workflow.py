@@ -14,10 +14,12 @@ import pytest
 import yaml
 
 from forget_lib.errors import ForgetError, UnknownNameError
+from forget_lib.recipes import make_recipe
 from forget_lib.results import REPOSITORY
 
 sys.path.append(str(REPOSITORY / "workflow"))
 from plan import library_files, plan, settings_files, urgency
+from plan import main as plan_main
 
 CONFIG = {
     "profile": "tiny",
@@ -73,7 +75,7 @@ def finished(tmp_path_factory):
     (root / "notebooks").mkdir()
     shutil.copytree(REPOSITORY / "forget_lib" / "report", library / "report")
     shutil.copytree(REPOSITORY / "forget_lib" / "templates", library / "templates")
-    for name in ("__init__", "chosen", "errors", "names", "results"):
+    for name in ("__init__", "chosen", "errors", "names", "recipes", "results"):
         shutil.copy(REPOSITORY / "forget_lib" / f"{name}.py", library)
     (library / "report" / "__main__.py").write_text(STAND_IN)
     (library / "tiny.py").write_text("from forget_lib import deep\n\ntrained = deep\n")
@@ -206,11 +208,11 @@ def test_scenarios_with_one_recipe_share_their_original():
 
 
 def test_a_config_with_a_key_that_nothing_reads_is_refused():
-    with pytest.raises(UnknownNameError, match="Did you mean 'scenarios'"):
+    with pytest.raises(ForgetError, match="Did you mean 'scenarios'"):
         plan(CONFIG | {"scenario": {}})
     config = json.loads(json.dumps(CONFIG))
     config["scenarios"]["mnist"]["method"] = {}
-    with pytest.raises(UnknownNameError, match="Did you mean 'methods'"):
+    with pytest.raises(ForgetError, match="Did you mean 'methods'"):
         plan(config)
     with pytest.raises(ForgetError, match="has no 'profile'"):
         plan({})
@@ -228,6 +230,52 @@ def test_names_of_a_request_may_stand_in_a_list_and_each_request_gets_a_page():
     config["scenarios"]["mnist"]["requests"] = [{"class": [10]}]
     with pytest.raises(ForgetError, match="in quotes"):
         plan(config)
+
+
+WRONG = [
+    (
+        {"recipe": {"epochs": 1, "learning_rate": "1e-3"}},
+        r"is '1e-3', which is text \(write 1\.0e-3\)",
+    ),
+    (
+        {"recipe": {"epochs": 2.5, "known": "no"}},
+        r"epochs of the recipe is 2\.5.*\n.*is 'no', which is text",
+    ),
+    ({"recipe": {"momentum": 1.5}}, "momentum of the recipe is 1.5; expected a number from 0 to below 1"),
+    ({"seeds": ["1e0"]}, r"seeds of scenario mnist holds '1e0', which is text \(write 1\); expected a whole number"),
+    ({"seeds": ["x"], "groups": "2"}, r"groups of scenario mnist is '2'.*\nseeds of scenario mnist holds 'x'"),
+    (
+        {"methods": {"finetune": {"learning_rate": "1e-3"}}},
+        r"of method finetune is '1e-3'.*write 1\.0e-3",
+    ),
+    (
+        {"methods": {"finetune": {"epochs": "1"}, "tune": {}}},
+        r"is '1', which is text.*\n.*Unknown method 'tune'",
+    ),
+    (
+        {"methods": {"finetune": {"epoch": 1, "learning_rate": -1}}},
+        r"Did you mean 'epochs'.*\n.*is -1; expected",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), WRONG)
+def test_wrong_values_are_all_refused_before_anything_runs(tmp_path, change, words):
+    config = copy.deepcopy(CONFIG)
+    config["scenarios"]["mnist"] |= change
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(ForgetError, match=words):
+        plan_main(str(tmp_path / "config.yaml"))
+
+
+def test_the_recipes_of_all_configs_keep_the_types_and_values_that_are_written():
+    written = 0
+    for path in (REPOSITORY / "workflow" / "config").glob("*.yaml"):
+        for scenario in (yaml.safe_load(path.read_text()).get("scenarios") or {}).values():
+            for name, value in scenario.get("recipe", {}).items():
+                assert repr(getattr(make_recipe(scenario["recipe"]), name)) == repr(value)
+                written += 1
+    assert written > 100
 
 
 def test_a_notebook_depends_on_what_it_imports_and_not_on_all():

@@ -7,8 +7,9 @@ from typing import Any
 
 import yaml
 
-from forget_lib.errors import ForgetError, unknown
+from forget_lib.errors import ForgetError, meant, unknown
 from forget_lib.names import request_text
+from forget_lib.recipes import recipe_faults
 
 LARGEST = 1_000_000
 """Bytes; a config is some pages of text."""
@@ -69,44 +70,66 @@ def _count(path: Path, content: Any) -> None:
 
 
 def check(config: Any) -> None:
-    """Raises: ForgetError for a config that lacks something, has an unread key, or a value of another kind."""
+    """Raises: ForgetError with all that a config lacks, its unread keys, and values of another kind or out of range."""
     if not isinstance(config, Mapping):
         raise ForgetError("A config is a list of `key: value` lines; the first one is `profile: NAME`.")
-    for key in ("profile", "start", "device", "scenarios"):
-        if key not in config:
-            raise ForgetError(f"The config has no {key!r}. Give it with --configfile workflow/config/<profile>.yaml.")
-    _check_keys("the config", config, TOP)
-    for name, scenario in config["scenarios"].items():
-        if not isinstance(name, str) or not re.fullmatch(PLAIN, name):
-            raise ForgetError(f"A scenario is called {name!r}; a name is of letters, digits and . + _ - only.")
-        where = f"scenario {name}"
-        if not isinstance(scenario, Mapping):
-            raise ForgetError(f"{where.capitalize()} of the config is {scenario!r}; expected keys with values.")
-        _check_keys(where, scenario, SCENARIO)
-        for key in ("notebook", "dataset", "model"):
-            if key not in scenario:
-                raise ForgetError(f"Scenario {name} of the config has no {key!r}.")
-        for request in scenario.get("requests", []):
+    faults = [
+        f"The config has no {key!r}. Give it with --configfile workflow/config/<profile>.yaml."
+        for key in ("profile", "start", "device", "scenarios")
+        if key not in config
+    ]
+    faults += _faults("the config", config, TOP)
+    scenarios = config.get("scenarios")
+    for name, scenario in scenarios.items() if isinstance(scenarios, Mapping) else ():
+        faults += _scenario_faults(name, scenario)
+    if faults:
+        raise ForgetError("\n".join(faults))
+
+
+def _scenario_faults(name: Any, scenario: Any) -> list[str]:
+    if not isinstance(name, str) or not re.fullmatch(PLAIN, name):
+        return [f"A scenario is called {_short(name)}; a name is of letters, digits and . + _ - only."]
+    where = f"scenario {name}"
+    if not isinstance(scenario, Mapping):
+        return [f"{where.capitalize()} of the config is {_short(scenario)}; expected keys with values."]
+    needed = ("notebook", "dataset", "model")
+    faults = [f"Scenario {name} of the config has no {key!r}." for key in needed if key not in scenario]
+    faults += _faults(where, scenario, SCENARIO)
+    requests, recipe = scenario.get("requests"), scenario.get("recipe")
+    for request in requests if isinstance(requests, list) else ():
+        if not isinstance(request, Mapping):
+            continue
+        try:
             request_text(request)
+        except ForgetError as error:
+            faults.append(str(error))
+    if isinstance(recipe, Mapping):
+        faults += [f"{where.capitalize()}: {fault}" for fault in recipe_faults(recipe).values()]
+    return faults
 
 
-def _check_keys(where: str, given: Mapping[Any, Any], known: Mapping[str, type]) -> None:
-    for key, value in given.items():
-        if key not in known:
-            raise unknown(f"key of {where}", key, known)
-        kind = known[key]
-        fits = isinstance(value, Mapping if kind is dict else kind) and (kind is bool or not isinstance(value, bool))
-        if not fits:
-            raise ForgetError(f"{key} of {where} is {_short(value)}; expected {WORDS[kind]}.")
-        if kind is list:
-            item = ITEMS.get(key, str)
-            odd = [each for each in value if not isinstance(each, item) or isinstance(each, bool)]
-            if odd:
-                raise ForgetError(f"{key} of {where} holds {_short(odd[0])}; expected {WORDS[item]} in every place.")
-        if key in SHAPES and not re.fullmatch(SHAPES[key], value):
-            raise ForgetError(f"{key} of {where} is {_short(value)}; it becomes the name of a file: {SHAPES[key]}.")
-        if kind is str and not value.isprintable():
-            raise ForgetError(f"{key} of {where} is {_short(value)}, which holds characters that cannot be printed.")
+def _faults(where: str, given: Mapping[Any, Any], known: Mapping[str, type]) -> list[str]:
+    """What is wrong with the keys and values of a part of the config; of each key the first that is."""
+    return list(filter(None, (_fault(where, key, value, known) for key, value in given.items())))
+
+
+def _fault(where: str, key: Any, value: Any, known: Mapping[str, type]) -> str:
+    if key not in known:
+        return str(unknown(f"key of {where}", key, known))
+    kind = known[key]
+    fits = isinstance(value, Mapping if kind is dict else kind) and (kind is bool or not isinstance(value, bool))
+    if not fits:
+        return f"{key} of {where} is {_short(value)}{meant(value)}; expected {WORDS[kind]}."
+    if kind is list:
+        item = ITEMS.get(key, str)
+        odd = [each for each in value if not isinstance(each, item) or isinstance(each, bool)]
+        if odd:
+            return f"{key} of {where} holds {_short(odd[0])}{meant(odd[0])}; expected {WORDS[item]} in every place."
+    if key in SHAPES and not re.fullmatch(SHAPES[key], value):
+        return f"{key} of {where} is {_short(value)}; it becomes the name of a file: {SHAPES[key]}."
+    if kind is str and not value.isprintable():
+        return f"{key} of {where} is {_short(value)}, which holds characters that cannot be printed."
+    return ""
 
 
 def _short(value: Any) -> str:

@@ -352,6 +352,22 @@ def _file_of(module: str) -> str:
     return str(path if (REPOSITORY / path).is_file() else base / "__init__.py")
 
 
+def check_methods(jobs: Mapping[str, Job]) -> None:
+    """Raises: ForgetError with all methods that there are not, and all settings that a method does not take."""
+    given = [(job.part, *each) for job in jobs.values() for each in job.parameters.get("methods", {}).items()]
+    if not given:
+        return
+    from forget_lib.unlearning import METHODS  # here, so that Snakemake need not import PyTorch
+    from forget_lib.unlearning.registry import setting_faults
+
+    faults: dict[str, None] = {}
+    for part, name, settings in given:
+        found = setting_faults(name, settings or {}) if name in METHODS else [str(unknown("method", name, METHODS))]
+        faults |= {f"Part {part}: {fault}": None for fault in found}
+    if faults:
+        raise ForgetError("\n".join(faults))
+
+
 def main(config: str, parts: Sequence[str] = (), runs: int | None = None) -> dict[str, Job]:
     """Checks a config file and the names of parts; returns the jobs of these parts, or all.
 
@@ -364,6 +380,7 @@ def main(config: str, parts: Sequence[str] = (), runs: int | None = None) -> dic
     for part in parts:
         if part not in known:
             raise unknown("part of the study", part, known)
+    check_methods(jobs)
     for job in jobs.values():
         if not (REPOSITORY / "notebooks" / f"{job.notebook}.ipynb").is_file():
             raise ForgetError(f"{config} asks for notebook {job.notebook}, which is not there.")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from forget_lib.datasets.pixels import DEEPEST, is_deep, plain_picture
 from forget_lib.datasets.sources import one_line, shown
-from forget_lib.errors import DataError, ForgetError, unknown
+from forget_lib.errors import DataError, ForgetError, meant, unknown
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 MODES = {"grey": "L", "rgb": "RGB"}
@@ -73,10 +73,14 @@ class Options:
         options = cls(**(given | {"classes": tuple(str(each).strip() for each in classes)}))
         if options.mode is not None and options.mode not in MODES:
             raise unknown("mode", options.mode, MODES)
-        if options.size is not None and not (isinstance(options.size, int) and 1 <= options.size <= 4096):
-            raise ForgetError(f"size is {options.size!r}; it must be a whole number of pixels, 1 to 4096.")
+        if options.size is not None and not (type(options.size) is int and 1 <= options.size <= 4096):
+            raise ForgetError(
+                f"size is {options.size!r}{meant(options.size)}; it must be a whole number of pixels, 1 to 4096."
+            )
         if not isinstance(options.test, int | float) or not 0 < options.test < 1:
-            raise ForgetError(f"test is {options.test!r}; the share of the test set lies between 0 and 1.")
+            raise ForgetError(
+                f"test is {options.test!r}{meant(options.test)}; the share of the test set lies between 0 and 1."
+            )
         return options
 
 

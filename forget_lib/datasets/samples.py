@@ -8,8 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from forget_lib.errors import ForgetError, unknown
-
-AUGMENTATIONS = ("none", "shift", "flip_shift", "alternating")
+from forget_lib.recipes import AUGMENTATIONS
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -20,7 +20,9 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from forget_lib.datasets.requests import parse_request
 from forget_lib.errors import ForgetError, unknown
 from forget_lib.names import public_name, request_text
-from forget_lib.recipes import make_recipe
+from forget_lib.recipes import recipe_faults
+from forget_lib.unlearning import METHODS
+from forget_lib.unlearning.registry import check_settings
 
 VERSION = 1
 LARGEST = 1_000_000
@@ -174,14 +176,18 @@ def read_request(path: str | Path) -> DeletionRequest:
     lines: dict[str, int] = {}
     given = _mapping(path, node, "", lines)
     request = DeletionRequest(path, _complete(path, given, lines), lines, _base(path))
-    try:
-        make_recipe(request["recipe"])
-    except (ForgetError, TypeError) as error:
-        raise request.wrong("recipe", str(error)) from error
+    faults = recipe_faults(request["recipe"])
+    if faults:
+        raise RequestError("\n".join(str(request.wrong(f"recipe.{name}", words)) for name, words in faults.items()))
     if request["held_out.indices"] and "held_out.draw" in lines:
         raise request.wrong("held_out.indices", "give held_out.draw or held_out.indices, not both")
     if request["method"] == "auto" and request["settings"]:
         raise request.wrong("settings", "settings belong to a method; name it in `method`")
+    if request["method"] != "auto":
+        try:
+            check_settings(request["method"], request["settings"])
+        except ForgetError as error:
+            raise request.wrong("settings" if request["method"] in METHODS else "method", str(error)) from error
     return request
 
 

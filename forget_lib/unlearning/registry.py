@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from forget_lib.errors import DivergedError, ForgetError, NotApplicableError, unknown
+from forget_lib.errors import DivergedError, ForgetError, NotApplicableError, meant, unknown
 from forget_lib.training import detach_meters
 from forget_lib.unlearning.common import keeping_frozen
 from forget_lib.unlearning.task import UnlearningTask
@@ -29,6 +29,13 @@ NEEDS = {
     "training log": lambda model, task: task.training_log is not None,
     "memorisation scores": lambda model, task: task.memorisation is not None,
 }
+RANGES = {
+    "rate": (lambda value: value > 0, "a number above 0"),
+    "epochs": (lambda value: value >= 0, "a whole number of at least 0"),
+    "size": (lambda value: value >= 0, "a whole number of at least 0"),
+    "share": (lambda value: 0 <= value <= 1, "a number from 0 to 1"),
+}
+"""Endings of settings' names, and what their values can be in any method."""
 Function = Callable[..., nn.Module]
 
 
@@ -104,28 +111,40 @@ def get_method(name: str) -> Method:
     return METHODS[name]
 
 
-def check_settings(name: str, settings: Mapping[str, Any]) -> None:
-    """Refuses settings that a method does not have, and values of another type or not finite.
-
-    Raises: UnknownNameError, ForgetError.
-    """
+def setting_faults(name: str, settings: Mapping[str, Any]) -> list[str]:
+    """All that is wrong with the settings of a method, a sentence each: unknown, of another type than the default, not
+    finite, or out of the range that its name has in every method. Raises: UnknownNameError for the method."""
     defaults = get_method(name).settings
-    for key, value in settings.items():
-        if key not in defaults:
-            raise unknown(f"setting of method {name}", key, defaults)
-        default = defaults[key]
-        number = isinstance(default, int | float) and not isinstance(default, bool)
-        right = (
-            isinstance(value, int | float) and not isinstance(value, bool)
-            if number
-            else isinstance(value, type(default))
-        )
-        if default is not None and (not right or (number and not math.isfinite(value))):
-            raise ForgetError(
-                f"Setting {key} of method {name} is {value!r}; expected a value like its default {default!r}."
-            )
-        if isinstance(default, int) and number and value != int(value):
-            raise ForgetError(f"Setting {key} of method {name} is {value!r}; expected a whole number.")
+    faults = [str(unknown(f"setting of method {name}", key, defaults)) for key in settings if key not in defaults]
+    for key, default in defaults.items():
+        expected = _expected(key, default, settings[key]) if key in settings else ""
+        if expected:
+            value = settings[key]
+            faults.append(f"Setting {key} of method {name} is {value!r}{meant(value)}; expected {expected}.")
+    return faults
+
+
+def _expected(key: str, default: Any, value: Any) -> str:
+    """What a value should have been, or nothing where it is in order."""
+    if default is None:
+        return ""
+    if isinstance(default, bool) or not isinstance(default, int | float):
+        return "" if isinstance(value, type(default)) else f"a value like its default {default!r}"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return f"a value like its default {default!r}"
+    if isinstance(default, int) and value != int(value):
+        return "a whole number"
+    for ending, (fits, words) in RANGES.items():
+        if key.endswith(ending) and not fits(value):
+            return words
+    return ""
+
+
+def check_settings(name: str, settings: Mapping[str, Any]) -> None:
+    """Raises: UnknownNameError for the method; ForgetError with all that is wrong with its settings."""
+    faults = setting_faults(name, settings)
+    if faults:
+        raise ForgetError("\n".join(faults))
 
 
 def why_not_applicable(name: str, model: nn.Module, task: UnlearningTask) -> str | None:

@@ -50,7 +50,7 @@ def make(root: Path, config: dict[str, Any]) -> Path:
     (root / "notebooks").mkdir()
     for name in ("report", "templates"):
         shutil.copytree(REPOSITORY / "forget_lib" / name, library / name)
-    for name in ("__init__", "chosen", "errors", "names", "results"):
+    for name in ("__init__", "chosen", "errors", "names", "recipes", "results"):
         shutil.copy(REPOSITORY / "forget_lib" / f"{name}.py", library)
     (library / "report" / "__main__.py").write_text(STAND_IN)
     for name in NOTEBOOKS:
