@@ -78,12 +78,16 @@ def _table(found: pd.DataFrame, column: str, heads: Mapping, links: Mapping) -> 
 
 
 def _cell(row, link: str) -> str:
-    if row is None or row.verdict == "failed":
+    if row is None or row.verdict in ("absent", "unsuited"):
         return '<td data-sort="99999">–</td>'
     verdict = VERDICTS[row.verdict]
+    if row.verdict == "failed":
+        text = f"{verdict.sign} {verdict.word}"
+        return f'<td class="verdict" style="background:{verdict.background}" data-sort="99999">{text}</td>'
     several = f" ({row.agree} of {row.scenarios} scenarios)" if row.verdict == "mixed" else ""
     ends = f"({row.low:+.1f} to {row.high:+.1f})" if np.isfinite(row.low) else "(one seed)"
     numbers = f"forget {row.gap:+.1f} {ends}<br>kept {row.kept:+.1f}{several}"
+    numbers += f"<br>failed in {row.failed} of {row.runs} runs" if row.failed else ""
     text = f'{verdict.sign} {verdict.word}<br><span class="small">{numbers}</span>'
     text = f'<a href="{html.escape(link, quote=True)}">{text}</a>' if link else text
     return f'<td class="verdict" style="background:{verdict.background}" data-sort="{abs(row.gap):.4f}">{text}</td>'

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from forget_lib.datasets import ImageData
 from forget_lib.errors import ForgetError
-from forget_lib.findings import MARGIN, kept_metric
+from forget_lib.findings import MARGIN, failures, kept_metric
 from forget_lib.metrics import nomus
 from forget_lib.results import summary
 
@@ -195,8 +195,9 @@ def accuracies(table: pd.DataFrame) -> Figure:
 
 
 def _scenario(table: pd.DataFrame) -> str:
-    requests = ", ".join(dict.fromkeys(table["request"]))
-    return f"{marks(table)}, {', '.join(dict.fromkeys(table['model']))}, {requests}"
+    requests, failed = ", ".join(dict.fromkeys(table["request"])), ", ".join(failures(table))
+    note = f"; failed: {failed}" if failed else ""
+    return f"{marks(table)}, {', '.join(dict.fromkeys(table['model']))}, {requests}{note}"
 
 
 def attack_strength(
@@ -298,6 +299,8 @@ def comparison(table: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.
     frame = pd.DataFrame.from_dict(rows, orient="index").reindex(method_order(table[table["metric"] != ""]))
     units = {name: f"{name} (%)" if "accuracy" in name else name for name in chosen}
     frame = frame[[name for name in chosen if name in frame.columns]].rename(columns=units)
+    for name in [name for name in failures(table) if name not in frame.index]:
+        frame.loc[name] = "failed"
     return frame.fillna("–")
 
 
@@ -333,8 +336,10 @@ def headline(found: pd.DataFrame, title: str) -> Figure:
 
     found: of `overview.answers`. title: what stands under the figure's heading, such as its data and seeds.
     """
-    from forget_lib.overview import KINDS, ranked
+    from forget_lib.overview import KINDS, failing, ranked
 
+    failed = failing(found)
+    title += f"; failed: {', '.join(failed)}" if failed else ""
     found = found[found["gap"].notna()]
     names = ranked(found)
     kinds, margin = list(dict.fromkeys(found["kind"])), 100 * MARGIN

@@ -96,6 +96,17 @@ def oracle_sentences(table: pd.DataFrame) -> list[str]:
     return found
 
 
+def failures(table: pd.DataFrame) -> dict[str, str]:
+    """Methods that failed, with in how many of their runs and the first reason, as text."""
+    runs = table.drop_duplicates([*RUN, "method", "run"])
+    found = {}
+    for method, part in runs[runs["status"] == "failed"].groupby("method", sort=False):
+        of = int((runs["method"] == method).sum())
+        often = f"failed in {len(part)} of {of} runs" if len(part) < of else "failed"
+        found[method] = f"{often} ({str(part['reason'].iloc[0]).rstrip('.')})"
+    return found
+
+
 VERDICTS = {
     (True, True): f"near the retrained model on both (within {100 * MARGIN:.0f} points)",
     (True, False): "forgets as the retrained model does, but loses utility",
@@ -114,7 +125,7 @@ def failure(rows: pd.DataFrame) -> str:
 
 def method_sentences(table: pd.DataFrame) -> list[str]:
     """For each method: is its forgetting near the retrained model's, and what did it cost in utility?"""
-    kept = kept_metric(table)
+    kept, failed = kept_metric(table), failures(table)
     found = []
     for method in dict.fromkeys(table["method"]):
         if method in CONTROLS:
@@ -122,12 +133,13 @@ def method_sentences(table: pd.DataFrame) -> list[str]:
         if told := failure(table[table["method"] == method]):
             found.append(told)
             continue
+        note = f" It {failed[method]}." if method in failed else ""
         if not has_oracle(table):
-            found.append(_without_oracle(table, method))
+            found.append(_without_oracle(table, method) + note)
             continue
         forget, utility = (with_interval(paired_gap(table, method, metric)) for metric in ("forget_accuracy", kept))
         verdict = VERDICTS[is_near(table, method)]
-        found.append(f"**{method}**: {verdict}; forget accuracy {forget}, {kept} {utility} against it.")
+        found.append(f"**{method}**: {verdict}; forget accuracy {forget}, {kept} {utility} against it.{note}")
     return found
 
 
@@ -281,6 +293,8 @@ def strong_attack_sentences(strong: pd.DataFrame) -> list[str]:
         best = each.loc[(each["value"] - 0.5).abs().idxmax()]
         interval = f"{best['value']:.3f} ({best['low']:.3f} to {best['high']:.3f})"
         found.append(f"**{name}**: strongest sign {interval}, by {best.name}.")
+    broken = strong[strong["status"] == "failed"].drop_duplicates("method")
+    found += [f"**{row.method}** failed ({row.reason.rstrip('.')})." for row in broken.itertuples()]
     passing = passes_weak_fails_strong(strong)
     note = "95 % intervals, and Holm's adjustment over methods and strong attacks"
     found.append(f"Pass the weak attack and fail a strong one ({note}): {', '.join(passing) or 'no method here'}.")
@@ -306,6 +320,8 @@ def overview_sentences(table: pd.DataFrame) -> list[str]:
         near = [name for name in methods if all(is_near(part, name))]
         text = f"**{', '.join(names)}**: within {100 * MARGIN:.0f} points of the retrained model: "
         text += ", ".join(near) or "no method"
+        failed = [name for name in failures(part) if name not in near]
+        text += f"; failed: {', '.join(failed)}" if failed else ""
         if is_near(part, "original")[0]:
             text += " (the untouched original is so too: accuracy cannot tell here)"
         power = has_power(part)

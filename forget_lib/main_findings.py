@@ -13,7 +13,7 @@ import pandas as pd
 from forget_lib.findings import CONTROLS, paired_gap, with_interval
 from forget_lib.findings_faces import PROBES, can_be_read
 from forget_lib.membership_views import ALPHA, WEAK, adjusted, has_power, passes_weak_fails_strong
-from forget_lib.overview import KINDS, STRONG, in_points
+from forget_lib.overview import KINDS, STRONG, failing, in_points
 from forget_lib.results import summary
 from forget_lib.statistics import t_interval
 from forget_lib.unlearning import METHODS
@@ -38,7 +38,8 @@ def matching(found: pd.DataFrame) -> list[str]:
     """How many methods do as retraining does, by kind of request, and which; from `overview.answers`."""
     lines = []
     for kind, part in found[~found["control"].astype(bool)].groupby("kind", sort=False):
-        part = part[part["verdict"] != "failed"].sort_values("cost")
+        failed = failing(part)
+        part = part[part["gap"].notna()].sort_values("cost")
         good, mixed = (part[part["verdict"] == key] for key in ("good", "mixed"))
         title, unknown = f"**{KINDS.get(kind, kind)}**: ", part["verdict"] == "unknown"
         part = part[~unknown]
@@ -51,7 +52,8 @@ def matching(found: pd.DataFrame) -> list[str]:
         shown = f" (cheapest first; forget accuracy, points: {', '.join(names)})"
         lines.append(f"{text}{shown if len(good) else ''}")
         lines[-1] += f"; {len(mixed)} more on average, but not in every scenario" if len(mixed) else ""
-        lines[-1] += f"; of {unknown.sum()} more accuracy cannot tell." if unknown.any() else "."
+        lines[-1] += f"; of {unknown.sum()} more accuracy cannot tell" if unknown.any() else ""
+        lines[-1] += f"; failed: {', '.join(failed)}." if failed else "."
     return lines or ["No scenario with an original and a retrained model is among these records."]
 
 

@@ -19,7 +19,7 @@ from forget_lib.findings import (
     kept_metric,
     paired_gap,
 )
-from forget_lib.results import gap_range, summary
+from forget_lib.results import RUN, gap_range, summary
 from forget_lib.statistics import t_interval, within
 from forget_lib.unlearning import METHODS
 
@@ -46,7 +46,9 @@ VERDICTS = {
     "much": Verdict("◆", "forgets too much", "#f6d78b", 3),
     "little": Verdict("▲", "still knows it", "#f3b08a", 4),
     "unknown": Verdict("○", "accuracy cannot tell", "#dddddd", 5),
-    "failed": Verdict("–", "not measured", "#eeeeee", 6),
+    "failed": Verdict("✕", "failed", "#eeaaaa", 6),
+    "unsuited": Verdict("–", "does not apply", "#eeeeee", 6),
+    "absent": Verdict("–", "not measured", "#eeeeee", 6),
 }
 
 
@@ -62,7 +64,7 @@ def kind_of(part: pd.DataFrame) -> str:
 def answers(table: pd.DataFrame, *, by_scenario: bool = False) -> pd.DataFrame:
     """One row a method and kind of request: method, kind, verdict (key of `VERDICTS`), gap, low, high (of forget
     accuracy, points), kept, kept_low, kept_high (points, gap of what is kept), cost, n (seeds), control, scenarios,
-    agree (in so many of them it does as retraining does).
+    agree (in so many of them it does as retraining does), runs, failed (so many of the runs).
 
     A gap is the mean over the scenarios of a kind; its t-interval is over draws and seeds, see `_averaged`.
     by_scenario: a row a method and scenario, which stands in a column of that name as (dataset, model, request).
@@ -91,6 +93,10 @@ def _rows(kind: str, chosen: list[pd.DataFrame]) -> list[dict[str, object]]:
             # Being near the retrained model says nothing where the untouched original is near it too.
             saw = [not dark for pair, dark in zip(gaps, blind, strict=True) if len(pair[0])]
             row = _row([pair for pair in gaps if len(pair[0])], not any(saw))
+            status = pd.concat([part[part["method"] == name].drop_duplicates(RUN)["status"] for part in chosen])
+            row |= {"runs": len(status), "failed": int((status == "failed").sum())}
+            if row["verdict"] == "absent":
+                row["verdict"] = "failed" if row["failed"] else "absent" if (status == "done").any() else "unsuited"
             control = name == "original" or (name in METHODS and METHODS[name].control)
             rows.append({"method": name, "kind": kind, "control": control, "cost": _cost(chosen, name), **row})
     return rows
@@ -110,7 +116,7 @@ def _row(gaps: list[tuple[np.ndarray, np.ndarray]], blind: bool) -> dict[str, ob
     found |= dict(zip(("gap", "low", "high"), _ends(forget), strict=True))
     found |= dict(zip(("kept", "kept_low", "kept_high"), _ends(kept), strict=True))
     if not len(forget):
-        return found | {"verdict": "failed", "agree": 0}
+        return found | {"verdict": "absent", "agree": 0}
     agree = sum(_verdict(*pair) == "good" for pair in gaps)
     verdict = _verdict(forget, kept)
     if verdict == "good":
@@ -159,9 +165,15 @@ def ranked(found: pd.DataFrame) -> list[str]:
     """
     columns = [name for name in ("kind", "scenario") if name in found]
     rank = found.assign(rank=found["verdict"].map(lambda key: VERDICTS[key].rank))
-    wide = rank.pivot_table(index="method", columns=columns, values="rank").fillna(VERDICTS["failed"].rank)
+    wide = rank.pivot_table(index="method", columns=columns, values="rank").fillna(VERDICTS["absent"].rank)
     places, control = wide.mean(axis=1), found.groupby("method")["control"].first().astype(bool)
     return sorted(dict.fromkeys(found["method"]), key=lambda name: (name != "original", control[name], places[name]))
+
+
+def failing(found: pd.DataFrame) -> list[str]:
+    """Methods of `answers` that failed in all of their runs or in some, with how many, as text."""
+    runs = found.groupby("method", sort=False)[["failed", "runs"]].sum()
+    return [f"{row.Index} ({row.failed} of {row.runs} runs)" for row in runs[runs["failed"] > 0].itertuples()]
 
 
 def in_points(mean: float, low: float, high: float) -> str:

@@ -23,6 +23,7 @@ from forget_lib.results import Measurement, code_hash, key_of, read_record, writ
 from forget_lib.scenario import EVALUATED, Scenario, describe, make_scenario, seed_of
 from forget_lib.training import Meter, embed, predict, train
 from forget_lib.training_log import TrainingLog, logged_training
+from forget_lib.trust import failure
 from forget_lib.unlearning import METHODS, UnlearningTask, get_method, unlearn
 from forget_lib.unlearning.registry import check_settings
 from forget_lib.unlearning.sisa import ensemble_of, is_ensemble
@@ -181,8 +182,8 @@ def attack(
     )
     try:
         return [measurement._replace(attack=name) for measurement in get_attack(name).function(inputs)]
-    except ForgetError as error:
-        print(f"attack {name}: no result, {error}")
+    except Exception as error:  # an attack, or a net, of the user's can raise anything
+        print(f"attack {name}: no result, {error if isinstance(error, ForgetError) else failure(error)}")
         return []
 
 
@@ -203,8 +204,8 @@ def probe(scenario: Scenario, name: str, model: nn.Module, embedded: dict[str, n
                 embedded[part] = embed(model, scenario.samples[part]).numpy()
         inputs = ProbeInput(embedded[parts[0]], gallery, embedded["test"], queries, scenario.classes)
         return get_attack(name)(inputs)
-    except ForgetError as error:
-        print(f"attack {name}: no result, {error}")
+    except Exception as error:  # an attack, or a net, of the user's can raise anything
+        print(f"attack {name}: no result, {error if isinstance(error, ForgetError) else failure(error)}")
         return []
 
 
@@ -218,7 +219,8 @@ def run_method(
 ) -> dict[str, Any]:
     """One method on one scenario: its record, read from disk where it is up to date, else made now.
 
-    "original" evaluates the model as it is. A method that does not apply or diverges leaves a record that says so.
+    "original" evaluates the model as it is. A method that does not apply, diverges or fails on the net leaves a record
+    that says so.
     Args: settings: the method's settings; those left out are as chosen by tuning, else the defaults. run: seed of
         the method. reference: folder of the retrained model's record, to measure distances from it.
     Returns: the content of run.json.
@@ -249,25 +251,41 @@ def run_method(
 
     task = make_task(scenario, run, on_epoch if name in WITH_HISTORY else None, name)
     about |= {"key": key, **results.provenance(), "written": _now(), "reason": None}
+
+    def not_done(status: str, reason: str) -> dict[str, Any]:
+        write_record(folder, about | {"status": status, "reason": reason, "measurements": [], "cost": {}})
+        return read_record(folder)
+
     try:
         model = start if name == "original" else unlearn(name, start, task, **settings)
+    except NotApplicableError as error:
+        return not_done("not applicable", str(error))
     except ForgetError as error:
-        status = "not applicable" if isinstance(error, NotApplicableError) else "failed"
-        about |= {"status": status, "reason": str(error), "measurements": [], "cost": {}}
-        write_record(folder, about)
-        return about
+        return not_done("failed", str(error))
     cost = task.meter.cost if name != "original" else {}
-    measured, arrays = evaluate(scenario, model)
-    measured += _cost(scenario, cost)
-    if reference is not None:
-        measured += against_retrained(arrays, results.read_predictions(reference))
-    found, more = evidence.model_evidence(scenario, model, start, reference)
-    measured, arrays = measured + found, arrays | more
+    try:
+        measured, arrays = _all_measured(scenario, model, start, cost, reference)
+    except ForgetError:  # of the study's own files: what to do about it is in the message
+        raise
+    except Exception as error:  # a net of the user's can raise anything
+        return not_done("failed", f"{name} could not be measured on {about['model']}: {failure(error)}.")
     about |= {"status": "done", "cost": cost, "measurements": [m._asdict() for m in measured]}
     about["without_result"] = sorted(set(scenario.attacks) - {m.attack for m in measured})  # the log says why
     state = None if name == "original" else model.state_dict()
     write_record(folder, about, history=pd.DataFrame(epochs) if epochs else None, predictions=arrays, state=state)
     return about
+
+
+def _all_measured(
+    scenario: Scenario, model: nn.Module, start: nn.Module, cost: Mapping[str, float], reference: Path | None
+) -> tuple[list[Measurement], dict[str, np.ndarray]]:
+    """All measurements of a model, and the arrays to keep; see `run_method` for `reference`."""
+    measured, arrays = evaluate(scenario, model)
+    measured += _cost(scenario, cost)
+    if reference is not None:
+        measured += against_retrained(arrays, results.read_predictions(reference))
+    found, more = evidence.model_evidence(scenario, model, start, reference)
+    return measured + found, arrays | more
 
 
 def against_retrained(arrays: Mapping[str, np.ndarray], reference: Mapping[str, np.ndarray]) -> list[Measurement]:

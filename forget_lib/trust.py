@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,16 @@ def where(error: BaseException, path: Path | str) -> str:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     place = f"line {lines[-1]}, " if lines else ""
     return f"{place}{type(error).__name__}: {one_line(error).removeprefix(f'{type(error).__name__}: ')}".rstrip(".: ")
+
+
+def failure(error: BaseException) -> str:
+    """An error of code that can raise anything in one line: its type and text, and the last line outside the installed
+    packages that it passed."""
+    installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
+    frames = traceback.extract_tb(error.__traceback__)
+    passed = [frame for frame in frames if not frame.filename.startswith((*installed, "<frozen"))]
+    place = f" ({Path(passed[-1].filename).name}, line {passed[-1].lineno})" if passed else ""
+    return f"{type(error).__name__}: {one_line(error).removeprefix(f'{type(error).__name__}: ').rstrip('.')}{place}"
 
 
 def load_function(name: str, what: str) -> Callable[..., Any]:

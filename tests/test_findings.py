@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forget_lib import figures, findings
+from forget_lib import answer_table, figures, findings, overview
 
 MARKS = {"status": "done", "reason": None, "synthetic": False, "sampled": True}
 NO_INTERVAL = {"low": float("nan"), "high": float("nan")}
@@ -166,3 +166,16 @@ def test_a_class_that_pays_is_named_beside_the_mean():
     assert "salun" not in line
     assert "no method loses more than 5" in findings.class_sentences(part[part["method"] != "ssd"])[0]
     assert findings.class_sentences(part[part["method"] != "retrain"]) == []
+
+
+def test_a_method_that_failed_in_one_run_of_three_is_not_averaged_in_silence():
+    rows = GOOD.copy()
+    broken = (rows["method"] == "scrub") & (rows["seed"] == 2)
+    rows.loc[broken, ["status", "reason", "metric", "value"]] = ["failed", "oh.", "", float("nan")]
+    assert findings.failures(rows) == {"scrub": "failed in 1 of 3 runs (oh)"}
+    (line,) = [line for line in findings.method_sentences(rows) if line.startswith("**scrub**")]
+    assert line.endswith("against it. It failed in 1 of 3 runs (oh).")
+    assert "failed: scrub" in figures.accuracies(rows).axes[0].get_title()
+    found = overview.answers(rows).set_index("method")
+    assert found.loc["scrub", ["failed", "runs"]].tolist() == [1, 3]
+    assert "failed in 1 of 3 runs" in answer_table.answer_page(overview.answers(rows))

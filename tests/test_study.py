@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from forget_lib import findings, results, study
+from forget_lib import answer_table, figures, findings, main_findings, overview, results, study, trust
+from forget_lib.attacks import ATTACKS
 from forget_lib.errors import ForgetError, UnknownNameError
 from forget_lib.unlearning import METHODS, list_methods, method
 
@@ -187,3 +188,69 @@ def test_weights_of_another_shape_are_refused_with_what_to_do(scenario):
     results.write_record(folder, results.read_record(folder), state={"head.bias": torch.zeros(2)})
     with pytest.raises(ForgetError, match="do not fit mlp; delete the folder"):
         study.load_model(scenario, "finetune")
+
+
+NETS = """
+import torch
+from torch import nn
+
+
+class Moody(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.body, self.last = nn.Flatten(), nn.Linear(64, num_classes)
+
+    def forward(self, images):
+        if images.requires_grad:
+            raise KeyError("no gradient, please")
+        return self.last(self.body(images))
+"""
+
+
+def test_a_built_in_method_that_raises_on_someones_net_is_a_failed_record_that_is_named_and_the_rest_goes_on(
+    blobs, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(trust.VARIABLE, "1")
+    (tmp_path / "nets.py").write_text(NETS)
+    keys = {"dataset": "blobs", "model": f"{tmp_path}/nets.py:Moody", "request": "class:c1"}
+    moody = study.make_scenario(tmp_path / "results", {"epochs": 2, "batch_size": 16}, (), **keys)
+    table = study.run_methods(moody, {"boundary_shrink": {}, "finetune": {}})
+    status = table.drop_duplicates("method").set_index("method")[["status", "reason"]]
+    assert status.loc["finetune", "status"] == "done"
+    assert status.loc["boundary_shrink", "status"] == "failed"
+    words = "boundary_shrink failed on the net Moody: KeyError: 'no gradient, please' (nets.py, line 13)."
+    assert status.loc["boundary_shrink", "reason"] == words
+    assert figures.comparison(table).loc["boundary_shrink"].unique().tolist() == ["failed"]
+    assert f"**boundary_shrink**: failed ({words})." in findings.method_sentences(table)
+    assert "failed: boundary_shrink" in figures.accuracies(table).axes[0].get_title()
+    found = overview.answers(table)
+    assert found.set_index("method").loc["boundary_shrink", ["verdict", "failed", "runs"]].tolist() == ["failed", 1, 1]
+    page = answer_table.answer_page(found)
+    assert "✕ failed" in page
+    assert "not measured" not in page
+    assert "failed: boundary_shrink (1 of 1 runs)" in main_findings.matching(found)[0]
+    assert "boundary_shrink (1 of 1 runs)" in figures.headline(found, "blobs").get_suptitle()
+    assert "boundary_shrink" in findings.overview_sentences(table)[0]
+
+
+def test_a_net_that_cannot_be_measured_after_a_method_is_a_failed_record(scenario, monkeypatch):
+    study.original(scenario)
+
+    def broken(*_: object) -> None:
+        raise IndexError("oh")
+
+    monkeypatch.setattr(study, "evaluate", broken)
+    record = study.run_method(scenario, "finetune")
+    assert record["status"] == "failed"
+    assert record["reason"].startswith("finetune could not be measured on mlp: IndexError: oh (test_study.py, line ")
+
+
+def test_an_attack_that_raises_has_no_result_and_says_so(scenario, monkeypatch, capsys):
+    entry = ATTACKS["loss_regression"]
+
+    def broken(_inputs: object) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setitem(ATTACKS, "loss_regression", dataclasses.replace(entry, function=broken))
+    assert study.run_method(scenario, "finetune")["without_result"] == ["loss_regression"]
+    assert "attack loss_regression: no result, ZeroDivisionError: oh" in capsys.readouterr().out

@@ -13,6 +13,7 @@ from torch import nn
 
 from forget_lib.errors import DivergedError, ForgetError, NotApplicableError, meant, unknown
 from forget_lib.training import detach_meters
+from forget_lib.trust import failure
 from forget_lib.unlearning.common import keeping_frozen
 from forget_lib.unlearning.task import UnlearningTask
 
@@ -153,13 +154,25 @@ def why_not_applicable(name: str, model: nn.Module, task: UnlearningTask) -> str
     return f"{name} needs: {', '.join(missing)}" if missing else None
 
 
+def _called(name: str, student: nn.Module, task: UnlearningTask, settings: Mapping[str, Any]) -> Any:
+    """What the method returns. Raises: ForgetError that names method, net, error and line for any error of the net's or
+    the method's; what the library itself raises, such as to end a run, goes on."""
+    try:
+        return get_method(name).function(student, task, **settings)
+    except Exception as error:  # a net of the user's can raise anything
+        if type(error).__module__.startswith("forget_lib"):
+            raise
+        net = type(getattr(student, "net", student)).__name__
+        raise ForgetError(f"{name} failed on the net {net}: {failure(error)}.") from error
+
+
 def unlearn(name: str, model: nn.Module, task: UnlearningTask, **settings: Any) -> nn.Module:
     """Runs a method on a copy of `model`; neither the model nor the samples are changed.
 
     Frozen weights (`requires_grad` is False) and the statistics of frozen batch norm keep their bits.
     Returns: another model, in eval mode, on the task's device, with the same weights frozen.
-    Raises: UnknownNameError, ForgetError for settings; NotApplicableError with the reason; DivergedError for
-        weights that are not finite.
+    Raises: UnknownNameError, ForgetError for settings and for a method that fails on the net; NotApplicableError with
+        the reason; DivergedError for weights that are not finite.
     """
     check_settings(name, settings)
     reason = why_not_applicable(name, model, task)
@@ -172,7 +185,7 @@ def unlearn(name: str, model: nn.Module, task: UnlearningTask, **settings: Any) 
     student = task.meter.attach(detach_meters(copy.deepcopy(model)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
-        unlearned = get_method(name).function(student, task, **settings)
+        unlearned = _called(name, student, task, settings)
     if not isinstance(unlearned, nn.Module):
         raise ForgetError(f"Method {name} returned {type(unlearned).__name__}; it must return a model.")
     if not all(bool(tensor.isfinite().all()) for tensor in unlearned.state_dict().values()):
