@@ -1,6 +1,8 @@
 """Notebooks run in batch, and pages that need no network."""
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -11,9 +13,11 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from forget_lib.errors import ForgetError, UnknownNameError
+from forget_lib.names import REPOSITORY, short_name
 from forget_lib.report.files import only_one, write_text
 from forget_lib.report.index import failures, write_index
 from forget_lib.report.page import export_html, external_requests, mathml, title_of
+from forget_lib.report.private import hide_folders
 from forget_lib.report.run import declared_parameters, run_notebook, tail
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -103,6 +107,51 @@ def test_a_batch_kernel_reads_no_setting_of_the_users_account(tmp_path):
     said, picture = executed["cells"][0]["outputs"]
     assert said["text"] == ["module://matplotlib_inline.backend_inline False 10.0\n", "False\n"]
     assert "image/png" in picture["data"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", [False, True])
+def test_pages_and_logs_of_own_data_name_no_folder_of_the_user_s(tmp_path, monkeypatch, fails):
+    home = tmp_path / "home" / "anna"
+    (home / "images").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    cells = ["dataset = ''\nmodel = ''\nrecipe = {}\nrequest = ''", "print(dataset, model, recipe, request)"]
+    notebook = write(
+        tmp_path / "here" / "toy.ipynb",
+        new_code_cell(cells[0], metadata={"tags": ["parameters"]}),
+        new_code_cell(f"{cells[1]}; print('{home}/images/cat/1.png', dataset)" + "; 1 / 0" * fails),
+    )
+    given = {
+        "dataset": f"own:{home}/images?size=8",
+        "model": f"~/nets.py:make?weights={home}/w.pt",
+        "recipe": {"function": f"{home}/train.py:train"},
+        "request": os.path.relpath(home / "r.yaml", notebook.parent),
+    }
+    out, log = tmp_path / "q" / "notebooks" / "toy" / "a.ipynb", tmp_path / "q" / "logs" / "toy" / "a.log"
+    with pytest.raises(ForgetError) if fails else contextlib.nullcontext():
+        run_notebook(notebook, given, out, out.with_suffix(".html"), log)
+    written = [log, log.with_suffix(".ipynb"), *([] if fails else [out, out.with_suffix(".html")])]
+    for path in written:
+        text = path.read_text()
+        assert "anna" not in text, path
+        assert "~/" not in text, path
+        assert "images/cat/1.png" in text, path
+    told = json.loads(log.with_suffix(".ipynb").read_text())["metadata"]["papermill"]["parameters"]
+    assert told["dataset"] == short_name(given["dataset"])
+    assert told["model"] == short_name(given["model"])
+    assert told["request"] == "r.yaml"
+
+
+def test_places_within_the_repository_and_words_with_a_slash_stay(tmp_path):
+    told = {"results": "../results/quick", "request": "class:a/b", "dataset": "own:data/digits", "request_file": "/tmp"}
+    executed = write(tmp_path / "a.ipynb", new_code_cell("x = 'class:a/b ../results/quick own:data/digits /tmpdir'"))
+    before = json.loads(executed.read_text())["cells"][0]["source"]
+    hide_folders(executed, tmp_path / "a.log", told, REPOSITORY / "notebooks")
+    assert json.loads(executed.read_text())["cells"][0]["source"] == before
+    absolute = {"dataset": f"own:{REPOSITORY}/data/digits"}
+    write(executed, new_code_cell(f"x = 'own:{REPOSITORY}/data/digits'"))
+    hide_folders(executed, tmp_path / "a.log", absolute, REPOSITORY / "notebooks")
+    assert "own:data/digits" in "".join(json.loads(executed.read_text())["cells"][0]["source"])
 
 
 def test_a_page_asks_for_nothing_from_elsewhere(executed, tmp_path):

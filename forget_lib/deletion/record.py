@@ -16,6 +16,7 @@ from forget_lib.deletion.kind import KIND
 from forget_lib.deletion.request_file import as_written
 from forget_lib.deletion.respond import UNLEARNED, Answer, ledger_of, plain, returned
 from forget_lib.errors import ForgetError
+from forget_lib.names import public_name
 from forget_lib.report.files import write_text
 from forget_lib.scenario import EVALUATED
 
@@ -56,7 +57,7 @@ def build(answer: Answer, earlier: pd.DataFrame, times: Mapping[str, Any]) -> di
             "forget": ledger.fingerprints(key, forget.images, forget.labels),
         },
         "model": {
-            "name": scenario.model,
+            "name": public_name(scenario.model),
             "classes": case.classes,
             "before": _original_hash(case),
             "after": file_hash(case.folder / "unlearned" / "model.safetensors"),

@@ -16,6 +16,7 @@ from forget_lib import catalogue, figures
 from forget_lib.deletion import evidence, trace, verdict
 from forget_lib.deletion.case import Case
 from forget_lib.deletion.respond import FRESH, MASKED, ORIGINAL, UNLEARNED, Answer
+from forget_lib.names import public_name
 from forget_lib.results import RESULTS
 
 REFERENCE = RESULTS / "reference" / "deletion"
@@ -54,7 +55,7 @@ def request_table(case: Case) -> pd.DataFrame:
     rows = {
         "title": request["title"],
         "data": scenario.data.label,
-        "model": f"{scenario.model}, {case.classes} classes",
+        "model": f"{public_name(scenario.model)}, {case.classes} classes",
         "request": scenario.parsed.name,
         "to forget": scenario.forgotten,
         "images": sizes,

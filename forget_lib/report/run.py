@@ -13,6 +13,7 @@ from typing import Any
 from forget_lib.errors import ForgetError, unknown
 from forget_lib.names import REPOSITORY
 from forget_lib.report.files import only_one, write_text
+from forget_lib.report.private import hide_folders
 
 KERNELS = Path(__file__).resolve().parent
 """Jupyter finds the kernel `warm` in the folder `kernels` there."""
@@ -90,7 +91,10 @@ def run_notebook(
     with only_one(output):
         begun = time.perf_counter()
         executed.parent.mkdir(parents=True, exist_ok=True)
-        _execute(notebook, parameters, executed, log, timeout)
+        try:
+            _execute(notebook, parameters, executed, log, timeout)
+        finally:
+            hide_folders(executed, log, parameters, notebook.resolve().parent)
         if page is not None:
             from forget_lib.report.page import export_html
 
