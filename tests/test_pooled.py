@@ -1,8 +1,10 @@
 import pandas as pd
 import pytest
 
-from forget_lib import challenge, figures_attacks, findings, pooled, results, targets
+from forget_lib import challenge, figures_attacks, findings, pooled, results, targets, trust
+from forget_lib.datasets.own import write_folder
 from forget_lib.errors import ForgetError, UnknownNameError
+from forget_lib.names import short_name
 
 FIELDS = {"dataset": "blobs", "model": "mlp", "start": "sample", "recipe": {"epochs": 2, "batch_size": 16}}
 POOL = {"samples": 80, "evaluation": 24, "number": 4, "targets": 3, "doses": [0.5], "held_out": 20}
@@ -29,6 +31,23 @@ def test_every_control_and_method_leaves_a_record_with_all_its_attacks(table, tm
     scenarios, strong = results.scenarios_and_pools(runs)
     assert scenarios.empty
     assert figures_attacks.attack_table(strong).loc["finetune", "lira"].count("to") == 1
+
+
+def test_a_pool_of_ones_own_data_and_net_has_folders_and_records_without_their_place(blobs, tmp_path, monkeypatch):
+    monkeypatch.setenv(trust.VARIABLE, "1")
+    nets = tmp_path / "nets.py"
+    nets.write_text("from forget_lib.models import build\ndef make(input_shape, num_classes):\n"
+                    "    return build('mlp', input_shape, num_classes, 0)\n")  # fmt: skip
+    own = {"dataset": f"own:{write_folder(blobs, tmp_path / 'mnist', 40)}", "model": f"{nets}:make"}
+    pool = POOL | {"doses": [], "targets": 1}
+    pooled.pooled_study(tmp_path / "results", methods={}, pool=pool, **(FIELDS | own))
+    names = [short_name(own["dataset"]), short_name(own["model"])]
+    (folder,) = (tmp_path / "results" / "pools").iterdir()
+    assert folder.name.startswith("-".join(names))
+    runs = results.load(tmp_path / "results")
+    assert runs[["dataset", "model"]].drop_duplicates().to_numpy().tolist() == [names]
+    for path in (tmp_path / "results").rglob("run.json"):
+        assert str(tmp_path) not in path.read_text()
 
 
 @pytest.mark.parametrize("request_of", ["random", "mislabelled"])

@@ -7,6 +7,7 @@ import torch
 
 from forget_lib import answer_table, figures, findings, main_findings, overview, results, study, trust
 from forget_lib.attacks import ATTACKS
+from forget_lib.datasets.own import write_folder
 from forget_lib.errors import ForgetError, UnknownNameError
 from forget_lib.unlearning import METHODS, list_methods, method
 
@@ -33,6 +34,21 @@ def test_what_is_on_disk_is_not_made_again(scenario, monkeypatch):
     monkeypatch.setattr(study, "train", None)
     monkeypatch.setattr(study, "unlearn", None)
     assert study.run_methods(scenario, SOME).equals(first)
+
+
+def test_two_folders_of_one_name_leave_records_of_their_own_that_name_no_folder(blobs, tmp_path):
+    recipe = {"epochs": 1, "batch_size": 16, "learning_rate": 0.05}
+    for site, each in (("a", 20), ("b", 30)):
+        images = write_folder(blobs, tmp_path / site / "mnist", each)
+        fields = {"dataset": f"own:{images}", "model": "mlp", "request": "class:c1"}
+        study.run_methods(study.make_scenario(tmp_path / "results", recipe, (), **fields), {"finetune": {}})
+    runs = results.load(tmp_path / "results")
+    part = runs[(runs["method"] == "finetune") & (runs["metric"] == "test_accuracy")]
+    assert sorted(part["n"]) == [16, 24]
+    assert part["dataset"].nunique() == 2
+    assert not set(part["dataset"]) & {"mnist"}
+    for path in (tmp_path / "results").rglob("run.json"):
+        assert str(tmp_path) not in path.read_text()
 
 
 def test_a_changed_setting_reruns_that_method_alone(scenario, monkeypatch):

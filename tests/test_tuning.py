@@ -7,7 +7,9 @@ import pytest
 import torch
 import yaml
 
-from forget_lib import results, study, tuning
+from forget_lib import chosen, results, study, tuning
+from forget_lib.datasets import load
+from forget_lib.datasets.own import write_folder
 from forget_lib.datasets.requests import parse_request
 from forget_lib.errors import ForgetError
 from forget_lib.training import Meter
@@ -201,6 +203,19 @@ def test_tuning_can_go_on_method_by_method_on_the_same_data_only(blobs, tmp_path
     assert tuning.main([*arguments, "--repeats", "2", "--methods", "finetune"]) == 1
     assert "made with another draws, seeds" in capsys.readouterr().err
     assert out.read_text() == before
+
+
+def test_settings_of_own_data_are_called_after_the_data_s_checksum_and_name_no_folder(blobs, tmp_path, monkeypatch):
+    monkeypatch.setattr(chosen, "FOLDER", tmp_path / "settings")
+    images = write_folder(blobs, tmp_path / "mnist", 40)
+    arguments = ["--dataset", f"own:{images}", "--model", "mlp", "--request", "class:c1", "--repeats", "1"]
+    arguments += ["--recipe", "{epochs: 1, batch_size: 16, learning_rate: 0.05}", "--results", str(tmp_path / "r")]
+    assert tuning.main([*arguments, "--methods", "ssd"]) == 0
+    checksum = load(f"own:{images}").checksum
+    (path,) = (tmp_path / "settings").iterdir()
+    assert path.name == f"mnist-{checksum[:8]}-mlp-class.yaml"
+    assert str(tmp_path) not in path.read_text()
+    assert yaml.safe_load(path.read_text())["dataset"] == "own:mnist"
 
 
 @pytest.mark.parametrize("path", SETTINGS, ids=lambda path: path.stem)
