@@ -27,6 +27,12 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
+def is_code(base: str) -> bool:
+    """Whether a name without options is `package.module:function` or `path/file.py:function`, and no file or folder."""
+    looks = re.fullmatch(r"([A-Za-z_][\w.]*|.*\.py):[A-Za-z_][\w.]*", base) is not None
+    return looks and not find(base).exists()
+
+
 def split_options(text: str) -> tuple[str, dict[str, Any]]:
     """`what?option=value&option=value` as what comes before the question mark and the options, values read as YAML.
 
@@ -64,14 +70,16 @@ def shown(path: str | Path) -> str:
 
 def public_name(text: str) -> str:
     """The name without the folders of its paths, which are nobody else's business; for records."""
+    base, mark, options = text.partition("?")
+    if base.startswith(OWN) and not is_code(base.removeprefix(OWN)):  # a folder's name may hold a colon
+        return OWN + Path(base.removeprefix(OWN)).name + mark + re.sub(r"[^=&?:]*/", "", options)
     return re.sub(r"[^=&?:]*/", "", text)
 
 
 def plain_name(text: str) -> str:
     """The name of the user's file, folder or function, as one word: `digits`, `resnet18`. Others may have the same."""
     base = text.removeprefix(OWN).partition("?")[0]
-    _, colon, function = base.rpartition(":")
-    name = function if colon else Path(_resolved(base)).name
+    name = base.rpartition(":")[2] if is_code(base) else Path(_resolved(base)).name
     stem = re.sub(r"\.(csv|npz)$", "", name, flags=re.IGNORECASE)
     return re.sub(r"[^A-Za-z0-9_.]+", "_", stem)[:LONGEST].strip("._") or "own"
 
@@ -90,8 +98,8 @@ def short_name(text: str) -> str:
 def _identity(text: str) -> str:
     """The name with all its paths resolved and its options in order."""
     base, _, options = text.removeprefix(OWN).partition("?")
-    module, colon, function = base.rpartition(":")
-    if not colon:
+    module, _, function = base.rpartition(":")
+    if not is_code(base):
         base = _resolved(base)
     elif module.endswith(".py"):
         base = f"{_resolved(module)}:{function}"

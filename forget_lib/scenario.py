@@ -192,6 +192,7 @@ def describe(scenario: Scenario) -> dict[str, Any]:
         "sampled": data.sampled,
         "data_checksum": data.checksum,
     }
+    about |= {"data_notes": list(data.notes)} if data.notes else {}
     keys = names_for_records(scenario.dataset, scenario.model) | {"draw": scenario.draw, "seed": scenario.seed}
     return keys | about | {"recipe": recipe, "sizes": sizes, "device": str(scenario.torch_device)}
 

@@ -1,6 +1,7 @@
 """A user's own data: every form gives an ImageData, and everything that is wrong is said at once, with row and file."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from forget_lib.datasets.own_reading import OwnDataError
 from forget_lib.datasets.requests import draw_sets, parse_request
 from forget_lib.demo.images import read_picture, to_tensor
 from forget_lib.errors import DataError, ForgetError, UnknownNameError
-from forget_lib.names import short_name
+from forget_lib.names import public_name, short_name
+from forget_lib.scenario import describe, make_scenario
 
 
 @pytest.fixture(autouse=True)
@@ -188,6 +190,109 @@ def test_a_damaged_cache_is_made_again(folder, tmp_path, capsys):
     cache.write_bytes(cache.read_bytes()[:-9])
     assert load_own(folder).checksum == first.checksum
     assert "read again" in capsys.readouterr().out
+
+
+# --- folders and tables as people publish them ------------------------------------------------------------------------
+
+
+def save_parts(folder: Path, *parts: str) -> Path:
+    for number, part in enumerate(parts):
+        for index in range(6):
+            save(folder / part / "ab"[index % 2] / f"{index}.png", 10 * number + index)
+    return folder
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("training", "testing"), ("Train", "Test")])
+def test_files_beside_train_and_test_are_left_out_and_named(tmp_path, capsys, parts):
+    (save_parts(tmp_path / "d", *parts) / "README.md").touch()
+    (tmp_path / "d" / "labels.csv").touch()
+    data = load_own(tmp_path / "d")
+    assert (len(data.labels), len(data.test_labels), data.classes) == (6, 6, ("a", "b"))
+    assert f"left out beside {parts[0]} and {parts[1]}: README.md, labels.csv" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_neither_class_nor_part_is_one_problem_and_not_one_a_class(tmp_path):
+    (found,) = problems(save_parts(tmp_path / "d", "train", "test", "extra"))
+    assert found.startswith("extra: a folder beside train and test")
+    (found,) = problems(save_parts(tmp_path / "v", "train", "val"))
+    assert found.startswith("train, val: holds folders and no images")
+    save_parts(tmp_path / "w", "pets")
+    assert "give the path of the folder of classes" in problems(tmp_path / "w")[0]
+
+
+def test_classes_may_be_called_train_and_test(tmp_path):
+    for index in range(6):
+        save(tmp_path / "d" / ("train", "test", "bus")[index % 3] / f"{index}.png", index)
+    assert load_own(tmp_path / "d").classes == ("bus", "test", "train")
+
+
+def test_an_empty_test_part_is_refused_and_nothing_is_drawn_in_its_place(tmp_path):
+    (save_parts(tmp_path / "d", "train") / "test").mkdir()
+    assert "no image is in the test set" in problems(tmp_path / "d")[0]
+
+
+def test_an_empty_class_folder_is_named(folder):
+    (folder / "2").mkdir()
+    assert problems(folder) == ["2: is an empty folder; put images of this class there, or remove it"]
+
+
+@pytest.mark.parametrize("column", ["file", "filepath", "filename", "Path", " image "])
+def test_the_path_of_a_table_may_be_called_otherwise(table, column):
+    table.write_text(table.read_text().replace("path,label", f"{column},Label", 1))
+    assert len(load_own(table).files) == 18
+
+
+def test_columns_that_could_both_be_the_path_or_stand_twice_are_refused(table):
+    text = table.read_text()
+    table.write_text(text.replace("path,label,person", "file,label,image", 1))
+    with pytest.raises(DataError, match="no column path; it has: file, label, image"):
+        load_own(table)
+    table.write_text(text.replace("path,label,person", "path,label,Label", 1))
+    with pytest.raises(DataError, match="label stands twice"):
+        load_own(table)
+
+
+def test_a_table_of_one_person_is_refused_since_nobody_is_left_to_test_on(table):
+    lines = [line.split(",") for line in table.read_text().splitlines()]
+    table.write_text("\n".join(",".join([*line[:2], "person" if line[0] == "path" else "p0"]) for line in lines))
+    assert "all images are of one person" in problems(table)[0]
+
+
+@pytest.mark.parametrize("place", ["16:9/digits", "digits:old", "old.py:digits"])
+def test_a_folder_with_a_colon_is_a_folder_and_no_code(folder, place):
+    (folder.parent / place).parent.mkdir(exist_ok=True)
+    folder.rename(folder.parent / place)
+    data = load(f"own:{folder.parent / place}?size=4")
+    assert (len(data.labels), data.images.shape[2]) == (16, 4)
+    assert public_name(f"own:{folder.parent / place}?size=4") == f"own:{Path(place).name}?size=4"
+
+
+def test_classes_that_stand_twice_are_refused(folder):
+    assert problems(folder, classes=("0", "1", "0")) == ["classes: 0 stands there twice"]
+
+
+def test_copies_in_training_and_test_are_told_and_noted_and_so_are_copies_within_and_with_two_labels(tmp_path, capsys):
+    save_parts(tmp_path / "d", "train", "test")
+    assert load_own(tmp_path / "d").notes == ()
+    save(tmp_path / "d" / "test" / "a" / "0.png", 2)  # as train/a/2.png
+    save(tmp_path / "d" / "train" / "b" / "1.png", 4)  # as train/a/4.png
+    assert load_own(tmp_path / "d").notes == (
+        "exact copies of training images in the test set, which the model saw: 1",
+        "exact copies within the training images, of which one may be held out while the other is trained on: 1",
+        "exact copies of an image under two classes: 1",
+    )
+    assert "such as test/a/0.png and train/a/2.png" in capsys.readouterr().out
+
+
+def test_a_class_without_test_images_is_noted(tmp_path):
+    shutil.rmtree(save_parts(tmp_path / "d", "train", "test") / "test" / "b")
+    assert load_own(tmp_path / "d").notes == ("no test image is of b",)
+
+
+def test_what_is_noted_of_the_data_stands_in_records(folder, tmp_path):
+    save(folder / "1" / "01.png", 3)
+    scenario = make_scenario(tmp_path, dataset=f"own:{folder}", model="mlp", request="random:0.5")
+    assert describe(scenario)["data_notes"] == list(scenario.data.notes) != []
 
 
 # --- pixels as people save them ---------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ class ImageData:
             benchmark forgets, or None.
         drawn_as: name by which random sets are drawn, if not `name`: a user's data keep their sets when they are moved.
         held_out: share of the pool that goes to validation, unseen and population (EVALUATION.md 0).
+        notes: what a reader of results must know of the images, such as copies in training and test set; for records.
         files, test_files: path of each image within `folder`, or its row; empty where the images are no user's own.
     """
 
@@ -54,6 +55,7 @@ class ImageData:
     official: Tensor | None = None
     drawn_as: str = ""
     held_out: Mapping[str, float] = field(default_factory=lambda: DEFAULT_HELD_OUT)
+    notes: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     test_files: tuple[str, ...] = ()
     folder: str = ""

@@ -1,9 +1,9 @@
 """A user's own images, checked in full before anything trains: `own:PATH` wherever a data set is named.
 
 PATH is one of
-- a folder `class/file`, or `train/class/file` beside `test/class/file`;
-- a CSV with the columns `path` (relative to it) and `label`, and if wished `person`, `family` and `part`
-  (train or test);
+- a folder `class/file`, or `train/class/file` beside `test/class/file` (also `training` and `testing`);
+- a CSV with the columns `path` (relative to it; also `file` or `filepath`) and `label`, and if wished `person`,
+  `family` and `part` (train or test);
 - an .npz with `images` (uint8 [N, H, W], [N, H, W, C] or [N, C, H, W]) and `labels`, and if wished `test_images`,
   `test_labels`, `classes`, `people`, `families`, `test_people`, `test_families`; pickled objects are refused;
 - `package.module:function` or `path/file.py:function`, which returns a torch Dataset; it is code and must be trusted.
@@ -33,6 +33,7 @@ from forget_lib.datasets.own_reading import (
     Options,
     OwnDataError,
     Rows,
+    copies,
     fingerprint,
     list_csv,
     list_folder,
@@ -41,8 +42,8 @@ from forget_lib.datasets.own_reading import (
 )
 from forget_lib.datasets.sources import locate, one_line, shown
 from forget_lib.datasets.stored import Arrays, read_cache, write_cache
-from forget_lib.errors import DataError
-from forget_lib.names import OWN, plain_name, short_name, split_options
+from forget_lib.errors import DataError, first_few
+from forget_lib.names import OWN, is_code, plain_name, short_name, split_options
 
 CACHE_FROM = 1000
 """Folders and tables of fewer images are read anew each time, which takes less than a second."""
@@ -71,7 +72,7 @@ def load_own(source: Any, *, test_source: Any = None, name: str = "", **options:
         return _from_dataset(source, test_source, name or type(source).__name__, Options.of(options))
     text = os.fspath(source).removeprefix(OWN)
     base, given = split_options(text)
-    if ":" in base:
+    if is_code(base):
         from forget_lib.trust import load_function
 
         function = load_function(base, "own data")
@@ -144,6 +145,8 @@ def _from_files(path: Path, name: str, rows: Rows, options: Options) -> ImageDat
         name, "own files", images, labels[order], pool, classes, (people, person_names), (families, family_names),
         order, rows.names,
     )  # fmt: skip
+    for note in rows.notes:
+        print(f"{name}: {note}")
     return dataclasses.replace(data, folder=str(path if path.is_dir() else path.parent))
 
 
@@ -268,6 +271,10 @@ def _classes(
     if odd:  # such as escape sequences, which would act on the terminal that shows them
         problems += [f"class {title[:80]!r} has characters in its name that cannot be printed" for title in odd]
         return ()
+    twice = [title for title, number in Counter(options.classes).items() if number > 1]
+    if twice:
+        problems.append(f"classes: {first_few(twice)} stands there twice")
+        return ()
     if numbers:
         largest = max(map(int, counts), default=-1)
         if not options.classes and largest >= len(labels):  # all classes in between might not fit in memory
@@ -317,9 +324,14 @@ def _test_rows(parts: Sequence[str], labels: Tensor, people: Tensor | None, name
     not the classes, since images of one person are alike."""
     if "test" in parts:
         return torch.tensor([part == "test" for part in parts])
+    if "train" in parts:
+        raise OwnDataError(name, ["no image is in the test set; add some, or leave the parts out to have them drawn"])
     units, strata = torch.arange(len(labels)), labels
     if people is not None and not _is_one_to_one(labels, people):
         units, strata = people, torch.zeros_like(labels)
+        if len(people.unique()) < 2:
+            advice = "leave the people out, or say which images are for the test (column part of a CSV)"
+            raise OwnDataError(name, [f"all images are of one person, and nobody is left to test on; {advice}"])
     seed = int.from_bytes(hashlib.sha256(f"test/{name}".encode()).digest()[:7], "big")
     generator = torch.Generator().manual_seed(seed)
     chosen = []
@@ -342,6 +354,12 @@ def _image_data(
     left = [title for index, title in enumerate(classes) if not (labels[:pool] == index).any()]
     if left:
         raise OwnDataError(name, [f"class {title!r} has images in the test set only" for title in left])
+    ordered = [files[i] for i in order.tolist()]
+    untested = [title for index, title in enumerate(classes) if not (labels[pool:] == index).any()]
+    notes = [f"no test image is of {first_few(untested)}"] if untested else []
+    for note, example in copies(images, labels, pool, ordered):
+        print(f"{name}: {note}, such as {example}.")
+        notes.append(note)
     return ImageData(
         name=name,
         title=name,
@@ -355,7 +373,8 @@ def _image_data(
         checksum=checksum_of(images, labels, *groups.values()),
         person_names=people[1],
         family_names=families[1],
-        files=tuple(files[i] for i in order[:pool].tolist()),
-        test_files=tuple(files[i] for i in order[pool:].tolist()),
+        notes=tuple(notes),
+        files=tuple(ordered[:pool]),
+        test_files=tuple(ordered[pool:]),
         **groups,
     )

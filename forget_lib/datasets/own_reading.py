@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from forget_lib.datasets.pixels import DEEPEST, is_deep, plain_picture
 from forget_lib.datasets.sources import one_line, shown
-from forget_lib.errors import DataError, ForgetError, meant, unknown
+from forget_lib.errors import DataError, ForgetError, first_few, meant, unknown
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 MODES = {"grey": "L", "rgb": "RGB"}
@@ -31,6 +32,10 @@ READER = 2
 REREAD = 200
 """Items of a torch Dataset that are read a second time."""
 COLUMNS = ("path", "label")
+PATHS = ("file", "filepath", "file_path", "filename", "image", "image_path")
+"""What the column `path` is called as well."""
+PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+"""Folders of folders of classes, and the part that they stand for."""
 
 
 class OwnDataError(DataError):
@@ -87,7 +92,7 @@ class Options:
 @dataclass
 class Rows:
     """What was found before pixels are read, one entry an image: where (for messages), name within the folder, file,
-    label, part, person, family."""
+    label, part, person, family; and what is wrong, and what is to be said of it."""
 
     where: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
@@ -97,6 +102,7 @@ class Rows:
     people: list[str] = field(default_factory=list)
     families: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,26 +118,49 @@ def _visible(folder: Path) -> list[os.DirEntry]:
 
 def list_folder(path: Path) -> Rows:
     """The images of a folder `class/file`, or of `train/class/file` and `test/class/file`, by name; what lies elsewhere
-    is in `problems`."""
-    rows = Rows()
-    names = {entry.name for entry in _visible(path)}
-    parts = ("train", "test") if names == {"train", "test"} else ("",)
-    for part in parts:
-        for entry in _visible(path / part):
-            if not entry.is_dir():
-                rows.problems.append(f"{entry.name}: lies beside the folders of classes; expected class/file")
-                continue
-            for file in _visible(Path(entry.path)):
-                where = "/".join(filter(None, [part, entry.name, file.name]))
-                if file.is_dir():
-                    rows.problems.append(f"{where}: is a folder; expected class/file, no deeper")
-                    continue
-                rows.where.append(where)
-                rows.names.append(where)
-                rows.files.append(Path(file.path))
-                rows.labels.append(entry.name)
-                rows.parts.append(part)
+    is in `problems`, and files that were left out beside train and test in `notes`."""
+    rows, entries = Rows(), _visible(path)
+    inside = {entry.name: _visible(Path(entry.path)) for entry in entries if entry.is_dir()}
+    deeper = [name for name, found in inside.items() if any(each.is_dir() for each in found)]
+    parts = {name: PARTS[name.lower()] for name in sorted(inside, reverse=True) if name.lower() in PARTS}
+    if sorted(parts.values()) == ["test", "train"] and set(parts) & set(deeper):
+        files = [entry.name for entry in entries if not entry.is_dir()]
+        rows.notes += [f"left out beside {' and '.join(parts)}: {first_few(files)}."] if files else []
+        others = [name for name in inside if name not in parts]
+        rows.problems += [f"{name}: a folder beside {' and '.join(parts)}; move it elsewhere" for name in others]
+        for name, part in parts.items():
+            for entry in inside[name]:
+                _add_class(rows, f"{name}/{entry.name}", part, entry)
+        return rows
+    without_images = [name for name in deeper if all(each.is_dir() for each in inside[name])]
+    if without_images:
+        rows.problems.append(
+            f"{first_few(without_images)}: holds folders and no images; expected class/file, or train/class/file "
+            "beside test/class/file. Rename what is called otherwise, or give the path of the folder of classes"
+        )
+    for entry in entries:
+        if entry.name not in without_images:
+            _add_class(rows, entry.name, "", entry)
     return rows
+
+
+def _add_class(rows: Rows, where: str, part: str, entry: os.DirEntry) -> None:
+    if not entry.is_dir():
+        rows.problems.append(f"{where}: lies beside the folders of classes; expected class/file")
+        return
+    files = _visible(Path(entry.path))
+    if not files:
+        rows.problems.append(f"{where}: is an empty folder; put images of this class there, or remove it")
+    for file in files:
+        name = f"{where}/{file.name}"
+        if file.is_dir():
+            rows.problems.append(f"{name}: is a folder; expected class/file, no deeper")
+            continue
+        rows.where.append(name)
+        rows.names.append(name)
+        rows.files.append(Path(file.path))
+        rows.labels.append(entry.name)
+        rows.parts.append(part)
 
 
 def list_csv(path: Path) -> Rows:
@@ -141,7 +170,7 @@ def list_csv(path: Path) -> Rows:
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
-            columns = [column.strip() for column in reader.fieldnames or []]
+            columns = _columns(reader.fieldnames or [])
             reader.fieldnames = columns
             missing = [column for column in COLUMNS if column not in columns]
             if missing:
@@ -156,6 +185,18 @@ def list_csv(path: Path) -> Rows:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{shown(path)} cannot be read as a CSV in UTF-8: {one_line(error)}.") from error
     return rows
+
+
+def _columns(given: Sequence[str]) -> list[str]:
+    """The head of a CSV in small letters, with a column `path` where one that is called otherwise must be it."""
+    columns = [column.strip().lower() for column in given]
+    twice = [column for column, number in Counter(columns).items() if number > 1]
+    if twice:
+        raise DataError(f"The column {_printable(first_few(twice))} stands twice in the head of the CSV.")
+    paths = [column for column in columns if column in PATHS]
+    if "path" in columns or len(paths) != 1:
+        return columns
+    return ["path" if column == paths[0] else column for column in columns]
 
 
 def _add_csv_row(
@@ -270,6 +311,33 @@ def _mixed(kinds: dict[str, list[int]], where: Sequence[str]) -> list[str]:
         found.append(f"sizes or modes are mixed: {counts}; {advice}")
         found += [f"{where[i]}: {kind}, most are {common}" for kind in kinds if kind != common for i in kinds[kind]]
     return found
+
+
+def copies(images: Tensor, labels: Tensor, pool: int, names: Sequence[str]) -> list[tuple[str, str]]:
+    """What is to be said of images whose pixels are the same to the bit, each with an example by name.
+
+    Args: images: of the training pool, then from index `pool` on of the test set. names: one an image, for examples.
+    """
+    first_of: dict[bytes, int] = {}
+    pairs = []
+    for index, image in enumerate(images.numpy()):
+        first = first_of.setdefault(hashlib.blake2b(image.tobytes(), digest_size=16).digest(), index)
+        if first != index:
+            pairs.append((first, index))
+    kinds = {
+        "exact copies of training images in the test set, which the model saw": lambda a, b: a < pool <= b,
+        "exact copies within the training images, of which one may be held out while the other is trained on": (
+            lambda a, b: b < pool
+        ),
+        "exact copies of an image under two classes": lambda a, b: labels[a] != labels[b],
+    }
+    notes = []
+    for what, belongs in kinds.items():
+        found = [pair for pair in pairs if belongs(*pair)]
+        if found:
+            first, copy = found[0]
+            notes.append((f"{what}: {len(found):,}", f"{names[copy]} and {names[first]}"))
+    return notes
 
 
 # --- torch Datasets ---------------------------------------------------------------------------------------------------

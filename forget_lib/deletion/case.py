@@ -305,7 +305,7 @@ def _notes(scenario: RequestedScenario) -> list[str]:
     images, sets = scenario.data.images, scenario.sets
     seen = {images[index].numpy().tobytes() for index in sets.forget.tolist()}
     copies = sum(images[index].numpy().tobytes() in seen for index in sets.retain.tolist())
-    found = []
+    found = list(scenario.data.notes)
     if copies:
         found.append(
             f"{copies} images that stay are exact copies of requested ones: the model goes on learning from them. Name "
