@@ -31,6 +31,8 @@ SCHEMA = 1
 RUN = ["dataset", "model", "request", "draw", "seed"]
 """Columns that say which run of which scenario a row is of."""
 KEYS = [*RUN, "method", "run"]
+FIELDS: Mapping[str, type] = {"measurements": list, "cost": dict, "files": dict}
+"""What run.json holds under these keys, where it has them; the rest is the writer's own."""
 
 
 class Measurement(NamedTuple):
@@ -66,8 +68,12 @@ def write_record(
     """Writes a record so that a reader finds either all of it or none of it.
 
     Args: run: what goes into run.json. history: one row an epoch. predictions: arrays by name. state: tensors by name.
-    Raises: ForgetError if the folder cannot be written; an older record stays as it was.
+    Raises: TypeError for content that `read_record` would not take; ForgetError if the folder cannot be written. An
+        older record stays as it was.
     """
+    wrong = _wrong_fields(run)
+    if wrong:
+        raise TypeError(f"A record cannot hold {wrong}.")
     folder = Path(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -113,6 +119,12 @@ def _swap(partial: Path, folder: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _wrong_fields(run: Mapping[str, Any]) -> str:
+    """The keys of `FIELDS` whose content is of another kind, with what is expected; empty where all fit."""
+    wrong = [(key, kind) for key, kind in FIELDS.items() if not isinstance(run.get(key), kind | None)]
+    return ", ".join(f"{key} = {run[key]!r} (expected a {kind.__name__})" for key, kind in wrong)
+
+
 def _digest(content: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of a record's content without its digest, as it comes back from JSON."""
     text = json.dumps({key: value for key, value in content.items() if key != "digest"})
@@ -125,22 +137,23 @@ def _file_digest(path: Path) -> str:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """run.json of a record, or None where there is none or it is damaged (it will then be made again).
+    """run.json of a record, or None where there is none, it is damaged, or another version wrote it (it will then be
+    made again).
 
     A damaged one is named on stderr. Those of before there were digests are taken as they are.
     """
     path = Path(folder) / "run.json"
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
-        kinds = {"measurements": list, "cost": dict, "files": dict}
-        if not isinstance(run, dict) or not all(
-            isinstance(run.get(key) or kind(), kind) for key, kind in kinds.items()
-        ):
+        if not isinstance(run, dict):
             raise ValueError("its content is no record's")
-        if run.get("schema") != SCHEMA:
-            return None
         if "digest" in run and run["digest"] != _digest(run):
             raise ValueError("its content does not fit its digest")
+        wrong = _wrong_fields(run)
+        if wrong and "digest" not in run:
+            raise ValueError(f"it holds {wrong}")
+        if wrong or run.get("schema") != SCHEMA:
+            return None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

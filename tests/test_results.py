@@ -34,6 +34,22 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
     assert pd.read_csv(folder / "history.csv").equals(history)
 
 
+@pytest.mark.parametrize(("key", "value"), [("cost", 0.75), ("measurements", {"a": 1}), ("cost", 0)])
+def test_the_writer_refuses_what_the_reader_would_not_take(tmp_path, key, value):
+    with pytest.raises(TypeError, match=key):
+        write_record(tmp_path / "record", run() | {key: value})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_whole_record_of_another_shape_is_made_again_and_not_called_damaged(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "record"
+    monkeypatch.setattr(results, "FIELDS", {})
+    write_record(folder, run() | {"cost": 0.75})  # as earlier versions did
+    monkeypatch.undo()
+    assert results.read_record(folder) is None
+    assert "damaged" not in capsys.readouterr().err
+
+
 def test_a_failed_write_leaves_the_older_record_and_no_rubbish(tmp_path, monkeypatch):
     folder = tmp_path / "record"
     write_record(folder, run(value=0.1))

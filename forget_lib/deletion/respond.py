@@ -100,14 +100,14 @@ def unlearned_model(case: Case, original: nn.Module, choice: Mapping[str, Any]) 
     folder = case.folder / "unlearned"
     record = results.read_record(folder)
     if record is not None and record.get("key") == key:
-        return study.read_model(scenario, folder), record["cost"]
+        return study.read_model(scenario, folder), record["cost"]["retrainings"]
     task = study.make_task(scenario, case.request["seed"], name=name)
     model = unlearn(name, original, task, **settings)
-    cost = task.meter.passes / (3 * scenario.recipe.epochs * len(scenario.samples["retain"]))
-    results.write_record(
-        folder, {"key": key, "method": name, "settings": settings, "cost": cost}, state=model.state_dict()
-    )
-    return model, cost
+    retrainings = task.meter.passes / (3 * scenario.recipe.epochs * len(scenario.samples["retain"]))
+    cost = {"seconds": task.meter.seconds, "sample_passes": task.meter.passes, "retrainings": retrainings}
+    about = {"key": key, "method": name, "settings": settings, "cost": cost}
+    results.write_record(folder, about, state=model.state_dict())
+    return model, retrainings
 
 
 def _measured(case: Case, name: str, model: nn.Module) -> dict[str, np.ndarray]:
