@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+from html.parser import HTMLParser
 from types import MappingProxyType
 
 import numpy as np
@@ -12,8 +13,10 @@ import torch
 from forget_lib.deletion import case as cases
 from forget_lib.deletion import ledger, purge, recommend, record, references, respond, verdict, verify, views
 from forget_lib.deletion.__main__ import main
+from forget_lib.deletion.record import file_hash
 from forget_lib.deletion.request_file import RequestError, read_request
 from forget_lib.errors import ForgetError
+from forget_lib.report.page import output_markdown2html
 
 BAD_NAME = "<script>alert(1)</script> $x$ **b**"
 
@@ -83,6 +86,15 @@ def mine(shared, tmp_path):
     for path in (tmp_path / "copy").glob("**/*.yaml"):
         path.write_text(path.read_text().replace(str(folder), str(tmp_path / "copy")))
     return tmp_path / "copy"
+
+
+def as_read(markdown: str) -> str:
+    """Markdown of a cell's output as a browser shows it in the page: its text, tags left out, entities resolved."""
+    found: list[str] = []
+    parser = HTMLParser()
+    parser.handle_data = found.append
+    parser.feed(output_markdown2html(markdown))
+    return "".join(found)
 
 
 def mine_forget(folder) -> list[str]:
@@ -337,13 +349,34 @@ def test_given_weights_are_the_original(mine):
 
 def test_text_of_others_is_escaped(shared):
     _, answer, _, _ = shared
-    assert "<script>" not in views.safe(BAD_NAME)
-    assert "**" not in views.safe(BAD_NAME)
     assert "<script>" not in views.request_table(answer.case)._repr_html_()
     for figure in (views.traces(answer), views.error_curve(answer)):
         figure.canvas.draw()
     assert "Not enough" in views.verdict_text(answer) or "Pass" in views.verdict_text(answer)
     assert "$" not in views.plain_label("a $x$ b").replace(r"\$", "")
+
+
+def test_a_browser_shows_the_reasons_and_the_text_of_others_as_they_are(shared):
+    _, answer, content, _ = shared
+    text = as_read(views.verdict_text(answer))
+    said = [*content["verdict"]["reasons"], *content["verdict"]["needed"]]
+    assert said
+    assert all(" ".join(each.split()) in text for each in said)
+    hostile = f"{BAD_NAME} & &amp; &#43; `code` [a](b) ![i](j) <b>x</b> \\(x\\) ~~s~~ | # + - 1. * _e_"
+    assert as_read(f"- {views.safe(hostile)}").strip() == hostile
+    assert "<script" not in output_markdown2html(views.safe(hostile))
+    assert "<b>" not in output_markdown2html(views.safe(hostile))
+
+
+def test_an_unlearned_model_is_read_back_and_nothing_is_called_damaged(shared, mine, monkeypatch, capfd):
+    case, choice = respond.prepare(mine / "first.yaml"), shared[1].choice
+    original = respond.original_of(case)
+    monkeypatch.setattr(respond, "unlearn", None)  # would raise
+    model, cost = respond.unlearned_model(case, original, choice)
+    assert cost == pytest.approx(shared[1].cost)
+    assert file_hash(case.folder / "unlearned" / "model.safetensors") == shared[2]["model"]["after"]
+    assert set(outcomes(mine / "first" / "report.json", with_data=True).values()) <= {"ok", "not possible"}
+    assert "damaged" not in "".join(capfd.readouterr())
 
 
 def test_a_method_that_does_not_fit_the_request_is_refused_with_its_line(mine):

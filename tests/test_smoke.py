@@ -47,12 +47,13 @@ def values(table: pd.DataFrame, dataset: str, metric: str) -> pd.Series:
 
 
 class Page(HTMLParser):
-    """Collects what a page loads, where it links to, and the alt texts of its pictures."""
+    """Collects what a page loads, where it links to, the alt texts of its pictures, and its text as a browser shows it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.loads: list[str] = []
         self.links: list[str] = []
+        self.text = ""
         self.pictures_without_alt = self.pictures = 0
         self.feed(path.read_text(encoding="utf-8"))
 
@@ -67,6 +68,9 @@ class Page(HTMLParser):
             self.pictures_without_alt += (
                 not found.get("alt") or found["alt"] == "No description has been provided for this image"
             )
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
 
 
 def pages() -> list[Path]:
@@ -85,6 +89,19 @@ def test_pages_load_nothing_from_elsewhere_and_describe_their_pictures(study):
         assert all(source.startswith("data:") for source in page.loads), path
         assert page.pictures_without_alt == 0, path
     assert sum(Page(path).pictures for path in pages()) > 10
+
+
+def test_pages_show_text_and_no_entities(study):
+    for path in [ROOT / "index.html", *pages()]:
+        assert re.findall(r"&(?:#\d+|[a-z]+);", Page(path).text) == [], path
+
+
+def test_the_page_of_a_deletion_request_is_about_this_request_alone(study):
+    (path,) = ROOT.glob("notebooks/10_deletion_request/*.html")
+    text = Page(path).text
+    assert "models retrained without these data" in text
+    for word in ("damaged", "Ten requests", "SISA"):
+        assert word not in text, word
 
 
 def test_the_index_links_every_page(study):
