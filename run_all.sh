@@ -3,7 +3,7 @@
 # Written for Bash 3.2, which macOS has.
 set -euo pipefail
 # Paths on the command line are relative to where the user stands.
-FORGET_FROM=${FORGET_FROM:-$PWD}; export FORGET_FROM
+FORGET_FROM=$PWD
 unset CDPATH # by which `cd` would go to another folder of the same name
 script=$0
 while [ -L "$script" ]; do
@@ -261,11 +261,18 @@ need_notebook() { # name, command
     [ -f "notebooks/$1.ipynb" ] || fail "$2 is not part of this version: there is no notebooks/$1.ipynb."
 }
 
+# Runs a module in the folder where the user stands, to which paths on the command line are relative. -P: what lies there
+# is not taken for a module.
+as_user() { # module, arguments
+    cd "$FORGET_FROM" && exec "$PYTHON" -P -m "$@"
+}
+
 as_root() { if [ "$(id -u)" -eq 0 ]; then say --allow-root; fi; }
 
 fetch_data() { # name
     use_environment requirements.txt
-    "$PYTHON" - "$1" <<'PY'
+    cd "$FORGET_FROM"
+    "$PYTHON" -P - "$1" <<'PY'
 import sys
 
 from forget_lib.datasets import list_datasets, load
@@ -340,20 +347,20 @@ main() {
             need_notebook 10_deletion_request "Answering a deletion request"
             [ $# -gt 0 ] || fail "forget needs a request, for example: ./run_all.sh forget workflow/config/requests/digit.yaml"
             use_environment requirements.txt
-            exec "$PYTHON" -m forget_lib.deletion run "$@"
+            as_user forget_lib.deletion run "$@"
             ;;
         purge)
             [ $# -gt 0 ] || fail "purge needs the folder of an answer, for example: ./run_all.sh purge results/forget/digit"
             use_environment requirements.txt
-            exec "$PYTHON" -m forget_lib.deletion purge "$@"
+            as_user forget_lib.deletion purge "$@"
             ;;
         submit | verify)
             use_environment requirements.txt
             # The file tells what it is: the report of a deletion request, or a record of the leaderboard.
-            if [ "$command" = verify ] && [ $# -gt 0 ] && "$PYTHON" -m forget_lib.deletion.kind "$1"; then
-                exec "$PYTHON" -m forget_lib.deletion verify "$@"
+            if [ "$command" = verify ] && [ $# -gt 0 ] && (as_user forget_lib.deletion.kind "$1"); then
+                as_user forget_lib.deletion verify "$@"
             fi
-            exec "$PYTHON" -m forget_lib.leaderboard "$command" "$@"
+            as_user forget_lib.leaderboard "$command" "$@"
             ;;
         data)
             [ $# -eq 1 ] || fail "data needs the name of one data set, or all, for example: ./run_all.sh data mnist"

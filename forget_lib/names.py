@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,20 @@ def plain_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.]+", "_", stem)[:LONGEST].strip("._") or "own"
 
 
+def seen_from(base: Path, path: str) -> str:
+    """A path as it is seen from the folder `base`, absolute."""
+    return os.path.abspath(os.path.join(base, os.path.expanduser(path)))
+
+
+def located_name(text: str, base: Path) -> str:
+    """The name with its paths as they are seen from the folder `base`; a registered name or a module stays as it is."""
+    if not is_own(text):
+        return text
+    what, options = _placed(text, lambda path: seen_from(base, path))
+    prefix = OWN if text.startswith(OWN) else ""
+    return prefix + what + ("?" + "&".join(options) if options else "")
+
+
 def short_name(text: str) -> str:
     """A name for folders, keys, tables and figures: a registered name as it is, else `digits_3f9a1c`.
 
@@ -97,15 +111,20 @@ def short_name(text: str) -> str:
 
 def _identity(text: str) -> str:
     """The name with all its paths resolved and its options in order."""
+    base, options = _placed(text, _resolved)
+    return "\0".join([base, *sorted(options)])
+
+
+def _placed(text: str, place: Callable[[str], str]) -> tuple[str, list[str]]:
+    """The name without `own:` and its options, with each path in them put through `place`."""
     base, _, options = text.removeprefix(OWN).partition("?")
     module, _, function = base.rpartition(":")
-    if not is_code(base):
-        base = _resolved(base)
+    if not is_code(base) or os.path.exists(place(base)):
+        base = place(base)
     elif module.endswith(".py"):
-        base = f"{_resolved(module)}:{function}"
-    parts = [part.partition("=") for part in sorted(options.split("&"))]
-    values = [f"{key}={_resolved(value) if key == 'weights' else value}" for key, _, value in parts]
-    return "\0".join([base, *values])
+        base = f"{place(module)}:{function}"
+    parts = filter(None, options.split("&"))
+    return base, [f"weights={place(part[8:])}" if part.startswith("weights=") else part for part in parts]
 
 
 def _resolved(path: str) -> str:

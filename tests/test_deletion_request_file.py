@@ -132,6 +132,36 @@ def test_paths_in_the_report_lose_their_folders(tmp_path):
     assert public["model"]["weights"] == "model.safetensors"
 
 
+def test_every_path_in_a_request_is_relative_to_its_file(tmp_path, monkeypatch):
+    folder = tmp_path / "case"
+    folder.mkdir()
+    (folder / "gone.txt").write_text("1, 2\n5\n")
+    monkeypatch.chdir("/")
+    text = """version: 1
+data: {name: "own:faces?size=8"}
+model: {name: "net.py:make?weights=w.pt&mean=0", weights: given.pt}
+recipe: {epochs: 1, function: "train.py:mine"}
+forget: "indices:@gone.txt"
+held_out: {indices: held.txt}
+write: {folder: out, ledger: chain.jsonl}
+"""
+    request = read_request(written(folder, text))
+    assert request["data.name"] == f"own:{folder}/faces?size=8"
+    assert request["model.name"] == f"{folder}/net.py:make?weights={folder}/w.pt&mean=0"
+    assert request["recipe"]["function"] == f"{folder}/train.py:mine"
+    assert request["forget"] == f"indices:@{folder}/gone.txt"
+    for key, name in (("model.weights", "given.pt"), ("held_out.indices", "held.txt")):
+        assert request.located(key) == folder / name
+    for key, name in (("write.folder", "out"), ("write.ledger", "chain.jsonl")):
+        assert request.located(key) == folder / name
+    # Names of what is registered, modules and absolute paths stay.
+    for name in ("mnist", "own:/a/faces", "own:pack.age:make"):
+        assert read_request(written(folder, GOOD.replace("name: mnist", f"name: '{name}'")))["data.name"] == name
+    # The copy that is kept beside an answer leads to the same files.
+    request_file.keep_copy(folder / "request.yaml", tmp_path / "answer" / "request.yaml")
+    assert read_request(tmp_path / "answer" / "request.yaml").values == read_request(folder / "request.yaml").values
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.text(max_size=80))
 def test_any_text_is_either_a_request_or_a_readable_error(tmp_path_factory, text):

@@ -70,6 +70,31 @@ def test_what_is_not_part_of_this_version_says_so(notebook, arguments, tmp_path)
     assert notebook in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "called"),
+    [
+        (["forget", "my.yaml"], ["forget_lib.deletion run my.yaml"]),
+        (["purge", "answer"], ["forget_lib.deletion purge answer"]),
+        (["submit", "my_method.py"], ["forget_lib.leaderboard submit my_method.py"]),
+        (["verify", "answer"], ["forget_lib.deletion.kind answer", "forget_lib.deletion verify answer"]),
+        (["data", "own:faces"], ["own:faces"]),
+    ],
+)
+def test_paths_on_the_command_line_are_relative_to_where_the_user_stands(tmp_path, arguments, called):
+    """-P: a file of the user's that is named as a module is none."""
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "10_deletion_request.ipynb").touch()
+    (tmp_path / "python").write_text('#!/bin/sh\nprintf "%s: %s\\n" "$PWD" "$*"\n')
+    (tmp_path / "python").chmod(0o755)
+    stub = f"use_environment() {{ PYTHON={tmp_path}/python; }}\n# --- checks before a run"
+    (tmp_path / "run_all.sh").write_text(SCRIPT.read_text().replace("# --- checks before a run", stub))
+    here = tmp_path / "here"
+    here.mkdir()
+    done = run(*arguments, cwd=here, script="../run_all.sh")
+    start = "-P -" if arguments[0] == "data" else "-P -m"
+    assert done.stdout.splitlines() == [f"{here}: {start} {each}" for each in called]
+
+
 def test_clean_keeps_the_reference_and_the_data(tmp_path):
     shutil.copy(SCRIPT, tmp_path)
     for folder in ("results/quick/notebooks", "results/reference/quick", "data/mnist"):

@@ -1,7 +1,7 @@
 """The request: a YAML file with a versioned schema, read by a safe loader; every mistake names its line.
 
 `SCHEMA` is the documentation: name, what it means, and its default; `describe_schema` shows it as a table. Worked
-examples are in workflow/config/requests.
+examples are in workflow/config/requests. Every path in it is relative to the file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from forget_lib.datasets.requests import parse_request
 from forget_lib.errors import ForgetError, unknown
-from forget_lib.names import public_name, request_text
+from forget_lib.names import located_name, public_name, request_text, seen_from
 from forget_lib.recipes import recipe_faults
 from forget_lib.unlearning import METHODS
 from forget_lib.unlearning.registry import check_settings
@@ -32,6 +32,7 @@ NEEDED = object()
 AVAILABLE = ("forget", "retain")
 EXPLICIT = ("class", "person", "family", "indices")
 FILES = "files"
+INDICES_OF = "indices:@"
 BASE = ".base"
 """Suffix of the note beside a copied request."""
 
@@ -161,7 +162,7 @@ class DeletionRequest:
 
     def located(self, name: str) -> Path:
         """The path in a value, relative to the request's file, or where that was copied from."""
-        return (self.base / Path(self[name]).expanduser()).resolve()
+        return Path(seen_from(self.base, self[name]))
 
 
 def read_request(path: str | Path) -> DeletionRequest:
@@ -174,8 +175,9 @@ def read_request(path: str | Path) -> DeletionRequest:
     if not isinstance(node, MappingNode):
         raise _wrong(path, 1, "a request is a list of `key: value` lines; the first one is `version: 1`")
     lines: dict[str, int] = {}
-    given = _mapping(path, node, "", lines)
-    request = DeletionRequest(path, _complete(path, given, lines), lines, _base(path))
+    base = _base(path)
+    given = _located(_mapping(path, node, "", lines), base)
+    request = DeletionRequest(path, _complete(path, given, lines), lines, base)
     faults = recipe_faults(request["recipe"])
     if faults:
         raise RequestError("\n".join(str(request.wrong(f"recipe.{name}", words)) for name, words in faults.items()))
@@ -256,6 +258,19 @@ def _value(path: Path, node: Node, prefix: str, lines: dict[str, int]) -> Any:
         raise _wrong(path, node.start_mark.line + 1, f"{node.tag} is no plain value ({error.problem})") from error
     except ValueError as error:
         raise _wrong(path, node.start_mark.line + 1, str(error)) from error
+
+
+def _located(given: dict[str, Any], base: Path) -> dict[str, Any]:
+    """The values with the paths in names of data, models and functions seen from `base`, wherever the program runs."""
+    found = dict(given)
+    for key, name in (("data", "name"), ("model", "name"), ("recipe", "function")):
+        part = given.get(key)
+        if isinstance(part, Mapping) and isinstance(part.get(name), str):
+            found[key] = {**part, name: located_name(part[name], base)}
+    forget = given.get("forget")
+    if isinstance(forget, str) and forget.startswith(INDICES_OF):
+        found["forget"] = INDICES_OF + seen_from(base, forget.removeprefix(INDICES_OF))
+    return found
 
 
 def _complete(path: Path, given: Mapping[str, Any], lines: Mapping[str, int]) -> dict[str, Any]:
