@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import os
 from collections.abc import Sequence
@@ -26,6 +27,10 @@ from forget_lib.scenario import Scenario
 from forget_lib.training import set_threads
 
 FOLDER = RESULTS / "forget"
+HELD_OUT_ADVICE = (
+    "If it did see them, name images that it never saw: in held_out (indices: FILE), and for the test set in a folder "
+    "or part `test`. If all of it was training, add new images first: what the model saw cannot stand for unseen ones."
+)
 GROUPS = {"person": ("people", "person_names"), "family": ("families", "family_names")}
 
 
@@ -70,6 +75,13 @@ class Case:
     notes: tuple[str, ...] = ()
 
     @property
+    def weights(self) -> Path | None:
+        """File of the trained weights that the request gives, or None where the model is trained here."""
+        if self.request["model.weights"]:
+            return self.request.located("model.weights")
+        return Path(self.scenario.weights) if self.scenario.weights else None
+
+    @property
     def people(self) -> int | None:
         """People who stay, where a person or family is to be forgotten; else None."""
         staying = self.scenario.samples["retain"].people
@@ -108,9 +120,9 @@ def open_case(request: DeletionRequest, folder: Path | None = None) -> Case:
         drop=request["held_out.drop_requested"],
         requested_test=requested_test,
     )
+    case = Case(request, scenario, Path(where))
     try:
-        model = scenario.new_model(0)
-        weights = request.located("model.weights") if request["model.weights"] else scenario.weights
+        model, weights = scenario.new_model(0), case.weights
         if weights:
             require_described(model, scenario.model, data, scenario.dataset)
     except ForgetError as error:
@@ -125,7 +137,7 @@ def open_case(request: DeletionRequest, folder: Path | None = None) -> Case:
         _ = scenario.samples
     except ForgetError as error:
         raise request.wrong("forget", str(error)) from error
-    return Case(request, scenario, Path(where), tuple(_notes(scenario)))
+    return dataclasses.replace(case, notes=tuple(_notes(case)))
 
 
 def _request_text(request: DeletionRequest, data: ImageData) -> tuple[str, tuple[int, ...]]:
@@ -194,7 +206,7 @@ def _held_out(request: DeletionRequest, pool: int) -> tuple[int, ...] | None:
         return None
     path = request.located("held_out.indices")
     try:
-        found = tuple(int(word) for word in path.read_text(encoding="utf-8").split())
+        found = tuple(int(word) for word in path.read_text(encoding="utf-8-sig").replace(",", " ").split())
     except (OSError, ValueError) as error:
         raise request.wrong(
             "held_out.indices", f"{path.name} cannot be read as indices, one a line ({error})"
@@ -300,8 +312,9 @@ def sets_with(data: ImageData, request: Request, held: Tensor, drop: bool) -> Se
     return Sets(forget, retain, *parts, data.labels.clone())
 
 
-def _notes(scenario: RequestedScenario) -> list[str]:
+def _notes(case: Case) -> list[str]:
     """What the report has to say about the sets."""
+    scenario = case.scenario
     images, sets = scenario.data.images, scenario.sets
     seen = {images[index].numpy().tobytes() for index in sets.forget.tolist()}
     copies = sum(images[index].numpy().tobytes() in seen for index in sets.retain.tolist())
@@ -310,6 +323,12 @@ def _notes(scenario: RequestedScenario) -> list[str]:
         found.append(
             f"{copies} images that stay are exact copies of requested ones: the model goes on learning from them. Name "
             "them in the request too, or say why they may stay."
+        )
+    if case.weights and scenario.held_out is None:
+        unseen = len(scenario.data.labels) - len(sets.trained)
+        found.append(
+            f"The model came with its weights. {unseen} images of the pool were drawn here and are taken, as are the "
+            f"{len(scenario.data.test_labels)} test images, for images that it never saw. {HELD_OUT_ADVICE}"
         )
     if scenario.drop:
         found.append("Held-out and test images of the request were left out of all sets; they have to be deleted too.")

@@ -10,13 +10,17 @@ import pandas as pd
 
 from forget_lib.attacks.per_sample import location_and_spread
 from forget_lib.deletion import trace, verdict
-from forget_lib.deletion.case import Case
+from forget_lib.deletion.case import HELD_OUT_ADVICE, Case
 from forget_lib.deletion.references import KEPT, ORIGINALS, RETRAINED, Job
 from forget_lib.deletion.verdict import EMBEDDING, OUTPUTS, READINGS, Rule, Verdict
 from forget_lib.results import range_of
 from forget_lib.statistics import auc, t_interval, within
 
 Measured = Mapping[str, np.ndarray]
+FAR_ABOVE = 2.0
+"""Trace of an original from which its weights were not trained by this recipe on these images alone."""
+NO_GAP = 0.01
+"""Largest difference of accuracies on training and on held-out images that counts as none."""
 FEWEST_CONTROLS = 8
 """Fewest control images for an attack that compares with them."""
 ATTACKS = {
@@ -72,7 +76,10 @@ def concerns_of(case: Case, original: Measured, families: Families, rule: Rule) 
     own, theirs = float(original["validation_accuracy"]), [float(m["validation_accuracy"]) for m in families.originals]
     mean, spread = float(np.mean(theirs)), float(np.std(theirs, ddof=1))
     allowed = max(rule.reproduced, 3 * spread)
-    if abs(own - mean) > allowed:
+    seen = _saw_held_out(case, original, families, rule)
+    if seen:
+        found.append(seen)
+    elif abs(own - mean) > allowed:
         found.append(
             f"The recipe does not reproduce the model: it gives a validation accuracy of {mean:.3f}, the model has "
             f"{own:.3f} (allowed: {allowed:.3f} apart). Mend the recipe: these references are no measure."
@@ -83,7 +90,36 @@ def concerns_of(case: Case, original: Measured, families: Families, rule: Rule) 
             f"The weights given do not look trained on the requested images: their trace is {reading.value:.2f}, where "
             "models trained on all of it have 1. Are they the weights of this model, and these its data?"
         )
+    if case.weights and reading.value > FAR_ABOVE:
+        found.append(
+            f"The weights given know the requested images better than the recipe explains: their trace is "
+            f"{reading.value:.2f}, where models trained by it on all images have 1. Were they trained longer, or on "
+            f"images that are taken for unseen here? Mend the recipe. {HELD_OUT_ADVICE}"
+        )
     return tuple(found)
+
+
+def _saw_held_out(case: Case, original: Measured, families: Families, rule: Rule) -> str:
+    """What to say where given weights are as good on held-out images as on training images, and models that are
+    trained here without the held-out ones are not; else empty."""
+    gaps = [_held_out_gap(each) for each in families.originals]
+    usual, spread = float(np.mean(gaps)), float(np.std(gaps, ddof=1))
+    if not case.weights or _held_out_gap(original) > NO_GAP or usual < max(rule.reproduced, 2 * spread):
+        return ""
+    return (
+        "The model has probably seen the held-out images: it is as good on them as on its training images (accuracy "
+        f"{_held_out_accuracy(original):.3f} and {float(original['retain_accuracy']):.3f}), and models trained here "
+        f"without them are {100 * usual:.0f} points worse on them. {HELD_OUT_ADVICE}"
+    )
+
+
+def _held_out_accuracy(model: Measured) -> float:
+    return float(np.mean([model["validation_accuracy"], model["test_accuracy"]]))
+
+
+def _held_out_gap(model: Measured) -> float:
+    """Accuracy on training images less that on validation and test images, in [-1, 1]."""
+    return float(model["retain_accuracy"]) - _held_out_accuracy(model)
 
 
 def attack_values(models: list[Measured], families: Families) -> dict[str, np.ndarray]:
