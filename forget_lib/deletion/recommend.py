@@ -98,7 +98,8 @@ def why_not(case: Case, name: str) -> str:
 def trial(case: Case, methods: Sequence[str]) -> dict[str, Any]:
     """Tries settings of each method on another draw of the request; read from disk where it was done before.
 
-    Returns: "tuned_on" (the request), "methods": by name the chosen settings, score (lower is better) and cost.
+    Returns: by method the chosen settings, score (lower is better) and cost; not whom it was tried on, for that may be
+        another person.
     Raises: ForgetError where no method ran.
     """
     scenario, request = case.scenario, case.request
@@ -123,9 +124,9 @@ def trial(case: Case, methods: Sequence[str]) -> dict[str, Any]:
         code=[results.code_hash(get_method(name).function.__module__) for name in methods],
     )
     path = where / "trial.json"
-    kept = json.loads(path.read_text()) if path.is_file() else {}
-    if kept.get("key") == key:
-        return kept["found"]
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if kept.get("key") == key and "methods" in kept:
+        return kept["methods"]
     spaces, kind, found = tuning.load_spaces(), tuning.kind_of(scenario.parsed), {}
     for name in methods:
         chosen = tuning.tune(name, [other], spaces[name][kind][-request["budget.trials"] :])
@@ -136,9 +137,8 @@ def trial(case: Case, methods: Sequence[str]) -> dict[str, Any]:
             print(f"trial: {name} {chosen['settings']}, score {best:.3f}", flush=True)
     if not found:
         raise ForgetError("No method ran in the trial; name one in the request, or retrain (method: retrain).")
-    answer = {"tuned_on": asked, "methods": found}
-    write_text(path, json.dumps({"key": key, "found": answer}, indent=1))
-    return answer
+    write_text(path, json.dumps({"key": key, "methods": found}, indent=1))
+    return found
 
 
 def choose(case: Case) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def choose(case: Case) -> dict[str, Any]:
     if not fitting:
         raise request.wrong("available", "no method fits what is left of the data and the budget; retrain instead")
     tried = trial(case, fitting)
-    best = min(tried["methods"], key=lambda name: (tried["methods"][name]["score"], name))
-    entry = tried["methods"][best]
-    why = f"lowest score ({entry['score']:.3f}) of {len(tried['methods'])} methods in the trial on {tried['tuned_on']}"
-    return {"method": best, "settings": entry["settings"], "why": why, "trial": tried}
+    best = min(tried, key=lambda name: (tried[name]["score"], name))
+    score, settings = tried[best]["score"], tried[best]["settings"]
+    why = f"lowest score ({score:.3f}) of {len(tried)} methods in a trial on another draw of such a request"
+    return {"method": best, "settings": settings, "why": why, "trial": tried}
