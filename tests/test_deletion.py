@@ -1,20 +1,24 @@
 """A deletion request from its file to its report, on a tiny data set of the user's own."""
 
+import dataclasses
 import json
 import pickle
+import re
 import shutil
 from html.parser import HTMLParser
 from types import MappingProxyType
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from forget_lib.deletion import case as cases
 from forget_lib.deletion import ledger, purge, recommend, record, references, respond, verdict, verify, views
 from forget_lib.deletion.__main__ import main
 from forget_lib.deletion.record import file_hash
-from forget_lib.deletion.request_file import RequestError, read_request
+from forget_lib.deletion.request_file import RequestError, keep_copy, read_request
 from forget_lib.errors import ForgetError
 from forget_lib.report.page import output_markdown2html
 
@@ -55,6 +59,7 @@ write: {{folder: "{folder}/{name}"}}
 
 def write_request(folder, *, name="first", forget="class:a", method="retrain", title="t", extra=""):
     path = folder / f"{name}.yaml"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(REQUEST.format(folder=folder, name=name, forget=forget, method=method, title=title) + extra)
     return path
 
@@ -128,12 +133,12 @@ def test_the_report_holds_no_path_no_image_and_no_plain_hash(shared):
     assert content["data"]["forget"] != ledger.fingerprints(b"another", forget.images, forget.labels)
 
 
-def test_two_runs_of_the_same_request_give_the_same_report_apart_from_times(shared, mine):
-    _, _, content, _ = shared
-    shutil.rmtree(mine / "first")
-    _, again, _ = answered(mine / "first.yaml")
+def test_two_runs_of_the_same_request_give_the_same_report_apart_from_times(shared):
+    folder, _, content, _ = shared
+    shutil.rmtree(folder / "first")
+    _, again, _ = answered(folder / "first.yaml")
     assert record.report_digest(again) == record.report_digest(content)
-    assert len(ledger.read_ledger(mine / "ledger.jsonl")) == 1
+    assert len(ledger.read_ledger(folder / "ledger.jsonl")) == 1
 
 
 def test_verify_finds_a_sound_report_sound_without_and_with_the_data(shared):
@@ -223,18 +228,54 @@ def test_a_ledger_that_was_edited_is_named_and_nothing_is_added(mine):
 
 
 def test_a_later_request_measures_the_earlier_one_again(mine):
+    answered(mine / "first.yaml")  # again, since its data lie elsewhere now
     path = write_request(mine, name="second", forget="class:b")
     answer, content, _ = answered(path)
-    row = content["earlier_requests"][0]
-    assert row["request"] == "first"
+    (row,) = content["earlier_requests"]
+    assert row["line"] == 2
     # The second model was made from one that knows class a: what the first request removed is back.
     assert row["trace_now"] > 0.5
     assert row["revived"]
     assert content["returned_images"] == len(mine_forget(mine))
-    assert len(ledger.read_ledger(mine / "ledger.jsonl")) == 2
+    assert len(ledger.read_ledger(mine / "ledger.jsonl")) == 3
     shutil.rmtree(mine / "first" / "references")
     model, _ = respond.unlearned_model(answer.case, respond.original_of(answer.case), answer.choice)
-    assert respond.reevaluate(answer.case, model, answer.rule).iloc[0]["why"] == "its references were purged"
+    assert "its references were purged" in respond.reevaluate(answer.case, model, answer.rule).iloc[0]["why"]
+
+
+def test_a_folder_with_the_answer_to_another_request_is_refused_and_left_as_it_is(mine):
+    before = {path: path.read_bytes() for path in (mine / "first").rglob("*") if path.is_file()}
+    path = mine / "bob" / "first.yaml"
+    path.parent.mkdir()
+    path.write_text((mine / "first.yaml").read_text().replace("class:a", "class:b"))
+    with pytest.raises(RequestError, match=r"first.yaml, line 9: .*answer to another request"):
+        respond.prepare(path)
+    assert main(["run", str(path)]) == 1
+    assert {path: path.read_bytes() for path in (mine / "first").rglob("*") if path.is_file()} == before
+    # The same request with another budget goes on there.
+    text = (mine / "first.yaml").read_text()
+    (mine / "first.yaml").write_text(text.replace("references: 6", "references: 7"))
+    respond.prepare(mine / "first.yaml")
+    # Other weights are another model.
+    save_file({"weight": torch.zeros(3)}, mine / "w.safetensors")
+    report = record.read_report(mine / "first" / "report.json")
+    given = report | {"request": {"model": {"weights": "w.safetensors"}}}
+    assert record.asked_in(given) != record.asked_in(report)
+
+
+def test_requests_whose_folders_have_the_same_name_are_told_apart_in_one_ledger(mine):
+    path = write_request(mine, name="bob/first", forget="class:b")
+    text = path.read_text()
+    path.write_text(re.sub("^write: .*$", f"write: {{folder: first, ledger: {mine}/ledger.jsonl}}", text, flags=re.M))
+    answer, content, _ = answered(path)
+    assert answer.case.folder == mine / "bob" / "first"
+    assert content["returned_images"] == len(mine_forget(mine))
+    assert [row["line"] for row in content["earlier_requests"]] == [1]
+    entries = ledger.read_ledger(mine / "ledger.jsonl")
+    assert [entry["folder"] for entry in entries] == ["first", "bob/first"]
+    assert entries[0]["request"] != entries[1]["request"]
+    again = respond.earlier_requests(answer.case)
+    assert [entry["number"] for entry in again] == [1]
 
 
 def test_an_interrupted_answer_goes_on_where_it_was(mine, monkeypatch):
@@ -314,13 +355,52 @@ def test_a_recipe_that_does_not_reproduce_the_model_weakens_the_verdict(shared):
     assert found.outcome == verdict.UNDECIDED
 
 
+def measures(**accuracies: float) -> dict[str, np.ndarray]:
+    return {f"{name}_accuracy": np.array(value) for name, value in accuracies.items()}
+
+
+def test_weights_that_saw_the_held_out_images_weaken_the_verdict_and_it_is_said_what_to_do(shared, monkeypatch):
+    _, answer, _, _ = shared
+    originals = [dict(each) for each in answer.families.originals]
+    for number, each in enumerate(originals):
+        each |= measures(retain=1.0, validation=0.5 + number / 20, test=0.55)
+    families = dataclasses.replace(answer.families, originals=originals)
+    given = dataclasses.replace(answer.case)
+    monkeypatch.setattr(cases.Case, "weights", answer.case.folder / "given.safetensors")
+    saw = dict(answer.measured[respond.ORIGINAL]) | measures(retain=1.0, validation=1.0, test=1.0)
+    (concern,) = respond.evidence.concerns_of(given, saw, families, answer.rule)
+    assert "probably seen the held-out images" in concern
+    assert "held_out (indices: FILE)" in concern
+    assert "all of it was training" in concern
+    found = respond.evidence.judge(given, saw, families, answer.rule, (concern,))
+    assert found.outcome == verdict.UNDECIDED
+    fair = dict(saw) | measures(retain=1.0, validation=0.6, test=0.5)
+    assert respond.evidence.concerns_of(given, fair, families, answer.rule) == ()
+    # Where models trained here know unseen images as well as trained ones, being as good on both says nothing.
+    easy = [dict(each) | measures(retain=1.0, validation=1.0, test=0.99) for each in originals]
+    families = dataclasses.replace(answer.families, originals=easy)
+    assert respond.evidence.concerns_of(given, saw, families, answer.rule) == ()
+
+
+def test_a_trace_far_above_1_is_a_concern_where_weights_were_given(shared, monkeypatch):
+    _, answer, _, _ = shared
+    retrained, originals = (
+        np.stack([m["outputs"] for m in group]).mean(0)
+        for group in (answer.families.retrained, answer.families.originals)
+    )
+    closer = dict(answer.measured[respond.ORIGINAL]) | {"outputs": originals + 2 * (originals - retrained)}
+    assert respond.evidence.concerns_of(answer.case, closer, answer.families, answer.rule) == ()
+    monkeypatch.setattr(cases.Case, "weights", answer.case.folder / "given.safetensors")
+    (concern,) = respond.evidence.concerns_of(answer.case, closer, answer.families, answer.rule)
+    assert "better than the recipe explains" in concern
+    assert "held_out" in concern
+
+
 def test_weights_of_another_training_or_another_model_are_noticed(shared, mine):
     _, answer, _, _ = shared
     retrained = answer.measured[respond.FRESH]
     concerns = respond.evidence.concerns_of(answer.case, retrained, answer.families, answer.rule)
     assert any("do not look trained on" in concern for concern in concerns)
-    from safetensors.torch import save_file
-
     save_file({"weight": torch.zeros(3)}, mine / "other.safetensors")
     path = mine / "first.yaml"
     path.write_text(path.read_text().replace("{name: mlp}", "{name: mlp, weights: other.safetensors}"))
@@ -331,8 +411,6 @@ def test_weights_of_another_training_or_another_model_are_noticed(shared, mine):
 def test_given_weights_are_the_original(mine):
     case = respond.prepare(mine / "first.yaml")
     trained = cases.original_of(case)
-    from safetensors.torch import save_file
-
     save_file(trained.state_dict(), mine / "given.safetensors")
     path = mine / "first.yaml"
     path.write_text(path.read_text().replace("{name: mlp}", "{name: mlp, weights: given.safetensors}"))
@@ -340,7 +418,7 @@ def test_given_weights_are_the_original(mine):
     assert all(torch.equal(value, given.state_dict()[name]) for name, value in trained.state_dict().items())
     listed = {each.path.name: each.action for each in purge.artefacts(mine / "first")}
     assert "given.safetensors" not in listed  # the copy of the request names no weights
-    respond.prepare(path)
+    keep_copy(path, mine / "first" / "request.yaml")
     listed = {each.path.name: each.action for each in purge.artefacts(mine / "first")}
     assert listed["given.safetensors"] == "by hand"
     listed = {each.path.name: each.action for each in purge.artefacts(mine / "first", given_weights=True)}
@@ -368,14 +446,15 @@ def test_a_browser_shows_the_reasons_and_the_text_of_others_as_they_are(shared):
     assert "<b>" not in output_markdown2html(views.safe(hostile))
 
 
-def test_an_unlearned_model_is_read_back_and_nothing_is_called_damaged(shared, mine, monkeypatch, capfd):
-    case, choice = respond.prepare(mine / "first.yaml"), shared[1].choice
+def test_an_unlearned_model_is_read_back_and_nothing_is_called_damaged(shared, monkeypatch, capfd):
+    folder, answer, content, path = shared
+    case = respond.prepare(folder / "first.yaml")
     original = respond.original_of(case)
     monkeypatch.setattr(respond, "unlearn", None)  # would raise
-    model, cost = respond.unlearned_model(case, original, choice)
-    assert cost == pytest.approx(shared[1].cost)
-    assert file_hash(case.folder / "unlearned" / "model.safetensors") == shared[2]["model"]["after"]
-    assert set(outcomes(mine / "first" / "report.json", with_data=True).values()) <= {"ok", "not possible"}
+    _, cost = respond.unlearned_model(case, original, answer.choice)
+    assert cost == pytest.approx(answer.cost)
+    assert file_hash(case.folder / "unlearned" / "model.safetensors") == content["model"]["after"]
+    assert set(outcomes(path, with_data=True).values()) <= {"ok", "not possible"}
     assert "damaged" not in "".join(capfd.readouterr())
 
 
@@ -385,6 +464,25 @@ def test_a_method_that_does_not_fit_the_request_is_refused_with_its_line(mine):
         with pytest.raises(RequestError, match="line 7") as caught:
             recommend.choose(cases.open_case(read_request(path)))
         assert words in str(caught.value)
+
+
+def test_a_report_names_nobody_but_the_person_it_is_about(mine, capfd, monkeypatch):
+    tried = pd.DataFrame({"method": ["finetune", "random_label", "uniform_kl", "negative_gradient"], "fits": True})
+    monkeypatch.setattr(recommend, "recommend", lambda _case: tried)
+    arrays = dict(np.load(mine / "data.npz"))
+    np.savez(mine / "data.npz", **arrays | {"classes": np.array(["Anna Alm", "Berta Bo", "Clara Cox"])})
+    trial = "budget: {references: 6, originals: 3, kept: 3, shares: 0, processes: 1, methods: 4, trials: 2}"
+    path = write_request(mine, name="case7", forget="class:Berta Bo", method="auto")
+    path.write_text(re.sub("^budget: .*$", trial, path.read_text(), flags=re.MULTILINE))
+    answer, content, report = answered(path)
+    said = [report.read_text(), *map(str, views.summary(answer).values()), *views.findings(answer)]
+    said += [views.request_table(answer.case).to_string(), *capfd.readouterr()]
+    text = "\n".join(said)
+    assert "Berta" in text
+    assert "Anna" not in text
+    assert "Clara" not in text
+    assert content["earlier_requests"][0]["line"] == 1
+    assert '"first"' not in text  # a file may be named after a person, too
 
 
 def test_methods_that_need_data_which_are_gone_are_not_recommended(mine):

@@ -47,7 +47,7 @@ def values(table: pd.DataFrame, dataset: str, metric: str) -> pd.Series:
 
 
 class Page(HTMLParser):
-    """Collects what a page loads, where it links to, the alt texts of its pictures, and its text as a browser shows it."""
+    """What a page loads, where it links to, the alt texts of its pictures, and its text as a browser shows it."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

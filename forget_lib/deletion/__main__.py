@@ -38,11 +38,12 @@ def parser() -> argparse.ArgumentParser:
 def run(request: Path) -> int:
     """Answers a request by running the notebook on it; everything that can be wrong with it is said before."""
     from forget_lib.deletion.record import read_report
-    from forget_lib.deletion.respond import prepare
+    from forget_lib.deletion.respond import opened
     from forget_lib.report.page import export_html
     from forget_lib.report.run import run_notebook
 
-    case = prepare(request.resolve())
+    # The notebook keeps the copy of the request: one that waits for another run here must not replace that one's.
+    case = opened(request.resolve())
     folder = case.folder
     inner = folder / "notebook"
     # Relative, as the page shows its parameters and a home folder is nobody else's business.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from forget_lib.datasets.sources import sha256_of
 from forget_lib.deletion import evidence, ledger
 from forget_lib.deletion.kind import KIND
 from forget_lib.deletion.request_file import as_written
-from forget_lib.deletion.respond import UNLEARNED, Answer, ledger_of, plain, returned
+from forget_lib.deletion.respond import UNLEARNED, Answer, asked_digest, ledger_of, plain, returned
 from forget_lib.errors import ForgetError
 from forget_lib.names import public_name
 from forget_lib.report.files import write_text
@@ -84,11 +85,17 @@ def build(answer: Answer, earlier: pd.DataFrame, times: Mapping[str, Any]) -> di
 
 def _original_hash(case: Any) -> str:
     """SHA-256 of the weights before unlearning: the given file, or the record of the training here."""
-    given = case.request["model.weights"]
-    if given:
-        return file_hash(case.request.located("model.weights"))
+    if case.weights:
+        return file_hash(case.weights)
     folder = case.scenario.folder("original", request=case.scenario.parsed.original_name)
     return file_hash(folder / "model.safetensors")
+
+
+def asked_in(content: Mapping[str, Any]) -> str:
+    """What a report answers, as `respond.asked` says it of a case."""
+    data, model = content["data"], content["model"]
+    given = content["request"]["model"]["weights"] or "weights=" in model["name"]
+    return asked_digest(data["fingerprint"], data["forget"], model["name"], model["before"] if given else "")
 
 
 def report_digest(content: Mapping[str, Any]) -> str:
@@ -110,6 +117,8 @@ def write(answer: Answer, content: Mapping[str, Any]) -> Path:
             "kind": "request",
             "time": ledger.now(),
             "name": case.folder.name,
+            "folder": os.path.relpath(case.folder, where.parent),
+            "request": asked_in(content),
             "outcome": content["verdict"]["outcome"],
             "trace": content["readings"]["outputs"]["value"],
             "forget": content["data"]["forget"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pandas as pd
 from torch import nn
 
 from forget_lib import results, study
+from forget_lib.datasets.sources import sha256_of
 from forget_lib.deletion import evidence, ledger, references, verdict
 from forget_lib.deletion.case import Case, open_case, original_of
 from forget_lib.deletion.measure import measure
@@ -22,6 +23,7 @@ from forget_lib.deletion.references import CONTROL, Job, planned, read_arrays, t
 from forget_lib.deletion.request_file import keep_copy, read_request
 from forget_lib.deletion.verdict import Rule, Verdict, load_rule
 from forget_lib.errors import ForgetError
+from forget_lib.names import public_name
 from forget_lib.scenario import describe
 from forget_lib.training_log import model_key
 from forget_lib.unlearning import unlearn, why_not_applicable
@@ -104,7 +106,7 @@ def unlearned_model(case: Case, original: nn.Module, choice: Mapping[str, Any]) 
     task = study.make_task(scenario, case.request["seed"], name=name)
     model = unlearn(name, original, task, **settings)
     retrainings = task.meter.passes / (3 * scenario.recipe.epochs * len(scenario.samples["retain"]))
-    cost = {"seconds": task.meter.seconds, "sample_passes": task.meter.passes, "retrainings": retrainings}
+    cost = task.meter.cost | {"retrainings": retrainings}
     about = {"key": key, "method": name, "settings": settings, "cost": cost}
     results.write_record(folder, about, state=model.state_dict())
     return model, retrainings
@@ -123,14 +125,48 @@ def ledger_of(case: Case) -> Path:
     return case.request.located("write.ledger") if given else case.folder.parent / "ledger.jsonl"
 
 
-def prepare(path: str | Path, folder: Path | None = None) -> Case:
-    """Reads a request, opens its case, and keeps a copy of the request beside the answer.
+def opened(path: str | Path, folder: Path | None = None) -> Case:
+    """The case of a request, with everything checked before anything is computed or written.
 
-    Raises: RequestError; LedgerError where the ledger is damaged, before anything is computed.
+    Raises: RequestError, also where the folder holds the answer to another request; LedgerError where the ledger is
+        damaged.
     """
-    request = read_request(path)
-    case = open_case(request, folder)
+    case = open_case(read_request(path), folder)
     ledger.read_ledger(ledger_of(case))
+    _refuse_folder_of_another(case)
+    return case
+
+
+def _refuse_folder_of_another(case: Case) -> None:
+    from forget_lib.deletion.record import asked_in, read_report
+
+    report = case.folder / "report.json"
+    if report.is_file() and asked_in(read_report(report)) != asked(case):
+        raise case.request.wrong(
+            "write.folder",
+            f"{case.folder} holds the answer to another request: other images, other data or another model. Give this "
+            "one a folder of its own (write: {folder: …}); or delete that folder, if nobody needs the answer in it",
+        )
+
+
+def asked(case: Case) -> str:
+    """SHA-256 (hex) of what is asked: which images of which data, and of which model. Two files with the same name are
+    told apart by it; the method and the budget are no part of it."""
+    key, data, forget = ledger.key_beside(ledger_of(case)), case.scenario.data, case.scenario.samples["forget"]
+    prints = ledger.fingerprints(key, forget.images, forget.labels)
+    weights = sha256_of(case.weights) if case.weights else ""
+    return asked_digest(ledger.fingerprint(key, data.checksum.encode()), prints, case.scenario.model, weights)
+
+
+def asked_digest(data: str, forget: Sequence[str], model: str, weights: str) -> str:
+    """The digest of `asked` from its parts: fingerprints of the data and of the images, the model's name, the SHA-256
+    of the weights where they were given."""
+    return ledger.digest([data, list(forget), public_name(model), weights])
+
+
+def prepare(path: str | Path, folder: Path | None = None) -> Case:
+    """As `opened`, and a copy of the request is kept beside the answer. Raises: as `opened`; ForgetError."""
+    case = opened(path, folder)
     try:
         keep_copy(Path(path), case.folder / "request.yaml")
     except OSError as error:
@@ -144,25 +180,28 @@ def reevaluate(case: Case, model: nn.Module, rule: Rule) -> pd.DataFrame:
     """Does this model know again what earlier requests of the ledger removed? One row an earlier request.
 
     Earlier requests with the same data and model are measured anew on the present model, beside their own references.
-    Columns: request, outcome (then), trace_then, trace_now (outputs), revived (bool, or None where it cannot be told).
+    Columns: line (of the ledger; a name may be a person's), outcome (then), trace_then, trace_now (outputs), revived
+    (bool, or None where it cannot be told).
     """
     rows = []
-    for entry in ledger.read_ledger(ledger_of(case)):
-        if entry.get("kind") != "request" or entry["name"] == case.folder.name:
-            continue
-        row = {"request": entry["name"], "outcome": entry["outcome"], "trace_then": entry["trace"]}
+    for entry in earlier_requests(case):
+        row = {"line": entry["number"], "outcome": entry["outcome"], "trace_then": entry["trace"]}
         rows.append(row | _again(case, entry, model, rule))
-    return pd.DataFrame(rows, columns=["request", "outcome", "trace_then", "trace_now", "revived", "why"])
+    return pd.DataFrame(rows, columns=["line", "outcome", "trace_then", "trace_now", "revived", "why"])
+
+
+def earlier_requests(case: Case) -> list[dict[str, Any]]:
+    """The ledger's entries about other requests, the last answer to each."""
+    entries = [entry for entry in ledger.read_ledger(ledger_of(case)) if entry.get("kind") == "request"]
+    # Entries of before requests had a digest are told apart by their report's.
+    last = {entry.get("request", entry["report"]): entry for entry in entries}
+    last.pop(asked(case), None)
+    return list(last.values())
 
 
 def returned(case: Case) -> int:
     """How many images of the retain set were removed by an earlier request of the ledger, and are back in the data."""
-    gone = {
-        each
-        for entry in ledger.read_ledger(ledger_of(case))
-        if entry.get("kind") == "request" and entry["name"] != case.folder.name
-        for each in entry["forget"]
-    }
+    gone = {each for entry in earlier_requests(case) for each in entry["forget"]}
     if not gone:
         return 0
     retain = case.scenario.samples["retain"]
@@ -172,12 +211,14 @@ def returned(case: Case) -> int:
 
 def _again(case: Case, entry: Mapping[str, Any], model: nn.Module, rule: Rule) -> dict[str, Any]:
     """The trace of the present model for an earlier request."""
-    folder = case.folder.parent / entry["name"]
+    folder = ledger_of(case).parent / entry.get("folder", entry["name"])
     unknown = {"trace_now": float("nan"), "revived": None}
     try:
         earlier = open_case(read_request(folder / "request.yaml"), folder)
     except ForgetError:
         return unknown | {"why": "its data or its request are gone"}
+    if entry.get("request", asked(earlier)) != asked(earlier):
+        return unknown | {"why": "its data have changed, or its folder holds another answer now"}
     same = (earlier.scenario.dataset, earlier.scenario.model) == (case.scenario.dataset, case.scenario.model)
     if not same:
         return unknown | {"why": "another data set or model"}
@@ -186,7 +227,7 @@ def _again(case: Case, entry: Mapping[str, Any], model: nn.Module, rule: Rule) -
         job: read_arrays(folder / "references" / f"{job.name}.npz", references.key_of(earlier, job)) for job in jobs
     }
     if any(arrays is None for arrays in found.values()):
-        return unknown | {"why": "its references were purged"}
+        return unknown | {"why": "its references were purged, or its data or the code have changed"}
     readings = evidence.readings(measure(earlier.scenario, model), evidence.Families.of(found), rule)
     traces = verdict.examine(verdict.OUTPUTS, readings[verdict.OUTPUTS], rule, len(readings))
     revived = traces.value > traces.critical and traces.value - entry["trace"] > rule.margin

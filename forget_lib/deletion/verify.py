@@ -17,9 +17,11 @@ import numpy as np
 
 from forget_lib import results
 from forget_lib.deletion import evidence, ledger, references, verdict
+from forget_lib.deletion.case import open_case
 from forget_lib.deletion.measure import measure
 from forget_lib.deletion.record import file_hash, read_report, report_digest
-from forget_lib.deletion.respond import UNLEARNED, ledger_of, prepare
+from forget_lib.deletion.request_file import read_request
+from forget_lib.deletion.respond import UNLEARNED, ledger_of
 from forget_lib.deletion.trace import Reading
 from forget_lib.errors import ForgetError
 
@@ -95,8 +97,6 @@ def _page(content: Mapping[str, Any], folder: Path) -> Check:
 def _ledger_path(folder: Path) -> Path:
     kept = folder / "request.yaml"
     if kept.is_file():
-        from forget_lib.deletion.request_file import read_request
-
         request = read_request(kept)
         if request["write.ledger"]:
             return request.located("write.ledger")
@@ -126,7 +126,7 @@ def _weights(content: Mapping[str, Any], folder: Path) -> Check:
 def _with_data(content: Mapping[str, Any], folder: Path) -> list[Check]:
     """Checks that read the data: fingerprints, the model's accuracies, its readings beside the kept references."""
     try:
-        case = prepare(folder / "request.yaml", folder)
+        case = open_case(read_request(folder / "request.yaml"), folder)
     except ForgetError as error:
         return [Check("the data are there", "not possible", str(error))]
     key, forget = ledger.key_beside(ledger_of(case)), case.scenario.samples["forget"]
