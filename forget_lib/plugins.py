@@ -27,11 +27,12 @@ from forget_lib import models
 from forget_lib.attacks.registry import ATTACKS
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.datasets.registry import DATASETS
-from forget_lib.datasets.sources import locate, sha256_of
+from forget_lib.datasets.sources import locate
 from forget_lib.errors import DataError, ForgetError
+from forget_lib.names import is_own, split_options
 from forget_lib.own_model import Spec, adapted
 from forget_lib.training import predict
-from forget_lib.trust import load_file, require_trust, where
+from forget_lib.trust import hash_of, load_file, own_files, require_trust, source_hash, where
 from forget_lib.unlearning.registry import METHODS
 from forget_lib.unlearning.task import UnlearningTask
 
@@ -88,9 +89,11 @@ def load_from_environment() -> list[Plugin]:
     return load(json.loads(os.environ.get(VARIABLE, "[]")))
 
 
-def hashes_of(kind: str, name: str) -> list[str]:
-    """SHA-256 of the plugin that brought this name, for the key of a record; empty for a built-in one."""
-    return [sha256_of(plugin.path) for plugin in LOADED.values() if name in plugin.names.get(kind, ())]
+def own_code(model: str, function: str) -> list[str]:
+    """Hashes of the user's code behind a model and the function of a recipe, for the key of a record; empty for
+    built-in ones."""
+    found = [source_hash(split_options(name)[0]) for name in (model, function) if is_own(name)]
+    return found + [hash_of(own_files(each.path)) for each in LOADED.values() if model in each.names.get("model", ())]
 
 
 def _load_one(path: Path) -> Plugin:

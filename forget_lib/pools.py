@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from forget_lib import models
+from forget_lib import models, plugins
 from forget_lib.attacks.per_sample import mean_probability
 from forget_lib.attacks.registry import References
 from forget_lib.batched import HIDDEN, BatchedMlp, is_plain, mlp_classifier, train_batched
@@ -136,6 +136,7 @@ class PoolPlan:
             data=data,
             population=population,
             code=code_hash("forget_lib.batched"),
+            own_code=plugins.own_code(self.model, self.recipe.function),
         )
 
     def samples(self, indices: Tensor | np.ndarray) -> Samples:

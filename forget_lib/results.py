@@ -6,7 +6,6 @@ model.safetensors}
 
 import ast
 import hashlib
-import importlib.util
 import json
 import math
 import os
@@ -426,14 +425,17 @@ def imported_modules(module: str) -> frozenset[str]:
 
 @lru_cache
 def code_hash(module: str) -> str:
-    """SHA-256 (hex, 16 digits) over the code, without comments and layout, that `module` depends on in forget_lib."""
+    """SHA-256 (hex, 16 digits) over the code, without comments and layout, that `module` depends on in forget_lib,
+    or for one of the user's on their files."""
     digest = hashlib.sha256()
     names = sorted(imported_modules(module))
     if not names:
-        spec = importlib.util.find_spec(module)
-        if spec is None or spec.origin is None:
+        from forget_lib.trust import source_hash  # here, so that planning a run need not import PyTorch
+
+        found = source_hash(module)
+        if not found:
             raise ForgetError(f"No source file for module {module!r}.")
-        digest.update(Path(spec.origin).read_bytes())
+        return found
     for name in names:
         digest.update(name.encode() + _parsed(name)[1])
     return digest.hexdigest()[:16]

@@ -30,12 +30,11 @@ from forget_lib.datasets.sources import sha256_of
 from forget_lib.errors import ForgetError
 from forget_lib.given_weights import put_weights, require_described, weights_file
 from forget_lib.models import build
-from forget_lib.names import is_own, public_name, short_name, split_options
+from forget_lib.names import is_own, public_name, short_name
 from forget_lib.own_model import parse_spec
 from forget_lib.recipes import Recipe, make_recipe
 from forget_lib.results import record_folder
 from forget_lib.training import choose_device, set_threads
-from forget_lib.trust import source_hash
 
 EVALUATED = ("forget", "retain", "validation", "unseen", "population", "test")
 
@@ -107,8 +106,7 @@ class Scenario:
     def own_code(self) -> list[str]:
         """Hashes of the user's own code and weights that a model of this scenario comes from, for the key of a
         record."""
-        names = [name for name in (self.model, self.recipe.function) if is_own(name)]
-        found = [source_hash(split_options(name)[0]) for name in names] + plugins.hashes_of("model", self.model)
+        found = plugins.own_code(self.model, self.recipe.function)
         return [*found, sha256_of(weights_file(self.weights))] if self.weights else found
 
     @property

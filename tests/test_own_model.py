@@ -2,17 +2,19 @@
 
 import sys
 import types
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from forget_lib import models, study, trust
+from forget_lib import models, pools, study, trust
 from forget_lib.datasets import load
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import ForgetError
 from forget_lib.own_model import OwnModel, parse_spec
 from forget_lib.recipes import Recipe
+from forget_lib.results import code_hash
 from forget_lib.training import train
 from forget_lib.unlearning import list_methods
 from forget_lib.unlearning.adversarial import nearest_wrong
@@ -205,6 +207,81 @@ def test_a_recipe_of_ones_own_trains_original_and_retrained_model(blobs, tmp_pat
     (tmp_path / "recipe.py").write_text("def train(model, samples, recipe, seed):\n    1 / 0\n")
     with pytest.raises(ForgetError, match="ZeroDivisionError"):
         study.original(own)
+
+
+# --- modules beside a file ----------------------------------------------------------------------------------------------
+
+NET = """import math
+from torch import nn
+from {imported} import body
+def make(num_classes):
+    return nn.Sequential(nn.Flatten(), body(), nn.Linear(12, num_classes))
+"""
+BODY = """from torch import nn
+from {inner} import activation
+def body():
+    return nn.Sequential(nn.Linear(64, 12), activation())
+"""
+INNER = "from torch import nn\n\ndef activation():\n    return nn.{name}()\n"
+
+
+def write_net(folder, activation: str, package: str = "") -> str:
+    """A net in three files, of which the last has the activation; the name of its function."""
+    inside = folder / package
+    inside.mkdir(parents=True, exist_ok=True)
+    prefix = f"{package}." if package else ""
+    (folder / "my_net.py").write_text(NET.format(imported=f"{prefix}blocks"))
+    (inside / "blocks.py").write_text(BODY.format(inner=".acts" if package else "acts"))
+    (inside / "acts.py").write_text(INNER.format(name=activation))
+    return f"{folder}/my_net.py:make"
+
+
+def activation_of(model: OwnModel) -> str:
+    return type(model.net[1][1]).__name__
+
+
+@pytest.mark.parametrize("package", ["", "parts"])
+def test_modules_beside_a_file_are_found_and_records_are_made_again_when_they_change(blobs, tmp_path, package):
+    fields = {"dataset": "blobs", "model": write_net(tmp_path / "code", "ReLU", package), "request": "class:c1"}
+    scenario = study.make_scenario(tmp_path, {"epochs": 1, "batch_size": 16}, (), **fields)
+    first = study.run_method(scenario, "original", {})
+    assert study.run_method(scenario, "original", {})["written"] == first["written"]
+    assert activation_of(study.original(scenario)) == "ReLU"
+    write_net(tmp_path / "code", "Sigmoid", package)
+    assert study.run_method(scenario, "original", {})["key"] != first["key"]
+    assert activation_of(study.original(scenario)) == "Sigmoid"
+    assert not list((tmp_path / "code").rglob("__pycache__"))
+
+
+def test_modules_of_one_name_beside_two_files_are_not_mixed_up(tmp_path):
+    names = {name: write_net(tmp_path / name, name) for name in ("ReLU", "Tanh")}
+    found = [activation_of(models.build(names[name], SHAPE, 4)) for name in ("ReLU", "Tanh", "ReLU")]
+    assert found == ["ReLU", "Tanh", "ReLU"]
+
+
+def test_modules_on_the_path_count_too_and_installed_ones_do_not(tmp_path, monkeypatch):
+    write_net(tmp_path / "library", "ReLU", "parts_elsewhere")
+    (tmp_path / "my_net.py").write_text(NET.format(imported="parts_elsewhere.blocks"))
+    monkeypatch.syspath_prepend(str(tmp_path / "library"))
+    files = trust.own_files(tmp_path / "my_net.py")
+    assert {file.name: name for file, name in files.items()} == {
+        "my_net.py": "", "blocks.py": "parts_elsewhere.blocks", "acts.py": "parts_elsewhere.acts",
+    }  # fmt: skip
+    before = trust.source_hash("my_net_of_a_test:make"), trust.source_hash("parts_elsewhere.blocks:body")
+    write_net(tmp_path / "library", "Tanh", "parts_elsewhere")
+    assert before[0] == ""
+    assert trust.source_hash("parts_elsewhere.blocks:body") != before[1]
+    assert len(trust.own_files(Path(torch.__file__))) == 1
+
+
+def test_pools_and_plugins_go_by_the_modules_beside_a_file_too(tmp_path, monkeypatch):
+    name = write_net(tmp_path, "ReLU")
+    plan = pools.PoolPlan(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.arange(4), [0, 1], 4, model=name)
+    before = plan.key, code_hash(trust.load_file(tmp_path / "my_net.py").__name__)
+    write_net(tmp_path, "Tanh")
+    code_hash.cache_clear()
+    assert plan.key != before[0]
+    assert code_hash(trust.load_file(tmp_path / "my_net.py").__name__) != before[1]
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
