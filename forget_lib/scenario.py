@@ -34,7 +34,7 @@ from forget_lib.names import is_own, public_name, short_name
 from forget_lib.own_model import parse_spec
 from forget_lib.recipes import Recipe, make_recipe
 from forget_lib.results import record_folder
-from forget_lib.training import choose_device, set_threads
+from forget_lib.training import choose_device, require_batches, set_threads
 
 EVALUATED = ("forget", "retain", "validation", "unseen", "population", "test")
 
@@ -138,8 +138,10 @@ class Scenario:
         return parse_request(self.request).kind in ("person", "family", "official")
 
     def new_model(self, seed: int) -> nn.Module:
-        """An untrained model on the device."""
-        return build(self.model, tuple(self.data.images.shape[1:]), len(self.data.classes), seed).to(self.torch_device)
+        """An untrained model on the device. Raises: ForgetError for a name, or for batches that it cannot train on."""
+        model = build(self.model, tuple(self.data.images.shape[1:]), len(self.data.classes), seed)
+        require_batches(model, self.recipe)
+        return model.to(self.torch_device)
 
     def folder(self, method: str, run: int = 0, *, request: str | None = None) -> Path:
         """Folder of a record of this scenario."""

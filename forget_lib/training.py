@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from forget_lib.datasets.samples import Samples
 from forget_lib.errors import DivergedError, ForgetError
@@ -158,6 +159,15 @@ def train_mode(model: nn.Module, *, batch_norm: bool = True) -> nn.Module:
     return model
 
 
+def require_batches(model: nn.Module, recipe: Recipe) -> None:
+    """Raises: ForgetError where batches of one image meet batch norm; a last batch of one joins the one before it."""
+    if recipe.batch_size == 1 and not recipe.function and any(isinstance(each, _BatchNorm) for each in model.modules()):
+        raise ForgetError(
+            "batch_size of the recipe is 1, and the net has batch norm, which cannot train on a single image; expected "
+            "at least 2."
+        )
+
+
 def train(
     model: nn.Module,
     samples: Samples,
@@ -183,6 +193,7 @@ def train(
     if len(samples) == 0:
         raise ForgetError("There is nothing to train on: the set of samples is empty.")
     require_recipe(recipe)
+    require_batches(model, recipe)
     # What a net derives from data, such as whitening, comes from what it is trained on, and from nothing else.
     prepare = getattr(model, "prepare", None)
     if callable(prepare):

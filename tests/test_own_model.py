@@ -209,7 +209,7 @@ def test_a_recipe_of_ones_own_trains_original_and_retrained_model(blobs, tmp_pat
         study.original(own)
 
 
-# --- modules beside a file ----------------------------------------------------------------------------------------------
+# --- modules beside a file --------------------------------------------------------------------------------------------
 
 NET = """import math
 from torch import nn
@@ -312,6 +312,12 @@ def test_code_runs_only_if_trusted_and_the_message_says_why(monkeypatch):
 def test_a_model_that_does_not_fit_is_refused_with_the_reason(name, words):
     with pytest.raises(ForgetError, match=words):
         build(name)
+
+
+def test_batches_of_one_are_refused_at_the_door_where_the_net_has_batch_norm(blobs, tmp_path):
+    fields = {"dataset": "blobs", "model": "small_cnn", "request": "class:c1"}
+    with pytest.raises(ForgetError, match="batch norm"):
+        study.make_scenario(tmp_path, {"batch_size": 1}, **fields)
 
 
 def test_a_module_that_is_not_there_is_named():

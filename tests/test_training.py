@@ -85,6 +85,16 @@ def test_divergence_is_refused_early(samples):
         train(net(), samples, dataclasses.replace(RECIPE, learning_rate=1e20), 0)
 
 
+def test_batches_of_one_are_refused_with_batch_norm_and_a_last_one_is_none(samples):
+    one = dataclasses.replace(RECIPE, epochs=1, batch_size=1)
+    few = samples.subset(torch.arange(5))
+    with pytest.raises(ForgetError, match=r"batch_size of the recipe is 1.*batch norm"):
+        train(net(0, "small_cnn"), few, one, 0)
+    train(net(0, "mlp"), few, one, 0)
+    flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(64), torch.nn.Linear(64, 4))
+    train(flat, few, dataclasses.replace(one, batch_size=4), 0)
+
+
 def test_an_empty_set_is_refused(samples):
     with pytest.raises(ForgetError, match="empty"):
         train(net(), samples.subset(torch.arange(0)), RECIPE, 0)
