@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from forget_lib import catalogue
 from forget_lib.errors import ForgetError, UnknownNameError
 from forget_lib.names import REPOSITORY, short_name
 from forget_lib.report.files import only_one, write_text
@@ -188,6 +190,18 @@ def test_maths_that_cannot_be_converted_is_shown_as_it_is(monkeypatch):
     assert mathml("a<b", False) == "<code>a&lt;b</code>"
 
 
+def test_no_formula_of_the_study_is_shown_as_its_source():
+    text = catalogue.methods_page() + catalogue.attacks_table()
+    for path in (REPOSITORY / "notebooks").glob("*.ipynb"):
+        cells = json.loads(path.read_text())["cells"]
+        text += "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    formulas = re.findall(r"\$\$(.+?)\$\$|(?<![$`])\$([^$`]+?)\$(?!\$)", text, re.DOTALL)
+    converted = [mathml(display or inline, bool(display)) for display, inline in formulas]
+    assert len(converted) > 100
+    assert [page for page in converted if "\\" in page or "<code>" in page] == []
+    assert "<mi>arg</mi>" in mathml(r"\arg\max_k f", False)
+
+
 def test_the_title_is_the_first_heading(executed):
     assert title_of(nbformat.read(executed, 4)) == "Can it x^2?"
     assert title_of(new_notebook()) == "Untitled"
@@ -239,6 +253,14 @@ def test_the_index_calls_synthetic_data_synthetic(executed):
     text = write_index(folder).read_text()
     assert "synthetic images, a sample, not the whole set" in text
     assert "embedded &lt;sample&gt;" in text
+
+
+def test_the_index_has_a_place_for_every_notebook_that_a_page_can_link_to(executed):
+    text = write_index(executed.parents[2]).read_text()
+    places = re.findall(r'id="(\d\d_\w+)"', text)
+    notebooks = [path.stem for path in (REPOSITORY / "notebooks").glob("*.ipynb")]
+    assert sorted(places) == sorted([*notebooks, "03_toy"])
+    assert re.search(r'id="09_face_demo".*\./run_all\.sh demo', text)
 
 
 def test_an_index_of_nothing_says_what_to_do(tmp_path):

@@ -3,7 +3,7 @@
 import base64
 import html
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from forget_lib.errors import ForgetError
 from forget_lib.report.compare import section
 from forget_lib.report.files import write_text
 from forget_lib.report.page import TEMPLATES, export_html, style, title_of
-from forget_lib.report.run import read_notebook
+from forget_lib.report.run import REPOSITORY, read_notebook
 
 # Shown for each page where it has them; the other parameters stand in the page itself.
 TOLD = ("dataset", "model", "request", "draw", "seed")
+DEMO = "09_face_demo"
 FOLDED = 6
 """More pages of one notebook than these are folded away at first."""
 
@@ -51,6 +52,7 @@ def write_index(folder: Path, missing: Iterable[str] = ()) -> Path:
         compared=section(folder),
         data=_data(folder),
         groups="\n".join(parts),
+        others=_others(groups),
         files=_files(folder),
         provenance=_provenance(),
         script=(TEMPLATES / "forget" / "index.js").read_text(encoding="utf-8"),
@@ -126,6 +128,18 @@ def _group(notebook: str, entries: list[dict[str, Any]]) -> str:
     )
 
 
+def _others(groups: Container[str]) -> str:
+    """The notebooks without a page here, to which other pages may link."""
+    items = []
+    for path in sorted((REPOSITORY / "notebooks").glob("*.ipynb")):
+        if path.stem in groups:
+            continue
+        title = html.escape(title_of(read_notebook(path)))
+        where = "open it with <code>./run_all.sh demo</code>" if path.stem == DEMO else "no page in this profile"
+        items.append(f'<li id="{path.stem}">{title} ({path.stem}: {where})</li>')
+    return f"<section><h2>Other notebooks</h2><ul>{''.join(items)}</ul></section>" if items else ""
+
+
 def _shown(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
@@ -198,6 +212,7 @@ without those data whether it did. Read the pages from the top; each one works w
 <section><h2>All pages</h2><p><label>Find <input type="search" id="find" placeholder="such as mnist class-5"></label>
 <span class="soft">Click a heading to sort.</span></p></section>
 {groups}
+{others}
 {data}
 {files}
 <section><h2>Provenance</h2><p class="soft">{provenance}</p></section>

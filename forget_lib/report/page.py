@@ -22,8 +22,8 @@ FOLDERS = re.compile(r"/[\w./-]{0,300}?/((?:site-packages|forget_lib)/)")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-SINGLE = ("00_overview", "01_data", "08_figures", "11_published_claims")
-"""Notebooks of which a profile has one page; of the others the index lists the pages."""
+SINGLE = ("00_overview", "01_data", "08_figures")
+"""Notebooks of which every profile has one page; of the others the index lists the pages, or that there is none."""
 # What makes a browser fetch something; a plain link (<a href>) does not.
 LOADS = re.compile(
     r"""<(?:script|img|iframe|link|source|video|audio|embed|object)\b[^>]*?\b(?:src|href|data|srcset)\s*=\s*["']?"""
@@ -33,9 +33,10 @@ LOADS = re.compile(
 
 
 def mathml(source: str, display: bool) -> str:
-    """TeX as MathML; what cannot be converted is shown as its source."""
+    """TeX as MathML; what cannot be converted is shown as its source, a command that is not known as its name."""
     try:
-        return convert(source.strip(), display="block" if display else "inline")
+        converted = convert(source.strip(), display="block" if display else "inline")
+        return re.sub(r">\\([A-Za-z]+)<", r">\1<", converted)
     except Exception:  # the converter raises many kinds, none of which should lose the page
         return f"<code>{html.escape(source)}</code>"
 
