@@ -2,7 +2,9 @@
 
 import asyncio
 import dataclasses
+import json
 import re
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -58,7 +60,6 @@ def test_without_records_every_section_says_what_to_run(tmp_path):
     demo = Demo(tmp_path / "quick")
     assert "./run_all.sh quick" in demo.status.value
     assert "./run_all.sh quick" in demo.section("gallery").value
-    assert demo.scenario is None
 
 
 def test_an_unknown_section_lists_the_known_ones(demo):
@@ -122,6 +123,73 @@ def test_opening_never_trains(root, monkeypatch):
     for name in bench.titles:
         found = bench.probabilities(name, bench.samples("test").images[:3])
         assert found.sum(1) == pytest.approx(torch.ones(3))
+
+
+def changed(folder: Path, **fields) -> None:
+    """Writes other fields into a record, which is then one of no digest."""
+    path = folder / "run.json"
+    record = json.loads(path.read_text()) | fields
+    record.pop("digest", None)
+    path.write_text(json.dumps(record))
+
+
+def cut(folder: Path) -> None:
+    """Damages the weights of a record."""
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def scenario_folder(root: Path) -> Path:
+    """Where the records of the one draw and seed of the tiny study lie."""
+    (retrain,) = root.glob("*/class-5/draw0/seed0/retrain")
+    return retrain.parent
+
+
+def test_a_method_unknown_here_is_shown_by_its_name_and_a_broken_one_is_named_and_left_out(root, tmp_path):
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    records = scenario_folder(tmp_path)
+    shutil.copytree(records / "finetune", records / "push_down")
+    changed(records / "push_down" / "run0", method="push_down")
+    cut(records / "uniform_kl" / "run0")
+    demo = Demo(tmp_path, seed=3)
+    assert demo.bench.unlearned == [("Fine-tune", "finetune"), ("push_down", "push_down")]
+    assert "push_down is not known here" in demo.source.value
+    assert "uniform_kl cannot be shown" in demo.source.value
+    demo.gallery.method.value = "push_down"
+    assert "push_down" in demo.gallery.result.value
+    assert demo.panels["attack"].guessing is not None
+    assert not [panel.status.value for panel in demo.panels.values() if "fd-error" in panel.status.value]
+
+
+def test_a_study_that_cannot_be_opened_is_named_and_the_next_one_is_shown(root, tmp_path):
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    there = scenario_folder(tmp_path)
+    broken = tmp_path / there.relative_to(tmp_path).parts[0] / "class-3" / "draw0" / "seed0"
+    shutil.copytree(there, broken)
+    for folder in broken.glob("*/run0"):
+        changed(folder, request="class-3")
+    cut(broken / "retrain" / "run0")
+    demo = Demo(tmp_path, seed=3)
+    assert [entry.request_name for entry in demo.entries] == ["class-3", "class-5"]
+    assert demo.bench.entry.request_name == "class-5"
+    assert demo.entries[demo.study.value].request_name == "class-5"
+    assert demo.digits.bench is demo.bench
+    assert "class 3" in demo.status.value
+    assert "model.safetensors" in demo.status.value
+
+
+def test_provenance_is_that_of_the_study_shown(root, tmp_path):
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    other = tmp_path / scenario_folder(tmp_path).relative_to(tmp_path).parts[0] / "class-7" / "draw0" / "seed0"
+    shutil.copytree(scenario_folder(tmp_path), other)
+    for folder in other.glob("*/run0"):
+        changed(folder, request="class-7")
+    demo = Demo(tmp_path, seed=3)
+    assert "class-5" in demo.section("provenance").value
+    demo.study.value = 1
+    assert "class-7" in demo.section("provenance").value
+    assert "class-5" not in demo.section("provenance").value
+    assert demo.bench.data.checksum in demo.section("provenance").value
 
 
 # --- a drawn digit ----------------------------------------------------------------------------------------------------

@@ -4,10 +4,9 @@ import ipywidgets
 
 from forget_lib.demo import markup
 from forget_lib.demo.exposure import Exposure, open_exposure, sentences
-from forget_lib.demo.library import Bench
+from forget_lib.demo.library import Bench, method_title
 from forget_lib.demo.panel import PREFERRED, Panel, dropdown, guarded, set_options, wrapping
 from forget_lib.errors import ForgetError
-from forget_lib.unlearning import get_method
 
 GROUPS = {
     "in": ("trained on it", markup.ORIGINAL),
@@ -50,7 +49,7 @@ class ExposurePanel(Panel):
             for index, score in self.exposure.offered()
         ]
         set_options(self.sample, samples)
-        methods = [(get_method(name).title, name) for name in self.exposure.methods]
+        methods = [(method_title(name), name) for name in self.exposure.methods]
         set_options(self.method, methods, PREFERRED)
         self.controls.layout.display = ""
         self._quiet = False
@@ -61,7 +60,7 @@ class ExposurePanel(Panel):
         """The margins of the chosen sample, a row of dots a group."""
         if self._quiet or self.exposure is None or self.method.value is None:
             return
-        plan, sample, title = self.exposure.pool.plan, self.sample.value, get_method(self.method.value).title
+        plan, sample, title = self.exposure.pool.plan, self.sample.value, method_title(self.method.value)
         self.picture.value = self.dots.value = self.words.value = ""
         label = self.exposure.classes[int(plan.labels[sample])]
         alt = f"Sample {sample} of the pool, labelled {label}"

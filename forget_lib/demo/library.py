@@ -21,7 +21,7 @@ from forget_lib.recipes import make_recipe
 from forget_lib.scenario import Scenario
 from forget_lib.study import load_model
 from forget_lib.training import predict, set_threads
-from forget_lib.unlearning import get_method
+from forget_lib.unlearning import get_method, list_methods
 
 TITLES = {
     "mnist": "Digits (MNIST)",
@@ -138,12 +138,14 @@ def shared_data(name: str, start: str) -> ImageData:
 class Bench:
     """The models of one scenario: "original", "retrain", the recorded methods, and what is added later.
 
-    Attributes: entry, scenario. titles: model names and what people read, in order. models: those loaded so far.
+    Attributes: entry, scenario. titles: model names and what people read, in order. broken: why a recorded
+        method's model cannot be shown, by its name. models: those loaded so far.
     """
 
     entry: Entry
     scenario: Scenario
     titles: dict[str, str]
+    broken: dict[str, str] = field(default_factory=dict)
     models: dict[str, nn.Module] = field(default_factory=dict)
     _logits: dict[tuple[str, str], Tensor] = field(default_factory=dict)
 
@@ -218,7 +220,9 @@ def open_bench(entry: Entry, root: str | Path, start: str = "sample", device: st
     """The bench of a scenario on disk.
 
     Args: start: first step of the data chain. device: where the models run.
-    Raises: ForgetError if the data are not those of the record, or a name is not known any more.
+    A method whose recorded model cannot be loaded is left out.
+    Raises: ForgetError if the data are not those of the record, a name is not known any more, or the original or the
+        retrained model cannot be loaded.
     """
     data = shared_data(entry.dataset, start)
     scenario = scenario_for(entry, root, request_text(entry.request_name, data), start, device)
@@ -228,8 +232,21 @@ def open_bench(entry: Entry, root: str | Path, start: str = "sample", device: st
             f"The models of {entry.label} were trained on other data ({record.get('source')}) than {data.source}. "
             "Set start to the step they came from, or run the study again."
         )
-    titles = {"original": "Original", "retrain": "Retrained"}
-    return Bench(entry, scenario, titles | {name: get_method(name).title for name in entry.methods})
+    bench = Bench(entry, scenario, {"original": "Original", "retrain": "Retrained"})
+    for name in bench.titles:
+        bench.model(name)
+    for name in entry.methods:
+        try:
+            load_model(scenario, name)
+            bench.titles[name] = method_title(name)
+        except ForgetError as error:
+            bench.broken[name] = str(error)
+    return bench
+
+
+def method_title(name: str) -> str:
+    """What people read for a method: its title, or its name where the plugin that it comes from is not loaded."""
+    return get_method(name).title if name in list_methods() else name
 
 
 def scenario_for(entry: Entry, root: str | Path, request: str, start: str, device: str) -> Scenario:

@@ -1,5 +1,7 @@
 """The page: a choice of study on top, six panels that follow it."""
 
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import ipywidgets
@@ -16,8 +18,9 @@ from forget_lib.demo.live_panel import LivePanel
 from forget_lib.demo.own_image import OwnImage
 from forget_lib.demo.panel import Panel, dropdown, guarded
 from forget_lib.demo.style import NAMES, sheet
-from forget_lib.errors import UnknownNameError, unknown
-from forget_lib.scenario import Scenario
+from forget_lib.errors import ForgetError, UnknownNameError, unknown
+from forget_lib.study import provenance_table
+from forget_lib.unlearning import list_methods
 
 DIGITS = "mnist"
 
@@ -31,6 +34,7 @@ class Demo(Panel):
     def __init__(self, root: str | Path, start: str = "sample", device: str = "cpu", seed: int | None = None) -> None:
         """Args: root: results folder. start: first step of the data chain. seed: of the gallery's choices."""
         super().__init__()
+        self._begun = time.perf_counter()
         self.root, self.start, self.device = Path(root), start, device
         self.entries = find_entries(self.root)
         self.gallery = Gallery(seed)
@@ -45,33 +49,42 @@ class Demo(Panel):
             "attack": AttackPanel(),
         }
         self.study = dropdown("Study", [(entry.label, index) for index, entry in enumerate(self.entries)])
-        self.source = ipywidgets.HTML()
+        self.source, self.provenance = ipywidgets.HTML(), ipywidgets.HTML()
         style = ipywidgets.HTML(sheet(), layout={"display": "none"})
         self.widget.children = [style, self.study, self.status, self.source]
         if not self.entries:
             self.study.disabled = True
             self.say(MISSING.format(folder=f"results/{self.root.name}"), error=True)
             return
+        self._open_first()
         self.study.observe(lambda change: self.turn_to(self.entries[change["new"]]), "value")
-        self.turn_to(self.entries[0])
 
-    @property
-    def scenario(self) -> Scenario | None:
-        """The scenario that is shown, for the table of provenance."""
-        return self.bench.scenario if self.bench else None
+    def _open_first(self) -> None:
+        """Shows the first study that can be opened, and names those before it."""
+        broken = []
+        for index, entry in enumerate(self.entries):
+            try:
+                self._open(entry)
+            except ForgetError as error:
+                broken.append(f"{entry.label} cannot be shown: {error}")
+                continue
+            self.study.value = index
+            break
+        if broken:
+            self.say(" ".join(broken), error=True)
 
     def section(self, name: str) -> ipywidgets.Widget:
-        """The widget of a panel: study, gallery, own image, digit, live, compare or attack.
+        """The widget of a panel: study, gallery, own image, digit, live, compare, attack or provenance.
 
         Raises: UnknownNameError for a panel that does not exist.
         """
         if name == "study":
             return self.widget
-        if name not in self.panels:
+        if name not in self.panels and name != "provenance":
             raise _unknown_panel(name, self.panels)
         if not self.entries:
             return ipywidgets.HTML(markup.note(MISSING.format(folder=f"results/{self.root.name}")))
-        return self.panels[name].widget
+        return self.provenance if name == "provenance" else self.panels[name].widget
 
     def open(self) -> ipywidgets.Widget:
         """Names the sliders of the page for screen readers, and returns the choice of study."""
@@ -81,13 +94,22 @@ class Demo(Panel):
     @guarded
     def turn_to(self, entry: Entry) -> None:
         """Shows another scenario in all panels; one that cannot be opened leaves the old one where it is."""
+        self._open(entry)
+
+    def _open(self, entry: Entry) -> None:
         self.say(f"Loading {entry.label} …")
         bench = open_bench(entry, self.root, self.start, self.device)
         self.bench = bench
         for panel in self.panels.values():
             panel.show(self._digit_bench(bench) if panel is self.digits else bench)
         data = bench.data
-        self.source.value = markup.note(f"{data.label}, from: {data.source}. {len(bench.unlearned)} unlearned models.")
+        notes = [f"{data.label}, from: {data.source}. {len(bench.unlearned)} unlearned models."]
+        unknown_here = [name for name in bench.titles if name in bench.entry.methods and name not in list_methods()]
+        notes += [f"{name} is not known here: it is shown as recorded, and cannot run." for name in unknown_here]
+        notes += [f"{name} cannot be shown: {reason}" for name, reason in bench.broken.items()]
+        self.source.value = markup.note(" ".join(notes))
+        table = provenance_table(self._begun, bench.scenario, profile=self.root.name)
+        self.provenance.value = table.to_html(header=False, border=0)
         self.say(f"Ready: {entry.label}.")
 
     def _digit_bench(self, bench: Bench) -> Bench:
@@ -96,8 +118,11 @@ class Demo(Panel):
             return bench
         if self.digits.bench is not None and self.digits.bench.entry.dataset == DIGITS:
             return self.digits.bench
-        entry = next((each for each in self.entries if each.dataset == DIGITS), None)
-        return open_bench(entry, self.root, self.start, self.device) if entry else bench
+        for entry in self.entries:
+            if entry.dataset == DIGITS:
+                with suppress(ForgetError):  # it is named where that study is chosen
+                    return open_bench(entry, self.root, self.start, self.device)
+        return bench
 
     def _picked(self):
         return self.gallery.picked.image if self.gallery.picked else None
@@ -110,4 +135,4 @@ class Demo(Panel):
 
 
 def _unknown_panel(name: str, panels: dict[str, Panel]) -> UnknownNameError:
-    return unknown("panel of the demo", name, ["study", *panels])
+    return unknown("panel of the demo", name, ["study", *panels, "provenance"])
