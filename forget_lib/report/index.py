@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from forget_lib.errors import ForgetError
+from forget_lib.names import REPOSITORY
 from forget_lib.report.compare import section
 from forget_lib.report.files import write_text
 from forget_lib.report.page import TEMPLATES, export_html, style, title_of
-from forget_lib.report.run import REPOSITORY, read_notebook
+from forget_lib.report.run import read_notebook
 
 # Shown for each page where it has them; the other parameters stand in the page itself.
 TOLD = ("dataset", "model", "request", "draw", "seed")
