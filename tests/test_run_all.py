@@ -1,9 +1,11 @@
 """The one entry: what it says, what it refuses, and that the oldest Bash in use can read it."""
 
+import ast
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 
 import pytest
@@ -259,6 +261,33 @@ def test_a_missing_or_old_package_is_named(tmp_path):
     assert len(found) == 2
     assert found[0] == "no-such-package-here is missing"
     assert found[1].startswith("pytest is ")
+
+
+RUN_BY_NAME = {"jupyterlab", "voila", "snakemake", "snakemake-executor-plugin-slurm", "ipykernel"}
+"""Required packages that are commands, or looked up by name."""
+
+
+def imported() -> set[str]:
+    """Top-level modules that the library and the workflow import, but their own and Python's."""
+    files = [*(REPOSITORY / "forget_lib").rglob("*.py"), *(REPOSITORY / "workflow").glob("*.py")]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    own = {"forget_lib", *(file.stem for file in (REPOSITORY / "workflow").glob("*.py"))}
+    return {name.partition(".")[0] for name in names} - own - sys.stdlib_module_names
+
+
+def test_what_is_imported_is_required_and_what_is_required_is_used():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    optional = {Requirement(each).name for extra in project["optional-dependencies"].values() for each in extra}
+    required = {
+        canonicalize_name(Requirement(each).name) for each in environment.requirements(REPOSITORY / "requirements.txt")
+    }
+    packages = metadata.packages_distributions()
+    used = {canonicalize_name(packages.get(name, [name])[0]) for name in imported() - optional}
+    assert used - required == set(), "imported, but not required"
+    assert required - used - RUN_BY_NAME == set(), "required, but not used"
+    assert optional <= imported()
 
 
 LOCKS = ("requirements", "requirements-test")
