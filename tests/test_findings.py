@@ -179,3 +179,4 @@ def test_a_method_that_failed_in_one_run_of_three_is_not_averaged_in_silence():
     found = overview.answers(rows).set_index("method")
     assert found.loc["scrub", ["failed", "runs"]].tolist() == [1, 3]
     assert "failed in 1 of 3 runs" in answer_table.answer_page(overview.answers(rows))
+    figures.plt.close("all")

@@ -247,6 +247,7 @@ def test_a_built_in_method_that_raises_on_someones_net_is_a_failed_record_that_i
     assert "failed: boundary_shrink (1 of 1 runs)" in main_findings.matching(found)[0]
     assert "boundary_shrink (1 of 1 runs)" in figures.headline(found, "blobs").get_suptitle()
     assert "boundary_shrink" in findings.overview_sentences(table)[0]
+    figures.plt.close("all")
 
 
 def test_a_net_that_cannot_be_measured_after_a_method_is_a_failed_record(scenario, monkeypatch):
