@@ -57,8 +57,7 @@ def resolve(method: str) -> tuple[str, dict[str, Any]]:
     Raises: NotTrustedError; ForgetError for a plugin that is broken or has not exactly one method.
     """
     if not method.endswith(".py"):
-        module = get_method(method).function.__module__
-        return method, {"file": "", "sha256": "", "module": results.code_hash(module)}
+        return method, {"file": "", "sha256": "", "module": results.code_of(get_method(method))}
     (plugin,) = plugins.load([method])
     names = plugin.names.get("method", ())
     if plugin.faults or len(names) != 1:

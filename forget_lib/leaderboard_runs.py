@@ -93,7 +93,7 @@ def run_once(scenario: Scenario, name: str, settings: Mapping[str, Any], run: in
     made again when code, data or settings change.
     """
     about = describe(scenario) | {"request": scenario.parsed.name, "method": name, "run": run, "settings": settings}
-    key = results.key_of(about=about, code=library_hash(get_method(name).function.__module__))
+    key = results.key_of(about=about, code=[library_hash(), results.code_of(get_method(name))])
     path = scenario.root / "measured" / f"{key[:32]}.json"
     if path.is_file():
         return json.loads(path.read_text())

@@ -1,16 +1,17 @@
 """Classifiers by name: `build("mlp", (1, 28, 28), 10, seed=0)`."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, update_wrapper
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from forget_lib.cell_code import is_of_a_cell
 from forget_lib.datasets.samples import Samples, normalise
 from forget_lib.errors import unknown
 from forget_lib.names import is_own
-from forget_lib.own_model import OwnModel, build_own
+from forget_lib.own_model import OwnModel, Spec, adapted, build_own
 
 WHITENING_SAMPLES = 5000
 WHITENING_FLOOR = 5e-4
@@ -43,7 +44,9 @@ def model(name: str) -> Callable[[Builder], Builder]:
     """Registers `function(input_shape, number_of_classes) -> Classifier` under `name`."""
 
     def register(function: Builder) -> Builder:
-        MODELS[name] = function
+        # A net of a notebook's cell is a user's, as one of a file is.
+        own = is_of_a_cell(function)
+        MODELS[name] = update_wrapper(partial(adapted, Spec(name), function), function) if own else function
         return function
 
     return register

@@ -25,6 +25,7 @@ from torch import nn
 
 from forget_lib import models
 from forget_lib.attacks.registry import ATTACKS
+from forget_lib.cell_code import cell_digest, is_of_a_cell
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.datasets.registry import DATASETS
 from forget_lib.datasets.sources import locate
@@ -37,7 +38,7 @@ from forget_lib.unlearning.registry import METHODS
 from forget_lib.unlearning.task import UnlearningTask
 
 VARIABLE = "FORGET_PLUGINS"
-"""Environment variable with the plugins of this process: paths as a JSON list."""
+"""Environment variable with the plugins of this process: paths, as PATH has them or as a JSON list."""
 LIMIT = "FORGET_PLUGIN_SECONDS"
 """Environment variable with the seconds that one call of a plugin may take; left out: `DEFAULT_LIMIT`."""
 DEFAULT_LIMIT = 600.0
@@ -85,14 +86,39 @@ def load(paths: Sequence[str | Path]) -> list[Plugin]:
 
 
 def load_from_environment() -> list[Plugin]:
-    """Loads what the workflow, or a shell, named in the environment; nothing where nothing is named."""
-    return load(json.loads(os.environ.get(VARIABLE, "[]")))
+    """Loads what the workflow, or a shell, named in the environment; nothing where nothing is named.
+
+    Raises: ForgetError for what begins as a JSON list and is none.
+    """
+    given = os.environ.get(VARIABLE, "").strip()
+    if not given.startswith("["):
+        return load([path for path in given.split(os.pathsep) if path])
+    try:
+        return load(json.loads(given))
+    except ValueError as error:
+        wanted = f'write {VARIABLE}=my_method.py, several with {os.pathsep!r} between them, or ["my_method.py"]'
+        raise ForgetError(f"{VARIABLE} is no JSON list ({error}); {wanted}.") from error
+
+
+def with_plugins(
+    paths: Sequence[str | Path], methods: Mapping[str, Any], attacks: Sequence[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Methods and attacks of a page with those of plugins: methods with their own defaults, attacks on logits.
+
+    Raises: NotTrustedError. What is broken in a plugin is printed, and left out.
+    """
+    loaded = load(paths)
+    own = {name: {} for plugin in loaded for name in plugin.names.get("method", ())}
+    names = [name for plugin in loaded for name in plugin.names.get("attack", ())]
+    more = [name for name in names if ATTACKS[name].needs == "target"]
+    return own | dict(methods), list(dict.fromkeys([*attacks, *more]))
 
 
 def own_code(model: str, function: str) -> list[str]:
-    """Hashes of the user's code behind a model and the function of a recipe, for the key of a record; empty for
-    built-in ones."""
+    """Hashes of the user's code behind a model, in a file or a notebook's cell, and the function of a recipe, for the
+    key of a record; empty for built-in ones."""
     found = [source_hash(split_options(name)[0]) for name in (model, function) if is_own(name)]
+    found += [cell_digest(models.MODELS[model])] if is_of_a_cell(models.MODELS.get(model)) else []
     return found + [hash_of(own_files(each.path)) for each in LOADED.values() if model in each.names.get("model", ())]
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from forget_lib import membership, pools, results, statistics
+from forget_lib.attacks import get_attack
 from forget_lib.attacks.scores import cross_entropy
 from forget_lib.challenge import challenge
 from forget_lib.chosen import with_chosen
@@ -18,11 +19,11 @@ from forget_lib.membership import Scored
 from forget_lib.membership_views import roc
 from forget_lib.names import short_name
 from forget_lib.recipes import Recipe, make_recipe
-from forget_lib.results import Measurement, code_hash, key_of, range_of, record_folder, write_record
+from forget_lib.results import Measurement, code_hash, code_of, key_of, range_of, record_folder, write_record
 from forget_lib.scenario import names_for_records, public_recipe
 from forget_lib.targets import unlearned_references
 from forget_lib.training import set_threads
-from forget_lib.unlearning.registry import check_settings
+from forget_lib.unlearning.registry import check_settings, get_method
 
 REQUESTS = ("random", "mislabelled", "most_memorised")
 """What the evaluation samples of a pool are: random ones, ones with a wrong label, the most memorised ones."""
@@ -118,10 +119,15 @@ def pooled_study(
     for name, given in settings.items():
         check_settings(name, given)
     options = {name: pool[name] for name in ("targets", "doses", "attacks", "measured") if name in pool}
+    attacks = [*options.get("attacks", ()), *options.get("measured", ())]
+    for name in options.get("attacks", ()):
+        if get_attack(name).score is None:
+            raise ForgetError(f"Attack {name} gives no score a sample; list it under measured of the pool instead.")
     folder, ready = make_pool(Path(root), data, model, make_recipe(recipe), pool, seed)
-    modules = ("forget_lib.membership", "forget_lib.challenge", *_modules(settings))
     about = {"settings": settings, "options": options, "challenge": pool.get("challenge", {})}
-    key = key_of(plan=ready.plan.key, about=about, code=[code_hash(part) for part in modules])
+    code = [code_hash(part) for part in ("forget_lib.membership", "forget_lib.challenge")]
+    code += sorted({code_of(get_method(name)) for name in settings} | {code_of(get_attack(name)) for name in attacks})
+    key = key_of(plan=ready.plan.key, about=about, code=code)
     paths = [folder / f"{name}-{key[:12]}" for name in ("table.csv", "scores.npz", "challenge.csv")]
     if not all(path.is_file() for path in paths):
         kept: dict[str, dict[str, Scored]] = {}
@@ -302,9 +308,3 @@ def table_of(runs: pd.DataFrame) -> pd.DataFrame:
     rows["low"], rows["high"] = statistics.possible_ends(rows["value"], rows["low"], rows["high"], *ranges.T)
     rows["p_value"] = 2 * stats.norm.sf((rows["value"] - 0.5).abs() / rows["null_error"])
     return rows.rename(columns={"n": "targets"}).reset_index(drop=True)
-
-
-def _modules(names: Mapping[str, Any]) -> list[str]:
-    from forget_lib.unlearning import get_method
-
-    return sorted({get_method(name).function.__module__ for name in names})

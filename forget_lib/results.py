@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from forget_lib.cell_code import cell_digest, is_of_a_cell
 from forget_lib.errors import ForgetError
 from forget_lib.names import REPOSITORY, short_name
 
@@ -439,6 +440,13 @@ def code_hash(module: str) -> str:
     for name in names:
         digest.update(name.encode() + _parsed(name)[1])
     return digest.hexdigest()[:16]
+
+
+def code_of(entry: Any) -> str:
+    """`code_hash` of the module in which a function, or the function of a registered method or attack, stands; where it
+    stands in a notebook's cell, its `cell_digest`."""
+    function = getattr(entry, "function", entry)
+    return cell_digest(function) if is_of_a_cell(function) else code_hash(function.__module__)
 
 
 def key_of(**parts: Any) -> str:

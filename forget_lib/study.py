@@ -19,7 +19,8 @@ from forget_lib.attacks.scores import cross_entropy
 from forget_lib.chosen import default_settings, with_chosen
 from forget_lib.errors import ForgetError, NotApplicableError
 from forget_lib.given_weights import check_given, put_weights
-from forget_lib.results import Measurement, code_hash, key_of, read_record, write_record
+from forget_lib.plugins import with_plugins
+from forget_lib.results import Measurement, code_hash, code_of, key_of, read_record, write_record
 from forget_lib.scenario import EVALUATED, Scenario, describe, make_scenario, seed_of
 from forget_lib.training import Meter, embed, predict, train
 from forget_lib.training_log import TrainingLog, logged_training
@@ -31,7 +32,7 @@ from forget_lib.unlearning.sisa import ensemble_of, is_ensemble
 SECOND_RETRAIN = 1
 WITH_HISTORY = ("uniform_kl", "finetune", "negative_gradient_plus", "scrub")
 """Methods whose metrics are recorded after each epoch; on all samples that would cost more than most methods do."""
-__all__ = ["EVALUATED", "Scenario", "make_scenario", "original", "run_method", "run_methods"]
+__all__ = ["EVALUATED", "Scenario", "make_scenario", "original", "run_method", "run_methods", "with_plugins"]
 
 
 def original(scenario: Scenario) -> nn.Module:
@@ -231,9 +232,9 @@ def run_method(
         check_settings(name, settings)
         chosen = with_chosen(name, settings, *scenario.tuned_for)
         settings = default_settings(name, scenario.recipe.epochs) | chosen
-    module = "forget_lib.training" if name == "original" else get_method(name).function.__module__
-    code = [code_hash(part) for part in ("forget_lib.training", "forget_lib.models", "forget_lib.study", module)]
-    code += [code_hash(get_attack(each).function.__module__) for each in scenario.attacks] + scenario.own_code
+    code = [code_hash(part) for part in ("forget_lib.training", "forget_lib.models", "forget_lib.study")]
+    code += [] if name == "original" else [code_of(get_method(name))]
+    code += [code_of(get_attack(each)) for each in scenario.attacks] + scenario.own_code
     about = describe(scenario) | {"request": scenario.parsed.name, "method": name, "run": run, "settings": settings}
     retrained = None if reference is None else read_record(reference)
     if retrained is not None and retrained["status"] != "done":

@@ -27,7 +27,7 @@ from forget_lib.pools import (
     unlearn_shard,
     write_net,
 )
-from forget_lib.results import code_hash, key_of
+from forget_lib.results import code_of, key_of
 from forget_lib.unlearning import UnlearningTask, get_method, unlearn
 
 TARGET_SEED = 7_000_003
@@ -159,7 +159,7 @@ def references_about(plan: PoolPlan, name: str, settings: Mapping[str, object]) 
     which has no settings."""
     if name == "retrain" and not settings:
         return {}
-    code = code_hash(get_method(name).function.__module__)
+    code = code_of(get_method(name))
     held_out = "" if plan.validation is None else checksum_of(plan.validation.images, plan.validation.labels)
     return {"settings": dict(settings), "code": code, "validation": held_out}
 

@@ -63,7 +63,7 @@ def test_without_a_pool_the_panel_names_a_study_that_has_one(bench):
 
 def test_references_of_other_code_are_refused(bench, monkeypatch):
     exposure = open_exposure(bench)
-    monkeypatch.setattr("forget_lib.targets.code_hash", lambda _module: "other")
+    monkeypatch.setattr("forget_lib.targets.code_of", lambda _method: "other")
     with pytest.raises(DataError, match="not unlearned yet"):
         exposure.margins(0, "finetune")
     with pytest.raises(ForgetError, match="other data"):

@@ -214,3 +214,80 @@ def test_a_broken_attack_or_data_set_or_model_is_named(blobs, tmp_path):
     inputs = study.AttackInput(np.zeros((2, 2)), np.zeros(2, int), np.ones((2, 2)), np.zeros(2, int))
     with pytest.raises(ForgetError, match=r"bad_attack \(bad\.py\) failed: line \d+, AttributeError"):
         get_attack("bad_attack")(inputs)
+
+
+# --- as people name them ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("write_down", [str, lambda path: json.dumps([str(path)]), lambda path: f"{path}:{path}:"])
+def test_the_environment_takes_plugins_as_path_has_them_or_as_json(tmp_path, monkeypatch, write_down):
+    path = write(tmp_path, "mine", "@plain('mine')\ndef mine(model, task):\n    return model\n")
+    monkeypatch.setenv(plugins.VARIABLE, write_down(path))
+    assert plugins.load_from_environment()[0].names["method"] == ("mine",)
+
+
+def test_what_begins_as_a_json_list_and_is_none_is_refused_with_what_to_write(monkeypatch):
+    monkeypatch.setenv(plugins.VARIABLE, "[mine.py]")
+    with pytest.raises(ForgetError, match=r"FORGET_PLUGINS is no JSON list .*write FORGET_PLUGINS=my_method\.py"):
+        plugins.load_from_environment()
+
+
+SCORES = """
+    @attack("open", title="t", paper="", null="0.5")
+    def loud(inputs) -> np.ndarray:
+        return inputs.labels * 1.0
+"""
+ATTACK = """
+    import numpy as np
+    from forget_lib.attacks import attack
+    from forget_lib.results import Measurement
+"""
+
+
+def test_an_attack_that_does_not_say_what_it_returns_is_refused_by_name(tmp_path):
+    (plugin,) = plugins.load([write(tmp_path, "silent", SCORES.replace(" -> np.ndarray", ""), ATTACK)])
+    assert "'open' does not say what it returns: write -> np.ndarray" in plugin.faults[0]
+
+
+@pytest.mark.parametrize("said", ["np.ndarray", "'np.ndarray'", "np.typing.NDArray[np.float64]"])
+def test_an_attack_that_says_that_it_gives_scores_ranks_samples(tmp_path, said):
+    (plugin,) = plugins.load([write(tmp_path, "loud", SCORES.replace("np.ndarray", said), ATTACK)])
+    assert not plugin.faults
+    assert get_attack("open").score is not None
+
+
+def test_a_page_has_the_methods_and_attacks_of_its_plugins_parameter(tmp_path):
+    method = write(tmp_path, "mine", "@plain('mine')\ndef mine(model, task):\n    return model\n")
+    attack = write(tmp_path, "loud", SCORES, ATTACK)
+    joined = study.with_plugins([method, attack], {"finetune": {"epochs": 1}}, ["loss_regression"])
+    assert joined == ({"mine": {}, "finetune": {"epochs": 1}}, ["loss_regression", "open"])
+    assert study.with_plugins([], {"finetune": {}}, []) == ({"finetune": {}}, [])
+
+
+CELL = """
+import torch
+from forget_lib.models import Classifier, model
+from forget_lib.unlearning import method
+
+@model("cell_net")
+def cell_net(input_shape, number_of_classes):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, number_of_classes))
+
+@method("of_a_cell", title="t", paper="", uses="forget", family="mine")
+def of_a_cell(model, task, *, factor=0.5):
+    next(model.parameters()).data.mul_(factor * {more})
+    return model
+"""
+
+
+def test_a_method_and_a_net_of_a_notebook_s_cell_run_and_a_changed_cell_runs_again(blobs, tmp_path):
+    def run(more: int) -> dict:
+        exec(CELL.format(more=more), {"__name__": "__main__"})
+        fields = {"dataset": "blobs", "model": "cell_net", "request": "class:c1"}
+        scenario = study.make_scenario(tmp_path, {"epochs": 1, "batch_size": 32}, (), **fields)
+        return study.run_method(scenario, "of_a_cell")
+
+    first = run(1)
+    assert first["status"] == "done"
+    assert run(1)["written"] == first["written"]
+    assert run(2)["key"] != first["key"]

@@ -82,6 +82,8 @@ def test_wrong_settings_are_refused_before_anything_is_trained(blobs, tmp_path):
         pooled.pooled_study(tmp_path, methods={"finetune": {"rate": 1}}, pool=POOL, **FIELDS)
     with pytest.raises(ForgetError, match="do not fit"):
         pooled.pooled_study(tmp_path, methods={}, pool=POOL | {"samples": 4000}, **FIELDS)
+    with pytest.raises(ForgetError, match="audit gives no score a sample; list it under measured"):
+        pooled.pooled_study(tmp_path, methods={}, pool=POOL | {"attacks": ["lira", "audit"]}, **FIELDS)
     assert not list(tmp_path.iterdir())
 
 

@@ -75,7 +75,7 @@ def finished(tmp_path_factory):
     (root / "notebooks").mkdir()
     shutil.copytree(REPOSITORY / "forget_lib" / "report", library / "report")
     shutil.copytree(REPOSITORY / "forget_lib" / "templates", library / "templates")
-    for name in ("__init__", "chosen", "errors", "names", "recipes", "results"):
+    for name in ("__init__", "cell_code", "chosen", "errors", "names", "recipes", "results"):
         shutil.copy(REPOSITORY / "forget_lib" / f"{name}.py", library)
     (library / "report" / "__main__.py").write_text(STAND_IN)
     (library / "tiny.py").write_text("from forget_lib import deep\n\ntrained = deep\n")

@@ -172,12 +172,8 @@ def with_plugins(config: Mapping[str, Any]) -> Mapping[str, Any]:
     if not config.get("plugins"):
         return config
     from forget_lib import plugins
-    from forget_lib.attacks import get_attack
 
-    loaded = plugins.load(config["plugins"])
-    methods = {name: {} for plugin in loaded for name in plugin.names.get("method", ())}
-    names = [name for plugin in loaded for name in plugin.names.get("attack", ())]
-    attacks = [name for name in names if get_attack(name).needs == "target"]
+    methods, attacks = plugins.with_plugins(config["plugins"], {}, [])
     scenarios = {}
     for title, given in config["scenarios"].items():
         scenario = scenarios[title] = dict(given)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -130,7 +131,8 @@ def attack(
 
     null: what the attack gives on a retrained model. needs: which models it must be given. score: for a function
     that returns Measurements, the score behind them.
-    Raises: ForgetError for a null or need that is not known, or a name that is taken.
+    Raises: ForgetError for a null or need that is not known, a name that is taken, or a function that does not say
+        which of the two it returns: pooled studies take scores.
     """
     if null not in NULLS or needs not in NEEDS:
         raise ForgetError(f"Attack {name!r}: null must be one of {NULLS}, needs one of {NEEDS}.")
@@ -153,11 +155,24 @@ def attack(
             expected = 0.5 if null == "0.5" else None
             return [m._replace(attack=name, null=m.null if m.null is not None else expected) for m in result]
 
-        scorer = score or (function if function.__annotations__.get("return") in ("np.ndarray", np.ndarray) else None)
+        scorer = score or (function if _gives_scores(name, function) else None)
         ATTACKS[name] = Attack(name, title, paper, null, needs, run, _checked(name, needs, scorer))
         return run
 
     return register
+
+
+def _gives_scores(name: str, function: Callable) -> bool:
+    """Whether a function says that it returns one score a sample, and not Measurements."""
+    said = inspect.formatannotation(function.__annotations__.get("return", ""))
+    if "ndarray" in said.lower():
+        return True
+    if "Measurement" in said:
+        return False
+    raise ForgetError(
+        f"Attack {name!r} does not say what it returns: write -> np.ndarray for one score a sample (forget samples "
+        "first), or -> list[Measurement] for numbers."
+    )
 
 
 def _checked(name: str, needs: str, scorer: Callable | None) -> Callable | None:

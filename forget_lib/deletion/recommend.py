@@ -121,7 +121,7 @@ def trial(case: Case, methods: Sequence[str]) -> dict[str, Any]:
         about=study.describe(other) | {"request": asked},
         methods=list(methods),
         trials=request["budget.trials"],
-        code=[results.code_hash(get_method(name).function.__module__) for name in methods] + other.own_code,
+        code=[results.code_of(get_method(name)) for name in methods] + other.own_code,
     )
     path = where / "trial.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
