@@ -3,8 +3,11 @@
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from types import CodeType, FunctionType
+from contextlib import suppress
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
+
+from forget_lib.errors import ForgetError
 
 MAIN = "__main__"
 PLAIN = (str, bytes, int, float, complex, bool, tuple, list, dict, set, frozenset, type(None))
@@ -17,7 +20,7 @@ def is_of_a_cell(function: Any) -> bool:
 
 def cell_digest(function: Callable[..., Any]) -> str:
     """SHA-256 (hex, 16 digits) over the compiled code of a function and of all functions, classes and plain values that
-    it uses and that were defined beside it; comments and layout do not count."""
+    it uses and that were defined beside it, and over the modules that it uses; comments and layout do not count."""
     found: dict[int, None] = {}
     digest = hashlib.sha256()
     for part in _parts(inspect.unwrap(function), found):
@@ -43,6 +46,11 @@ def _parts(value: Any, found: dict[int, None]) -> Iterator[str]:
         yield from (base.__qualname__ for base in value.__bases__)
         for each in (*value.__bases__, *_attributes(vars(value))):
             yield from _parts(each, found)
+    elif isinstance(value, ModuleType | FunctionType | type):
+        from forget_lib.results import code_hash  # here, since that asks for a digest of cells
+
+        with suppress(ForgetError):  # of Python itself
+            yield code_hash(value.__name__ if isinstance(value, ModuleType) else value.__module__)
     elif isinstance(value, CodeType):
         yield repr((value.co_code, value.co_names, value.co_varnames))
         for constant in value.co_consts:

@@ -182,10 +182,9 @@ def where(error: BaseException, path: Path | str) -> str:
 def failure(error: BaseException) -> str:
     """An error of code that can raise anything in one line: its type and text, and the last line outside the installed
     packages that it passed."""
-    installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
-    frames = traceback.extract_tb(error.__traceback__)
-    passed = [frame for frame in frames if not frame.filename.startswith((*installed, "<frozen"))]
-    place = f" ({Path(passed[-1].filename).name}, line {passed[-1].lineno})" if passed else ""
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    passed = [(path.name, line) for path, line in frames if not _is_installed(path)]
+    place = f" ({passed[-1][0]}, line {passed[-1][1]})" if passed else ""
     return f"{type(error).__name__}: {one_line(error).removeprefix(f'{type(error).__name__}: ').rstrip('.')}{place}"
 
 

@@ -1,6 +1,7 @@
 """Functions of a notebook's cells have a digest of their code and of all that they use."""
 
 from forget_lib.cell_code import cell_digest
+from forget_lib.results import code_hash
 
 CELLS = """
 RATE = 0.5
@@ -36,3 +37,13 @@ def test_the_digest_goes_by_the_code_and_by_what_it_uses_and_by_nothing_else():
 
 def test_functions_that_use_each_other_have_an_end():
     assert digest("def mine(x):\n    return other(x)\ndef other(x):\n    return mine(x)\n")
+
+
+def test_a_changed_module_beside_the_notebook_changes_the_digest(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    found = set()
+    for text, use in (("a = 1\n", "beside.a"), ("a = 22\n", "beside.a")):
+        (tmp_path / "beside.py").write_text(text)
+        code_hash.cache_clear()
+        found.add(digest(f"import torch\nimport beside\ndef mine(x):\n    return torch.relu(x) + {use}\n"))
+    assert len(found) == 2
