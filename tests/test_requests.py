@@ -108,6 +108,12 @@ def test_a_person_of_a_class_that_nobody_unseen_has_is_forgotten_all_the_same():
     assert (len(sets.forget), len(sets.unseen)) == (10, 0)
 
 
+@pytest.mark.parametrize("content", [b"1\n2\n", b"1\r\n2\r\n", b"1, 2", b"\xef\xbb\xbf1\n2\n"])
+def test_a_file_of_indices_is_read_as_programs_write_it(tmp_path, content):
+    (tmp_path / "list.txt").write_bytes(content)
+    assert parse_request(f"indices:@{tmp_path}/list.txt").members == ("1", "2")
+
+
 def test_the_official_list_forgets_whole_families_and_compares_with_other_families():
     official = (BLOBS.families == 1).nonzero().flatten()
     listed = dataclasses.replace(BLOBS, official=official)

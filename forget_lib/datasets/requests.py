@@ -118,7 +118,7 @@ def parse_request(text: str) -> Request:
         return Request(kind, count=int(what[1:]), written=what)
     if kind == "indices" and what.startswith("@"):
         try:
-            with open(what[1:], encoding="utf-8") as file:
+            with open(what[1:], encoding="utf-8-sig") as file:
                 what = ",".join(file.read(LARGEST_FILE).split())
         except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a name that no file can have
             raise ForgetError(f"Request {text!r}: cannot read the file of indices ({error}).") from error
