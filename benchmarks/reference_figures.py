@@ -31,8 +31,7 @@ def drawings(table: pd.DataFrame, crossed: pd.DataFrame) -> Iterator[Drawing]:
     scenarios, strong = results.scenarios_and_pools(table)
     if {"retrain", "original"} <= set(scenarios["method"]):
         found = overview.answers(scenarios)
-        title = f"{figures.seeds_of(scenarios)}; data: {figures.marks(scenarios)}"
-        yield "headline", partial(figures.headline, found, title)
+        yield "headline", partial(figures.headline, found, figures.marks(scenarios))
     for names, part in scenarios.groupby(["dataset", "model", "request"], sort=True):
         if {"retrain", "original"} <= set(part["method"]):
             yield "gaps-" + "-".join(names), partial(figures_models.forest, part)

@@ -96,11 +96,17 @@ def marks(table: pd.DataFrame) -> str:
 
 
 def seeds_of(table: pd.DataFrame) -> str:
-    """How many originals are behind a figure, in words."""
-    count = len(table[["draw", "seed"]].drop_duplicates())
-    return (
-        "one seed; bars, if any, are within the run" if count == 1 else f"mean and 95 % t-interval over {count} seeds"
-    )
+    """How many originals are behind each value of a figure, in words: the fewest and the most of a method."""
+    there = table[table["metric"] != ""]
+    units = there.drop_duplicates(["dataset", "model", "request", "method", "draw", "seed"])
+    counts = units.groupby(["dataset", "model", "request", "method"]).size()
+    if counts.max() == 1:
+        return "one seed; bars, if any, are within the run"
+    return f"mean and 95 % interval over {_from_to(counts.min(), counts.max())} seeds"
+
+
+def _from_to(fewest: int, most: int) -> str:
+    return f"{most}" if fewest == most else f"{fewest} to {most}"
 
 
 def contact_sheet(data: ImageData, columns: int = 10, names: Sequence[str] | None = None) -> Figure:
@@ -330,11 +336,12 @@ def loss_distributions(losses: Mapping[str, Mapping[str, np.ndarray]], title: st
     return figure
 
 
-def headline(found: pd.DataFrame, title: str) -> Figure:
+def headline(found: pd.DataFrame, data: str) -> Figure:
     """Gap of forget accuracy to the retrained model by method, a panel a kind of request; 0 is right, the band is what
-    counts as none, and a hollow marker has lost more than that of what is to be kept.
+    counts as none, and a hollow marker has lost more than that of what is to be kept. Each panel says over how many
+    scenarios its means go and of how many draws and seeds (n) each of these is.
 
-    found: of `overview.answers`. title: what stands under the figure's heading, such as its data and seeds.
+    found: of `overview.answers`. data: what stands under the figure's heading, see `marks`.
     """
     from forget_lib.overview import KINDS, failing, ranked
 
@@ -348,17 +355,22 @@ def headline(found: pd.DataFrame, title: str) -> Figure:
     for axis, kind in zip(axes.flat, kinds, strict=True):
         axis.axvspan(-margin, margin, color=GREEN, alpha=0.15, linewidth=0)
         axis.axvline(0, color=GREEN, linewidth=1)
-        for row in found[found["kind"] == kind].itertuples():
+        part = found[found["kind"] == kind]
+        for row in part.itertuples():
             colour, error = colour_of(row.method), [[row.gap - row.low], [row.high - row.gap]]
             face = colour if row.kept >= -margin else "white"
             style = {"fmt": "o", "color": colour, "markerfacecolor": face, "capsize": 2, "markersize": 4.5}
             axis.errorbar(row.gap, names.index(row.method), xerr=np.nan_to_num(error), **style)
-        axis.set_title(KINDS.get(kind, kind).replace(" in a ", "\nin a "), fontsize=9)
+        scenarios = int(part["scenarios"].max())
+        number = _from_to(part["fewest"].min(), part["n"].max())
+        name = KINDS.get(kind, kind).replace(" in a ", "\nin a ")
+        axis.set_title(f"{name}\n{scenarios} scenario{'s' if scenarios > 1 else ''}, n = {number}", fontsize=9)
         axis.set_xlabel("points", fontsize=9)
         axis.tick_params(labelsize=8)
     label_models(axes[0, 0], names)
     heading = "Forget accuracy minus the retrained model's: green is right, hollow markers lost what was to be kept"
-    figure.suptitle(f"{heading}\n{title}", fontsize=10)
+    about = "Mean with a 95 % interval where n > 1; n: draws and seeds of a scenario"
+    figure.suptitle(f"{heading}\n{about}; data: {data}", fontsize=10)
     return figure
 
 

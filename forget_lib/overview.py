@@ -63,8 +63,9 @@ def kind_of(part: pd.DataFrame) -> str:
 
 def answers(table: pd.DataFrame, *, by_scenario: bool = False) -> pd.DataFrame:
     """One row a method and kind of request: method, kind, verdict (key of `VERDICTS`), gap, low, high (of forget
-    accuracy, points), kept, kept_low, kept_high (points, gap of what is kept), cost, n (seeds), control, scenarios,
-    agree (in so many of them it does as retraining does), runs, failed (so many of the runs).
+    accuracy, points), kept, kept_low, kept_high (points, gap of what is kept), cost, n and fewest (draws and seeds of
+    the scenario that has most of them, and of the one that has least), control, scenarios, agree (in so many of them it
+    does as retraining does), runs, failed (so many of the runs).
 
     A gap is the mean over the scenarios of a kind; its t-interval is over draws and seeds, see `_averaged`.
     by_scenario: a row a method and scenario, which stands in a column of that name as (dataset, model, request).
@@ -113,6 +114,7 @@ def _row(gaps: list[tuple[np.ndarray, np.ndarray]], blind: bool) -> dict[str, ob
     called so."""
     forget, kept = (_averaged([pair[side] for pair in gaps]) for side in (0, 1))
     found: dict[str, object] = {"n": len(forget), "scenarios": len(gaps)}
+    found["fewest"] = min((len(pair[0]) for pair in gaps), default=0)
     found |= dict(zip(("gap", "low", "high"), _ends(forget), strict=True))
     found |= dict(zip(("kept", "kept_low", "kept_high"), _ends(kept), strict=True))
     if not len(forget):

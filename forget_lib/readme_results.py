@@ -38,15 +38,21 @@ def text(reference: Path = REFERENCE) -> str:
     place = f"results/reference/{folder.name}"
     figures = (path for path in ("figures/headline.png", "headline.png") if (folder / path).is_file())
     lines = [f"![{ALT}]({place}/{path})\n" for path in figures][:1]
-    seeds = table.groupby(["dataset", "model", "request"])["seed"].nunique()
-    count = f"{seeds.min()} to {seeds.max()}" if seeds.min() < seeds.max() else f"{seeds.max()}"
     lines += [f"- {line}" for line in (_matching(found), attacked, _relearned(table, found)) if line]
     lines.append(
-        f"\n*From the records of the `{folder.name}` profile in [{place}]({place}): {count} draws and seeds each, "
+        f"\n*From the records of the `{folder.name}` profile in [{place}]({place}): {_draws(table)}, "
         "small nets, rendered faces, gaps in points of accuracy with 95 % intervals. Drawn by `00_overview`, written "
         "by `python -m forget_lib.catalogue`.*"
     )
     return "\n".join(lines)
+
+
+def _draws(table: pd.DataFrame) -> str:
+    """How many draws and seeds are behind how many scenarios."""
+    units = table.drop_duplicates(["dataset", "model", "request", "draw", "seed"])
+    counts = units.groupby(["dataset", "model", "request"]).size().value_counts().sort_index()
+    text = ", ".join(f"{number} in {scenarios}" for number, scenarios in counts.items())
+    return f"{counts.sum()} scenarios (draws and seeds: {text})"
 
 
 def _matching(found: pd.DataFrame) -> str:

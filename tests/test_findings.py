@@ -102,6 +102,8 @@ def test_a_gap_beyond_what_can_be_is_not_shown():
 def test_one_seed_is_called_one_seed():
     assert "one seed" in findings.with_interval(np.array([0.1]))
     assert figures.seeds_of(GOOD[GOOD["seed"] == 0]) == "one seed; bars, if any, are within the run"
+    assert figures.seeds_of(GOOD) == "mean and 95 % interval over 3 seeds"
+    assert figures.seeds_of(GOOD[(GOOD["seed"] < 2) | (GOOD["method"] != "scrub")]).endswith("over 2 to 3 seeds")
 
 
 def test_a_sample_is_called_a_sample_on_every_figure():

@@ -131,10 +131,22 @@ def test_the_best_stand_first_and_controls_last():
 
 
 def test_the_headline_has_a_panel_a_kind_and_a_name_a_method():
-    figure = figures.headline(overview.answers(GOOD), "two seeds; data: d (sample)")
-    assert [axis.get_title() for axis in figure.axes] == ["random samples"]
+    figure = figures.headline(overview.answers(GOOD), "d (sample)")
+    assert [axis.get_title() for axis in figure.axes] == ["random samples\n1 scenario, n = 3"]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["original", "scrub", "finetune"]
     assert "sample" in figure.get_suptitle()
+    figures.plt.close(figure)
+
+
+def test_each_panel_of_the_headline_says_how_many_draws_and_seeds_are_behind_it():
+    parts = [GOOD, GOOD[GOOD["seed"] == 0].assign(request="random-0.5")]
+    parts += [GOOD[GOOD["seed"] == 0].assign(request="class-1", dataset="e")]
+    found = overview.answers(pd.concat(parts, ignore_index=True))
+    assert found.groupby("kind")[["fewest", "n"]].agg("first").loc["random"].tolist() == [1, 3]
+    figure = figures.headline(found, "d, e")
+    titles = {axis.get_title() for axis in figure.axes}
+    assert titles == {"a whole class\n1 scenario, n = 1", "random samples\n2 scenarios, n = 1 to 3"}
+    assert "seeds\n" not in figure.get_suptitle()
     figures.plt.close(figure)
 
 

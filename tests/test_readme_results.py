@@ -26,7 +26,7 @@ def test_the_sentences_follow_from_the_runs(tmp_path):
     assert "a whole class: 1 of 2 (first: salun, +1.0 (+1.0 to +1.0))" in text
     assert "Of the 1 methods that are right for a whole class by accuracy, 1 relearn it sooner" in text
     assert "strong attack" not in text
-    assert "2 draws and seeds" in text
+    assert "1 scenarios (draws and seeds: 2 in 1)" in text
 
 
 def test_the_study_is_taken_before_quick(tmp_path):
@@ -37,6 +37,10 @@ def test_the_study_is_taken_before_quick(tmp_path):
     text = readme_results.text(tmp_path)
     assert "](results/reference/study/figures/headline.png)" in text
     assert "by accuracy, 0 relearn it sooner" in text
+
+
+def test_the_study_says_how_many_draws_and_seeds_its_scenarios_have():
+    assert "22 scenarios (draws and seeds: 1 in 6, 3 in 14, 8 in 1, 10 in 1)" in readme_results.text()
 
 
 @pytest.mark.parametrize("name", ["study", "quick"])
