@@ -67,6 +67,8 @@ def _verdict(row, margin: float) -> str:
         return f"no test under {SIGN_FLIP_FROM} seeds; {side}"
     if row.p_equivalence_holm <= ALPHA:
         return "equal to retraining, within the margin"
+    if row.p_holm <= ALPHA and hasattr(row, "auc"):  # tested against 0.5, not against the retrained model
+        return f"differs from 0.5 ({'above' if row.auc > 0.5 else 'below'})"
     if row.p_holm <= ALPHA:
         return f"differs from retraining ({'above' if row.mean > 0 else 'below'})"
     return "undecided: neither is shown"
@@ -152,8 +154,7 @@ def sentences(frame: pd.DataFrame) -> list[str]:
         names = part.index.get_level_values(1)
         equal = [name for name, verdict in zip(names, part["verdict"], strict=True) if verdict.startswith("equal")]
         apart = [name for name, verdict in zip(names, part["verdict"], strict=True) if verdict.startswith("differs")]
-        text = (
-            f"**{family}**: equal to retraining: {', '.join(equal) or 'none'}; different: {', '.join(apart) or 'none'}"
-        )
+        other = "AUC off 0.5" if "auc" in part else "different"
+        text = f"**{family}**: equal to retraining: {', '.join(equal) or 'none'}; {other}: {', '.join(apart) or 'none'}"
         found.append(f"{text}; of {len(part)} (Holm within this family).")
     return found

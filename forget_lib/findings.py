@@ -278,6 +278,21 @@ def power_sentence(strong: pd.DataFrame) -> str:
     return text if has_power(strong) else f"{text} That is too little: **no ranking can be read** here."
 
 
+def shuffled_sentence(strong: pd.DataFrame) -> str:
+    """Whether the attacks give 0.5 where the labels of members are shuffled, by their intervals; empty without them."""
+    rows = strong[(strong["kind"] == "null") & (strong["metric"] == "auc")]
+    if rows.empty:
+        return ""
+    off = rows[(rows["low"] > 0.5) | (rows["high"] < 0.5)]
+    text = f"Labels shuffled: {len(rows) - len(off)} of {len(rows)} intervals hold 0.5"
+    if off.empty:
+        return f"{text}."
+    names = ", ".join(f"{row.attack} {row.value:.3f} ({row.low:.3f} to {row.high:.3f})" for row in off.itertuples())
+    return (
+        f"{text}. Off it: {names}. All targets share their coins: read these attacks against the retrained model alone."
+    )
+
+
 def strong_attack_sentences(strong: pd.DataFrame) -> list[str]:
     """What the strong attacks say, from the table of `membership.run_scenario`; nothing where they have no power."""
     from forget_lib.membership_views import detection_limits, has_power, passes_weak_fails_strong

@@ -69,6 +69,9 @@ def weak_and_strong(pools: Mapping[tuple[str, str, str], pd.DataFrame], linked: 
         areas = areas[areas["method"].map(is_method)]
         weak = areas[areas["attack"] == WEAK].set_index("method")
         silent = weak[(weak["low"] <= 0.5) & (weak["high"] >= 0.5) & (weak["p_holm"] > ALPHA)].index
+        if not len(silent):
+            lines.append(f"{title}none of {len(weak)} methods passes the usual test.")
+            continue
         failing = [name for name in passes_weak_fails_strong(table) if is_method(name)]
         text = f"{title}{len(silent)} of {len(weak)} methods pass the usual test; "
         text += f"{len(failing)} of those fail a strong one"

@@ -226,13 +226,14 @@ def advice(found: pd.DataFrame, pooled: pd.DataFrame | None = None) -> list[str]
     if told is not None:
         names, clean = told
         text = "**Where an attacker with reference models is feared** (single samples, a net that memorises): "
-        text += f"told from a net that never saw the data: {', '.join(names) or 'none'}; "
-        lines.append(f"{text}not told: {', '.join(clean) or 'none'}.")
+        text += f"the AUC of a strong attack leaves 0.5 after {', '.join(names) or 'no method'}; "
+        lines.append(f"{text}it does not after {', '.join(clean) or 'any method'}.")
     return lines
 
 
 def told_by_strong(pooled: pd.DataFrame) -> tuple[list[str], list[str]] | None:
-    """Methods that a strong attack tells (Holm over methods and attacks), and those that none does; None: no power."""
+    """Methods after which the AUC of a strong attack leaves 0.5 (its interval, and Holm over methods and attacks), and
+    the others; None: no power."""
     from forget_lib.membership_views import ALPHA, adjusted
     from forget_lib.membership_views import has_power as attack_has_power
 

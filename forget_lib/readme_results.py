@@ -81,7 +81,7 @@ def _attacked(pools: dict[tuple[str, str, str], pd.DataFrame]) -> str:
     told, clean = overview.told_by_strong(table)
     (line,) = main_findings.weak_and_strong({names: table}, lambda _: "Usual test and strong attack")
     total = len(told) + len(clean)
-    return f"{line[:-1]}; in all, a strong attack tells {len(told)} of {total} from a net that never saw the data."
+    return f"{line[:-1]}; in all, the AUC of a strong attack leaves 0.5 after {len(told)} of {total}."
 
 
 def _relearned(table: pd.DataFrame, found: pd.DataFrame) -> str:

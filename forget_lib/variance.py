@@ -74,18 +74,17 @@ def components_table(table: pd.DataFrame, metrics: Sequence[str] = METRICS) -> p
 
 
 def sentences(components: pd.DataFrame) -> list[str]:
-    """Which source is the largest, by metric, over methods: what a study should repeat first."""
+    """Which source has the largest share of the variance, by metric, mean over methods: no method weighs more."""
     names = {"draw": "forget draw", "seed": "seed of the original", "run": "seed of the method"}
     names["draw x seed"] = "interaction of draw and seed"
     found = []
     for metric, part in components.groupby("metric", sort=False):
-        shares = part.groupby("source", sort=False)["variance"].mean()
+        shares = part.groupby("source", sort=False)["share"].mean()
         if not shares.sum() > 0:
             continue
         by_method = part.pivot(index="method", columns="source", values="share")
         split = "; ".join(
-            f"{names[source]} {value / shares.sum():.0%} "
-            f"({by_method[source].min():.0%} to {by_method[source].max():.0%})"
+            f"{names[source]} {value:.0%} ({by_method[source].min():.0%} to {by_method[source].max():.0%})"
             for source, value in shares.sort_values(ascending=False).items()
             if np.isfinite(value)
         )

@@ -58,7 +58,7 @@ def test_strong_attacks_are_compared_from_their_table():
 
     table = pd.DataFrame([*rows("told", "lira", 0.7, 0.2), *rows("clean", "lira", 0.5, 0.0)])
     frame = comparisons.pooled_comparison(table)
-    assert frame.loc[("lira", "told"), "verdict"].startswith("differs from retraining (above)")
+    assert frame.loc[("lira", "told"), "verdict"].startswith("differs from 0.5 (above)")
     assert frame.loc[("lira", "clean"), "verdict"].startswith("equal")
     few = comparisons.pooled_comparison(table.assign(targets=3))
     assert few["p"].isna().all()
@@ -93,5 +93,9 @@ def test_sources_are_recovered_and_named():
                              "value": value})  # fmt: skip
     split = variance.components_table(pd.DataFrame(rows)).set_index("source")["variance"]
     assert split["run"] == pytest.approx(0.25, rel=0.25)
-    assert "forget draw" in variance.sentences(variance.components_table(pd.DataFrame(rows)))[0]
+    (line,) = variance.sentences(variance.components_table(pd.DataFrame(rows)))
+    assert "forget draw" in line
+    noisy = pd.DataFrame({"method": ["a", "a", "b", "b"], "metric": "auc", "source": ["draw", "run"] * 2})
+    noisy = noisy.assign(variance=[9.0, 91.0, 0.9, 0.1], share=[0.09, 0.91, 0.9, 0.1])
+    assert "seed of the method 50% (10% to 91%)" in variance.sentences(noisy)[0], "a method of much noise rules no mean"
     assert len(variance.components_table(pd.DataFrame(rows[:-1]))) == 0, "a table with holes is left out"

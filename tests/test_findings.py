@@ -87,6 +87,15 @@ def test_one_run_has_power_only_if_its_interval_leaves_out_the_null():
     assert not findings.has_power(one.assign(value=0.54, low=0.52, high=0.56))
 
 
+def test_shuffled_labels_off_the_line_are_named():
+    rows = pd.DataFrame({"attack": ["rmia", "lira"], "kind": "null", "metric": "auc", "value": [0.501, 0.478]})
+    rows = rows.assign(low=[0.48, 0.457], high=[0.52, 0.499])
+    line = findings.shuffled_sentence(rows)
+    assert line.startswith("Labels shuffled: 1 of 2 intervals hold 0.5. Off it: lira 0.478 (0.457 to 0.499).")
+    assert findings.shuffled_sentence(rows[:1]) == "Labels shuffled: 1 of 1 intervals hold 0.5."
+    assert findings.shuffled_sentence(rows.assign(kind="method")) == ""
+
+
 def test_without_power_nothing_is_ranked():
     weak = GOOD.assign(value=np.where(GOOD["metric"] == "auc", 0.5 + 0.01 * GOOD["seed"], GOOD["value"]))
     lines = findings.attack_sentences(weak)

@@ -58,6 +58,8 @@ def test_who_passes_the_usual_test_and_fails_a_strong_one_is_counted():
     assert "1 of 2 methods pass the usual test" in line
     assert "1 of those fail a strong one: finetune (AUC 0.501 (0.491 to 0.511) by loss_regression, 0.620" in line
     assert "no ranking can be read" in answer.weak_and_strong({POOL: pool(QUIET, original=0.51)}, linked)[0]
+    found = dict.fromkeys(QUIET | LOUD, 0.7)
+    assert "none of 2 methods passes the usual test." in answer.weak_and_strong({POOL: pool(found)}, linked)[0]
     assert "No pooled" in answer.weak_and_strong({}, linked)[0]
 
 

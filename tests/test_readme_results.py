@@ -41,6 +41,9 @@ def test_the_study_is_taken_before_quick(tmp_path):
 
 def test_the_study_says_how_many_draws_and_seeds_its_scenarios_have():
     assert "22 scenarios (draws and seeds: 1 in 6, 3 in 14, 8 in 1, 10 in 1)" in readme_results.text()
+    figure = (readme_results.REFERENCE / "study" / "figures" / "headline.svg").read_text()
+    assert "over 10 seeds" not in figure
+    assert "scenarios, n = 1 to 3" in figure
 
 
 @pytest.mark.parametrize("name", ["study", "quick"])
