@@ -346,7 +346,7 @@ def headline(found: pd.DataFrame, data: str) -> Figure:
     from forget_lib.overview import KINDS, failing, ranked
 
     failed = failing(found)
-    title += f"; failed: {', '.join(failed)}" if failed else ""
+    data += f"\nfailed: {', '.join(failed)}" if failed else ""
     found = found[found["gap"].notna()]
     names = ranked(found)
     kinds, margin = list(dict.fromkeys(found["kind"])), 100 * MARGIN
