@@ -19,6 +19,7 @@ from forget_lib.attacks.scores import cross_entropy
 from forget_lib.chosen import default_settings, with_chosen
 from forget_lib.errors import ForgetError, NotApplicableError
 from forget_lib.given_weights import check_given, put_weights
+from forget_lib.names import public_name
 from forget_lib.plugins import with_plugins
 from forget_lib.results import Measurement, code_hash, code_of, key_of, read_record, write_record
 from forget_lib.scenario import EVALUATED, Scenario, describe, make_scenario, seed_of
@@ -40,6 +41,7 @@ def original(scenario: Scenario) -> nn.Module:
     own model that comes with weights is that one.
 
     Requests that leave the training set and its labels as they are share it (folder `all`).
+    Raises: ForgetError that names the net, the error and its line where it cannot be trained.
     """
     name = scenario.parsed.original_name
     folder = scenario.folder("original", request=name)
@@ -62,15 +64,17 @@ def original(scenario: Scenario) -> nn.Module:
         put_weights(model, scenario.weights, scenario.model)
         check_given(model, scenario.samples["trained"], scenario.data.classes)
     else:
-        # A separate copy carries the meter, so that no hook stays on the model.
-        history = train(
-            meter.attach(model),
-            scenario.samples["trained"],
-            scenario.recipe,
-            seed_of("original", scenario.seed),
-            checkpoint=scenario.root / "checkpoints" / f"{key[:16]}.pt",
-            title="original",
-        )
+        checkpoint = scenario.root / "checkpoints" / f"{key[:16]}.pt"
+        trained, seed = scenario.samples["trained"], seed_of("original", scenario.seed)
+        try:
+            history = train(
+                meter.attach(model), trained, scenario.recipe, seed, checkpoint=checkpoint, title="original"
+            )
+        except ForgetError:
+            raise
+        except Exception as error:  # a net of the user's can raise anything
+            net = public_name(scenario.model)
+            raise ForgetError(f"{net} cannot be trained, so there is nothing to unlearn: {failure(error)}.") from error
         model._forward_hooks.clear()
     cost = meter.cost
     measured, _ = evaluate(scenario, model, ("validation", "test"), attacks=())

@@ -250,6 +250,15 @@ def test_a_built_in_method_that_raises_on_someones_net_is_a_failed_record_that_i
     figures.plt.close("all")
 
 
+def test_a_net_that_cannot_be_trained_is_named_with_the_error_and_its_line(blobs, tmp_path, monkeypatch):
+    monkeypatch.setenv(trust.VARIABLE, "1")
+    (tmp_path / "nets.py").write_text(NETS.replace("images.requires_grad", "torch.is_grad_enabled()"))
+    keys = {"dataset": "blobs", "model": f"{tmp_path}/nets.py:Moody", "request": "class:c1"}
+    moody = study.make_scenario(tmp_path / "results", {"epochs": 2, "batch_size": 16}, (), **keys)
+    with pytest.raises(ForgetError, match=r"^nets\.py:Moody cannot be trained.*KeyError.*\(nets\.py, line 13\)"):
+        study.run_methods(moody, {"finetune": {}})
+
+
 def test_a_net_that_cannot_be_measured_after_a_method_is_a_failed_record(scenario, monkeypatch):
     study.original(scenario)
 

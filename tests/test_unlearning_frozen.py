@@ -141,6 +141,15 @@ def test_a_method_that_moves_what_is_frozen_does_not_apply(frozen, name):
         unlearn(name, *task_of(fresh, "class"))
 
 
+@pytest.mark.parametrize(("part", "name"), [("head", "certified_removal"), ("body.0", "attack_and_reset")])
+def test_a_weight_that_the_net_computes_cannot_be_put_in_its_place(part, name):
+    """Spectral norm makes it anew in each pass: a method that writes into it would do nothing."""
+    net = Classifier(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten()), 144, CLASSES)
+    nn.utils.parametrizations.spectral_norm(net.get_submodule(part))
+    reason = why_not_applicable(name, net, tiny_task(classes=(1,)))
+    assert reason == f"{name} needs: trained {'linear head' if part == 'head' else 'convolution'}"
+
+
 def test_a_net_that_is_frozen_as_a_whole_is_refused():
     original, task = task_of(partly_frozen_net, "class")
     with pytest.raises(ForgetError, match="Every weight of the net is frozen"):

@@ -14,17 +14,15 @@ from torch import nn
 from forget_lib.errors import DivergedError, ForgetError, NotApplicableError, meant, unknown
 from forget_lib.training import detach_meters
 from forget_lib.trust import failure
-from forget_lib.unlearning.common import keeping_frozen
+from forget_lib.unlearning.common import keeping_frozen, kernels, trained_weights
 from forget_lib.unlearning.task import UnlearningTask
 
 NEEDS = {
     "class request": lambda model, task: bool(task.classes),
-    "trained convolution": lambda model, task: any(
-        isinstance(module, nn.Conv2d) and module.weight.requires_grad for module in model.modules()
-    ),
+    "trained convolution": lambda model, task: bool(kernels(model, (nn.Conv2d,))),
     "linear head": lambda model, task: isinstance(getattr(model, "head", None), nn.Linear),
     "trained linear head": lambda model, task: (
-        isinstance(getattr(model, "head", None), nn.Linear) and all(p.requires_grad for p in model.head.parameters())
+        isinstance(getattr(model, "head", None), nn.Linear) and set(trained_weights(model.head)) == {"weight", "bias"}
     ),
     "validation": lambda model, task: len(task.validation) > 0,
     "training log": lambda model, task: task.training_log is not None,
