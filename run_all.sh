@@ -156,13 +156,13 @@ take_turn() { # profile
 }
 
 # Kernels are forks of one process that has imported the libraries, which is most of what a page takes beside its work. It
-# ends with this script; where it cannot be, kernels start as always. See forget_lib/report/warm.py. The path of its socket
+# ends with this script; where it cannot be, kernels start as always. See workflow/pages/warm.py. The path of its socket
 # must be shorter than a TMPDIR may be.
 warm_kernels() {
     local folder
     if [ "$(uname -s)" = Linux ] && folder=$(mktemp -d /tmp/forget-XXXXXXXX 2>/dev/null || mktemp -d); then
         export FORGET_WARM="$folder/kernels"
-        "$PYTHON" -m forget_lib.report warm "$FORGET_WARM" $$ >.snakemake/warm.log 2>&1 9<&- &
+        "$PYTHON" -m workflow.pages warm "$FORGET_WARM" $$ >.snakemake/warm.log 2>&1 9<&- &
     fi
 }
 
@@ -237,10 +237,10 @@ run_profile() { # profile, options for Snakemake
         fail "Profile $profile did not end well (status $status); the reason stands above. What was computed is kept: mend it and run the same command again."
     fi
     if [ ${#targets[@]} -gt 0 ]; then
-        "$PYTHON" -m forget_lib.report index "results/$profile" >/dev/null
+        "$PYTHON" -m workflow.pages index "results/$profile" >/dev/null
     fi
     if [ -d "results/reference/$profile" ]; then # what it says is no reason to fail
-        "$PYTHON" -m forget_lib.report compare "results/$profile" || true
+        "$PYTHON" -m workflow.pages compare "results/$profile" || true
     fi
     say "Done. Open the reports in a browser: $PWD/results/$profile/index.html"
 }
@@ -276,7 +276,7 @@ fetch_data() { # name
 import sys
 
 from forget_lib.datasets import list_datasets, load
-from forget_lib.errors import ForgetError
+from forget_lib.core.errors import ForgetError
 
 names = list_datasets() if sys.argv[1] == "all" else [sys.argv[1]]
 failed = False
@@ -360,7 +360,7 @@ main() {
             if [ "$command" = verify ] && [ $# -gt 0 ] && (as_user forget_lib.deletion.kind "$1"); then
                 as_user forget_lib.deletion verify "$@"
             fi
-            as_user forget_lib.leaderboard "$command" "$@"
+            as_user workflow.leaderboard "$command" "$@"
             ;;
         data)
             [ $# -eq 1 ] || fail "data needs the name of one data set, or all, for example: ./run_all.sh data mnist"

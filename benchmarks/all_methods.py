@@ -18,9 +18,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.reference import REFERENCE, cell, write_reference  # noqa: E402
-from forget_lib import catalogue, results, study  # noqa: E402
-from forget_lib.chosen import with_chosen  # noqa: E402
+from forget_lib.core import paths  # noqa: E402
 from forget_lib.datasets.requests import parse_request  # noqa: E402
+from forget_lib.show import catalogue  # noqa: E402
+from forget_lib.study import records  # noqa: E402
+from forget_lib.study import run as study  # noqa: E402
+from forget_lib.study.chosen import with_chosen  # noqa: E402
 from forget_lib.unlearning import get_method, list_methods  # noqa: E402
 
 OUTPUT = REFERENCE / "methods"
@@ -63,7 +66,7 @@ def run(setup: str, seeds: list[int], root: Path) -> pd.DataFrame:
 
 def page(runs: pd.DataFrame) -> str:
     """A table a request: a row a method, mean with a 95 % t-interval over seeds, or why it does not apply."""
-    summary, parts = results.summary(runs), [HEADER]
+    summary, parts = records.summary(runs), [HEADER]
     for (dataset, model, request), part in runs.groupby(["dataset", "model", "request"], sort=False):
         numbers = summary[(summary[["dataset", "model", "request"]] == [dataset, model, request]).all(axis=1)]
         there = {metric: title for metric, title in COLUMNS.items() if metric in set(numbers["metric"])}
@@ -98,11 +101,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="*", choices=list(SETUPS), default=list(SETUPS))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--results", type=Path, default=results.RESULTS / "methods")
+    parser.add_argument("--results", type=Path, default=paths.RESULTS / "methods")
     parser.add_argument("--tables", action="store_true", help="run nothing, only tell what the records there say")
     options = parser.parse_args()
     if options.tables:
-        runs = results.scenarios_and_pools(results.load(options.results))[0]
+        runs = records.scenarios_and_pools(records.load(options.results))[0]
     else:
         runs = pd.concat([run(setup, options.seeds, options.results) for setup in options.only], ignore_index=True)
     write_reference(OUTPUT, runs, COLUMNS, page(runs), "python benchmarks/all_methods.py")

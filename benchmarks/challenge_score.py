@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 
 from forget_lib import datasets
-from forget_lib.attacks import neurips, scores
+from forget_lib.attacks import neurips_score
+from forget_lib.statistics import scores
 
 OUTPUT = points.OUTPUT.with_name("challenge_score.csv")
 FORGET, RETAIN, MODELS = 60, 500, 32
@@ -38,9 +39,9 @@ def main() -> int:
     margins = {name: scores.phi(logits[:, :FORGET], labels[:FORGET].numpy()) for name, logits in families.items()}
     trained, rows = time.perf_counter() - start, []
     for name, reference in EXPECTED.items():
-        epsilons = neurips.sample_epsilons(margins[name], margins["retrained"])
-        quality = float(neurips.points(epsilons, MODELS).mean())
-        calibrated = float(neurips.calibrated_epsilons(margins[name], margins["retrained"]).mean())
+        epsilons = neurips_score.sample_epsilons(margins[name], margins["retrained"])
+        quality = float(neurips_score.points(epsilons, MODELS).mean())
+        calibrated = float(neurips_score.calibrated_epsilons(margins[name], margins["retrained"]).mean())
         rows.append([name, MODELS, float(np.median(epsilons)), calibrated, quality, reference, quality - reference])
     columns = ["model", "models", "median_epsilon", "calibrated_epsilon", "quality", "reference", "difference"]
     table = pd.DataFrame(rows, columns=columns)

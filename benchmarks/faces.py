@@ -19,9 +19,15 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.reference import REFERENCE, cell, write_reference  # noqa: E402
-from forget_lib import catalogue, results, study  # noqa: E402
-from forget_lib.face_embedding import kind_of  # noqa: E402
-from forget_lib.findings_faces import goal_sentences, probe_sentences  # noqa: E402
+from forget_lib.core import paths  # noqa: E402
+from forget_lib.models.face_net import kind_of  # noqa: E402
+from forget_lib.show import catalogue  # noqa: E402
+from forget_lib.show.findings_faces import (  # noqa: E402
+    goal_sentences,
+    probe_sentences,
+)
+from forget_lib.study import records  # noqa: E402
+from forget_lib.study import run as study  # noqa: E402
 
 OUTPUT = REFERENCE / "faces"
 STUDY = REPOSITORY / "workflow" / "config" / "study.yaml"
@@ -64,7 +70,7 @@ def page(runs: pd.DataFrame) -> str:
     """A section a recogniser: what reaches the goal, what the probes say, and a row a method."""
     parts = [HEADER]
     for (dataset, model), part in runs.groupby(["dataset", "model"], sort=False):
-        numbers = results.summary(part)
+        numbers = records.summary(part)
         there = {metric: title for metric, title in COLUMNS.items() if metric in set(numbers["metric"])}
         names = [name for name in FIRST if name in set(part["method"])]
         names += [name for name in part["method"].unique() if name not in FIRST]
@@ -83,7 +89,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", nargs="*", default=["orl-head-only", "orl-pretrained"], help="scenarios of the study")
     parser.add_argument("--people", type=int, nargs="*", default=[0, 1, 2], help="draws, which are seeds too")
-    parser.add_argument("--results", type=Path, default=results.RESULTS / "faces")
+    parser.add_argument("--results", type=Path, default=paths.RESULTS / "faces")
     options = parser.parse_args()
     runs = pd.concat([run(name, options.people, options.results) for name in options.only], ignore_index=True)
     people = " ".join(map(str, options.people))

@@ -21,12 +21,16 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.records import measure  # noqa: E402
-from forget_lib.batched import BatchedMlp, mlp_classifier, train_batched  # noqa: E402
 from forget_lib.datasets.requests import Request  # noqa: E402
 from forget_lib.datasets.samples import Samples  # noqa: E402
-from forget_lib.models import build  # noqa: E402
-from forget_lib.recipes import Recipe  # noqa: E402
-from forget_lib.training import set_threads  # noqa: E402
+from forget_lib.models.nets import build  # noqa: E402
+from forget_lib.models.recipe import Recipe  # noqa: E402
+from forget_lib.models.stacked import (  # noqa: E402
+    BatchedMlp,
+    mlp_classifier,
+    train_batched,
+)
+from forget_lib.models.train import set_threads  # noqa: E402
 from forget_lib.unlearning import UnlearningTask, unlearn  # noqa: E402
 
 SHAPE = (3, 32, 32)

@@ -22,11 +22,16 @@ import torch
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from forget_lib import datasets, statistics  # noqa: E402
+from forget_lib import datasets  # noqa: E402
 from forget_lib.attacks import AttackInput, References, get_attack  # noqa: E402
-from forget_lib.batched import BatchedMlp, mlp_classifier, train_batched  # noqa: E402
-from forget_lib.pools import half_splits  # noqa: E402
-from forget_lib.recipes import Recipe  # noqa: E402
+from forget_lib.models.recipe import Recipe  # noqa: E402
+from forget_lib.models.stacked import (  # noqa: E402
+    BatchedMlp,
+    mlp_classifier,
+    train_batched,
+)
+from forget_lib.statistics import intervals  # noqa: E402
+from forget_lib.study.pools import half_splits  # noqa: E402
 
 OUTPUT = REPOSITORY / "results" / "reference" / "benchmarks" / "membership.csv"
 ATTACKS = ("loss_regression", "rmia", "rmia_offline", "lira_offline", "lira")
@@ -106,7 +111,7 @@ def measure(setup: Setup, seed: int = 0) -> pd.DataFrame:
                 area(attack, split, one, labels, references, membership, setup)
                 for split, one in zip(splits, logits, strict=True)
             ]
-            mean, low, high, n = statistics.within(statistics.mean_interval(areas), (0, 1))
+            mean, low, high, n = intervals.within(intervals.mean_interval(areas), (0, 1))
             wanted = setup.expected.get((model, attack))
             rows.append([setup.data, model, attack, mean, low, high, n, np.std(areas, ddof=1) / np.sqrt(n), wanted])
     table = pd.DataFrame(
@@ -134,7 +139,7 @@ def area(
         references=References(references[:, columns], membership[:, columns]),
     )  # fmt: skip
     score = get_attack(attack).score(inputs)
-    return statistics.auc(score[: len(forget)], score[len(forget) :])
+    return intervals.auc(score[: len(forget)], score[len(forget) :])
 
 
 def main() -> int:

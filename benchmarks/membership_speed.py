@@ -21,10 +21,11 @@ import pandas as pd
 import torch
 import yaml
 
-from forget_lib import datasets, membership, pools, targets
-from forget_lib.batched import BatchedMlp, mlp_classifier, train_batched
-from forget_lib.chosen import with_chosen
-from forget_lib.recipes import Recipe, make_recipe
+from forget_lib import datasets
+from forget_lib.models.recipe import Recipe, make_recipe
+from forget_lib.models.stacked import BatchedMlp, mlp_classifier, train_batched
+from forget_lib.study import membership, pools, targets
+from forget_lib.study.chosen import with_chosen
 from forget_lib.unlearning import get_method
 
 OUTPUT = points.OUTPUT.with_name("membership_speed.csv")

@@ -31,9 +31,9 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from forget_lib import study  # noqa: E402
 from forget_lib.datasets.samples import Samples, normalise  # noqa: E402
-from forget_lib.training import Meter  # noqa: E402
+from forget_lib.models.train import Meter  # noqa: E402
+from forget_lib.study import run as study  # noqa: E402
 from forget_lib.unlearning import list_methods, unlearn, why_not_applicable  # noqa: E402
 from forget_lib.unlearning.common import train_mode  # noqa: E402
 

@@ -3,7 +3,7 @@
     python benchmarks/run.py pages
 
 A notebook that does nothing but the imports of `03_unlearn_mnist` is run in turn by both kinds of kernel (Linux; see
-`forget_lib/report/warm.py`). CPU seconds are the kernel's own, from its start to the end of the imports; wall seconds
+`workflow/pages/warm.py`). CPU seconds are the kernel's own, from its start to the end of the imports; wall seconds
 are those of the whole page, from the start of the notebook to the written HTML.
 """
 
@@ -22,7 +22,8 @@ import pandas as pd
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from forget_lib.report.run import read_notebook, run_notebook  # noqa: E402
+from forget_lib.core.files import read_notebook  # noqa: E402
+from workflow.pages.run import run_notebook  # noqa: E402
 
 NOTEBOOK = REPOSITORY / "notebooks" / "03_unlearn_mnist.ipynb"
 TURNS = 9
@@ -53,7 +54,7 @@ def main() -> pd.DataFrame:
     found: dict[str, list[tuple[float, float]]] = {"own process": [], "fork": []}
     with tempfile.TemporaryDirectory(prefix="forget-") as name:
         notebook, socket = toy(Path(name)), Path(name) / "kernels"
-        command = [sys.executable, "-m", "forget_lib.report", "warm", str(socket), str(os.getpid())]
+        command = [sys.executable, "-m", "workflow.pages", "warm", str(socket), str(os.getpid())]
         with subprocess.Popen(command, cwd=REPOSITORY) as server:
             for turn in range(TURNS + 1):
                 for kind in found:

@@ -32,8 +32,8 @@ from torchvision import transforms
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from forget_lib import study  # noqa: E402
 from forget_lib.datasets.samples import Samples  # noqa: E402
+from forget_lib.study import run  # noqa: E402
 from forget_lib.unlearning import UnlearningTask, unlearn  # noqa: E402
 
 METHODS = ("finetune", "negative_gradient_plus", "random_label", "scrub", "ssd", "salun", "bad_teacher")
@@ -123,9 +123,9 @@ def written(images: Tensor, folder: Path) -> dict[bytes, Path]:
     return found
 
 
-def small_task(scenario: study.Scenario, name: str, samples: int) -> UnlearningTask:
+def small_task(scenario: run.Scenario, name: str, samples: int) -> UnlearningTask:
     """The scenario's task on at most `samples` retained samples."""
-    task = study.make_task(scenario, name=name)
+    task = run.make_task(scenario, name=name)
     parts = {part: getattr(task, part) for part in SETS}
     limits = {"forget": samples // 8, "retain": samples, "validation": 200}
     return dataclasses.replace(
@@ -153,7 +153,7 @@ def compare(case: str, pairs: int) -> pd.DataFrame:
     rows = []
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        scenario = study.make_scenario(root, recipe, dataset=dataset, model=model, request="random:0.1", start="sample")
+        scenario = run.make_scenario(root, recipe, dataset=dataset, model=model, request="random:0.1", start="sample")
         net = scenario.new_model(0)
         files = written(scenario.data.images, root) if case == "files" else {}
         for method in methods:

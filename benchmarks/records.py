@@ -12,8 +12,9 @@ import time
 from itertools import islice, product
 from pathlib import Path
 
-from forget_lib import results
-from forget_lib.results import KEYS, SCHEMA, Measurement, record_folder
+from forget_lib.statistics.measurement import Measurement
+from forget_lib.study import records as results
+from forget_lib.study.records import KEYS, SCHEMA, record_folder
 
 METRICS = 35
 

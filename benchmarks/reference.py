@@ -32,10 +32,15 @@ from plan import main as planned  # noqa: E402
 
 from benchmarks import reference_pages as pages  # noqa: E402
 from benchmarks.reference_figures import write_figures  # noqa: E402
-from forget_lib import results, variance  # noqa: E402
+from forget_lib.core.errors import (  # noqa: E402
+    ForgetError,
+    unknown,
+)
+from forget_lib.core.files import read_notebook  # noqa: E402
 from forget_lib.datasets.requests import parse_request  # noqa: E402
-from forget_lib.errors import ForgetError, unknown  # noqa: E402
-from forget_lib.report.run import read_notebook  # noqa: E402
+from forget_lib.statistics import measurement  # noqa: E402
+from forget_lib.study import records as results  # noqa: E402
+from forget_lib.study import variance  # noqa: E402
 
 REFERENCE = REPOSITORY / "results" / "reference"
 COLUMNS = [
@@ -131,7 +136,9 @@ def _with_old_ends(made: pd.DataFrame, written: pd.DataFrame) -> pd.DataFrame:
     before such ends were moved inside (`statistics.possible_ends`) stay as they are."""
     if "oracle" not in made or len(made) != len(written):
         return made
-    ranges = np.array([results.range_of(*pair) for pair in zip(made["metric"], made["unit"].fillna(""), strict=True)])
+    ranges = np.array(
+        [measurement.range_of(*pair) for pair in zip(made["metric"], made["unit"].fillna(""), strict=True)]
+    )
     low, high = written["low"] <= ranges[:, 0], written["high"] >= ranges[:, 1]
     return made.assign(low=made["low"].mask(low, written["low"]), high=made["high"].mask(high, written["high"]))
 

@@ -19,7 +19,8 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from forget_lib import figures, figures_attacks, figures_models, overview, pooled, results, variance
+from forget_lib.show import figures, figures_attacks, figures_models, overview
+from forget_lib.study import pooled, records, variance
 
 AS_TEXT = {"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"]}
 """Text of an SVG as text: it can be searched and edited, and makes the file half as large."""
@@ -28,7 +29,7 @@ Drawing = tuple[str, Callable[[], Figure]]
 
 def drawings(table: pd.DataFrame, crossed: pd.DataFrame) -> Iterator[Drawing]:
     """Name and function of each chart. table: as `results.load`; crossed: records of the crossed study, or empty."""
-    scenarios, strong = results.scenarios_and_pools(table)
+    scenarios, strong = records.scenarios_and_pools(table)
     if {"retrain", "original"} <= set(scenarios["method"]):
         found = overview.answers(scenarios)
         yield "headline", partial(figures.headline, found, figures.marks(scenarios))
@@ -43,7 +44,7 @@ def drawings(table: pd.DataFrame, crossed: pd.DataFrame) -> Iterator[Drawing]:
         if again["kind"].eq("dose").any():
             yield "doses-" + "-".join(names), partial(figures_attacks.dose_response_curves, again, title)
     if len(crossed) and crossed[["draw", "seed"]].nunique().min() > 1:  # else it is at its beginning
-        split = variance.components_table(results.scenarios_and_pools(crossed)[0])
+        split = variance.components_table(records.scenarios_and_pools(crossed)[0])
         title = ", ".join(crossed[["dataset", "model", "request"]].iloc[-1])
         if len(split):
             yield "spread", partial(figures_models.variance_bars, split, title)

@@ -15,9 +15,9 @@ from typing import Any
 
 from PIL import Image
 
-from forget_lib.report import page as report_page
-from forget_lib.report.files import write_text
-from forget_lib.report.page import output_markdown2html, style
+from forget_lib.core.files import write_text
+from workflow.pages import page as report_page
+from workflow.pages.page import output_markdown2html, style
 
 ABOUT_ALL = ("00_overview", "08_figures", "11_published_claims", "01_data")
 CHARTS_ONLY = (

@@ -31,7 +31,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks import growth, pages, peers, throughput, time_to_accuracy  # noqa: E402
-from forget_lib import results  # noqa: E402
+from forget_lib.study import records  # noqa: E402
 
 OUTPUT = REPOSITORY / "results" / "reference" / "benchmarks"
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#666666"
@@ -165,7 +165,7 @@ def write(name: str) -> None:
     load, begun = os.getloadavg()[0], time.perf_counter()
     OUTPUT.mkdir(parents=True, exist_ok=True)
     measure().to_csv(OUTPUT / f"{name}.csv", index=False, float_format="%.6g")
-    about = results.provenance() | {"processor": processor(), "cores": os.cpu_count(), "load_before": round(load, 2)}
+    about = records.provenance() | {"processor": processor(), "cores": os.cpu_count(), "load_before": round(load, 2)}
     about |= {
         "seconds": round(time.perf_counter() - begun, 1),
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -28,9 +28,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 from forget_lib.datasets.samples import Samples  # noqa: E402
-from forget_lib.models import build  # noqa: E402
-from forget_lib.recipes import Recipe  # noqa: E402
-from forget_lib.training import fast_precision, set_threads, train  # noqa: E402
+from forget_lib.models.nets import build  # noqa: E402
+from forget_lib.models.recipe import Recipe  # noqa: E402
+from forget_lib.models.train import (  # noqa: E402
+    fast_precision,
+    set_threads,
+    train,
+)
 
 FAST = fast_precision(torch.device("cpu"))
 NETS: dict[str, tuple[tuple[int, int, int], int, dict]] = {

@@ -35,14 +35,25 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.throughput import matrix_rate  # noqa: E402
-from forget_lib import results  # noqa: E402
+from forget_lib.core.errors import ForgetError  # noqa: E402
 from forget_lib.datasets import load  # noqa: E402
 from forget_lib.datasets.image_data import ImageData  # noqa: E402
 from forget_lib.datasets.samples import Samples  # noqa: E402
-from forget_lib.errors import ForgetError  # noqa: E402
-from forget_lib.models import Classifier, build  # noqa: E402
-from forget_lib.recipes import PRECISIONS, Recipe  # noqa: E402
-from forget_lib.training import fast_precision, predict, set_threads, train  # noqa: E402
+from forget_lib.models.nets import (  # noqa: E402
+    Classifier,
+    build,
+)
+from forget_lib.models.recipe import (  # noqa: E402
+    PRECISIONS,
+    Recipe,
+)
+from forget_lib.models.train import (  # noqa: E402
+    fast_precision,
+    predict,
+    set_threads,
+    train,
+)
+from forget_lib.study import records  # noqa: E402
 
 TABLE = REPOSITORY / "results" / "reference" / "benchmarks" / "time_to_accuracy.csv"
 FAST = Recipe(
@@ -84,7 +95,7 @@ def measure(name: str, data: ImageData, precision: str, seed: int = 0) -> dict[s
         "variant": name, "model": model, "precision": precision, "epochs": recipe.epochs, "seed": seed,
         **accuracy, "seconds": spent, "cpu_seconds": cpu,
         "images_per_second": recipe.epochs * len(training) / spent, "threads": torch.get_num_threads(),
-        "load_before": load, "matrix_rate": possible, "commit": results.provenance()["commit"][:7],
+        "load_before": load, "matrix_rate": possible, "commit": records.provenance()["commit"][:7],
     }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from forget_lib.results import REPOSITORY
+from forget_lib.core.paths import REPOSITORY
 
 TOKEN = "token-of-the-tests"
 NOTEBOOK = "09_face_demo.ipynb"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from forget_lib import study
 from forget_lib.datasets.image_data import ImageData, checksum_of
 from forget_lib.datasets.registry import DATASETS, dataset
+from forget_lib.study import run
 from tests.browser import ARGUMENTS, chromium
 
 # The tests' nets are too small for two threads, which on a busy machine wait for one another a hundred times as long.
@@ -54,10 +54,10 @@ def blobs() -> Iterator[ImageData]:
 
 
 @pytest.fixture
-def scenario(blobs: ImageData, tmp_path: Path) -> study.Scenario:
+def scenario(blobs: ImageData, tmp_path: Path) -> run.Scenario:
     """A class request on the blobs, with a net that learns them in a moment."""
     recipe = {"epochs": 4, "batch_size": 16, "learning_rate": 0.05}
-    return study.make_scenario(tmp_path, recipe, dataset="blobs", model="mlp", request="class:c1")
+    return run.make_scenario(tmp_path, recipe, dataset="blobs", model="mlp", request="class:c1")
 
 
 @pytest.fixture(scope="module")

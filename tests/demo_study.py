@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from forget_lib import study
+from forget_lib.study import run
 
 METHODS = {"finetune": {}, "uniform_kl": {}}
 
 
-def make_records(root: Path) -> study.Scenario:
+def make_records(root: Path) -> run.Scenario:
     """Writes the records of a tiny MNIST study under `root`."""
     recipe = {"epochs": 4, "batch_size": 64, "learning_rate": 0.02}
     fields = {"dataset": "mnist", "model": "mlp", "request": "class:5", "start": "sample"}
-    scenario = study.make_scenario(root, recipe, (), **fields)
-    study.run_methods(scenario, METHODS)
+    scenario = run.make_scenario(root, recipe, (), **fields)
+    run.run_methods(scenario, METHODS)
     return scenario

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torchvision.models import resnet18
 
-from forget_lib import age_weights
-from forget_lib.errors import DataError
+from forget_lib.core.errors import DataError
+from forget_lib.models import age_weights
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, writes
 
-from forget_lib import answer_table
-from forget_lib.overview import KINDS
-from forget_lib.report.page import export_html
+from forget_lib.show import answer_table
+from forget_lib.show.overview import KINDS
+from workflow.pages.page import export_html
 
 METHODS = ["original", *(f"a_method_of_a_long_name_{number}" for number in range(45))]
 """As many as in the study."""
@@ -29,7 +29,7 @@ SEEN = """() => {
 def page(tmp_path_factory):
     """A page with the answers of a study of 46 methods on nine kinds of request."""
     numbers = {"gap": 1.0, "low": -10.0, "high": 10.0, "kept": -1.0, "kept_low": -10.0, "kept_high": 10.0, "cost": 0.1}
-    same = {"verdict": "good", "n": 3, "control": False, "scenarios": 1, "agree": 1} | numbers
+    same = {"verdict": "good", "n": 3, "control": False, "scenarios": 1, "agree": 1, "failed": 0, "runs": 3} | numbers
     rows = [{"method": method, "kind": kind} | same for method, kind in itertools.product(METHODS, list(KINDS)[:9])]
     table = new_output("display_data", {"text/html": answer_table.answer_page(pd.DataFrame(rows))})
     folder = tmp_path_factory.mktemp("page")

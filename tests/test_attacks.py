@@ -11,21 +11,13 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import roc_curve
 
-from forget_lib import statistics
-from forget_lib.attacks import (
-    AttackInput,
-    FamilyInput,
-    References,
-    attack,
-    get_attack,
-    list_attacks,
-    scores,
-    validate,
-)
+from forget_lib.attacks import AttackInput, FamilyInput, References, attack, get_attack, list_attacks, validate
 from forget_lib.attacks.audit import audit_p_value, epsilon_lower_bound
-from forget_lib.attacks.neurips import calibrated_epsilons, epsilon_of_rates, points, rule_rates, sample_epsilons
-from forget_lib.attacks.per_sample import location_and_spread, tuned_a
-from forget_lib.errors import DivergedError, ForgetError, TooFewError, UnknownNameError
+from forget_lib.attacks.neurips_score import calibrated_epsilons, epsilon_of_rates, points, rule_rates, sample_epsilons
+from forget_lib.attacks.parts.per_sample import location_and_spread
+from forget_lib.attacks.rmia_offline import tuned_a
+from forget_lib.core.errors import DivergedError, ForgetError, TooFewError, UnknownNameError
+from forget_lib.statistics import intervals, scores
 
 PER_SAMPLE = ["attack_r", "rmia_offline", "rmia", "lira_offline", "lira", "u_lira"]
 EVERY = [*list_attacks("target"), *PER_SAMPLE, "two_snapshot"]
@@ -80,7 +72,7 @@ def test_every_attack_finds_samples_that_leak_and_none_that_do_not(name):
     assert leaking > 0.6
     if get_attack(name).null == "0.5":
         assert np.mean(clean) == pytest.approx(
-            0.5, abs=3 * statistics.t_interval(clean).high - 3 * np.mean(clean) + 0.01
+            0.5, abs=3 * intervals.t_interval(clean).high - 3 * np.mean(clean) + 0.01
         )
     else:
         assert np.mean(clean) > 0.9  # two snapshots betray even a perfect deletion

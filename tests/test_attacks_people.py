@@ -12,8 +12,8 @@ from forget_lib.attacks import (
     ProbeInput,
     get_attack,
 )
-from forget_lib.attacks.identity import equal_error_rate, separation
-from forget_lib.errors import ForgetError, TooFewError
+from forget_lib.attacks.verification import equal_error_rate, separation
+from forget_lib.core.errors import ForgetError, TooFewError
 
 
 def probes(distance, seed=0, people=24, forgotten=tuple(range(12))):

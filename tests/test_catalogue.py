@@ -1,14 +1,15 @@
 import re
 
-from forget_lib import catalogue
 from forget_lib.attacks import list_attacks
-from forget_lib.results import REPOSITORY
+from forget_lib.core.paths import REPOSITORY
+from forget_lib.show import catalogue
 from forget_lib.unlearning import get_method, list_methods
+from workflow import readme
 
 
 def test_the_readme_holds_the_generated_tables_as_they_are_now():
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert catalogue.filled(text) == text, "run: python -m forget_lib.catalogue"
+    assert readme.filled(text) == text, "run: python -m workflow.readme"
     assert all(f"`{name}`" in text for name in list_methods())
 
 

@@ -1,7 +1,6 @@
 """Functions of a notebook's cells have a digest of their code and of all that they use."""
 
-from forget_lib.cell_code import cell_digest
-from forget_lib.results import code_hash
+from forget_lib.core.cell_code import cell_digest
 
 CELLS = """
 RATE = 0.5
@@ -44,6 +43,5 @@ def test_a_changed_module_beside_the_notebook_changes_the_digest(tmp_path, monke
     found = set()
     for text, use in (("a = 1\n", "beside.a"), ("a = 22\n", "beside.a")):
         (tmp_path / "beside.py").write_text(text)
-        code_hash.cache_clear()
         found.add(digest(f"import torch\nimport beside\ndef mine(x):\n    return torch.relu(x) + {use}\n"))
     assert len(found) == 2

@@ -1,12 +1,12 @@
 import pytest
 import yaml
 
-from forget_lib import chosen
-from forget_lib.catalogue import settings_sentence
+from forget_lib.core.errors import ForgetError
+from forget_lib.core.paths import REPOSITORY
 from forget_lib.datasets.requests import parse_request
-from forget_lib.errors import ForgetError
-from forget_lib.results import REPOSITORY
-from forget_lib.unlearning import get_method
+from forget_lib.show.catalogue import settings_sentence
+from forget_lib.study import chosen
+from forget_lib.unlearning import get_method, registry
 
 FIRST = (
     *("finetune", "negative_gradient", "negative_gradient_plus", "random_label", "uniform_kl", "bad_teacher", "scrub"),
@@ -76,13 +76,13 @@ def test_settings_of_other_data_are_said_to_be_a_transfer(folder):
 
 
 def test_defaults_stay_within_a_fifth_of_a_short_training():
-    assert chosen.default_settings("scrub", 100) == get_method("scrub").settings
-    assert chosen.default_settings("scrub", 8)["epochs"] == 1
-    assert chosen.default_settings("scrub_rewind", 10)["epochs"] == 2
-    assert chosen.default_settings("eu_k", 20)["epochs"] == 4  # 0 stands for the whole recipe
-    assert chosen.default_settings("delete_distillation", 4) == get_method("delete_distillation").settings
-    assert chosen.default_settings("ssd", 1) == get_method("ssd").settings
-    assert chosen.default_settings("over_forget", 5) == get_method("over_forget").settings
+    assert registry.default_settings("scrub", 100) == get_method("scrub").settings
+    assert registry.default_settings("scrub", 8)["epochs"] == 1
+    assert registry.default_settings("scrub_rewind", 10)["epochs"] == 2
+    assert registry.default_settings("eu_k", 20)["epochs"] == 4  # 0 stands for the whole recipe
+    assert registry.default_settings("delete_distillation", 4) == get_method("delete_distillation").settings
+    assert registry.default_settings("ssd", 1) == get_method("ssd").settings
+    assert registry.default_settings("over_forget", 5) == get_method("over_forget").settings
 
 
 @pytest.mark.parametrize("profile", ["quick"])
@@ -105,6 +105,6 @@ def test_the_first_methods_are_tuned_wherever_digits_and_objects_are_reported(pr
 @pytest.mark.parametrize("text", ["methods: [1, 2]", "nothing: here", "methods: {finetune: [", ""])
 def test_a_damaged_file_says_how_to_make_it_again(folder, text):
     (folder / "blobs-mlp-mislabelled.yaml").write_text(text)
-    with pytest.raises(ForgetError, match=r"forget_lib\.tuning"):
+    with pytest.raises(ForgetError, match=r"forget_lib\.study\.tuning"):
         chosen.with_chosen("finetune", {}, "blobs", "mlp", "mislabelled")
     assert chosen.file_to_write("blobs", "mlp", "mislabelled", "abc").name == "blobs-mlp-mislabelled.yaml"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from forget_lib.results import REPOSITORY
+from forget_lib.core.paths import REPOSITORY
 
 APT = """#!/bin/sh
 echo "apt-get $*" >> "$FOLDER/calls"

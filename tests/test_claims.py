@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forget_lib import claims, metrics
-from forget_lib import claims_tables as tables
-from forget_lib.attacks import scores
+from forget_lib.show import claims_tables as tables
+from forget_lib.statistics import metrics, scores
+from forget_lib.study import claims
 
 
 def test_the_reversed_divergence_is_what_it_is_called():

@@ -7,14 +7,15 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_markdown_cell
 
-from forget_lib import membership_views, results
-from forget_lib.errors import ForgetError
-from forget_lib.report import compare
-from forget_lib.report.__main__ import main
-from forget_lib.report.index import write_index
-from forget_lib.results import Measurement
+from forget_lib.core.errors import ForgetError
+from forget_lib.show import membership_views
+from forget_lib.statistics.measurement import Measurement
+from forget_lib.study import records
 from tests.test_report import write as write_notebook
 from tests.test_results import run, write
+from workflow.pages import compare
+from workflow.pages.__main__ import main
+from workflow.pages.index import write_index
 
 MADE = {"versions": {"torch": "2"}}
 
@@ -44,7 +45,7 @@ def reference(tmp_path, monkeypatch):
     monkeypatch.setattr(compare, "REFERENCE", tmp_path / "reference")
     folder = tmp_path / "reference" / "toy"
     folder.mkdir(parents=True)
-    table = results.summary(results.load(study(tmp_path / "made")))
+    table = records.summary(records.load(study(tmp_path / "made")))
     table.to_csv(folder / "summary.csv", index=False)
     (folder / "MANIFEST.json").write_text(json.dumps({"commits": ["abc"], "versions": {"torch": "2"}}))
     return folder
@@ -94,7 +95,7 @@ def test_the_farthest_outside_comes_first_and_the_rest_is_counted():
 
 
 def test_one_run_without_an_interval_is_neither_within_nor_outside(reference, tmp_path):
-    results.summary(results.load(study(tmp_path / "one", seeds=1))).to_csv(reference / "summary.csv", index=False)
+    records.summary(records.load(study(tmp_path / "one", seeds=1))).to_csv(reference / "summary.csv", index=False)
     assert verdicts(study(tmp_path / "toy", 0.1))["scrub", "forget_accuracy"] == compare.UNKNOWN
     assert "different, of one run each" in compare.report(tmp_path / "toy")[0]
 
@@ -110,7 +111,7 @@ def test_other_versions_are_named_and_other_scenarios_do_no_harm(reference, tmp_
 
 def test_a_table_older_than_a_record_is_not_believed(reference, tmp_path):
     root = study(tmp_path / "toy")
-    results.write_tables(root)
+    records.write_tables(root)
     os.utime(root / "tables" / "summary.csv", (1, 1))
     study(root, 0.9)
     assert verdicts(root)["scrub", "forget_accuracy"] == compare.OUTSIDE
@@ -144,8 +145,8 @@ def test_the_section_of_a_page_holds_no_raw_html(reference, tmp_path):
     root = study(tmp_path / "toy", 0.9)
     table = pd.read_csv(reference / "summary.csv").replace({"dataset": {"blobs": "<b>"}})
     table.to_csv(reference / "summary.csv", index=False)
-    for record in results.record_folders(root):
-        write(root, results.read_record(record) | {"dataset": "<b>"})
+    for record in records.record_folders(root):
+        write(root, records.read_record(record) | {"dataset": "<b>"})
     assert "<b>" not in compare.section(root)
     assert "Outside: &lt;b&gt;" in compare.section(root)
 

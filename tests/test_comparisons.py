@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from forget_lib import comparisons, statistics, variance
-from forget_lib.errors import TooFewError
+from forget_lib.core.errors import TooFewError
+from forget_lib.show import comparisons
+from forget_lib.statistics import intervals
+from forget_lib.study import variance
 from tests.test_findings import GOOD
 
 
@@ -21,7 +23,7 @@ def test_a_family_is_adjusted_together_and_judged_in_words():
     assert frame.loc["equal", "verdict"].startswith("equal to retraining")
     assert frame.loc["apart", "verdict"] == "differs from retraining (above)"
     assert frame.loc["noisy", "verdict"].startswith("undecided")
-    expected = statistics.holm([statistics.sign_flip_test(values) for values in gaps.values()])
+    expected = intervals.holm([intervals.sign_flip_test(values) for values in gaps.values()])
     assert frame["p_holm"].tolist() == pytest.approx(expected.tolist())
     assert frame.loc["noisy", "seeds"] > frame.loc["equal", "seeds"] >= 2
 

@@ -16,10 +16,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forget_lib.core.errors import DataError
+from forget_lib.core.paths import REPOSITORY
 from forget_lib.datasets import cifar10, list_datasets, load, mnist, stored
 from forget_lib.datasets.image_data import checksum_of
-from forget_lib.errors import DataError
-from forget_lib.results import REPOSITORY
 
 SAMPLES = REPOSITORY / "data" / "samples"
 # Pixels and labels of the embedded samples: they change only if someone means to change the data.

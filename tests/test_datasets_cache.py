@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from forget_lib.core.errors import DataError
 from forget_lib.datasets import cifar10, load, mnist, stored
-from forget_lib.errors import DataError
 
 
 def tiny_arrays() -> stored.Arrays:

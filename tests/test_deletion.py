@@ -14,13 +14,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from forget_lib.core.errors import ForgetError
 from forget_lib.deletion import case as cases
 from forget_lib.deletion import ledger, purge, recommend, record, references, respond, verdict, verify, views
-from forget_lib.deletion.__main__ import main
 from forget_lib.deletion.record import file_hash
 from forget_lib.deletion.request_file import RequestError, keep_copy, read_request
-from forget_lib.errors import ForgetError
-from forget_lib.report.page import output_markdown2html
+from workflow.deletion import main
+from workflow.pages.page import output_markdown2html
 
 BAD_NAME = "<script>alert(1)</script> $x$ **b**"
 
@@ -66,7 +66,7 @@ def write_request(folder, *, name="first", forget="class:a", method="retrain", t
 
 def answered(path):
     """Everything that the notebook does."""
-    case = respond.prepare(path)
+    case = record.prepare(path)
     choice = recommend.choose(case)
     answer = respond.respond(case, choice)
     model, _ = respond.unlearned_model(case, respond.original_of(case), choice)
@@ -212,7 +212,7 @@ def test_a_ledger_that_was_edited_is_named_and_nothing_is_added(mine):
     good = path.read_text()
     path.write_text(good.replace('"outcome":"', '"outcome":"x'))
     with pytest.raises(ledger.LedgerError, match=r"line 1: .*changed"):
-        respond.prepare(mine / "first.yaml")
+        record.prepare(mine / "first.yaml")
     path.write_text(good[:-20])
     with pytest.raises(ledger.LedgerError, match="line 1: it is incomplete"):
         ledger.append(path, {})
@@ -249,13 +249,13 @@ def test_a_folder_with_the_answer_to_another_request_is_refused_and_left_as_it_i
     path.parent.mkdir()
     path.write_text((mine / "first.yaml").read_text().replace("class:a", "class:b"))
     with pytest.raises(RequestError, match=r"first.yaml, line 9: .*answer to another request"):
-        respond.prepare(path)
+        record.prepare(path)
     assert main(["run", str(path)]) == 1
     assert {path: path.read_bytes() for path in (mine / "first").rglob("*") if path.is_file()} == before
     # The same request with another budget goes on there.
     text = (mine / "first.yaml").read_text()
     (mine / "first.yaml").write_text(text.replace("references: 6", "references: 7"))
-    respond.prepare(mine / "first.yaml")
+    record.prepare(mine / "first.yaml")
     # Other weights are another model.
     save_file({"weight": torch.zeros(3)}, mine / "w.safetensors")
     report = record.read_report(mine / "first" / "report.json")
@@ -280,7 +280,7 @@ def test_requests_whose_folders_have_the_same_name_are_told_apart_in_one_ledger(
 
 def test_an_interrupted_answer_goes_on_where_it_was(mine, monkeypatch):
     shutil.rmtree(mine / "first")
-    case = respond.prepare(mine / "first.yaml")
+    case = record.prepare(mine / "first.yaml")
     choice, measured, real = recommend.choose(case), [], references.measure
 
     def interrupted(scenario, model):
@@ -308,7 +308,7 @@ def test_a_case_goes_to_other_processes_without_its_data(shared):
 
 def test_too_little_memory_or_disk_is_said_and_what_to_do(mine, monkeypatch):
     shutil.rmtree(mine / "first" / "references")
-    case = respond.prepare(mine / "first.yaml")
+    case = record.prepare(mine / "first.yaml")
     jobs = references.planned(case, 0.25)[:3]
 
     def no_memory(*_arguments):
@@ -409,7 +409,7 @@ def test_weights_of_another_training_or_another_model_are_noticed(shared, mine):
 
 
 def test_given_weights_are_the_original(mine):
-    case = respond.prepare(mine / "first.yaml")
+    case = record.prepare(mine / "first.yaml")
     trained = cases.original_of(case)
     save_file(trained.state_dict(), mine / "given.safetensors")
     path = mine / "first.yaml"
@@ -448,7 +448,7 @@ def test_a_browser_shows_the_reasons_and_the_text_of_others_as_they_are(shared):
 
 def test_an_unlearned_model_is_read_back_and_nothing_is_called_damaged(shared, monkeypatch, capfd):
     folder, answer, content, path = shared
-    case = respond.prepare(folder / "first.yaml")
+    case = record.prepare(folder / "first.yaml")
     original = respond.original_of(case)
     monkeypatch.setattr(respond, "unlearn", None)  # would raise
     _, cost = respond.unlearned_model(case, original, answer.choice)

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.own import load_own
 from forget_lib.deletion import case as cases
 from forget_lib.deletion import request_file
 from forget_lib.deletion.request_file import RequestError, read_request
-from forget_lib.errors import ForgetError
 from tests.test_deletion import REQUEST, write_data, write_request
 
 GOOD = """version: 1

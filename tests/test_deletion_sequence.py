@@ -43,7 +43,7 @@ def test_the_sentence_follows_the_numbers(tmp_path, change, word):
     method, sisa = sequence.sentences(tmp_path)
     assert word in method
     assert "10.0 retrainings with 1 shard and 0.6 with 16" in sisa
-    sequence.picture(tmp_path).canvas.draw()
+    sequence.ten_requests(tmp_path).canvas.draw()
 
 
 def test_error_rates_are_shown_with_their_intervals(tmp_path):

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from forget_lib.core.errors import ForgetError, TooFewError
 from forget_lib.deletion import error_rates, evidence, trace, verdict
 from forget_lib.deletion.trace import Reading
-from forget_lib.errors import ForgetError, TooFewError
 
 RULE = verdict.load_rule()
 KEPT = (0.24, 0.25, 0.26)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from forget_lib import study
+from forget_lib.core.errors import ForgetError, TooFewError
 from forget_lib.datasets.requests import parse_request, request_for, resolve
 from forget_lib.demo import Demo, find_entries, guessing, library, live, markup, open_bench
 from forget_lib.demo.attack_panel import AttackPanel
@@ -22,7 +22,7 @@ from forget_lib.demo.compare import aligned_projection, class_accuracies, predic
 from forget_lib.demo.drawing import as_mnist, example, rasterise
 from forget_lib.demo.faces import Box
 from forget_lib.demo.style import sheet
-from forget_lib.errors import ForgetError, TooFewError
+from forget_lib.study import run
 from tests.conftest import make_blobs
 from tests.demo_study import make_records
 from tests.test_demo_images import BAD, encoded
@@ -118,7 +118,7 @@ def test_models_of_other_data_are_refused(root, monkeypatch):
 
 
 def test_opening_never_trains(root, monkeypatch):
-    monkeypatch.setattr(study, "train", lambda *_, **__: pytest.fail("the page trained a model"))
+    monkeypatch.setattr(run, "train", lambda *_, **__: pytest.fail("the page trained a model"))
     bench = open_bench(find_entries(root)[0], root)
     for name in bench.titles:
         found = bench.probabilities(name, bench.samples("test").images[:3])

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forget_lib import pooled, pools
+from forget_lib.core.errors import DataError, ForgetError
 from forget_lib.demo.exposure import open_exposure, sentences
 from forget_lib.demo.exposure_panel import GROUPS, ExposurePanel
-from forget_lib.errors import DataError, ForgetError
+from forget_lib.study import pooled, pools
 
 POOL = {"samples": 80, "evaluation": 24, "number": 12, "targets": 2, "doses": [], "held_out": 20}
 FIELDS = {"dataset": "blobs", "model": "mlp", "start": "sample", "recipe": {"epochs": 2, "batch_size": 16}}
@@ -63,7 +63,7 @@ def test_without_a_pool_the_panel_names_a_study_that_has_one(bench):
 
 def test_references_of_other_code_are_refused(bench, monkeypatch):
     exposure = open_exposure(bench)
-    monkeypatch.setattr("forget_lib.targets.code_of", lambda _method: "other")
+    monkeypatch.setattr("forget_lib.study.targets.code_of", lambda _method: "other")
     with pytest.raises(DataError, match="not unlearned yet"):
         exposure.margins(0, "finetune")
     with pytest.raises(ForgetError, match="other data"):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from forget_lib.core.errors import ForgetError
 from forget_lib.demo import faces
 from forget_lib.demo.images import data_url, read_picture, to_tensor
-from forget_lib.errors import ForgetError
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:

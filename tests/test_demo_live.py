@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from forget_lib import study
 from forget_lib.datasets import load
 from forget_lib.datasets.registry import DATASETS, dataset
 from forget_lib.demo import find_entries, open_bench
 from forget_lib.demo.library import live_choices, shared_data
 from forget_lib.demo.live import Progress, forget_live
 from forget_lib.demo.live_panel import LivePanel
+from forget_lib.study import run as study
 
 PEOPLE = 6
 RECIPE = {"epochs": 4, "batch_size": 16, "learning_rate": 0.05}

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from forget_lib.core.paths import REPOSITORY
 from forget_lib.demo.images import MOST_BYTES
-from forget_lib.results import REPOSITORY
 from tests.browser import NOTEBOOK, TOKEN, server
 
 pytestmark = pytest.mark.slow

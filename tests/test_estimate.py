@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
+from forget_lib.core.paths import REPOSITORY
 from forget_lib.datasets import ImageData
-from forget_lib.results import REPOSITORY
 
 sys.path.append(str(REPOSITORY / "workflow"))
 import estimate

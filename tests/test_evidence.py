@@ -7,13 +7,15 @@ import pandas as pd
 import pytest
 import torch
 
-from forget_lib import evidence, figures_models, record_views, results, study
 from forget_lib.attacks import WeightsInput, get_attack
 from forget_lib.attacks.relearning import relearning_curve
+from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.samples import Samples
-from forget_lib.errors import ForgetError
-from forget_lib.models import build
-from forget_lib.training import embed
+from forget_lib.models.nets import build
+from forget_lib.models.train import embed
+from forget_lib.show import figures_models, record_views
+from forget_lib.study import evidence, records
+from forget_lib.study import run as study
 
 
 @pytest.fixture
@@ -70,8 +72,8 @@ def test_a_record_that_was_made_again_is_compared_with_anew(table, asked):
         return [measured.value for measured in evidence.layer_likeness(asked, model, {"retrain": folder})]
 
     assert likeness() == pytest.approx([1, 1], abs=1e-6)
-    run = {key: entry for key, entry in results.read_record(folder).items() if key != "files"}
-    results.write_record(folder, run | {"key": "another"}, state=results.read_state(other))
+    run = {key: entry for key, entry in records.read_record(folder).items() if key != "files"}
+    records.write_record(folder, run | {"key": "another"}, state=records.read_state(other))
     assert max(likeness()) < 0.999
 
 
@@ -142,7 +144,7 @@ def test_without_measurements_a_figure_says_what_to_do(table):
 
 
 def test_records_keep_the_arrays(table):
-    arrays = results.read_predictions(record_views.first_folders(table)["original"])
+    arrays = records.read_predictions(record_views.first_folders(table)["original"])
     assert arrays["map_embedding"].dtype == np.float16
     assert len(arrays["map_labels"]) == len(arrays["map_embedding"]) == len(arrays["map_forgotten"])
 

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 import torch
 
-from forget_lib import face_checks
+from forget_lib.core.errors import ForgetError
 from forget_lib.datasets import load
 from forget_lib.datasets.mufac import read_sample
-from forget_lib.errors import ForgetError
-from forget_lib.recipes import Recipe
+from forget_lib.models.recipe import Recipe
+from forget_lib.study import face_checks
 
 
 @pytest.fixture(scope="module")

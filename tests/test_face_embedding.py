@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-from forget_lib import face_embedding as fe
+from forget_lib.core.errors import DataError, ForgetError
 from forget_lib.datasets import load
 from forget_lib.datasets.orl import read_orl
 from forget_lib.datasets.samples import normalise
-from forget_lib.errors import DataError, ForgetError
-from forget_lib.models import list_models
+from forget_lib.models import face_net as fe
+from forget_lib.models.nets import list_models
 
 WEIGHTS_ARE_MISSING = (
-    "THE FACE WEIGHTS ARE NOT HERE: python -c 'from forget_lib.face_embedding import fetch_weights; fetch_weights()'"
+    "THE FACE WEIGHTS ARE NOT HERE: python -c 'from forget_lib.models.face_net import fetch_weights; fetch_weights()'"
 )
 needs_weights = pytest.mark.skipif(not fe.have_weights(), reason=WEIGHTS_ARE_MISSING)
 # First eight numbers of the embeddings of images 9 to 11 of the pool of `synthetic_identity`.

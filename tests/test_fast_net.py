@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.samples import Samples, normalise
-from forget_lib.errors import UnknownNameError
-from forget_lib.models import FastNet, Whitening, build
-from forget_lib.optimizers import Muon, orthogonalised
-from forget_lib.recipes import Recipe
-from forget_lib.training import fast_precision, train
+from forget_lib.models.nets import FastNet, Whitening, build
+from forget_lib.models.optimizers import Muon, orthogonalised
+from forget_lib.models.recipe import Recipe, make_recipe
+from forget_lib.models.train import fast_precision, train
 
 RECIPE = Recipe(epochs=2, batch_size=8, optimizer="muon", augmentation="alternating", momentum=0.6)
 
@@ -139,7 +139,7 @@ def test_bfloat16_is_fast_only_on_a_processor_that_has_it_and_a_training_says_so
 
 def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The checkpoint of a training that was stopped after its first epoch."""
-    monkeypatch.setattr("forget_lib.training.CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr("forget_lib.models.train.CHECKPOINT_SECONDS", -1.0)
 
     def stop(epoch: int, _model: nn.Module) -> None:
         raise KeyboardInterrupt
@@ -178,8 +178,8 @@ def test_a_checkpoint_that_fails_half_way_leaves_nothing_behind(part, tmp_path, 
 
 
 def test_a_precision_that_does_not_exist_is_named():
-    with pytest.raises(UnknownNameError, match="bfloat16"):
-        Recipe(precision="bfloat61")
+    with pytest.raises(ForgetError, match="bfloat16"):
+        make_recipe({"precision": "bfloat61"})
 
 
 @pytest.mark.parametrize("name", ["fast_net", "fast_net_wide"])

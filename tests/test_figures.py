@@ -3,8 +3,8 @@
 import matplotlib.pyplot as plt
 import pytest
 
-from forget_lib import figures
-from forget_lib.errors import ForgetError
+from forget_lib.core.errors import ForgetError
+from forget_lib.show import figures
 
 PNG = "iVBORw0KGgo"
 """How every PNG begins in base 64."""

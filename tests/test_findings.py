@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forget_lib import answer_table, figures, findings, overview
+from forget_lib.show import answer_table, figures, findings, overview
 
 MARKS = {"status": "done", "reason": None, "synthetic": False, "sampled": True}
 NO_INTERVAL = {"low": float("nan"), "high": float("nan")}

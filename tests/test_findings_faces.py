@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from forget_lib import findings_faces as said
-from forget_lib.results import Measurement
-from forget_lib.scenario import Scenario
+from forget_lib.show import findings_faces as said
+from forget_lib.statistics.measurement import Measurement
+from forget_lib.study.scenario import Scenario
 
 
 def table_of(values: dict[str, dict[tuple[str, str], list[float]]], **more) -> pd.DataFrame:

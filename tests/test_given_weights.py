@@ -8,12 +8,14 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from forget_lib import models, study, trust
+from forget_lib.core import user_code
+from forget_lib.core.errors import DataError, ForgetError
 from forget_lib.datasets.samples import Samples
 from forget_lib.deletion import case as cases
 from forget_lib.deletion.request_file import RequestError, read_request
-from forget_lib.errors import DataError, ForgetError
-from forget_lib.given_weights import check_given, put_weights, read_weights
+from forget_lib.models import nets
+from forget_lib.models.given_weights import check_given, put_weights, read_weights
+from forget_lib.study import run
 
 SIDE, NUMBER = 6, 12
 CODE = f"""from torch import nn
@@ -34,7 +36,7 @@ UNIT = "mean=0&std=1"
 
 @pytest.fixture(autouse=True)
 def _trusted(monkeypatch):
-    monkeypatch.setenv(trust.VARIABLE, "1")
+    monkeypatch.setenv(user_code.VARIABLE, "1")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def scenario_of(root, results, *, classes="", how=UNIT):
     model = f"{root}/m.py:make?" + "&".join(filter(None, [f"weights={root}/w.pt", how]))
     dataset = f"own:{root}/d" + (f"?classes={classes}" if classes else "")
     recipe = {"epochs": 1, "batch_size": 16}
-    return study.make_scenario(results, recipe, (), dataset=dataset, model=model, request="class:10")
+    return run.make_scenario(results, recipe, (), dataset=dataset, model=model, request="class:10")
 
 
 # --- what no file of weights says -------------------------------------------------------------------------------------
@@ -85,7 +87,7 @@ def test_the_order_of_the_classes_is_asked_for_where_numbers_and_text_differ(num
 
 
 def test_weights_in_the_order_of_torchvision_are_right_on_all_images_once_it_is_said(numbered, tmp_path, capsys):
-    record = study.run_method(scenario_of(numbered, tmp_path, classes=AS_TEXT), "original", {})
+    record = run.run_method(scenario_of(numbered, tmp_path, classes=AS_TEXT), "original", {})
     found = {each["metric"]: each["value"] for each in record["measurements"]}
     assert found["retain_accuracy"] == found["forget_accuracy"] == 1
     assert "right on 100.0% of the" in capsys.readouterr().out
@@ -94,7 +96,7 @@ def test_weights_in_the_order_of_torchvision_are_right_on_all_images_once_it_is_
 def test_a_wrong_order_is_refused_with_the_one_that_the_images_show(numbered, tmp_path, capsys):
     wrong = scenario_of(numbered, tmp_path, classes=",".join(map(str, range(NUMBER))))
     with pytest.raises(DataError, match=rf"another order of the classes.*add it to the name: classes={AS_TEXT}\."):
-        study.original(wrong)
+        run.original(wrong)
     assert "right on 16.7% of the" in capsys.readouterr().out
     assert not list(tmp_path.rglob("run.json"))
 
@@ -121,7 +123,7 @@ def test_a_deletion_request_asks_in_the_line_of_the_model(numbered, tmp_path):
         cases.open_case(read_request(path))
     path.write_text(text.replace("/d'", f"/d?classes={AS_TEXT}'").replace(":make'", f":make?{UNIT}'"))
     case = cases.open_case(read_request(path))
-    assert study.evaluate(case.scenario, cases.original_of(case), ("forget",), ())[0][0].value == 1
+    assert run.evaluate(case.scenario, cases.original_of(case), ("forget",), ())[0][0].value == 1
     path.write_text(path.read_text().replace("w.pt", "m.py"))
     with pytest.raises(RequestError, match=r"line 5: m\.py holds pickled objects"):
         cases.open_case(read_request(path))
@@ -129,8 +131,8 @@ def test_a_deletion_request_asks_in_the_line_of_the_model(numbered, tmp_path):
 
 def test_a_registered_model_and_folders_in_one_order_need_no_word(blobs, tmp_path):
     fields = {"dataset": "blobs", "model": "mlp", "request": "class:c1"}
-    trained = study.make_scenario(tmp_path, {"epochs": 4, "batch_size": 16, "learning_rate": 0.05}, (), **fields)
-    check_given(study.original(trained), trained.samples["trained"], blobs.classes)
+    trained = run.make_scenario(tmp_path, {"epochs": 4, "batch_size": 16, "learning_rate": 0.05}, (), **fields)
+    check_given(run.original(trained), trained.samples["trained"], blobs.classes)
 
 
 class Says(nn.Module):
@@ -180,7 +182,7 @@ def test_probabilities_of_trained_weights_are_refused():
 @pytest.mark.parametrize("name", ["soft", "SoftWhereItIsUsed"])
 def test_a_net_that_ends_in_softmax_is_refused_before_anything_is_trained(numbered, name):
     with pytest.raises(ForgetError, match=r"gives probabilities in (train|eval) mode.*Leave out the softmax"):
-        models.build(f"{numbered}/m.py:{name}", (3, SIDE, SIDE), 4)
+        nets.build(f"{numbered}/m.py:{name}", (3, SIDE, SIDE), 4)
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

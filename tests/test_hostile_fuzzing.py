@@ -9,6 +9,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from forget_lib.core.errors import ForgetError
+from forget_lib.core.names import split_options
 from forget_lib.datasets.face_table import read_part
 from forget_lib.datasets.mnist import read_idx
 from forget_lib.datasets.own import load_own
@@ -17,10 +19,8 @@ from forget_lib.deletion.ledger import read_ledger
 from forget_lib.deletion.record import read_report
 from forget_lib.deletion.request_file import read_request
 from forget_lib.demo.images import read_picture
-from forget_lib.errors import ForgetError
-from forget_lib.given_weights import read_weights
-from forget_lib.names import split_options
-from forget_lib.results import load
+from forget_lib.models.given_weights import read_weights
+from forget_lib.study.records import load
 from tests.faults.hostile_files import png
 from tests.faults.hostile_text import workflow_plan
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from forget_lib import findings
 from forget_lib.demo import markup
-from forget_lib.report.index import write_index
-from forget_lib.report.page import export_html
+from forget_lib.show import findings
+from workflow.pages.index import write_index
+from workflow.pages.page import export_html
 
 pytestmark = pytest.mark.fault("Names with HTML, scripts and terminal escapes")
 NAMES = [

@@ -8,11 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forget_lib import leaderboard, plugins, trust
+from forget_lib.core import user_code
+from forget_lib.core.errors import DataError, ForgetError
 from forget_lib.datasets.registry import DATASETS, dataset
-from forget_lib.errors import DataError, ForgetError
-from forget_lib.leaderboard_runs import PROBLEMS, Problem, trials_of
-from forget_lib.leaderboard_table import (
+from forget_lib.study import plugins
+from forget_lib.study.tuning import TRIALS
+from tests.conftest import make_blobs
+from workflow import leaderboard
+from workflow.leaderboard_runs import PROBLEMS, Problem, trials_of
+from workflow.leaderboard_table import (
     REFERENCE,
     as_latex,
     gaps_of,
@@ -23,8 +27,6 @@ from forget_lib.leaderboard_table import (
     shown,
     write_leaderboard,
 )
-from forget_lib.tuning import TRIALS
-from tests.conftest import make_blobs
 
 SHIPPED = sorted((REFERENCE / "records").glob("*.json"))
 TOY = {"class": Problem("blobs", "mlp", "class:c1", {"epochs": 6, "batch_size": 16, "learning_rate": 0.05})}
@@ -103,7 +105,7 @@ def test_every_method_gets_as_many_trials():
 @pytest.fixture
 def plugin(tmp_path, monkeypatch):
     """Writes a plugin with these TRIALS; registries are as before afterwards."""
-    monkeypatch.setenv(trust.VARIABLE, "1")
+    monkeypatch.setenv(user_code.VARIABLE, "1")
     monkeypatch.setattr(plugins, "LOADED", {})
 
     def write(trials: str) -> str:
@@ -149,7 +151,7 @@ def test_too_many_trials_are_refused(plugin):
 
 
 def test_a_broken_plugin_is_refused_by_name(tmp_path, monkeypatch):
-    monkeypatch.setenv(trust.VARIABLE, "1")
+    monkeypatch.setenv(user_code.VARIABLE, "1")
     (tmp_path / "broken.py").write_text("1 / 0\n")
     with pytest.raises(ForgetError, match=r"broken\.py cannot be submitted: .*ZeroDivisionError"):
         leaderboard.resolve(str(tmp_path / "broken.py"))
@@ -214,7 +216,7 @@ def test_the_shipped_table_is_what_its_records_give(tmp_path):
     write_leaderboard(read_entries(), tmp_path)
     for name in ("leaderboard.csv", "leaderboard.tex"):
         assert (tmp_path / name).read_text() == (REFERENCE / name).read_text(), (
-            "run: python -m forget_lib.leaderboard table"
+            "run: python -m workflow.leaderboard table"
         )
 
 

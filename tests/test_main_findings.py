@@ -6,9 +6,8 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_notebook
 
-from forget_lib import main_findings as answer
-from forget_lib import overview
-from forget_lib.report import links
+from forget_lib.show import links, overview
+from forget_lib.show import main_findings as answer
 from tests.test_findings import GOOD
 from tests.test_findings_faces import clear, table_of
 from tests.test_overview import near

@@ -9,7 +9,7 @@ import PIL
 import pytest
 from PIL import Image
 
-from forget_lib.results import REPOSITORY
+from forget_lib.core.paths import REPOSITORY
 
 FOLDER = REPOSITORY / "data" / "samples"
 FACES = FOLDER / "faces"

@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
-from forget_lib import figures_attacks, membership, membership_views, pools, targets
 from forget_lib.attacks import list_attacks
+from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.image_data import ImageData
-from forget_lib.errors import ForgetError
-from forget_lib.recipes import Recipe
+from forget_lib.models.recipe import Recipe
+from forget_lib.show import figures_attacks, membership_views
+from forget_lib.study import membership, pools, targets
+from forget_lib.study import membership as membership_module
 
 METHODS = {"finetune": {"epochs": 1, "learning_rate": 0.01}, "uniform_kl": {}}
 
@@ -177,7 +179,7 @@ def test_views_of_scores_and_samples(study):
     _, plan, pool, _ = study
     forget, unseen = [np.array([3.0, 2.0, 2.0])], [np.array([1.0, 2.0])]
     scored = membership.Scored(forget, unseen)
-    curve = membership_views.roc(scored)
+    curve = membership_module.roc(scored)
     assert curve["false_positive_rate"].tolist() == [0.5, 1.0]
     assert curve["true_positive_rate"].tolist() == [1.0, 1.0]
     table = membership_views.threshold_table(scored, np.array([1.5, 2.5, 9.0]))

@@ -11,10 +11,9 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from forget_lib import metrics
-from forget_lib.attacks import scores
-from forget_lib.errors import ForgetError
-from forget_lib.models import build
+from forget_lib.core.errors import ForgetError
+from forget_lib.models.nets import build
+from forget_lib.statistics import metrics, scores
 
 LOGITS = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0], [1.0, 0.0, 0.5], [0.0, 0.0, 2.0]])
 LABELS = np.array([0, 1, 1, 2])

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from forget_lib.errors import UnknownNameError
-from forget_lib.models import MODELS, _pool, build, count_parameters, list_models
+from forget_lib.core.errors import UnknownNameError
+from forget_lib.models.nets import MODELS, _pool, build, count_parameters, list_models
 
 OURS = ["mlp", "small_cnn", "small_resnet", "resnet9", "resnet18"]
 

@@ -16,10 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
+from forget_lib.core.errors import DataError
 from forget_lib.datasets import load, mufac, sources
 from forget_lib.datasets.face_table import COLUMNS, RELATIONS, decode, find_duplicates, match, read_part, relations
 from forget_lib.datasets.requests import draw_sets, parse_request
-from forget_lib.errors import DataError
 
 ROOT = "custom_korean_family_dataset_resolution_128"
 FROM_HUGGING_FACE = mufac._from_hugging_face

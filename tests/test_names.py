@@ -2,9 +2,9 @@ import re
 
 import pytest
 
-from forget_lib import names
-from forget_lib.errors import ForgetError
-from forget_lib.names import public_name, short_name, split_options
+from forget_lib.core import paths
+from forget_lib.core.errors import ForgetError
+from forget_lib.core.names import public_name, short_name, split_options
 
 
 def test_registered_names_stay_as_they_are():
@@ -51,7 +51,7 @@ def test_a_place_within_the_repository_has_the_same_name_in_each_copy_of_it(tmp_
     found = []
     for copy in ("one", "two"):
         (tmp_path / copy / "data" / "digits").mkdir(parents=True)
-        monkeypatch.setattr(names, "REPOSITORY", tmp_path / copy)
+        monkeypatch.setattr(paths, "REPOSITORY", tmp_path / copy)
         found += [short_name("own:data/digits"), short_name(f"own:{tmp_path}/{copy}/data/digits")]
     assert len(set(found)) == 1
 

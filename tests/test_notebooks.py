@@ -8,10 +8,10 @@ import pytest
 import torch
 import yaml
 
+from forget_lib.core.paths import REPOSITORY
 from forget_lib.datasets import ImageData
 from forget_lib.datasets.requests import draw_sets, parse_request
-from forget_lib.report.run import declared_parameters
-from forget_lib.results import REPOSITORY
+from workflow.pages.run import declared_parameters
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from forget_lib.core.errors import DataError
 from forget_lib.datasets import lfw, load, orl, sources
-from forget_lib.errors import DataError
 
 
 def write_orl(folder: Path) -> Path:

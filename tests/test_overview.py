@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forget_lib import answer_table, figures, overview
+from forget_lib.show import answer_table, figures, overview
 from tests.test_findings import GOOD, table
 
 SCENARIO = ("d", "m", "random-0.1")

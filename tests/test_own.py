@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
+from forget_lib.core.errors import DataError, ForgetError, UnknownNameError
+from forget_lib.core.names import public_name, short_name
 from forget_lib.datasets import load, own
 from forget_lib.datasets.own import load_own, read_own, write_folder
 from forget_lib.datasets.own_reading import OwnDataError
 from forget_lib.datasets.requests import draw_sets, parse_request
 from forget_lib.demo.images import read_picture, to_tensor
-from forget_lib.errors import DataError, ForgetError, UnknownNameError
-from forget_lib.names import public_name, short_name
-from forget_lib.scenario import describe, make_scenario
+from forget_lib.study.scenario import describe, make_scenario
 
 
 @pytest.fixture(autouse=True)

@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from forget_lib import models, pools, study, trust
+from forget_lib.core import user_code
+from forget_lib.core.errors import ForgetError
 from forget_lib.datasets import load
 from forget_lib.datasets.samples import Samples
-from forget_lib.errors import ForgetError
-from forget_lib.own_model import OwnModel, parse_spec
-from forget_lib.recipes import Recipe
-from forget_lib.results import code_hash
-from forget_lib.training import train
+from forget_lib.models import nets
+from forget_lib.models.own import OwnModel, parse_spec
+from forget_lib.models.recipe import Recipe
+from forget_lib.models.train import train
+from forget_lib.study import pools, run
 from forget_lib.unlearning import list_methods
-from forget_lib.unlearning.adversarial import nearest_wrong
+from forget_lib.unlearning.amun import nearest_wrong
 
 SHAPE = (1, 8, 8)
 TORCHVISION = [
@@ -84,7 +85,7 @@ class Pair(nn.Module):
 
 @pytest.fixture(autouse=True)
 def _trusted(monkeypatch):
-    monkeypatch.setenv(trust.VARIABLE, "1")
+    monkeypatch.setenv(user_code.VARIABLE, "1")
     module = types.ModuleType("nets_of_a_test")
     vars(module).update({each.__name__: each for each in (plain, Tied, NoHead, Viewing, Pair)})
     module.narrow = lambda num_classes: nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes - 1))
@@ -93,7 +94,7 @@ def _trusted(monkeypatch):
 
 
 def build(name: str, classes: int = 4) -> OwnModel:
-    return models.build(f"nets_of_a_test:{name}", SHAPE, classes)
+    return nets.build(f"nets_of_a_test:{name}", SHAPE, classes)
 
 
 def trained(path) -> nn.Module:
@@ -111,7 +112,7 @@ def given_to(name: str, path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_torchvision_models_work_with_no_code(name):
-    model = models.build(f"torchvision.models:{name}", (1, 16, 16), 4, seed=1).eval()
+    model = nets.build(f"torchvision.models:{name}", (1, 16, 16), 4, seed=1).eval()
     images = torch.randn(2, 1, 16, 16)
     features = model.features(images)
     assert torch.allclose(model.head(features), model(images), atol=1e-5)
@@ -139,8 +140,8 @@ SOME = ["finetune", "ssd", "scrub", "salun", "mask_logit", "certified_removal", 
 )
 def test_every_method_runs_or_says_why_not(blobs, tmp_path, name, methods):
     recipe = {"epochs": 1, "batch_size": 32, "learning_rate": 0.05}
-    own = study.make_scenario(tmp_path, recipe, (), dataset="blobs", model=f"nets_of_a_test:{name}", request="class:c1")
-    table = study.run_methods(own, {method: {} for method in methods})
+    own = run.make_scenario(tmp_path, recipe, (), dataset="blobs", model=f"nets_of_a_test:{name}", request="class:c1")
+    table = run.run_methods(own, {method: {} for method in methods})
     rows = table.drop_duplicates("method").set_index("method")
     refused = rows[rows["status"] != "done"]["reason"]
     assert (rows.loc[refused.index, "status"] == "not applicable").all(), refused.to_dict()
@@ -151,7 +152,7 @@ def test_every_method_runs_or_says_why_not(blobs, tmp_path, name, methods):
 def test_dropout_gives_the_same_model_from_the_same_seed(blobs, tmp_path):
     keys = {"dataset": "blobs", "model": "nets_of_a_test:plain?channels=3", "request": "class:c1"}
     recipe = {"epochs": 2, "batch_size": 16}
-    one, two = (study.original(study.make_scenario(tmp_path / part, recipe, **keys)) for part in "ab")
+    one, two = (run.original(run.make_scenario(tmp_path / part, recipe, **keys)) for part in "ab")
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
@@ -167,9 +168,9 @@ def test_preprocessing_is_that_of_the_net():
 def test_given_weights_are_the_original_and_are_not_trained(blobs, tmp_path):
     net = trained(tmp_path / "w.pt")
     keys = {"dataset": "blobs", "model": given_to("plain", tmp_path / "w.pt"), "request": "class:c1"}
-    given = study.make_scenario(tmp_path, {"epochs": 1}, **keys)
-    table = study.run_methods(given, {"finetune": {}, "amnesiac": {}})
-    assert all(torch.equal(a, b) for a, b in zip(study.original(given).net.parameters(), net.parameters(), strict=True))
+    given = run.make_scenario(tmp_path, {"epochs": 1}, **keys)
+    table = run.run_methods(given, {"finetune": {}, "amnesiac": {}})
+    assert all(torch.equal(a, b) for a, b in zip(run.original(given).net.parameters(), net.parameters(), strict=True))
     assert table[table["method"] == "amnesiac"]["status"].eq("not applicable").all()
     assert not table["dataset"].str.contains("/").any()
 
@@ -179,9 +180,9 @@ def test_without_a_recipe_nothing_is_retrained_and_that_is_said(blobs, tmp_path)
     keys = {"dataset": "blobs", "request": "class:c1"}
     own = "nets_of_a_test:plain"
     with pytest.raises(ForgetError, match="give its weights"):
-        study.make_scenario(tmp_path, {"known": False}, model=own, **keys)
-    given = study.make_scenario(tmp_path, {"known": False}, model=given_to("plain", tmp_path / "w.pt"), **keys)
-    table = study.run_methods(given, {"finetune": {}, "sisa": {}, "eu_k": {}}).drop_duplicates("method")
+        run.make_scenario(tmp_path, {"known": False}, model=own, **keys)
+    given = run.make_scenario(tmp_path, {"known": False}, model=given_to("plain", tmp_path / "w.pt"), **keys)
+    table = run.run_methods(given, {"finetune": {}, "sisa": {}, "eu_k": {}}).drop_duplicates("method")
     status = table.set_index("method")["status"]
     assert status.to_dict() == {
         **dict.fromkeys(("retrain", "second_retrain", "sisa", "eu_k"), "not applicable"),
@@ -200,13 +201,13 @@ def test_a_recipe_of_ones_own_trains_original_and_retrained_model(blobs, tmp_pat
         "            p.data -= 0.1 * g\n"
     )
     recipe = {"function": f"{tmp_path}/recipe.py:train", "epochs": 8, "batch_size": 16}
-    own = study.make_scenario(tmp_path, recipe, dataset="blobs", model="mlp", request="class:c1")
-    table = study.run_methods(own, {}).set_index(["method", "metric"])["value"]
+    own = run.make_scenario(tmp_path, recipe, dataset="blobs", model="mlp", request="class:c1")
+    table = run.run_methods(own, {}).set_index(["method", "metric"])["value"]
     assert table["original", "forget_accuracy"] > 0.9
     assert table["retrain", "forget_accuracy"] == 0
     (tmp_path / "recipe.py").write_text("def train(model, samples, recipe, seed):\n    1 / 0\n")
     with pytest.raises(ForgetError, match="ZeroDivisionError"):
-        study.original(own)
+        run.original(own)
 
 
 # --- modules beside a file --------------------------------------------------------------------------------------------
@@ -243,19 +244,19 @@ def activation_of(model: OwnModel) -> str:
 @pytest.mark.parametrize("package", ["", "parts"])
 def test_modules_beside_a_file_are_found_and_records_are_made_again_when_they_change(blobs, tmp_path, package):
     fields = {"dataset": "blobs", "model": write_net(tmp_path / "code", "ReLU", package), "request": "class:c1"}
-    scenario = study.make_scenario(tmp_path, {"epochs": 1, "batch_size": 16}, (), **fields)
-    first = study.run_method(scenario, "original", {})
-    assert study.run_method(scenario, "original", {})["written"] == first["written"]
-    assert activation_of(study.original(scenario)) == "ReLU"
+    scenario = run.make_scenario(tmp_path, {"epochs": 1, "batch_size": 16}, (), **fields)
+    first = run.run_method(scenario, "original", {})
+    assert run.run_method(scenario, "original", {})["written"] == first["written"]
+    assert activation_of(run.original(scenario)) == "ReLU"
     write_net(tmp_path / "code", "Sigmoid", package)
-    assert study.run_method(scenario, "original", {})["key"] != first["key"]
-    assert activation_of(study.original(scenario)) == "Sigmoid"
+    assert run.run_method(scenario, "original", {})["key"] != first["key"]
+    assert activation_of(run.original(scenario)) == "Sigmoid"
     assert not list((tmp_path / "code").rglob("__pycache__"))
 
 
 def test_modules_of_one_name_beside_two_files_are_not_mixed_up(tmp_path):
     names = {name: write_net(tmp_path / name, name) for name in ("ReLU", "Tanh")}
-    found = [activation_of(models.build(names[name], SHAPE, 4)) for name in ("ReLU", "Tanh", "ReLU")]
+    found = [activation_of(nets.build(names[name], SHAPE, 4)) for name in ("ReLU", "Tanh", "ReLU")]
     assert found == ["ReLU", "Tanh", "ReLU"]
 
 
@@ -263,33 +264,32 @@ def test_modules_on_the_path_count_too_and_installed_ones_do_not(tmp_path, monke
     write_net(tmp_path / "library", "ReLU", "parts_elsewhere")
     (tmp_path / "my_net.py").write_text(NET.format(imported="parts_elsewhere.blocks"))
     monkeypatch.syspath_prepend(str(tmp_path / "library"))
-    files = trust.own_files(tmp_path / "my_net.py")
+    files = user_code.own_files(tmp_path / "my_net.py")
     assert {file.name: name for file, name in files.items()} == {
         "my_net.py": "", "blocks.py": "parts_elsewhere.blocks", "acts.py": "parts_elsewhere.acts",
     }  # fmt: skip
-    before = trust.source_hash("my_net_of_a_test:make"), trust.source_hash("parts_elsewhere.blocks:body")
+    before = user_code.source_hash("my_net_of_a_test:make"), user_code.source_hash("parts_elsewhere.blocks:body")
     write_net(tmp_path / "library", "Tanh", "parts_elsewhere")
     assert before[0] == ""
-    assert trust.source_hash("parts_elsewhere.blocks:body") != before[1]
-    assert len(trust.own_files(Path(torch.__file__))) == 1
+    assert user_code.source_hash("parts_elsewhere.blocks:body") != before[1]
+    assert len(user_code.own_files(Path(torch.__file__))) == 1
 
 
 def test_pools_and_plugins_go_by_the_modules_beside_a_file_too(tmp_path, monkeypatch):
     name = write_net(tmp_path, "ReLU")
     plan = pools.PoolPlan(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.arange(4), [0, 1], 4, model=name)
-    before = plan.key, code_hash(trust.load_file(tmp_path / "my_net.py").__name__)
+    before = plan.key, user_code.source_hash(user_code.load_file(tmp_path / "my_net.py").__name__)
     write_net(tmp_path, "Tanh")
-    code_hash.cache_clear()
     assert plan.key != before[0]
-    assert code_hash(trust.load_file(tmp_path / "my_net.py").__name__) != before[1]
+    assert user_code.source_hash(user_code.load_file(tmp_path / "my_net.py").__name__) != before[1]
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
 def test_code_runs_only_if_trusted_and_the_message_says_why(monkeypatch):
-    monkeypatch.delenv(trust.VARIABLE)
-    with pytest.raises(trust.NotTrustedError, match=r"is code.*rights.*--trust-code"):
+    monkeypatch.delenv(user_code.VARIABLE)
+    with pytest.raises(user_code.NotTrustedError, match=r"is code.*rights.*--trust-code"):
         build("plain")
 
 
@@ -317,16 +317,16 @@ def test_a_model_that_does_not_fit_is_refused_with_the_reason(name, words):
 def test_batches_of_one_are_refused_at_the_door_where_the_net_has_batch_norm(blobs, tmp_path):
     fields = {"dataset": "blobs", "model": "small_cnn", "request": "class:c1"}
     with pytest.raises(ForgetError, match="batch norm"):
-        study.make_scenario(tmp_path, {"batch_size": 1}, **fields)
+        run.make_scenario(tmp_path, {"batch_size": 1}, **fields)
 
 
 def test_a_module_that_is_not_there_is_named():
     with pytest.raises(ForgetError, match="no_such_module"):
-        models.build("no_such_module:make", SHAPE, 4)
+        nets.build("no_such_module:make", SHAPE, 4)
 
 
 def test_a_net_gets_batches_of_colour_images_that_it_can_view_and_change():
-    net = models.build("nets_of_a_test:Viewing", (3, 8, 8), 4)
+    net = nets.build("nets_of_a_test:Viewing", (3, 8, 8), 4)
     samples = Samples(torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8), torch.arange(6) % 4, 6)
     images, labels = next(samples.batches(shuffle=False))
     assert images.is_contiguous(memory_format=torch.channels_last)
@@ -341,6 +341,6 @@ def test_a_net_gets_batches_of_colour_images_that_it_can_view_and_change():
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8)])
 def test_the_study_s_own_nets_go_on_with_channels_last(shape):
-    net = models.build("small_cnn", shape, 4)
+    net = nets.build("small_cnn", shape, 4)
     kernels = [module.weight for module in net.modules() if isinstance(module, nn.Conv2d)]
     assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels[1:]) == (shape[0] == 3)

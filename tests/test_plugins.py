@@ -7,14 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forget_lib import plugins, study, trust
 from forget_lib.attacks import get_attack
+from forget_lib.core import user_code as trust
+from forget_lib.core.errors import DataError, ForgetError
+from forget_lib.core.paths import REPOSITORY
 from forget_lib.datasets import load as load_data
-from forget_lib.errors import DataError, ForgetError
-from forget_lib.results import REPOSITORY
+from forget_lib.study import plugins
+from forget_lib.study import run as study
 from forget_lib.unlearning import get_method
 
-TEMPLATES = sorted((REPOSITORY / "forget_lib" / "templates").glob("*.py"))
+TEMPLATES = sorted((REPOSITORY / "workflow" / "templates").glob("*.py"))
 HEAD = """
     import torch
     from forget_lib.unlearning import method
@@ -56,9 +58,15 @@ def test_each_template_is_short_and_printed_in_the_readme():
     assert all(len(text.splitlines()) <= 30 for text in printed_templates().values())
 
 
-def test_the_templates_run_as_they_are_printed(tmp_path, monkeypatch):
+FIRST_TEMPLATES = Path(__file__).with_name("first_templates")
+"""The templates as they were first published: plugins that people wrote from them go on working."""
+
+
+@pytest.mark.parametrize("which", ["printed", "first"])
+def test_the_templates_run_as_they_are_printed(tmp_path, monkeypatch, which):
     monkeypatch.setenv("FORGET_DATA", str(tmp_path / "data"))
-    for name, text in printed_templates().items():
+    first = {file.name: file.read_text(encoding="utf-8") for file in FIRST_TEMPLATES.glob("my_*.py")}
+    for name, text in (first if which == "first" else printed_templates()).items():
         (tmp_path / name).write_text(text)
     loaded = plugins.load(sorted(tmp_path.glob("my_*.py")))
     assert not any(plugin.faults for plugin in loaded)
@@ -84,7 +92,6 @@ def test_a_changed_plugin_is_run_again(blobs, tmp_path):
     plugins.LOADED.clear()
     plugins.METHODS.pop("mine")
     plugins.load([write(tmp_path, "mine", body.format("next(model.parameters()).data.mul_(0.5)"))])
-    study.code_hash.cache_clear()
     assert study.run_method(scenario, "mine")["key"] != first["key"]
 
 
@@ -188,7 +195,7 @@ def test_a_broken_attack_or_data_set_or_model_is_named(blobs, tmp_path):
         from torch import nn
         from forget_lib.attacks import attack
         from forget_lib.datasets import dataset
-        from forget_lib.models import model
+        from forget_lib.models.nets import model
     """
     text = """
         @attack("bad_attack", title="t", paper="", null="0.5")
@@ -240,7 +247,7 @@ SCORES = """
 ATTACK = """
     import numpy as np
     from forget_lib.attacks import attack
-    from forget_lib.results import Measurement
+    from forget_lib.statistics.measurement import Measurement
 """
 
 
@@ -266,7 +273,7 @@ def test_a_page_has_the_methods_and_attacks_of_its_plugins_parameter(tmp_path):
 
 CELL = """
 import torch
-from forget_lib.models import Classifier, model
+from forget_lib.models.nets import Classifier; from forget_lib.models.nets import model
 from forget_lib.unlearning import method
 
 @model("cell_net")

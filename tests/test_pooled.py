@@ -1,10 +1,12 @@
 import pandas as pd
 import pytest
 
-from forget_lib import challenge, figures_attacks, findings, pooled, results, targets, trust
+from forget_lib.core import user_code
+from forget_lib.core.errors import ForgetError, UnknownNameError
+from forget_lib.core.names import short_name
 from forget_lib.datasets.own import write_folder
-from forget_lib.errors import ForgetError, UnknownNameError
-from forget_lib.names import short_name
+from forget_lib.show import figures_attacks, findings
+from forget_lib.study import challenge, pooled, records, targets
 
 FIELDS = {"dataset": "blobs", "model": "mlp", "start": "sample", "recipe": {"epochs": 2, "batch_size": 16}}
 POOL = {"samples": 80, "evaluation": 24, "number": 4, "targets": 3, "doses": [0.5], "held_out": 20}
@@ -24,19 +26,19 @@ def table(study) -> pd.DataFrame:
 
 
 def test_every_control_and_method_leaves_a_record_with_all_its_attacks(table, tmp_path):
-    runs = results.load(tmp_path)
+    runs = records.load(tmp_path)
     assert {"original", "retrain", "second_retrain", "finetune", "original_shuffled"} <= set(runs["method"])
     assert set(runs[runs["method"] == "finetune"]["attack"]) >= {"loss_regression", "lira", "u_lira"}
     assert runs["request"].eq("pool-random-0.3").all()
-    scenarios, strong = results.scenarios_and_pools(runs)
+    scenarios, strong = records.scenarios_and_pools(runs)
     assert scenarios.empty
     assert figures_attacks.attack_table(strong).loc["finetune", "lira"].count("to") == 1
 
 
 def test_a_pool_of_ones_own_data_and_net_has_folders_and_records_without_their_place(blobs, tmp_path, monkeypatch):
-    monkeypatch.setenv(trust.VARIABLE, "1")
+    monkeypatch.setenv(user_code.VARIABLE, "1")
     nets = tmp_path / "nets.py"
-    nets.write_text("from forget_lib.models import build\ndef make(input_shape, num_classes):\n"
+    nets.write_text("from forget_lib.models.nets import build\ndef make(input_shape, num_classes):\n"
                     "    return build('mlp', input_shape, num_classes, 0)\n")  # fmt: skip
     own = {"dataset": f"own:{write_folder(blobs, tmp_path / 'mnist', 40)}", "model": f"{nets}:make"}
     pool = POOL | {"doses": [], "targets": 1}
@@ -44,7 +46,7 @@ def test_a_pool_of_ones_own_data_and_net_has_folders_and_records_without_their_p
     names = [short_name(own["dataset"]), short_name(own["model"])]
     (folder,) = (tmp_path / "results" / "pools").iterdir()
     assert folder.name.startswith("-".join(names))
-    runs = results.load(tmp_path / "results")
+    runs = records.load(tmp_path / "results")
     assert runs[["dataset", "model"]].drop_duplicates().to_numpy().tolist() == [names]
     for path in (tmp_path / "results").rglob("run.json"):
         assert str(tmp_path) not in path.read_text()
@@ -88,7 +90,7 @@ def test_wrong_settings_are_refused_before_anything_is_trained(blobs, tmp_path):
 
 
 def test_the_table_can_be_made_again_from_the_records(table, tmp_path):
-    again = pooled.table_of(results.load(tmp_path))
+    again = pooled.table_of(records.load(tmp_path))
     keys = ["method", "kind", "attack", "metric"]
     columns = ["value", "low", "high", "share", "targets", "forgotten"]
     measured = table[table["metric"].notna()]  # the audit has too few samples here, and leaves no measurement
@@ -129,7 +131,7 @@ def test_other_requests_run_through_the_same_code(blobs, tmp_path, request_kind)
     pool = POOL | {"evaluation": 48, "request": request_kind, "doses": [], "attacks": ["loss_regression", "lira"]}
     study = pooled.pooled_study(tmp_path, methods={}, pool=pool, **FIELDS)
     assert set(study.table["method"]) == {"original", "retrain", "second_retrain"}
-    assert results.load(tmp_path)["request"].eq(f"pool-random-{request_kind}-0.6").all()
+    assert records.load(tmp_path)["request"].eq(f"pool-random-{request_kind}-0.6").all()
     folders = list((tmp_path / "pools").iterdir())
     assert len(folders) == (2 if request_kind == "most_memorised" else 1)
 

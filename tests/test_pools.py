@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from forget_lib import pools
 from forget_lib.attacks import AttackInput, get_attack
-from forget_lib.batched import BatchedMlp, flattened, mlp_classifier, train_batched
+from forget_lib.core.errors import DataError, DivergedError, ForgetError
 from forget_lib.datasets.samples import Samples
-from forget_lib.errors import DataError, DivergedError, ForgetError
-from forget_lib.models import build
-from forget_lib.recipes import Recipe
-from forget_lib.training import predict
+from forget_lib.models.nets import build
+from forget_lib.models.recipe import Recipe
+from forget_lib.models.stacked import BatchedMlp, flattened, mlp_classifier, train_batched
+from forget_lib.models.train import predict
+from forget_lib.study import pools
 
 SHAPE = (1, 6, 6)
 

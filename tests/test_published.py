@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from forget_lib import published
+from forget_lib.show import published
 from forget_lib.unlearning import list_methods
 
 

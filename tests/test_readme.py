@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from forget_lib.results import REPOSITORY
+from forget_lib.core.paths import REPOSITORY
 
 PAGES = [path for path in ("README.md", "data/README.md", "results/README.md") if (REPOSITORY / path).exists()]
 

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from forget_lib import readme_results
 from tests.test_overview import near
+from workflow import readme_results
 
 
 def reference(folder, table: pd.DataFrame) -> None:

@@ -14,9 +14,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from forget_lib import overview, results
-from forget_lib.errors import ForgetError
-from forget_lib.results import REPOSITORY, Measurement
+from forget_lib.core.errors import ForgetError
+from forget_lib.core.paths import REPOSITORY
+from forget_lib.show import overview
+from forget_lib.statistics import measurement
+from forget_lib.statistics.measurement import Measurement
+from forget_lib.study import records as results
 from tests.test_results import run, write
 
 sys.path.append(str(REPOSITORY))
@@ -248,7 +251,7 @@ def test_no_interval_of_the_quick_reference_lies_outside_what_can_be():
     records = reference.read_records(reference.REFERENCE / "quick" / reference.RECORDS)
     table = results.tidy(("", record) for record in records if not record["place"])
     means = results.summary(table).dropna(subset=["low", "high"])
-    ranges = np.array([results.range_of(*pair) for pair in zip(means["metric"], means["unit"], strict=True)])
+    ranges = np.array([measurement.range_of(*pair) for pair in zip(means["metric"], means["unit"], strict=True)])
     outside = (means["low"] < ranges[:, 0] - 1e-9) | (means["high"] > ranges[:, 1] + 1e-9)
     assert means[outside].empty
     gaps = overview.answers(results.scenarios_and_pools(table)[0])

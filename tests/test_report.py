@@ -13,14 +13,15 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from forget_lib import catalogue
-from forget_lib.errors import ForgetError, UnknownNameError
-from forget_lib.names import REPOSITORY, short_name
-from forget_lib.report.files import only_one, write_text
-from forget_lib.report.index import failures, write_index
-from forget_lib.report.page import export_html, external_requests, mathml, title_of
-from forget_lib.report.private import hide_folders
-from forget_lib.report.run import declared_parameters, run_notebook, tail
+from forget_lib.core.errors import ForgetError, UnknownNameError
+from forget_lib.core.files import only_one, write_text
+from forget_lib.core.names import short_name
+from forget_lib.core.paths import REPOSITORY
+from forget_lib.show import catalogue
+from workflow.pages.index import failures, write_index
+from workflow.pages.page import export_html, external_requests, mathml, title_of
+from workflow.pages.private import hide_folders
+from workflow.pages.run import declared_parameters, run_notebook, tail
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -186,7 +187,7 @@ def test_what_a_page_would_fetch_is_found(part, tmp_path):
 
 def test_maths_that_cannot_be_converted_is_shown_as_it_is(monkeypatch):
     assert "<mfrac>" in mathml(r"\frac{1}{2}", False)
-    monkeypatch.setattr("forget_lib.report.page.convert", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("workflow.pages.page.convert", lambda *_, **__: 1 / 0)
     assert mathml("a<b", False) == "<code>a&lt;b</code>"
 
 
@@ -293,7 +294,7 @@ def test_one_writer_at_a_time(tmp_path):
 
 
 def test_the_command_line_ends_with_one_message(tmp_path):
-    command = [sys.executable, "-m", "forget_lib.report", "index", str(tmp_path)]
+    command = [sys.executable, "-m", "workflow.pages", "index", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("No executed notebook under")

@@ -5,6 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forget_lib.core.errors import ForgetError, UnknownNameError
+from forget_lib.core.names import request_text
 from forget_lib.datasets.requests import (
     draw_sets,
     forgotten_words,
@@ -13,8 +15,6 @@ from forget_lib.datasets.requests import (
     requested_classes,
     resolve,
 )
-from forget_lib.errors import ForgetError, UnknownNameError
-from forget_lib.names import request_text
 from tests.conftest import make_blobs
 
 BLOBS = make_blobs()

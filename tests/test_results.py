@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 import torch
 
-from forget_lib import results
-from forget_lib.errors import ForgetError
-from forget_lib.results import Measurement, record_folder, write_record
-from forget_lib.statistics import t_interval
+from forget_lib.core import paths
+from forget_lib.core.errors import ForgetError
+from forget_lib.statistics.intervals import t_interval
+from forget_lib.statistics.measurement import Measurement
+from forget_lib.study import records
+from forget_lib.study.records import record_folder, write_record
 
 
 def run(seed: int = 0, method: str = "finetune", value: float = 0.5, number: int = 0) -> dict:
@@ -20,7 +22,7 @@ def run(seed: int = 0, method: str = "finetune", value: float = 0.5, number: int
 
 
 def write(root, content: dict) -> None:
-    write_record(record_folder(root, **{key: content[key] for key in results.KEYS}), content)
+    write_record(record_folder(root, **{key: content[key] for key in records.KEYS}), content)
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path):
@@ -28,9 +30,9 @@ def test_a_record_comes_back_as_it_was_written(tmp_path):
     predictions = {"forget_logits": np.eye(3, dtype=np.float32)}
     history = pd.DataFrame({"epoch": [1], "loss": [0.25]})
     write_record(folder, run(), history=history, predictions=predictions, state={"w": torch.ones(2)})
-    assert results.read_record(folder)["method"] == "finetune"
-    assert np.array_equal(results.read_predictions(folder)["forget_logits"], np.eye(3))
-    assert torch.equal(results.read_state(folder)["w"], torch.ones(2))
+    assert records.read_record(folder)["method"] == "finetune"
+    assert np.array_equal(records.read_predictions(folder)["forget_logits"], np.eye(3))
+    assert torch.equal(records.read_state(folder)["w"], torch.ones(2))
     assert pd.read_csv(folder / "history.csv").equals(history)
 
 
@@ -43,10 +45,10 @@ def test_the_writer_refuses_what_the_reader_would_not_take(tmp_path, key, value)
 
 def test_a_whole_record_of_another_shape_is_made_again_and_not_called_damaged(tmp_path, capsys, monkeypatch):
     folder = tmp_path / "record"
-    monkeypatch.setattr(results, "FIELDS", {})
+    monkeypatch.setattr(records, "FIELDS", {})
     write_record(folder, run() | {"cost": 0.75})  # as earlier versions did
     monkeypatch.undo()
-    assert results.read_record(folder) is None
+    assert records.read_record(folder) is None
     assert "damaged" not in capsys.readouterr().err
 
 
@@ -57,16 +59,16 @@ def test_a_failed_write_leaves_the_older_record_and_no_rubbish(tmp_path, monkeyp
     def full(*_args, **_options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(results.np, "savez_compressed", full)
+    monkeypatch.setattr(records.np, "savez_compressed", full)
     with pytest.raises(ForgetError, match="No space left"):
         write_record(folder, run(value=0.9), predictions={"x": np.zeros(1)})
-    assert results.read_record(folder)["measurements"][0]["value"] == 0.1
+    assert records.read_record(folder)["measurements"][0]["value"] == 0.1
     assert [path.name for path in tmp_path.iterdir()] == ["record"]
 
 
 def test_numbers_of_the_table_are_numbers_where_intervals_are_missing(tmp_path):
     write(tmp_path, run())
-    table = results.load(tmp_path)
+    table = records.load(tmp_path)
     assert [str(table[column].dtype) for column in ("value", "low", "high", "null")] == ["float64"] * 4
     assert np.isnan(table["low"]).all()
 
@@ -89,8 +91,8 @@ def test_damaged_files_are_noticed(tmp_path):
     write_record(folder, run(), predictions={"x": np.zeros(3)}, state={"w": torch.ones(2)})
     for name in ("run.json", "predictions.npz", "model.safetensors"):
         (folder / name).write_bytes((folder / name).read_bytes()[:20])
-    assert results.read_record(folder) is None
-    for read in (results.read_predictions, results.read_state):
+    assert records.read_record(folder) is None
+    for read in (records.read_predictions, records.read_state):
         with pytest.raises(ForgetError, match="delete the folder"):
             read(folder)
 
@@ -100,10 +102,10 @@ def test_the_table_has_a_row_for_each_record_and_metric(tmp_path):
         write(tmp_path, run(seed, value=value))
         write(tmp_path, run(seed, "retrain", value / 2))
     write(tmp_path, run(0, "retrain", 0.15, number=1))
-    table = results.load(tmp_path)
+    table = records.load(tmp_path)
     assert len(table) == 5
     assert set(table["method"]) == {"finetune", "retrain", "second_retrain"}
-    means = results.summary(table).set_index("method")
+    means = records.summary(table).set_index("method")
     assert means.loc["finetune", "mean"] == pytest.approx(0.3)
     assert means.loc["finetune", "oracle"] == pytest.approx(0.15)
     low, high = means.loc["finetune", ["low", "high"]]  # a share cannot lie outside, its t-interval does
@@ -115,46 +117,46 @@ def test_the_interval_of_a_mean_is_the_one_of_the_statistics(tmp_path):
     values = (0.4, 0.45, 0.6)
     for seed, value in enumerate(values):
         write(tmp_path, run(seed, value=value))
-    row = results.summary(results.load(tmp_path)).iloc[0]
+    row = records.summary(records.load(tmp_path)).iloc[0]
     assert (row["mean"], row["low"], row["high"], row["n"]) == pytest.approx(t_interval(values)[:4])
-    runs = results.load(tmp_path).assign(value=[-0.5, 0.1, 0.9])
+    runs = records.load(tmp_path).assign(value=[-0.5, 0.1, 0.9])
     wide = t_interval([-0.5, 0.1, 0.9])
-    free = results.summary(runs.assign(metric="separation"))
+    free = records.summary(runs.assign(metric="separation"))
     assert free.iloc[0][["low", "high"]].tolist() == pytest.approx(wide[1:3])
-    low, high = results.summary(runs.assign(metric="auc_gap")).iloc[0][["low", "high"]]
+    low, high = records.summary(runs.assign(metric="auc_gap")).iloc[0][["low", "high"]]
     assert (low, high) == pytest.approx((-0.92555, 0.96131), rel=1e-4)
-    low, high = results.summary(runs.assign(unit="nats")).iloc[0][["low", "high"]]
+    low, high = records.summary(runs.assign(unit="nats")).iloc[0][["low", "high"]]
     assert 0 < low < 0.01
     assert high == pytest.approx(wide[2])
     steps = runs.assign(metric="relearning_steps", unit="batches", value=[0.0, 1.0, 3.0])
-    assert results.summary(steps).iloc[0]["low"] > 0  # by t: 1.3 mini-batches (-2.5 to 5.1)
+    assert records.summary(steps).iloc[0]["low"] > 0  # by t: 1.3 mini-batches (-2.5 to 5.1)
     write(tmp_path, run(3, value=float("nan")))
     with pytest.raises(ForgetError, match="not finite"):
-        results.summary(results.load(tmp_path))
+        records.summary(records.load(tmp_path))
 
 
 def test_a_failed_record_is_in_the_table_with_its_reason(tmp_path):
     write(tmp_path, run() | {"status": "failed", "reason": "diverged", "measurements": []})
-    table = results.load(tmp_path)
+    table = records.load(tmp_path)
     assert table.loc[0, "reason"] == "diverged"
-    assert results.summary(table).empty
+    assert records.summary(table).empty
 
 
 def test_an_empty_folder_says_what_to_run(tmp_path):
     with pytest.raises(ForgetError, match=r"\./run_all\.sh"):
-        results.load(tmp_path)
+        records.load(tmp_path)
 
 
 def test_written_tables_name_no_folder_of_this_machine(tmp_path):
     write(tmp_path, run())
-    results.write_tables(tmp_path)
+    records.write_tables(tmp_path)
     assert str(tmp_path) not in (tmp_path / "tables" / "runs.csv").read_text()
 
 
 def test_provenance_names_no_user_and_no_path():
-    text = json.dumps(results.provenance())
+    text = json.dumps(records.provenance())
     assert "commit" in text
-    assert str(results.REPOSITORY) not in text
+    assert str(paths.REPOSITORY) not in text
 
 
 def git(folder, *words):
@@ -173,19 +175,12 @@ def test_the_commit_is_that_of_this_copy_and_of_no_repository_around_it_or_named
     for folder in (tmp_path / "around", other):
         git(folder, "init")
         git(folder, "commit")
-    monkeypatch.setattr(results, "REPOSITORY", inner)
-    assert results.commit() == "unknown"
+    monkeypatch.setattr(records, "REPOSITORY", inner)
+    assert records.commit() == "unknown"
     monkeypatch.setenv("GIT_DIR", str(other / ".git"))
-    assert results.commit() == "unknown"
-    monkeypatch.setattr(results, "REPOSITORY", tmp_path / "around")
+    assert records.commit() == "unknown"
+    monkeypatch.setattr(records, "REPOSITORY", tmp_path / "around")
     head = (tmp_path / "around" / ".git" / "refs" / "heads" / "main").read_text().strip()
-    assert results.commit() == head
+    assert records.commit() == head
     monkeypatch.setenv("GIT_WORK_TREE", str(other))
-    assert results.commit() == head
-
-
-def test_a_method_depends_on_what_it_imports_and_not_on_the_other_methods():
-    modules = results.imported_modules("forget_lib.unlearning.uniform")
-    assert "forget_lib.unlearning.common" in modules
-    assert "forget_lib.training" in modules
-    assert "forget_lib.unlearning.basic" not in modules
+    assert records.commit() == head

@@ -13,7 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from forget_lib.results import REPOSITORY
+from forget_lib.core.paths import REPOSITORY
 
 sys.path.append(str(REPOSITORY / "workflow"))
 import environment
@@ -77,7 +77,7 @@ def test_what_is_not_part_of_this_version_says_so(notebook, arguments, tmp_path)
     [
         (["forget", "my.yaml"], ["forget_lib.deletion run my.yaml"]),
         (["purge", "answer"], ["forget_lib.deletion purge answer"]),
-        (["submit", "my_method.py"], ["forget_lib.leaderboard submit my_method.py"]),
+        (["submit", "my_method.py"], ["workflow.leaderboard submit my_method.py"]),
         (["verify", "answer"], ["forget_lib.deletion.kind answer", "forget_lib.deletion verify answer"]),
         (["data", "own:faces"], ["own:faces"]),
     ],

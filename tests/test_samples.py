@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 import torch
 
+from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.samples import Samples, augmented, concatenate, normalise
-from forget_lib.errors import ForgetError
 
 
 def make(count: int = 10, **options) -> Samples:

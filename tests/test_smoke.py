@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from forget_lib import results
+from forget_lib.core import paths
+from forget_lib.study import records
 from tests.faults.workflow_copy import active_environment
 
-REPOSITORY = results.REPOSITORY
+REPOSITORY = paths.REPOSITORY
 ROOT = REPOSITORY / "results" / "smoke"
 CONFIG = REPOSITORY / "workflow" / "config" / "smoke.yaml"
 pytestmark = pytest.mark.slow
@@ -33,12 +34,12 @@ def study() -> pd.DataFrame:
         command, cwd=REPOSITORY, env=active_environment(), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
-    return results.load(ROOT)
+    return records.load(ROOT)
 
 
 @pytest.fixture(scope="module")
 def scenarios(study) -> pd.DataFrame:
-    return results.scenarios_and_pools(study)[0]
+    return records.scenarios_and_pools(study)[0]
 
 
 def values(table: pd.DataFrame, dataset: str, metric: str) -> pd.Series:
@@ -132,7 +133,7 @@ def test_the_attack_finds_the_original_and_not_the_retrained_model(scenarios):
 
 
 def test_the_pool_finds_the_original_by_every_attack_and_the_retrained_model_by_none(study):
-    _, strong = results.scenarios_and_pools(study)
+    _, strong = records.scenarios_and_pools(study)
     areas = strong[strong["metric"] == "auc"].set_index(["method", "attack"])
     for attack in ("loss_regression", "rmia", "lira"):
         assert areas.loc[("original", attack), "value"] > 0.6
@@ -154,7 +155,7 @@ def test_a_scenario_that_is_run_again_elsewhere_gives_the_same_numbers(study, tm
     predictions too."""
     (executed,) = ROOT.glob("notebooks/03_unlearn_mnist/*.ipynb")
     given = json.loads(executed.read_text())["metadata"]["papermill"]["parameters"]
-    command = [sys.executable, "-m", "forget_lib.report", "run", "notebooks/03_unlearn_mnist.ipynb"]
+    command = [sys.executable, "-m", "workflow.pages", "run", "notebooks/03_unlearn_mnist.ipynb"]
     command += ["--parameters", json.dumps(given | {"results": str(tmp_path)}), "--output", str(tmp_path / "a.ipynb")]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -162,10 +163,10 @@ def test_a_scenario_that_is_run_again_elsewhere_gives_the_same_numbers(study, tm
     # The shared original is measured on the classes of the request that it is first trained for, here another one.
     again, before = (
         table[(table["metric"] != "seconds") & (table["request"] != "all")][columns].reset_index(drop=True)
-        for table in (results.load(tmp_path), study[study["dataset"] == "mnist"])
+        for table in (records.load(tmp_path), study[study["dataset"] == "mnist"])
     )
     pd.testing.assert_frame_equal(again, before, check_exact=True)
-    for folder in results.record_folders(tmp_path):
-        files = results.read_record(folder)["files"]
-        same = results.read_record(ROOT / folder.relative_to(tmp_path))["files"]
+    for folder in records.record_folders(tmp_path):
+        files = records.read_record(folder)["files"]
+        same = records.read_record(ROOT / folder.relative_to(tmp_path))["files"]
         assert {k: files[k] for k in files if k != "history.csv"} == {k: same[k] for k in same if k != "history.csv"}

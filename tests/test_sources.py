@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forget_lib.datasets import sources
+from forget_lib.core import paths as paths_module
+from forget_lib.core.errors import DataError, UnknownNameError
 from forget_lib.datasets.archives import safe_extract
 from forget_lib.datasets.sources import fetch, first_that_works, npm_package
-from forget_lib.errors import DataError, UnknownNameError
 
 
 def raising(error):
@@ -76,15 +76,15 @@ def test_the_user_can_interrupt_the_chain():
 
 
 def test_long_reasons_are_cut():
-    assert len(sources.one_line(DataError("word " * 500))) == 240
+    assert len(paths_module.one_line(DataError("word " * 500))) == 240
 
 
 def test_the_data_folder_can_be_moved(monkeypatch, tmp_path):
     monkeypatch.setenv("FORGET_DATA", str(tmp_path))
-    assert sources.data_folder() == tmp_path
+    assert paths_module.data_folder() == tmp_path
     monkeypatch.setenv("FORGET_DATA", "")
-    assert sources.data_folder() == sources.REPOSITORY / "data"
-    assert sources.samples_folder() == sources.REPOSITORY / "data" / "samples"
+    assert paths_module.data_folder() == paths_module.REPOSITORY / "data"
+    assert paths_module.samples_folder() == paths_module.REPOSITORY / "data" / "samples"
 
 
 # Downloads

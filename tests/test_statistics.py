@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import special, stats
 from sklearn.metrics import roc_auc_score
 
-from forget_lib import statistics
-from forget_lib.errors import ForgetError, TooFewError
+from forget_lib.core.errors import ForgetError, TooFewError
+from forget_lib.statistics import intervals
 
 STUDIES = 2000
 """Simulated studies; the standard error of a coverage of 95 % is then 0.5 points."""
@@ -22,7 +22,7 @@ def covered(interval, truth=0.0):
 
 def test_t_interval_is_scipys():
     values = [1.0, 2.0, 4.0]
-    interval = statistics.t_interval(values)
+    interval = intervals.t_interval(values)
     expected = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
     assert (interval.low, interval.high) == pytest.approx(expected)
     assert interval.value == pytest.approx(7 / 3)
@@ -32,15 +32,15 @@ def test_t_interval_is_scipys():
 @pytest.mark.parametrize(
     ("call", "number"),
     [
-        (lambda: statistics.t_interval([1.0]), "2"),
-        (lambda: statistics.bootstrap_interval(range(9)), "10"),
-        (lambda: statistics.sign_flip_test([1.0] * 5), "6"),
-        (lambda: statistics.tost([0.1], 0.2), "2"),
-        (lambda: statistics.tpr_at_fpr([1.0], range(999), 0.01), "1000"),
-        (lambda: statistics.tpr_at_fpr([1.0], range(9999), 0.001), "10000"),
-        (lambda: statistics.cluster_bootstrap(range(9), len), "10"),
-        (lambda: statistics.crossed_variance_components(np.ones((1, 4, 2))), "2 draws"),
-        (lambda: statistics.clopper_pearson(0, 0), "1 trial"),
+        (lambda: intervals.t_interval([1.0]), "2"),
+        (lambda: intervals.bootstrap_interval(range(9)), "10"),
+        (lambda: intervals.sign_flip_test([1.0] * 5), "6"),
+        (lambda: intervals.tost([0.1], 0.2), "2"),
+        (lambda: intervals.tpr_at_fpr([1.0], range(999), 0.01), "1000"),
+        (lambda: intervals.tpr_at_fpr([1.0], range(9999), 0.001), "10000"),
+        (lambda: intervals.cluster_bootstrap(range(9), len), "10"),
+        (lambda: intervals.crossed_variance_components(np.ones((1, 4, 2))), "2 draws"),
+        (lambda: intervals.clopper_pearson(0, 0), "1 trial"),
     ],
 )
 def test_too_few_says_how_many_are_needed(call, number):
@@ -50,13 +50,13 @@ def test_too_few_says_how_many_are_needed(call, number):
 
 def test_values_that_are_not_finite_are_refused():
     with pytest.raises(ForgetError, match="not finite"):
-        statistics.t_interval([1.0, math.nan])
+        intervals.t_interval([1.0, math.nan])
 
 
 @pytest.mark.parametrize("size", [3, 6, 10, 20])
 def test_mean_intervals_cover_the_truth(size):
     samples = np.random.default_rng(size).normal(size=(500, size))
-    coverage = np.mean([covered(statistics.mean_interval(row)) for row in samples])
+    coverage = np.mean([covered(intervals.mean_interval(row)) for row in samples])
     assert coverage == pytest.approx(0.95, abs=0.03)
 
 
@@ -64,19 +64,19 @@ def test_auc_interval_covers_the_closed_form():
     generator = np.random.default_rng(0)
     truth = stats.norm.cdf(1 / math.sqrt(2))
     hits = [
-        covered(statistics.auc_interval(generator.normal(1, 1, 60), generator.normal(0, 1, 80)), truth)
+        covered(intervals.auc_interval(generator.normal(1, 1, 60), generator.normal(0, 1, 80)), truth)
         for _ in range(STUDIES)
     ]
     assert np.mean(hits) == pytest.approx(0.95, abs=0.02)
 
 
 def test_an_end_that_cannot_be_is_moved_to_where_it_can():
-    found = statistics.within(statistics.t_interval([0, 0, 1]), (-1, 1))  # by t: -1.10 to 1.77
+    found = intervals.within(intervals.t_interval([0, 0, 1]), (-1, 1))  # by t: -1.10 to 1.77
     place, half = 2 / 3, (1.76755 - 1 / 3) / 2
     slope = 1 / (place * (1 - place))
     ends = [2 * special.expit(special.logit(place) + sign * half * slope) - 1 for sign in (-1, 1)]
     assert found[1:3] == pytest.approx(ends, rel=1e-4)
-    positive = statistics.within(statistics.t_interval([0, 1, 3]), (0, math.inf))  # by t: -2.46 to 5.13
+    positive = intervals.within(intervals.t_interval([0, 1, 3]), (0, math.inf))  # by t: -2.46 to 5.13
     assert positive.low == pytest.approx(4 / 3 * math.exp(-3.79449 / (4 / 3)), rel=1e-4)
     assert positive.high == pytest.approx(5.1278, rel=1e-4)
 
@@ -86,25 +86,25 @@ def test_an_end_that_cannot_be_is_moved_to_where_it_can():
     st.sampled_from([(0.0, 1.0), (0.0, math.inf), (-math.inf, 1.0), (-1.0, 1.0), (-math.inf, math.inf)]),
 )
 def test_an_interval_within_bounds_holds_its_mean_and_keeps_the_ends_that_can_be(values, bounds):
-    plain = statistics.mean_interval(values)
-    found = statistics.within(plain, bounds)
+    plain = intervals.mean_interval(values)
+    found = intervals.within(plain, bounds)
     assert bounds[0] <= found.low <= found.value + 1e-12
     assert found.value - 1e-12 <= found.high <= bounds[1]
     assert plain.low < bounds[0] or found.low == plain.low
     assert plain.high > bounds[1] or found.high == plain.high
-    assert statistics.within(found, bounds) == found
+    assert intervals.within(found, bounds) == found
 
 
 def test_an_interval_around_what_cannot_be_is_left_alone():
-    wrong = statistics.Interval(1.2, -0.4, 2.8, 3)
-    assert statistics.within(wrong, (0, 1)) == wrong
+    wrong = intervals.Interval(1.2, -0.4, 2.8, 3)
+    assert intervals.within(wrong, (0, 1)) == wrong
 
 
 @pytest.mark.parametrize("chance", [0.02, 0.2, 0.5, 0.9])
 def test_intervals_within_bounds_cover_as_those_without(chance):
     shares = np.random.default_rng(0).binomial(20, chance, (1000, 3)) / 20
-    plain = [statistics.t_interval(row) for row in shares]
-    inside = [statistics.within(one, (0, 1)) for one in plain]
+    plain = [intervals.t_interval(row) for row in shares]
+    inside = [intervals.within(one, (0, 1)) for one in plain]
     before, after = (np.mean([covered(one, chance) for one in each]) for each in (plain, inside))
     assert after >= before - 0.015
 
@@ -113,8 +113,8 @@ def test_auc_with_ties_is_scikit_learns():
     generator = np.random.default_rng(1)
     members, others = generator.integers(0, 5, 40), generator.integers(0, 4, 70)
     expected = roc_auc_score(np.r_[np.ones(40), np.zeros(70)], np.r_[members, others])
-    assert statistics.auc(members, others) == pytest.approx(expected)
-    assert statistics.auc_interval(members, others).value == pytest.approx(expected)
+    assert intervals.auc(members, others) == pytest.approx(expected)
+    assert intervals.auc_interval(members, others).value == pytest.approx(expected)
 
 
 scores = st.lists(st.integers(-5, 5), min_size=2, max_size=30)
@@ -123,28 +123,28 @@ scores = st.lists(st.integers(-5, 5), min_size=2, max_size=30)
 @settings(max_examples=60, deadline=None)
 @given(scores, scores, st.randoms())
 def test_auc_is_antisymmetric_and_ignores_order(members, others, random):
-    area = statistics.auc(members, others)
+    area = intervals.auc(members, others)
     assert 0 <= area <= 1
-    assert area + statistics.auc(others, members) == pytest.approx(1)
+    assert area + intervals.auc(others, members) == pytest.approx(1)
     shuffled = list(members)
     random.shuffle(shuffled)
-    assert statistics.auc(shuffled, others) == pytest.approx(area)
-    assert statistics.auc(np.exp(members), np.exp(others)) == pytest.approx(area)
+    assert intervals.auc(shuffled, others) == pytest.approx(area)
+    assert intervals.auc(np.exp(members), np.exp(others)) == pytest.approx(area)
 
 
 def test_clopper_pearson_is_scipys_and_covers():
     for successes, trials in [(0, 10), (3, 3000), (10, 10), (7, 20)]:
         expected = stats.binomtest(successes, trials).proportion_ci(0.95, "exact")
-        got = statistics.clopper_pearson(successes, trials)
+        got = intervals.clopper_pearson(successes, trials)
         assert (got.low, got.high) == pytest.approx((expected.low, expected.high))
     counts = np.random.default_rng(0).binomial(400, 0.02, 500)
-    table = {count: covered(statistics.clopper_pearson(count, 400), 0.02) for count in set(counts.tolist())}
+    table = {count: covered(intervals.clopper_pearson(count, 400), 0.02) for count in set(counts.tolist())}
     assert np.mean([table[count] for count in counts.tolist()]) >= 0.94
 
 
 def test_rate_uses_the_largest_false_positive_rate_at_or_under_the_target():
     others = np.arange(1000.0)
-    rate = statistics.tpr_at_fpr([990.0, 989.0, 990.5, 2000.0], others, 0.01)
+    rate = intervals.tpr_at_fpr([990.0, 989.0, 990.5, 2000.0], others, 0.01)
     assert rate.threshold == 989.0  # the 11th largest: ten non-members are strictly above
     assert rate.true_positive_rate.value == 0.75
     assert rate.false_positive_rate.value == 0.01
@@ -152,50 +152,50 @@ def test_rate_uses_the_largest_false_positive_rate_at_or_under_the_target():
 
 def test_tied_scores_never_exceed_the_target_rate():
     others = np.r_[np.zeros(900), np.ones(100)]
-    rate = statistics.tpr_at_fpr([1.0, 0.0], others, 0.01)
+    rate = intervals.tpr_at_fpr([1.0, 0.0], others, 0.01)
     assert rate.false_positive_rate.value == 0
     assert rate.true_positive_rate.value == 0
 
 
 def test_pairs_are_matched_by_seed():
     first, second = {2: 1.0, 0: 3.0, 1: 2.0}, {0: 1.0, 1: 1.0, 2: 1.0}
-    assert statistics.differences(first, second).tolist() == [0.0, 2.0, 1.0]
-    assert statistics.paired_difference(first, second).value == pytest.approx(1)
+    assert intervals.differences(first, second).tolist() == [0.0, 2.0, 1.0]
+    assert intervals.paired_difference(first, second).value == pytest.approx(1)
     with pytest.raises(ForgetError, match="same seeds; only one side has 1"):
-        statistics.differences({0: 1.0, 1: 2.0}, {0: 1.0})
+        intervals.differences({0: 1.0, 1: 2.0}, {0: 1.0})
     with pytest.raises(ForgetError, match="same length"):
-        statistics.differences([1.0], [1.0, 2.0])
+        intervals.differences([1.0], [1.0, 2.0])
 
 
 def test_sign_flip_by_hand_and_against_scipy():
-    assert statistics.sign_flip_test([1, 2, 3, 4, 5, 6]) == pytest.approx(2 / 64)
-    assert statistics.sign_flip_test([1, -1, 1, -1, 1, -1]) == 1
+    assert intervals.sign_flip_test([1, 2, 3, 4, 5, 6]) == pytest.approx(2 / 64)
+    assert intervals.sign_flip_test([1, -1, 1, -1, 1, -1]) == 1
     values = np.random.default_rng(3).normal(0.5, 1, 9)
     expected = stats.permutation_test((values,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
-    assert statistics.sign_flip_test(values) == pytest.approx(expected)
+    assert intervals.sign_flip_test(values) == pytest.approx(expected)
     many = np.random.default_rng(4).normal(0.2, 1, 30)
-    assert statistics.sign_flip_test(many) == pytest.approx(stats.ttest_1samp(many, 0).pvalue, abs=0.02)
+    assert intervals.sign_flip_test(many) == pytest.approx(stats.ttest_1samp(many, 0).pvalue, abs=0.02)
 
 
 def test_sign_flip_has_its_size_and_power():
     generator = np.random.default_rng(5)
-    null = [statistics.sign_flip_test(row) for row in generator.normal(size=(STUDIES, 8))]
-    shifted = [statistics.sign_flip_test(row) for row in generator.normal(1.5, 1, size=(500, 8))]
+    null = [intervals.sign_flip_test(row) for row in generator.normal(size=(STUDIES, 8))]
+    shifted = [intervals.sign_flip_test(row) for row in generator.normal(1.5, 1, size=(500, 8))]
     assert np.mean(np.array(null) <= 0.05) == pytest.approx(0.05, abs=0.015)
     assert np.mean(np.array(shifted) <= 0.05) > 0.8
 
 
 def test_holm_by_hand():
-    assert statistics.holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert statistics.holm([0.9, 0.8]).tolist() == [1.0, 1.0]
+    assert intervals.holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert intervals.holm([0.9, 0.8]).tolist() == [1.0, 1.0]
     with pytest.raises(ForgetError):
-        statistics.holm([1.2])
+        intervals.holm([1.2])
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_is_monotone_and_within_range(p_values):
-    adjusted = statistics.holm(p_values)
+    adjusted = intervals.holm(p_values)
     assert (adjusted >= np.array(p_values)).all()
     assert (adjusted <= 1).all()
     assert (np.diff(adjusted[np.argsort(p_values, kind="stable")]) >= -1e-12).all()
@@ -203,17 +203,17 @@ def test_holm_is_monotone_and_within_range(p_values):
 
 def test_equivalence_has_its_size_at_the_margin_and_power_inside():
     generator = np.random.default_rng(6)
-    at_margin = [statistics.tost(row, 0.02).equivalent for row in generator.normal(0.02, 0.01, (STUDIES, 6))]
-    inside = [statistics.tost(row, 0.02).equivalent for row in generator.normal(0, 0.01, (500, 6))]
+    at_margin = [intervals.tost(row, 0.02).equivalent for row in generator.normal(0.02, 0.01, (STUDIES, 6))]
+    inside = [intervals.tost(row, 0.02).equivalent for row in generator.normal(0, 0.01, (500, 6))]
     assert np.mean(at_margin) == pytest.approx(0.05, abs=0.015)
     assert np.mean(inside) > 0.9
-    result = statistics.tost([0.01, 0.012, 0.011], 0.02)
+    result = intervals.tost([0.01, 0.012, 0.011], 0.02)
     assert result.equivalent
     assert result.low > -0.02
     assert result.high < 0.02
-    assert statistics.tost([0.0, 0.0], 0.1).p_value == 0
+    assert intervals.tost([0.0, 0.0], 0.1).p_value == 0
     with pytest.raises(ForgetError):
-        statistics.tost([0.0, 0.1], 0)
+        intervals.tost([0.0, 0.1], 0)
 
 
 @pytest.mark.parametrize("people", [12, 30])
@@ -225,7 +225,7 @@ def test_cluster_bootstrap_covers_where_samples_of_a_person_agree(people):
         values = np.repeat(generator.normal(size=people), 5) + generator.normal(0, 0.5, len(clusters))
         hits.append(
             covered(
-                statistics.cluster_bootstrap(
+                intervals.cluster_bootstrap(
                     clusters, lambda i, values=values: values[i].mean(), resamples=200, seed=study
                 )
             )
@@ -241,19 +241,19 @@ def test_crossed_components_are_recovered():
         table = (
             generator.normal(0, 2, (4, 1, 1)) + generator.normal(0, 3, (1, 5, 1)) + generator.normal(0, 1, (4, 5, 1))
         ) + generator.normal(0, 1.5, (4, 5, 2))
-        for name, value in statistics.crossed_variance_components(table).items():
+        for name, value in intervals.crossed_variance_components(table).items():
             sums[name] += value / 1500
     for name, value in truth.items():
         assert sums[name] == pytest.approx(value, rel=0.1), name
 
 
 def test_seeds_needed_is_the_smallest_number():
-    number = statistics.seeds_needed(0.02, 0.01)
+    number = intervals.seeds_needed(0.02, 0.01)
 
     def half(n):
         return stats.t.ppf(0.975, n - 1) * 0.02 / math.sqrt(n)
 
     assert half(number) <= 0.01 < half(number - 1)
-    assert statistics.seeds_needed(0, 0.01) == 2
+    assert intervals.seeds_needed(0, 0.01) == 2
     with pytest.raises(ForgetError):
-        statistics.seeds_needed(0.1, 0)
+        intervals.seeds_needed(0.1, 0)

@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from forget_lib import answer_table, figures, findings, main_findings, overview, results, study, trust
 from forget_lib.attacks import ATTACKS
+from forget_lib.core import user_code
+from forget_lib.core.errors import ForgetError, UnknownNameError
 from forget_lib.datasets.own import write_folder
-from forget_lib.errors import ForgetError, UnknownNameError
+from forget_lib.show import answer_table, figures, findings, main_findings, overview
+from forget_lib.study import records
+from forget_lib.study import run as study
 from forget_lib.unlearning import METHODS, list_methods, method
 
 SOME = {"finetune": {"epochs": 1}, "uniform_kl": {"forget_rate": 0.05, "retain_rate": 0.02}}
@@ -42,7 +45,7 @@ def test_two_folders_of_one_name_leave_records_of_their_own_that_name_no_folder(
         images = write_folder(blobs, tmp_path / site / "mnist", each)
         fields = {"dataset": f"own:{images}", "model": "mlp", "request": "class:c1"}
         study.run_methods(study.make_scenario(tmp_path / "results", recipe, (), **fields), {"finetune": {}})
-    runs = results.load(tmp_path / "results")
+    runs = records.load(tmp_path / "results")
     part = runs[(runs["method"] == "finetune") & (runs["metric"] == "test_accuracy")]
     assert sorted(part["n"]) == [16, 24]
     assert part["dataset"].nunique() == 2
@@ -102,7 +105,7 @@ def test_the_original_of_mislabelled_data_keeps_its_weights(blobs, tmp_path):
     assert all(
         torch.equal(first[name], tensor) for name, tensor in study.load_model(noisy, "original").state_dict().items()
     )
-    assert results.read_state(noisy.folder("original", request="all-with-mislabelled-0.2"))
+    assert records.read_state(noisy.folder("original", request="all-with-mislabelled-0.2"))
 
 
 def test_a_damaged_original_is_trained_again(scenario, capsys):
@@ -195,13 +198,13 @@ def test_every_recorded_model_can_be_loaded_again_also_an_ensemble(scenario):
     study.run_methods(scenario, {"finetune": {}, "sisa": {"shards": 2, "vote": "argmax"}})
     for name in ("finetune", "sisa"):
         logits = study.predict(study.load_model(scenario, name), scenario.samples["forget"])
-        assert torch.equal(logits, torch.from_numpy(results.read_predictions(scenario.folder(name))["forget_logits"]))
+        assert torch.equal(logits, torch.from_numpy(records.read_predictions(scenario.folder(name))["forget_logits"]))
 
 
 def test_weights_of_another_shape_are_refused_with_what_to_do(scenario):
     study.run_method(scenario, "finetune")
     folder = scenario.folder("finetune")
-    results.write_record(folder, results.read_record(folder), state={"head.bias": torch.zeros(2)})
+    records.write_record(folder, records.read_record(folder), state={"head.bias": torch.zeros(2)})
     with pytest.raises(ForgetError, match="do not fit mlp; delete the folder"):
         study.load_model(scenario, "finetune")
 
@@ -226,7 +229,7 @@ class Moody(nn.Module):
 def test_a_built_in_method_that_raises_on_someones_net_is_a_failed_record_that_is_named_and_the_rest_goes_on(
     blobs, tmp_path, monkeypatch
 ):
-    monkeypatch.setenv(trust.VARIABLE, "1")
+    monkeypatch.setenv(user_code.VARIABLE, "1")
     (tmp_path / "nets.py").write_text(NETS)
     keys = {"dataset": "blobs", "model": f"{tmp_path}/nets.py:Moody", "request": "class:c1"}
     moody = study.make_scenario(tmp_path / "results", {"epochs": 2, "batch_size": 16}, (), **keys)
@@ -251,7 +254,7 @@ def test_a_built_in_method_that_raises_on_someones_net_is_a_failed_record_that_i
 
 
 def test_a_net_that_cannot_be_trained_is_named_with_the_error_and_its_line(blobs, tmp_path, monkeypatch):
-    monkeypatch.setenv(trust.VARIABLE, "1")
+    monkeypatch.setenv(user_code.VARIABLE, "1")
     (tmp_path / "nets.py").write_text(NETS.replace("images.requires_grad", "torch.is_grad_enabled()"))
     keys = {"dataset": "blobs", "model": f"{tmp_path}/nets.py:Moody", "request": "class:c1"}
     moody = study.make_scenario(tmp_path / "results", {"epochs": 2, "batch_size": 16}, (), **keys)

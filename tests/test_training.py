@@ -8,12 +8,12 @@ import pytest
 import torch
 import yaml
 
+from forget_lib.core.errors import DivergedError, ForgetError
 from forget_lib.datasets.samples import Samples
-from forget_lib.errors import DivergedError, ForgetError
-from forget_lib.models import build
-from forget_lib.optimizers import SGD, Adam
-from forget_lib.recipes import Recipe, make_recipe, rate_at
-from forget_lib.training import Meter, accuracy, choose_device, predict, set_threads, train
+from forget_lib.models.nets import build
+from forget_lib.models.optimizers import SGD, Adam
+from forget_lib.models.recipe import Recipe, make_recipe, rate_at
+from forget_lib.models.train import Meter, accuracy, choose_device, predict, set_threads, train
 
 RECIPE = Recipe(epochs=4, batch_size=16, learning_rate=0.05)
 
@@ -53,7 +53,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(samples, tmp_path, mon
     recipe = dataclasses.replace(RECIPE, optimizer=optimizer, learning_rate=0.01, augmentation="shift")
     whole, cut = net(), net()
     train(whole, samples, recipe, 3)
-    monkeypatch.setattr("forget_lib.training.CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr("forget_lib.models.train.CHECKPOINT_SECONDS", -1.0)
 
     def stop(epoch: int, _model: torch.nn.Module) -> None:
         if epoch == 3:
@@ -203,10 +203,10 @@ def test_training_does_not_import_the_compiler():
     """It takes over a second, in each of dozens of processes."""
     code = """
 import sys, torch
-from forget_lib.models import build
+from forget_lib.models.nets import build
 from forget_lib.datasets.samples import Samples
-from forget_lib.recipes import Recipe
-from forget_lib.training import train
+from forget_lib.models.recipe import Recipe
+from forget_lib.models.train import train
 samples = Samples(torch.zeros(4, 1, 4, 4, dtype=torch.uint8), torch.arange(4))
 for kind in ("sgd", "adam"):
     train(build("mlp", (1, 4, 4), 4), samples, Recipe(epochs=1, optimizer=kind), 0)

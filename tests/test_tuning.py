@@ -7,12 +7,13 @@ import pytest
 import torch
 import yaml
 
-from forget_lib import chosen, results, study, tuning
+from forget_lib.core import paths
+from forget_lib.core.errors import ForgetError
 from forget_lib.datasets import load
 from forget_lib.datasets.own import write_folder
 from forget_lib.datasets.requests import parse_request
-from forget_lib.errors import ForgetError
-from forget_lib.training import Meter
+from forget_lib.models.train import Meter
+from forget_lib.study import chosen, run, tuning
 from forget_lib.unlearning import get_method, list_methods, unlearn
 from forget_lib.unlearning.registry import check_settings
 
@@ -21,7 +22,7 @@ SETTINGS = sorted((tuning.CONFIG / "settings").glob("*.yaml"))
 
 def blobs_scenario(folder, request="class:c1", **recipe):
     recipe = {"epochs": 10, "batch_size": 16, "learning_rate": 0.05} | recipe
-    return study.make_scenario(folder, recipe, (), dataset="blobs", model="mlp", request=request, draw=100, seed=100)
+    return run.make_scenario(folder, recipe, (), dataset="blobs", model="mlp", request=request, draw=100, seed=100)
 
 
 def test_every_method_has_as_many_trials_for_each_kind_of_request():
@@ -104,12 +105,12 @@ def test_the_probe_breaks_ties_only():
 
 def test_what_is_measured_for_a_class_and_for_a_subset(blobs, tmp_path):
     scenario = blobs_scenario(tmp_path)
-    original = study.original(scenario)
+    original = run.original(scenario)
     kept = tuning.measure(original, original, scenario)
     assert kept["recall"] > 0.9
     assert kept["mass"] > 0.8
     assert kept["loss"] == 0
-    masked = tuning.measure(unlearn("mask_logit", original, study.make_task(scenario)), original, scenario)
+    masked = tuning.measure(unlearn("mask_logit", original, run.make_task(scenario)), original, scenario)
     assert (masked["recall"], masked["loss"], masked["probe"]) == (0, 0, kept["probe"])
     assert masked["mass"] < 0.01
     assert kept["moved"] == 0
@@ -119,7 +120,7 @@ def test_what_is_measured_for_a_class_and_for_a_subset(blobs, tmp_path):
         broken.head.bias[0] = 1e4
     assert tuning.measure(broken, original, scenario)["loss"] > 0.5
     subset = blobs_scenario(tmp_path, "random:0.3")
-    measured = tuning.measure(study.original(subset), study.original(subset), subset)
+    measured = tuning.measure(run.original(subset), run.original(subset), subset)
     assert set(measured) == {"accuracy", "distance", "attack", "loss", "moved"}
     assert all(0 <= value <= 1 for value in measured.values())
 
@@ -158,7 +159,7 @@ def test_what_a_constant_undoes_is_no_candidate_however_well_it_scores(blobs, tm
 def test_neither_doing_nothing_nor_masking_the_logit_is_ever_the_choice(tmp_path, text, name):
     recipe = {"epochs": 10, "batch_size": 64, "learning_rate": 0.02}
     options = {"dataset": "mnist", "model": "mlp", "draw": 100, "seed": 100, "start": "sample"}
-    scenario = study.make_scenario(tmp_path, recipe, (), request=text, **options)
+    scenario = run.make_scenario(tmp_path, recipe, (), request=text, **options)
     kind = tuning.kind_of(scenario.parsed)
     controls = ["do_nothing", "mask_logit"] if kind == "class" else ["do_nothing"]
     trials = [tuning.run_trial(scenario, control, {}) for control in controls]
@@ -223,7 +224,7 @@ def test_settings_in_the_repository_follow_from_their_trials(path):
     written = yaml.safe_load(path.read_text())
     assert written["draws"][0] >= tuning.DRAW
     assert written["seeds"][0] >= tuning.SEED
-    assert str(results.REPOSITORY) not in path.read_text()
+    assert str(paths.REPOSITORY) not in path.read_text()
     for name, trials in written["trials"].items():
         for trial in trials:
             check_settings(name, trial["settings"])

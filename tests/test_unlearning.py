@@ -9,13 +9,13 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from forget_lib import study
 from forget_lib.attacks.relearning import relearned
+from forget_lib.core.errors import DivergedError, ForgetError, NotApplicableError, UnknownNameError
 from forget_lib.datasets.samples import Samples
-from forget_lib.errors import DivergedError, ForgetError, NotApplicableError, UnknownNameError
-from forget_lib.models import build
-from forget_lib.recipes import Recipe
-from forget_lib.training import accuracy
+from forget_lib.models.nets import build
+from forget_lib.models.recipe import Recipe
+from forget_lib.models.train import accuracy
+from forget_lib.study import run
 from forget_lib.unlearning import METHODS, UnlearningTask, get_method, list_methods, method, unlearn, why_not_applicable
 from tests.tiny_tasks import tiny_net, tiny_samples, tiny_task
 
@@ -199,19 +199,19 @@ def test_every_method_keeps_its_inputs_its_bits_and_its_place(name, kind, archit
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory) -> study.Scenario:
+def digits(tmp_path_factory) -> run.Scenario:
     recipe = {"epochs": 10, "batch_size": 64, "learning_rate": 0.02}
     folder = tmp_path_factory.mktemp("digits")
     options = {"dataset": "mnist", "model": "mlp", "request": "class:5", "start": "sample"}
-    return study.make_scenario(folder, recipe, (), **options)
+    return run.make_scenario(folder, recipe, (), **options)
 
 
 @pytest.fixture(scope="module")
 def original(digits) -> nn.Module:
-    return study.original(digits)
+    return run.original(digits)
 
 
-def of_rest(scenario: study.Scenario, part: str) -> Samples:
+def of_rest(scenario: run.Scenario, part: str) -> Samples:
     samples = scenario.samples[part]
     return samples.subset(samples.labels != 5)
 
@@ -238,19 +238,19 @@ STRONG = {
 
 @pytest.mark.parametrize(("name", "settings"), STRONG.items())
 def test_forgets_a_digit_and_keeps_the_others(digits, original, name, settings):
-    found = unlearn(name, original, study.make_task(digits, name=name), **settings)
+    found = unlearn(name, original, run.make_task(digits, name=name), **settings)
     assert accuracy(found, digits.samples["forget"]) <= 0.05
     assert accuracy(found, of_rest(digits, "test")) >= accuracy(original, of_rest(digits, "test")) - 0.03
 
 
 def test_doing_nothing_keeps_the_digit(digits, original):
-    found = unlearn("do_nothing", original, study.make_task(digits))
+    found = unlearn("do_nothing", original, run.make_task(digits))
     assert accuracy(found, digits.samples["forget"]) > 0.95
 
 
 def test_masking_the_logit_only_hides_the_digit(digits, original):
     """It cannot be told from forgetting by accuracy, but relearns at once, or a probe finds it."""
-    task, forget = study.make_task(digits), digits.samples["forget"]
+    task, forget = run.make_task(digits), digits.samples["forget"]
     masked, retrained = (unlearn(name, original, task) for name in ("mask_logit", "retrain"))
     assert accuracy(masked, forget) == 0
     assert accuracy(masked, of_rest(digits, "test")) >= accuracy(original, of_rest(digits, "test"))
@@ -266,7 +266,7 @@ def batches_to_relearn(model: nn.Module, forget: Samples, target: float, limit: 
     return next((count for count, student in enumerate(students) if accuracy(student, forget) >= target), limit)
 
 
-def probe(model: nn.Module, scenario: study.Scenario) -> float:
+def probe(model: nn.Module, scenario: run.Scenario) -> float:
     """Recall of the digit on test images by a linear probe of the features."""
     with torch.no_grad():
         train, test = (
@@ -280,10 +280,10 @@ def probe(model: nn.Module, scenario: study.Scenario) -> float:
 
 
 def test_over_forgetting_shows_on_random_samples(digits, original):
-    scenario = study.make_scenario(
+    scenario = run.make_scenario(
         digits.root, digits.recipe.__dict__, (), dataset="mnist", model="mlp", request="random:0.1", start="sample"
     )
-    found = unlearn("over_forget", original, study.make_task(scenario))
+    found = unlearn("over_forget", original, run.make_task(scenario))
     forget, unseen = (accuracy(found, scenario.samples[part]) for part in ("forget", "unseen"))
     assert forget < unseen - 0.1
 
@@ -291,9 +291,9 @@ def test_over_forgetting_shows_on_random_samples(digits, original):
 def test_cost_is_counted_in_sample_passes(digits, original):
     expected = {"finetune": 3 * 2700, "negative_gradient": 3 * 300, "ssd": 3 * 3300, "delete_distillation": 4 * 300}
     for name, passes in expected.items():
-        task = study.make_task(digits)
+        task = run.make_task(digits)
         unlearn(name, original, task, **({} if name == "ssd" else {"epochs": 1}))
         assert task.meter.passes == passes, name
-    task = study.make_task(digits)
+    task = run.make_task(digits)
     unlearn("ssd", original, task, importance="sample")
     assert task.meter.passes == 3 * 3000

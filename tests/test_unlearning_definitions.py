@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from forget_lib.core.errors import NotApplicableError
 from forget_lib.datasets.samples import Samples
-from forget_lib.errors import NotApplicableError
-from forget_lib.training import Meter, detach_meters, train
-from forget_lib.unlearning import distillation, unlearn
-from forget_lib.unlearning.basic import random_labels
+from forget_lib.models.train import Meter, detach_meters, train
+from forget_lib.unlearning import delete_distillation, scrub_rewind, unlearn
 from forget_lib.unlearning.common import pairs, sgd, step, taught, train_mode
+from forget_lib.unlearning.random_label import random_labels
 from tests.tiny_tasks import (
     CLASSES,
     adam_by_hand,
@@ -244,8 +244,8 @@ def test_scrub_rewind_goes_back_to_the_epoch_closest_to_the_reference():
         errors = [error(run, task().forget) for run in runs]
         best = min(range(5), key=lambda i: abs(errors[i] - reference))
         assert close(unlearn("scrub_rewind", tiny_net(seed), task(), epochs=5, **settings), runs[best], 1e-9)
-    assert distillation.closest([0.9, 0.4, 0.5, 0.2], 0.45) == 1
-    assert distillation.closest([0.0, 0.1, 0.8], 1.0) == 2
+    assert scrub_rewind.closest([0.9, 0.4, 0.5, 0.2], 0.45) == 1
+    assert scrub_rewind.closest([0.0, 0.1, 0.8], 1.0) == 2
 
 
 def test_scrub_rewind_says_when_no_validation_sample_is_of_the_forgotten_classes():
@@ -257,7 +257,7 @@ def test_scrub_rewind_says_when_no_validation_sample_is_of_the_forgotten_classes
 
 def test_delete_imitates_the_original_without_the_true_class():
     logits = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
-    target = distillation.without_true_class(logits, torch.tensor([2])).softmax(1)
+    target = delete_distillation.without_true_class(logits, torch.tensor([2])).softmax(1)
     e = math.exp(1)
     assert torch.allclose(target, torch.tensor([[1 / (1 + e), e / (1 + e), 0.0]], dtype=torch.float64))
     task, original, expected = tiny_task(), tiny_net(), tiny_net()

@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from forget_lib.core.errors import ForgetError, NotApplicableError, UnknownNameError
 from forget_lib.datasets.samples import Samples
-from forget_lib.errors import ForgetError, NotApplicableError, UnknownNameError
-from forget_lib.models import build
-from forget_lib.recipes import Recipe
-from forget_lib.training import Meter, train
-from forget_lib.training_log import logged_training
-from forget_lib.unlearning import certified, influence, sisa, unlearn
+from forget_lib.models.log import logged_training
+from forget_lib.models.nets import build
+from forget_lib.models.recipe import Recipe
+from forget_lib.models.train import Meter, train
+from forget_lib.unlearning import certified_removal as certified
+from forget_lib.unlearning import influence, sisa, unlearn
 from tests.tiny_tasks import tiny_conv_net, tiny_net, tiny_samples, tiny_task, whole
 
 RECIPE = Recipe(epochs=3, batch_size=4, learning_rate=0.1)

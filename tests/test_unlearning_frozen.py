@@ -7,23 +7,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from forget_lib.core.errors import ForgetError, NotApplicableError
 from forget_lib.datasets.samples import Samples
-from forget_lib.errors import ForgetError, NotApplicableError
-from forget_lib.models import Classifier
-from forget_lib.own_model import OwnClassifier, Spec
-from forget_lib.recipes import Recipe
-from forget_lib.training import train
-from forget_lib.training_log import logged_training
-from forget_lib.unlearning import (
-    UnlearningTask,
-    dampening,
-    importance,
-    layers,
-    list_methods,
-    saliency,
-    unlearn,
-    why_not_applicable,
-)
+from forget_lib.models.log import logged_training
+from forget_lib.models.nets import Classifier
+from forget_lib.models.own import OwnClassifier, Spec
+from forget_lib.models.recipe import Recipe
+from forget_lib.models.train import train
+from forget_lib.unlearning import UnlearningTask, list_methods, salun, unlearn, why_not_applicable
+from forget_lib.unlearning.parts import dampening as dampening_module
+from forget_lib.unlearning.parts import importance
+from forget_lib.unlearning.parts import layers as layers_module
 from tests.tiny_tasks import CLASSES, changed_tensors, tiny_samples, tiny_task
 
 FROZEN = ("body.0", "body.1")
@@ -116,18 +110,18 @@ def test_every_method_runs_on_a_net_with_a_head_that_no_output_depends_on(name):
 def test_what_methods_rank_are_the_trained_weights_alone():
     original, task = task_of(partly_frozen_net, "class")
     names = trained_names(original)
-    assert set(saliency.forget_gradient(original, task)) == names
-    for part in dampening.importances(original, task, importance.sample_cross_entropy, 2, "batch", 8):
+    assert set(salun.forget_gradient(original, task)) == names
+    for part in dampening_module.importances(original, task, importance.sample_cross_entropy, 2, "batch", 8):
         assert set(part) == names
-    for part in dampening.importances(original, task, importance.sample_cross_entropy, 2, "sample", 8):
+    for part in dampening_module.importances(original, task, importance.sample_cross_entropy, 2, "sample", 8):
         assert set(part) == names
 
 
 def test_layers_that_are_frozen_or_that_no_logit_depends_on_are_none_of_the_last():
-    assert layers.last_layers(*task_of(net_with_an_unused_head, "class"), 1) == ["head"]
-    assert layers.last_layers(*task_of(partly_frozen_net, "class"), 2) == ["body.3", "body.4", "head"]
+    assert layers_module.last_layers(*task_of(net_with_an_unused_head, "class"), 1) == ["head"]
+    assert layers_module.last_layers(*task_of(partly_frozen_net, "class"), 2) == ["body.3", "body.4", "head"]
     with pytest.raises(ForgetError, match="trains 2 convolutions"):
-        layers.last_layers(*task_of(partly_frozen_net, "class"), 3)
+        layers_module.last_layers(*task_of(partly_frozen_net, "class"), 3)
 
 
 @pytest.mark.parametrize(("frozen", "name"), [("head", "mask_logit"), ("head", "certified_removal"), ("body", "msg")])

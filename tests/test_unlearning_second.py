@@ -9,12 +9,14 @@ import torch
 from torch import nn
 from torch.nn.functional import cosine_similarity, cross_entropy, kl_div, log_softmax, softmax
 
+from forget_lib.core.errors import ForgetError, NotApplicableError, UnknownNameError
 from forget_lib.datasets.samples import concatenate
-from forget_lib.errors import ForgetError, NotApplicableError, UnknownNameError
-from forget_lib.training import Meter
-from forget_lib.unlearning import dlfd, fisher, jit, lotus, negation, outputs, rum, sfron, unlearn
-from forget_lib.unlearning.boundary import PIXEL
-from forget_lib.unlearning.importance import importance_by_batch, sample_cross_entropy
+from forget_lib.models.train import Meter
+from forget_lib.unlearning import dlfd, fisher, lotus, negmerge, regun, rum, sfron, unlearn
+from forget_lib.unlearning import jit_lipschitz as jit
+from forget_lib.unlearning.boundary_shrink import PIXEL
+from forget_lib.unlearning.parts import task_vectors
+from forget_lib.unlearning.parts.importance import importance_by_batch, sample_cross_entropy
 from tests.tiny_tasks import (
     CLASSES,
     adam_by_hand,
@@ -261,21 +263,21 @@ def test_the_scale_is_the_largest_that_keeps_the_accuracy_on_the_classes_that_st
 
     def accuracy(scale):
         moved = copy.deepcopy(model)
-        negation.move(moved, vector, scale)
+        task_vectors.move(moved, vector, scale)
         return float((moved(images[staying]).argmax(1) == labels[staying]).double().mean())
 
-    good = [s for s in negation.SCALES if accuracy(s) >= 0.95 * accuracy(0.0)] or [0.1]
-    assert negation.largest_scale(model, task, vector, 0.95) == max(good)
+    good = [s for s in task_vectors.SCALES if accuracy(s) >= 0.95 * accuracy(0.0)] or [0.1]
+    assert task_vectors.largest_scale(model, task, vector, 0.95) == max(good)
 
 
 def test_negmerge_keeps_only_what_all_agree_on():
     parts = [torch.tensor(v) for v in ([1.0, -2.0, 3.0, 0.0], [3.0, 2.0, 1.0, 1.0])]
-    assert torch.equal(negation.agreed([{"w": p} for p in parts])["w"], torch.tensor([2.0, 0.0, 2.0, 0.0]))
+    assert torch.equal(negmerge.agreed([{"w": p} for p in parts])["w"], torch.tensor([2.0, 0.0, 2.0, 0.0]))
 
 
 def test_statistics_of_batch_norm_are_taken_anew_from_the_retain_set():
     model, samples = tiny_conv_net(), tiny_samples(11, 3, batch_size=50)
-    negation.renew_statistics(model, samples)
+    task_vectors.renew_statistics(model, samples)
     images, _ = whole(samples)
     assert torch.allclose(model.body[1].running_mean, model.body[0](images).mean((0, 2, 3)))
     assert model.body[1].momentum == 0.1
@@ -348,7 +350,7 @@ def test_rum_says_where_its_scores_are_from_and_refuses_itself():
 
 def test_outputs_by_class_are_means_of_probabilities():
     logits, labels = torch.randn(6, 3).double(), torch.tensor([0, 0, 2, 2, 2, 0])
-    q, there = outputs.outputs_by_class(logits, labels, 3)
+    q, there = regun.outputs_by_class(logits, labels, 3)
     assert there.tolist() == [True, False, True]
     assert torch.allclose(q[2], softmax(logits[2:5], 1).mean(0))
 

@@ -9,11 +9,14 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from forget_lib.recipes import Recipe
-from forget_lib.training import Meter, train
-from forget_lib.unlearning import dampening, importance, layers, saliency, sparse, unlearn, unsir
-from forget_lib.unlearning.boundary import fast_gradient_sign, nearest_labels
+from forget_lib.models.recipe import Recipe
+from forget_lib.models.train import Meter, train
+from forget_lib.unlearning import l1_sparse, salun, unlearn, unsir
+from forget_lib.unlearning.boundary_shrink import fast_gradient_sign, nearest_labels
 from forget_lib.unlearning.common import WeightMask, frozen_copy, sgd, step
+from forget_lib.unlearning.parts import dampening as dampening_module
+from forget_lib.unlearning.parts import importance
+from forget_lib.unlearning.parts import layers as layers_module
 from tests.tiny_tasks import (
     CLASSES,
     adam_by_hand,
@@ -117,13 +120,13 @@ def test_eu_k_of_all_layers_trains_as_the_recipe_does():
 
 
 def test_last_layers_are_counted_from_the_head():
-    assert layers.last_layers(tiny_conv_net(), tiny_task(), 1) == ["head"]
-    assert layers.last_layers(tiny_conv_net(), tiny_task(), 2) == ["body.3", "body.4", "head"]
+    assert layers_module.last_layers(tiny_conv_net(), tiny_task(), 1) == ["head"]
+    assert layers_module.last_layers(tiny_conv_net(), tiny_task(), 2) == ["body.3", "body.4", "head"]
 
 
 def test_l1_sparse_adds_a_fading_penalty_on_all_weights():
-    assert [sparse.penalty_at(e, 4, 0.4) for e in range(4)] == pytest.approx([0.4, 0.3, 0.2, 0.1])
-    assert [sparse.penalty_at(e, 4, 0.4, 2) for e in range(4)] == pytest.approx([0.4, 0.2, 0, 0])
+    assert [l1_sparse.penalty_at(e, 4, 0.4) for e in range(4)] == pytest.approx([0.4, 0.3, 0.2, 0.1])
+    assert [l1_sparse.penalty_at(e, 4, 0.4, 2) for e in range(4)] == pytest.approx([0.4, 0.2, 0, 0])
     task, expected = tiny_task(), tiny_net()
 
     def loss(weight):
@@ -139,12 +142,12 @@ def test_l1_sparse_adds_a_fading_penalty_on_all_weights():
 def test_salun_mask_holds_the_largest_gradients_of_the_forget_loss():
     task, model = tiny_task(forget=tiny_samples(7, 7, batch_size=2)), tiny_net()
     gradient = torch.autograd.grad(ce(task.forget)(model), list(model.parameters()))
-    found = saliency.forget_gradient(model, task)
+    found = salun.forget_gradient(model, task)
     for name, g in zip(dict(model.named_parameters()), gradient, strict=True):
         assert torch.allclose(found[name], g.abs())
     flat = torch.cat([g.abs().flatten() for g in gradient])
     for share in (0.1, 0.5, 1.0):
-        mask = torch.cat([part.flatten() for part in saliency.top_share(found, share).values()])
+        mask = torch.cat([part.flatten() for part in salun.top_share(found, share).values()])
         assert int(mask.sum()) == round(share * 43)
         assert not (~mask).any() or flat[mask].min() >= flat[~mask].max()
 
@@ -169,7 +172,7 @@ def test_salun_moves_no_masked_weight_and_all_others_as_random_label_would():
 @pytest.mark.parametrize("mixed", [True, False])
 def test_salun_masked_weights_keep_their_bits_under_momentum_and_weight_decay(mixed):
     task, original = tiny_task(net=tiny_conv_net), tiny_conv_net()
-    mask = saliency.top_share(saliency.forget_gradient(copy.deepcopy(original), task), 0.3)
+    mask = salun.top_share(salun.forget_gradient(copy.deepcopy(original), task), 0.3)
     found = unlearn("salun", original, task, learning_rate=RATE, epochs=4, share=0.3, mixed=mixed)
     for name, parameter in found.named_parameters():
         before = original.get_parameter(name)
@@ -247,9 +250,9 @@ def test_dampening_by_hand():
     forget = {"weight": torch.tensor([[20.0, 40.0, 9.0, 5.0]])}
     everything = {"weight": torch.tensor([[1.0, 1.0, 1.0, 0.0]])}
     # Ratios 20, 40, 9 and infinite; above α = 10: first, second and fourth; factors λ / ratio.
-    assert dampening.dampen(model, forget, everything, alpha=10.0, strength=2.0) == 3
+    assert dampening_module.dampen(model, forget, everything, alpha=10.0, strength=2.0) == 3
     assert torch.allclose(model.weight, torch.tensor([[1 * 2 / 20, -2 * 2 / 40, 3.0, 0.0]]))
-    dampening.dampen(model, forget, everything, alpha=10.0, strength=100.0)  # never grows a weight
+    dampening_module.dampen(model, forget, everything, alpha=10.0, strength=100.0)  # never grows a weight
     assert torch.allclose(model.weight, torch.tensor([[0.1, -0.1, 3.0, 0.0]]))
 
 
@@ -295,10 +298,12 @@ def test_adaptive_alpha_is_the_percentile_of_the_finite_ratios():
     d[:20] = 0
     ratios = (f / d)[20:].numpy()
     q = 100 - math.log(1 + 100 * 0.25)
-    assert dampening.adaptive_alpha({"w": f}, {"w": d}, 0.25) == pytest.approx(np.percentile(ratios, q))
+    assert dampening_module.adaptive_alpha({"w": f}, {"w": d}, 0.25) == pytest.approx(np.percentile(ratios, q))
     task = tiny_task(classes=(1,))
-    forget, everything = dampening.importances(tiny_net(), task, importance.sample_cross_entropy, 2, "sample", 64)
-    alpha = dampening.adaptive_alpha(forget, everything, 7 / 18)
+    forget, everything = dampening_module.importances(
+        tiny_net(), task, importance.sample_cross_entropy, 2, "sample", 64
+    )
+    alpha = dampening_module.adaptive_alpha(forget, everything, 7 / 18)
     expected = unlearn("ssd", tiny_net(), task, alpha=alpha, importance="sample")
     assert close(unlearn("adaptive_ssd", tiny_net(), task, importance="sample"), expected)
 

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, log_softmax
 
-from forget_lib.unlearning import adversarial, unlearn, winners
-from forget_lib.unlearning.boundary import PIXEL
+from forget_lib.unlearning import amun, attack_and_reset, fcs, msg, prmq, unlearn
+from forget_lib.unlearning.boundary_shrink import PIXEL
 from forget_lib.unlearning.common import frozen_copy
+from forget_lib.unlearning.parts import winners as winners_module
 from tests.tiny_tasks import (
     by_hand,
     ce,
@@ -29,7 +30,7 @@ RATE = 0.3
 
 def test_fcs_contrast_and_its_three_stages():
     a, b = torch.randn(3, 4).double(), torch.randn(5, 4).double()
-    assert torch.allclose(winners.contrast(a, b), -((a @ b.T / 1.15).softmax(1).log()).mean())
+    assert torch.allclose(fcs.contrast(a, b), -((a @ b.T / 1.15).softmax(1).log()).mean())
     task, expected = tiny_task(), tiny_net()
     (images, _), (retain, _) = whole(task.forget), whole(task.retain)
     by_hand(expected, [lambda m: -log_softmax(m(images), 1).mean()], rate=0.1, decay=0)
@@ -46,7 +47,7 @@ def test_msg_renews_the_weights_with_the_smallest_difference_of_gradients():
     spied = replace(task, on_epoch=lambda e, m: seen.setdefault(e, copy.deepcopy(m)))
     unlearn("msg", model, spied, share=0.3)
     state = torch.Generator().manual_seed(task.seed)
-    scores = winners.difference_gradient(model, replace(task, generator=state))
+    scores = msg.difference_gradient(model, replace(task, generator=state))
     order = torch.randperm(11, generator=torch.Generator().manual_seed(task.seed))[:7]
     model.eval()
     loss = ce(task.retain.subset(order))(model) - ce(task.forget)(model)
@@ -62,13 +63,13 @@ def test_msg_renews_the_weights_with_the_smallest_difference_of_gradients():
 
 def test_cfw_moves_every_convolution_and_weighs_classes_equally():
     labels = torch.tensor([0, 0, 0, 2])
-    w = winners.class_weights(labels, 3, -1.0)
+    w = winners_module.class_weights(labels, 3, -1.0)
     assert torch.allclose(w[labels].mean(), torch.tensor(1.0))
     assert float(3 * w[0]) == pytest.approx(float(w[2]))
     assert float(w[1]) == 0
     logits = torch.randn(4, 3).double()
     each = cross_entropy(logits, labels, reduction="none")
-    assert torch.allclose(winners.weighted_cross_entropy(logits, labels, w), (w[labels] * each).mean())
+    assert torch.allclose(winners_module.weighted_cross_entropy(logits, labels, w), (w[labels] * each).mean())
     seen, model = {}, tiny_conv_net()
     task = tiny_task(net=tiny_conv_net, on_epoch=lambda e, m: seen.setdefault(e, copy.deepcopy(m)))
     unlearn("cfw", model, task)
@@ -79,7 +80,7 @@ def test_prmq_keeps_the_largest_weights_compares_entropies_and_rounds():
     model = tiny_net()
     before = torch.cat([m.weight.detach().abs().flatten() for m in (model.body[1], model.head)])
     generator = torch.Generator().manual_seed(1)
-    assert winners.prune_and_renew(model, 0.8, generator) == 28
+    assert prmq.prune_and_renew(model, 0.8, generator) == 28
     after = torch.cat([m.weight.detach().abs().flatten() for m in (model.body[1], model.head)])
     kept = before == after
     assert int(kept.sum()) == 7
@@ -87,7 +88,7 @@ def test_prmq_keeps_the_largest_weights_compares_entropies_and_rounds():
     assert after[:20][~kept[:20]].max() <= 4**-0.5
     assert after[20:][~kept[20:]].max() <= 5**-0.5
     p = torch.tensor([0.5, 0.25, 0.25]).double()
-    assert winners.entropy(p.log()[None])[0] == pytest.approx(1.5 * math.log(2))
+    assert prmq.entropy(p.log()[None])[0] == pytest.approx(1.5 * math.log(2))
     found = unlearn("prmq", tiny_net(), tiny_task())
     assert all(torch.equal(w, w.half().double()) for w in weights(found))
 
@@ -111,7 +112,7 @@ def test_attack_and_reset_resets_whole_filters_with_the_largest_ratio():
             count += torch.equal(now, new)
     assert count == 2
     images, labels = whole(task.forget)
-    noisy = adversarial.harmful_noise(frozen_copy(model), images, labels, 0.03, 3)
+    noisy = attack_and_reset.harmful_noise(frozen_copy(model), images, labels, 0.03, 3)
     assert float((noisy - images).abs().max()) <= 0.03 * PIXEL + 1e-9
     model.eval()
     assert cross_entropy(model(noisy), labels) > cross_entropy(model(images), labels)
@@ -121,7 +122,7 @@ def test_nearest_wrong_crosses_the_boundary_of_a_linear_net_by_the_shortest_way(
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).double()
     images, labels = 0.05 * torch.randn(6, 1, 2, 2, generator=torch.Generator().manual_seed(0)).double(), None
     labels = model(images).argmax(1)
-    moved, said = adversarial.nearest_wrong(frozen_copy(model), images, labels, 10)
+    moved, said = amun.nearest_wrong(frozen_copy(model), images, labels, 10)
     assert torch.equal(model(moved).argmax(1), said)
     assert not (said == labels).any()
     logits, weight = model(images).detach(), model[1].weight.detach()
@@ -136,7 +137,7 @@ def test_nearest_wrong_crosses_the_boundary_of_a_linear_net_by_the_shortest_way(
 def test_amun_learns_the_neighbours_under_what_the_model_says_of_them():
     task, model, expected = tiny_task(), tiny_net(), tiny_net()
     images, labels = whole(task.forget)
-    moved, said = adversarial.nearest_wrong(frozen_copy(model), images, labels, 5)
+    moved, said = amun.nearest_wrong(frozen_copy(model), images, labels, 5)
     retain, targets = whole(task.retain)
     loss = lambda m: cross_entropy(m(torch.cat([moved, retain])), torch.cat([said, targets]))  # noqa: E731
     by_hand(expected, [loss], rate=RATE)

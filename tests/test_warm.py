@@ -11,16 +11,16 @@ import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from forget_lib.errors import ForgetError
-from forget_lib.report.run import run_notebook
-from forget_lib.results import REPOSITORY
+from forget_lib.core.errors import ForgetError
+from forget_lib.core.paths import REPOSITORY
 from tests.test_report import SETTINGS_CELL
+from workflow.pages.run import run_notebook
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux alone")
 SERVE = """
 import sys
 from pathlib import Path
-from forget_lib.report import warm
+from workflow.pages import warm
 if len(sys.argv) == 3:  # all of them take some seconds
     warm.LIBRARIES = ("ipykernel.kernelapp",)
 if (asked := warm.serve(Path(sys.argv[1]), int(sys.argv[2]))) is not None:
@@ -95,7 +95,7 @@ def test_a_fork_reads_no_setting_of_the_users_account(user_settings, server, tmp
 PICTURE = """
 import torch
 from matplotlib import pyplot
-from forget_lib import figures, metrics
+from forget_lib.show import figures; from forget_lib.statistics import metrics
 figure, axes = pyplot.subplots()
 axes.plot([1, 2])
 print(torch.get_num_threads(), pyplot.get_backend())
@@ -179,7 +179,7 @@ def test_the_server_ends_with_its_parent_and_leaves_nothing(tmp_path):
 @pytest.mark.parametrize(("folder", "why"), [("none", "Kernels cannot be served"), ("open", "Others can enter")])
 def test_a_place_where_nobody_or_anybody_could_ask_is_refused(tmp_path, folder, why):
     (tmp_path / "open").mkdir(mode=0o755)
-    command = [sys.executable, "-m", "forget_lib.report", "warm", tmp_path / folder / "kernels", str(os.getpid())]
+    command = [sys.executable, "-m", "workflow.pages", "warm", tmp_path / folder / "kernels", str(os.getpid())]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert why in done.stderr

@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from forget_lib.errors import ForgetError, UnknownNameError
-from forget_lib.recipes import make_recipe
-from forget_lib.results import REPOSITORY
+from forget_lib.core.errors import ForgetError, UnknownNameError
+from forget_lib.core.paths import REPOSITORY
+from forget_lib.models.recipe import make_recipe
+from tests.faults.workflow_copy import copy_what_plans_need
 
 sys.path.append(str(REPOSITORY / "workflow"))
-from plan import library_files, plan, settings_files, urgency
+from plan import imported_modules, library_files, plan, settings_files, urgency
 from plan import main as plan_main
 
 CONFIG = {
@@ -47,12 +48,12 @@ CONFIG = {
     },
 }
 IMPORTS = {
-    "00_overview": "from forget_lib import figures",
+    "00_overview": "from forget_lib.show import figures",
     "01_data": "from forget_lib import datasets",
     "02_train_baseline": "from forget_lib.tiny import trained",
     "03_one": "from forget_lib.tiny import trained\nfrom forget_lib.one import only",
     "04_two": "from forget_lib.tiny import trained",
-    "08_figures": "from forget_lib import figures",
+    "08_figures": "from forget_lib.show import figures",
 }
 STAND_IN = """
 import pathlib, sys
@@ -73,13 +74,11 @@ def finished(tmp_path_factory):
     shutil.copytree(REPOSITORY / "workflow", root / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
     library = root / "forget_lib"
     (root / "notebooks").mkdir()
-    shutil.copytree(REPOSITORY / "forget_lib" / "report", library / "report")
-    shutil.copytree(REPOSITORY / "forget_lib" / "templates", library / "templates")
-    for name in ("__init__", "cell_code", "chosen", "errors", "names", "recipes", "results"):
-        shutil.copy(REPOSITORY / "forget_lib" / f"{name}.py", library)
-    (library / "report" / "__main__.py").write_text(STAND_IN)
+    copy_what_plans_need(root)
+    (root / "workflow" / "pages" / "__main__.py").write_text(STAND_IN)
     (library / "tiny.py").write_text("from forget_lib import deep\n\ntrained = deep\n")
-    for name in ("deep", "one", "figures", "datasets"):
+    (library / "show").mkdir()
+    for name in ("deep", "one", "show/figures", "datasets"):
         (library / f"{name}.py").write_text("only = 1\n")
     for name, source in IMPORTS.items():
         cell = {"cell_type": "code", "source": source, "metadata": {}, "outputs": [], "execution_count": None}
@@ -155,7 +154,7 @@ def test_a_changed_recipe_reruns_the_original_too(project):
     [
         ("forget_lib/one.py", ONE | LAST),
         ("forget_lib/deep.py", BASELINES | OTHER | ONE | LAST),
-        ("forget_lib/figures.py", LAST),
+        ("forget_lib/show/figures.py", LAST),
         ("notebooks/04_two.ipynb", {"04_two  other-class-1-draw0-seed0"} | LAST),
     ],
 )
@@ -281,7 +280,7 @@ def test_the_recipes_of_all_configs_keep_the_types_and_values_that_are_written()
 def test_a_notebook_depends_on_what_it_imports_and_not_on_all():
     files = library_files("01_data")
     assert "forget_lib/datasets/image_data.py" in files
-    assert "forget_lib/report/page.py" not in files
+    assert "workflow/pages/page.py" not in files
 
 
 @pytest.mark.parametrize(
@@ -409,14 +408,15 @@ def of_a_plugin(model, task):
 
 
 def test_a_plugin_stands_in_every_scenario_after_one_line(tmp_path, monkeypatch):
-    from forget_lib import plugins, trust
+    from forget_lib.core import user_code
+    from forget_lib.study import plugins
 
     (tmp_path / "mine.py").write_text(PLUGIN)
     config = CONFIG | {"plugins": [str(tmp_path / "mine.py")]}
-    monkeypatch.delenv(trust.VARIABLE, raising=False)
+    monkeypatch.delenv(user_code.VARIABLE, raising=False)
     with pytest.raises(ForgetError, match="--trust-code"):
         plan(config)
-    monkeypatch.setenv(trust.VARIABLE, "1")
+    monkeypatch.setenv(user_code.VARIABLE, "1")
     monkeypatch.setattr(plugins, "LOADED", {})
     try:
         jobs = [job for job in plan(config).values() if "methods" in job.parameters]
@@ -427,10 +427,11 @@ def test_a_plugin_stands_in_every_scenario_after_one_line(tmp_path, monkeypatch)
 
 
 def test_a_broken_plugin_is_named_and_the_plan_goes_on(tmp_path, monkeypatch, capsys):
-    from forget_lib import plugins, trust
+    from forget_lib.core import user_code
+    from forget_lib.study import plugins
 
     (tmp_path / "broken.py").write_text("1 / 0")
-    monkeypatch.setenv(trust.VARIABLE, "1")
+    monkeypatch.setenv(user_code.VARIABLE, "1")
     monkeypatch.setattr(plugins, "LOADED", {})
     assert plan(CONFIG | {"plugins": [str(tmp_path / "broken.py")]}) == plan(CONFIG)
     assert "plugin broken.py: not used" in capsys.readouterr().out
@@ -463,3 +464,10 @@ def test_settings_tuned_on_own_data_are_looked_for_by_their_name_and_any_checksu
     job = next(iter(plan(CONFIG).values()))
     own = replace(job, parameters={"methods": {}, "dataset": "own:/a/mnist", "model": "mlp"})
     assert settings_files(own) == []
+
+
+def test_a_page_depends_on_what_its_notebook_imports_and_not_on_all_methods():
+    modules = imported_modules("forget_lib.unlearning.uniform_kl")
+    assert "forget_lib.unlearning.common" in modules
+    assert "forget_lib.models.train" in modules
+    assert "forget_lib.unlearning.scrub" not in modules

@@ -9,10 +9,10 @@ from torch.nn import functional
 
 from forget_lib.datasets.requests import parse_request
 from forget_lib.datasets.samples import Samples
-from forget_lib.models import Classifier
-from forget_lib.recipes import Recipe
+from forget_lib.models.nets import Classifier
+from forget_lib.models.recipe import Recipe
 from forget_lib.unlearning import UnlearningTask
-from forget_lib.unlearning.basic import random_labels
+from forget_lib.unlearning.random_label import random_labels
 
 CLASSES = 3
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from forget_lib.errors import ForgetError, meant, unknown
-from forget_lib.names import request_text
-from forget_lib.recipes import recipe_faults
+from forget_lib.core.errors import ForgetError, meant, unknown
+from forget_lib.core.names import request_text
+from forget_lib.models.recipe import recipe_faults
 
 LARGEST = 1_000_000
 """Bytes; a config is some pages of text."""

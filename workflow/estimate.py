@@ -23,16 +23,26 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 from plan import Job  # noqa: E402
 from plan import main as planned  # noqa: E402
 
-from forget_lib import face_embedding  # noqa: E402, F401 - registers its models
-from forget_lib.batched import is_plain  # noqa: E402
+from forget_lib.core.errors import ForgetError  # noqa: E402
+from forget_lib.core.paths import REPOSITORY  # noqa: E402
 from forget_lib.datasets import ImageData, load  # noqa: E402
 from forget_lib.datasets.requests import draw_sets, parse_request  # noqa: E402
 from forget_lib.datasets.samples import Samples  # noqa: E402
-from forget_lib.errors import ForgetError  # noqa: E402
-from forget_lib.models import build, count_parameters  # noqa: E402
-from forget_lib.recipes import Recipe, make_recipe  # noqa: E402
-from forget_lib.results import REPOSITORY  # noqa: E402
-from forget_lib.training import choose_device, set_threads, train  # noqa: E402
+from forget_lib.models import face_net  # noqa: E402, F401 - registers its models
+from forget_lib.models.nets import (  # noqa: E402
+    build,
+    count_parameters,
+)
+from forget_lib.models.recipe import (  # noqa: E402
+    Recipe,
+    make_recipe,
+)
+from forget_lib.models.stacked import is_plain  # noqa: E402
+from forget_lib.models.train import (  # noqa: E402
+    choose_device,
+    set_threads,
+    train,
+)
 
 LIMIT = 0.2
 """Share of a retraining that a method may cost in the study."""

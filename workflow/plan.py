@@ -21,11 +21,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from config_check import check, read_config
 
-from forget_lib.chosen import FOLDER, settings_file
-from forget_lib.errors import ForgetError, unknown
-from forget_lib.names import request_text, short_name
-from forget_lib.report.run import read_notebook
-from forget_lib.results import REPOSITORY, imported_modules
+from forget_lib.core.errors import ForgetError, unknown
+from forget_lib.core.files import read_notebook
+from forget_lib.core.names import request_text, short_name
+from forget_lib.core.paths import REPOSITORY
+from forget_lib.study.chosen import FOLDER, settings_file
 
 DATA, BASELINE, FIGURES, OVERVIEW = "01_data", "02_train_baseline", "08_figures", "00_overview"
 CLAIMS = "11_published_claims"
@@ -171,7 +171,7 @@ def with_plugins(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     if not config.get("plugins"):
         return config
-    from forget_lib import plugins
+    from forget_lib.study import plugins
 
     methods, attacks = plugins.with_plugins(config["plugins"], {}, [])
     scenarios = {}
@@ -340,6 +340,48 @@ def library_files(notebook: str) -> list[str]:
     ours = [module for module in modules if module.split(".")[0] == "forget_lib"]
     needed = {name for module in ours for name in imported_modules(module)}
     return sorted(_file_of(name) for name in needed)
+
+
+def _source_file(module: str) -> Path | None:
+    base = REPOSITORY.joinpath(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+@lru_cache
+def _named_in(module: str) -> tuple[str, ...] | None:
+    """The modules of forget_lib that a module names in its imports; None where it has no file."""
+    path = _source_file(module)
+    if path is None:
+        return None
+    tree, named = ast.parse(path.read_text()), []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("forget_lib"):
+            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
+            inner = [sub for sub in submodules if _source_file(sub) is not None]
+            named += inner if len(inner) == len(submodules) else [node.module, *inner]
+        elif isinstance(node, ast.Import):
+            named += [alias.name for alias in node.names if alias.name.startswith("forget_lib")]
+    return tuple(named)
+
+
+@lru_cache
+def imported_modules(module: str) -> frozenset[str]:
+    """The modules of forget_lib that `module` imports, directly or through others, itself included.
+
+    A package's __init__ counts only where its own names are imported, so that one method does not depend on all others.
+    """
+    seen: set[str] = set()
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        found = _named_in(name)
+        if name not in seen and found is not None:
+            seen.add(name)
+            todo += found
+    return frozenset(seen)
 
 
 def _file_of(module: str) -> str:

@@ -1,8 +1,10 @@
 """Attacks on forgetting, from weak to strong: can somebody tell which samples were trained on?"""
 
-from forget_lib.attacks import audit, identity, neurips, people, per_sample, relearning, two_snapshot
-from forget_lib.attacks.identity import ProbeInput
-from forget_lib.attacks.neurips import FamilyInput
+import importlib
+import pkgutil
+
+from forget_lib.attacks.neurips_score import FamilyInput
+from forget_lib.attacks.parts.probes import ProbeInput
 from forget_lib.attacks.registry import (
     ATTACKS,
     Attack,
@@ -16,6 +18,10 @@ from forget_lib.attacks.registry import (
 )
 from forget_lib.attacks.relearning import WeightsInput
 
+# Each module registers its attack when it is imported; a new file is enough to add one.
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
 __all__ = [
     "ATTACKS",
     "Attack",
@@ -25,16 +31,8 @@ __all__ = [
     "References",
     "WeightsInput",
     "attack",
-    "audit",
     "get_attack",
-    "identity",
     "list_attacks",
-    "neurips",
-    "people",
-    "per_sample",
-    "population",
-    "relearning",
     "summarise",
-    "two_snapshot",
     "validate",
 ]

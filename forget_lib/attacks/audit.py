@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import binom
 
-from forget_lib.attacks.population import loss_score, matched_columns
+from forget_lib.attacks.loss_regression import loss_score, matched_columns
 from forget_lib.attacks.registry import ATTACKS, AttackInput, attack
-from forget_lib.errors import ForgetError, TooFewError
-from forget_lib.results import Measurement
+from forget_lib.core.errors import ForgetError, TooFewError
+from forget_lib.statistics.measurement import Measurement
 
 DELTA = 1e-5
 GUESSED = 20

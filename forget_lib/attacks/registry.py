@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from forget_lib import statistics
-from forget_lib.errors import DivergedError, ForgetError, TooFewError, unknown
-from forget_lib.results import Measurement
+from forget_lib.core.errors import DivergedError, ForgetError, TooFewError, unknown
+from forget_lib.statistics import intervals
+from forget_lib.statistics.measurement import Measurement
 
 NULLS = ("0.5", "second retrain", "label shuffle", "1 (retrain against retrain)", "0")
 NEEDS = ("target", "references", "unlearned references", "two snapshots", "embeddings", "weights", "families of models")
@@ -106,7 +106,7 @@ class Attack:
     """A registered attack; call it with an `AttackInput` to get Measurements.
 
     `score` gives one number a sample (forget first; higher means "was trained on"), or is None for an attack that
-    does not rank samples.
+    does not rank samples. `version` is raised when its numbers change, so that records of before are made again.
     """
 
     name: str
@@ -116,6 +116,7 @@ class Attack:
     needs: str
     function: Callable[[AttackInput], list[Measurement]]
     score: Callable[[AttackInput], np.ndarray] | None = None
+    version: int = 1
 
     def __call__(self, inputs: AttackInput) -> list[Measurement]:
         return self.function(inputs)
@@ -125,7 +126,14 @@ ATTACKS: dict[str, Attack] = {}
 
 
 def attack(
-    name: str, *, title: str, paper: str, null: str, needs: str = "target", score: Callable | None = None
+    name: str,
+    *,
+    title: str,
+    paper: str,
+    null: str,
+    needs: str = "target",
+    score: Callable | None = None,
+    version: int = 1,
 ) -> Callable:
     """Register an attack. The function may return Measurements, or one score a sample (array [nF + nU]).
 
@@ -156,7 +164,7 @@ def attack(
             return [m._replace(attack=name, null=m.null if m.null is not None else expected) for m in result]
 
         scorer = score or (function if _gives_scores(name, function) else None)
-        ATTACKS[name] = Attack(name, title, paper, null, needs, run, _checked(name, needs, scorer))
+        ATTACKS[name] = Attack(name, title, paper, null, needs, run, _checked(name, needs, scorer), version)
         return run
 
     return register
@@ -211,12 +219,12 @@ def summarise(scores: np.ndarray, inputs: AttackInput) -> list[Measurement]:
         raise ForgetError("All scores are the same: the model answers alike on every sample, nothing can be ranked.")
     members, others = scores[: inputs.number_forget], scores[inputs.number_forget :]
     if inputs.forget_people is None or inputs.unseen_people is None:
-        area = statistics.auc_interval(members, others)
+        area = intervals.auc_interval(members, others)
         found = [Measurement("auc", area.value, area.low, area.high, "auc", n=area.n, null=0.5)]
     else:
         found = [_area_by_person(scores, inputs)]
     try:
-        rate = statistics.tpr_at_fpr(members, others, 0.01).true_positive_rate
+        rate = intervals.tpr_at_fpr(members, others, 0.01).true_positive_rate
         found.append(Measurement("tpr_at_1_fpr", rate.value, rate.low, rate.high, "share", n=rate.n, null=0.01))
     except TooFewError:
         pass  # too few unseen samples in one run: the rate is quoted from pooled targets instead
@@ -229,17 +237,17 @@ def _area_by_person(scores: np.ndarray, inputs: AttackInput) -> Measurement:
     """AUC whose interval redraws people (n counts them); without an interval where there are fewer than 10."""
     people = np.concatenate([_numpy(inputs.forget_people), _numpy(inputs.unseen_people)])
     member = np.arange(len(scores)) < inputs.number_forget
-    area = statistics.auc(scores[member], scores[~member])
+    area = intervals.auc(scores[member], scores[~member])
 
     def redrawn(rows: np.ndarray) -> float:
         inside = member[rows]
         # Without a person on one side nothing was compared in this draw.
-        return 0.5 if inside.all() or not inside.any() else statistics.auc(scores[rows[inside]], scores[rows[~inside]])
+        return 0.5 if inside.all() or not inside.any() else intervals.auc(scores[rows[inside]], scores[rows[~inside]])
 
     low = high = None
     number = len(np.unique(people))
-    if number >= statistics.BOOTSTRAP_FROM:
-        low, high = statistics.cluster_bootstrap(people, redrawn, seed=inputs.seed)[1:3]
+    if number >= intervals.BOOTSTRAP_FROM:
+        low, high = intervals.cluster_bootstrap(people, redrawn, seed=inputs.seed)[1:3]
     return Measurement("auc", area, low, high, "auc", n=number, null=0.5)
 
 
@@ -328,7 +336,7 @@ def _require(name: str, needs: str, inputs: AttackInput) -> None:
     references = inputs.references
     if needs in ("references", "unlearned references"):
         if references is None:
-            raise ForgetError(f"Attack {name!r} needs reference models; train a pool first (forget_lib.pools).")
+            raise ForgetError(f"Attack {name!r} needs reference models; train a pool first (forget_lib.study.pools).")
         shape = (references.number, len(inputs.labels))
         if references.membership.shape != shape or references.logits.shape[:2] != shape:
             raise ForgetError(

@@ -12,11 +12,11 @@ from torch import nn
 from torch.nn import functional
 
 from forget_lib.attacks.registry import attack
+from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.samples import Samples
-from forget_lib.errors import ForgetError
-from forget_lib.optimizers import SGD, clear_gradients, trainable
-from forget_lib.results import Measurement
-from forget_lib.training import accuracy, train_mode
+from forget_lib.models.optimizers import SGD, clear_gradients, trainable
+from forget_lib.models.train import accuracy, train_mode
+from forget_lib.statistics.measurement import Measurement
 
 SHARE = 0.1
 """The model counts as having relearned at (1 - SHARE) of the original's forget accuracy."""

@@ -9,11 +9,10 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from forget_lib import statistics
-from forget_lib.attacks import scores
 from forget_lib.attacks.registry import AttackInput, attack, summarise
-from forget_lib.errors import TooFewError
-from forget_lib.results import Measurement
+from forget_lib.core.errors import TooFewError
+from forget_lib.statistics import intervals, scores
+from forget_lib.statistics.measurement import Measurement
 
 FOLDS = 5
 SHUFFLES = 3
@@ -54,7 +53,7 @@ def two_snapshot(inputs: AttackInput) -> list[Measurement]:
     for _ in range(SHUFFLES):
         shuffled = generator.permutation(member)
         score = _out_of_fold(features, shuffled, inputs.seed)
-        nulls.append(statistics.auc(score[shuffled], score[~shuffled]))
+        nulls.append(intervals.auc(score[shuffled], score[~shuffled]))
     return [m._replace(null=float(np.mean(nulls))) if m.metric == "auc" else m for m in found]
 
 

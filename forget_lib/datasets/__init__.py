@@ -4,8 +4,9 @@ import importlib
 import pkgutil
 
 from forget_lib.datasets.image_data import ImageData
-from forget_lib.datasets.registry import START_STEPS, dataset, list_datasets, load
+from forget_lib.datasets.registry import dataset, list_datasets, load
 from forget_lib.datasets.samples import Samples
+from forget_lib.datasets.sources import START_STEPS
 
 # Each module registers its data sets when it is imported; a new file is enough to add one.
 for _module in pkgutil.iter_modules(__path__):

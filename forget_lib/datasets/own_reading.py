@@ -15,9 +15,9 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from forget_lib.core.errors import DataError, ForgetError, first_few, meant, unknown
+from forget_lib.core.paths import one_line, shown
 from forget_lib.datasets.pixels import DEEPEST, is_deep, plain_picture
-from forget_lib.datasets.sources import one_line, shown
-from forget_lib.errors import DataError, ForgetError, first_few, meant, unknown
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 MODES = {"grey": "L", "rgb": "RGB"}

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageOps
 
-from forget_lib.errors import ForgetError
+from forget_lib.core.errors import ForgetError
 
 DEEPEST = 65535
 """The largest value of 16 bits."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
+from forget_lib.core.errors import unknown
+from forget_lib.core.names import OWN
 from forget_lib.datasets.image_data import ImageData
-from forget_lib.errors import unknown
-from forget_lib.names import OWN
+from forget_lib.datasets.own import load_own
+from forget_lib.datasets.sources import START_STEPS
 
-START_STEPS = ("local", "official", "mirror", "sample")
 DATASETS: dict[str, Callable[[str], ImageData]] = {}
 
 
@@ -33,8 +34,6 @@ def load(name: str, start: str = "local") -> ImageData:
     Raises: UnknownNameError for a name or a step that does not exist; DataError if no step gives intact data.
     """
     if name.startswith(OWN):
-        from forget_lib.datasets.own import load_own
-
         return load_own(name)
     if name not in DATASETS:
         raise unknown("data set", name, DATASETS)

@@ -11,9 +11,9 @@ import torch
 import yaml
 from torch import Tensor
 
+from forget_lib.core.errors import ForgetError, UnknownNameError, first_few, unknown
+from forget_lib.core.names import listed_request
 from forget_lib.datasets.image_data import ImageData
-from forget_lib.errors import ForgetError, UnknownNameError, first_few, unknown
-from forget_lib.names import listed_request
 
 NAMED = {"class": "classes", "person": "person_names", "family": "family_names"}
 """Kinds of request whose members are names, and the attribute of the data that holds all of them."""

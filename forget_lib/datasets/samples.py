@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from forget_lib.errors import ForgetError, unknown
-from forget_lib.recipes import AUGMENTATIONS
+from forget_lib.core.errors import ForgetError, unknown
+from forget_lib.core.names import AUGMENTATIONS
 
 
 def normalise(images: Tensor) -> Tensor:

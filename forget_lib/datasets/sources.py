@@ -1,9 +1,7 @@
 """Where bytes come from: the data chain, downloads that are checked, packages as mirrors."""
 
 import contextlib
-import hashlib
 import logging
-import os
 import re
 import shutil
 import socket
@@ -13,50 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from forget_lib.core.errors import DataError, unknown
+from forget_lib.core.paths import data_folder, one_line, sha256_of, shown
 from forget_lib.datasets.archives import safe_extract
-from forget_lib.datasets.registry import START_STEPS
-from forget_lib.errors import DataError, unknown
-from forget_lib.names import REPOSITORY, find, shown
 
+START_STEPS = ("local", "official", "mirror", "sample")
 BY_HAND = "data/README.md says how to get the files by hand"
 PATIENCE = 20.0  # seconds without an answer before a host counts as out of reach
 
 Step = tuple[str, str, Callable[[], Any]]
-
-
-def data_folder() -> Path:
-    """Folder of fetched data: environment variable FORGET_DATA, else `data` in the repository."""
-    chosen = os.environ.get("FORGET_DATA")
-    return Path(chosen).expanduser() if chosen else REPOSITORY / "data"
-
-
-def samples_folder() -> Path:
-    """Folder of the embedded samples; it comes with the repository, wherever fetched data go."""
-    return REPOSITORY / "data" / "samples"
-
-
-def locate(path: str | Path, what: str) -> Path:
-    """A path that the user gave: as it is or from the current folder, else from the repository, where notebooks too
-    find what a config names.
-
-    Raises: DataError if there is nothing in either place. what: for the message.
-    """
-    if not str(path).isprintable():
-        raise DataError(f"The path {str(path)[:200]!r} of {what} holds characters that no path needs.")
-    found = find(path)
-    with contextlib.suppress(OSError):  # a name that is too long for any file
-        if found.exists():
-            return found
-    places = "" if found.is_absolute() else f" (looked for in {Path.cwd()} and in the repository)"
-    raise DataError(f"There is no {found}{places}; give the path of {what}.")
-
-
-def one_line(error: BaseException) -> str:
-    """The reason of a failure in one short line without addresses, for the line that the chain prints."""
-    text = " ".join(re.sub(r"\w+://[^\s,'\"]+", "…", str(error)).split())
-    if not isinstance(error, DataError):
-        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return text if len(text) <= 240 else text[:239] + "…"
 
 
 def first_that_works(name: str, steps: Sequence[Step], start: str = "local") -> tuple[Any, str]:
@@ -89,12 +52,6 @@ def first_that_works(name: str, steps: Sequence[Step], start: str = "local") -> 
             print(f"{name}: using {source}", flush=True)
             return result, source
     raise AssertionError("unreachable: the loop returns or raises")
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_file(path: Path, sha256: str, advice: str = f"delete it and try again, or {BY_HAND}") -> None:

@@ -16,9 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from forget_lib.core.errors import DataError
+from forget_lib.core.paths import data_folder, one_line, samples_folder, shown
 from forget_lib.datasets.image_data import ImageData, checksum_of
-from forget_lib.datasets.sources import BY_HAND, check_file, data_folder, one_line, samples_folder, shown
-from forget_lib.errors import DataError
+from forget_lib.datasets.sources import BY_HAND, check_file
 
 SAMPLE_TITLE = "embedded sample"
 LOCAL_TITLE = "local files"

@@ -3,5 +3,5 @@ must go.
 
 Modules: `request_file` (the YAML request), `case` (data, model and sets), `recommend`, `references` (retrained
 models), `trace` (the fixed statistic), `verdict` (the pre-registered rule), `evidence`, `record` (the report),
-`verify`, `purge`, `ledger`. `python -m forget_lib.deletion` is the command line.
+`verify`, `purge`, `ledger`. `python -m workflow.deletion` is the command line.
 """

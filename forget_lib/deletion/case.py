@@ -13,18 +13,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from forget_lib import study
+from forget_lib.core.errors import ForgetError, first_few
+from forget_lib.core.names import request_text
+from forget_lib.core.paths import RESULTS
 from forget_lib.datasets import ImageData, load
 from forget_lib.datasets.requests import Request, Sets, class_index, draw_sets
 from forget_lib.datasets.samples import Samples
 from forget_lib.deletion.request_file import FILES, DeletionRequest
-from forget_lib.errors import ForgetError, first_few
-from forget_lib.given_weights import check_given, put_weights, require_described
-from forget_lib.names import request_text
-from forget_lib.recipes import make_recipe
-from forget_lib.results import RESULTS
-from forget_lib.scenario import Scenario
-from forget_lib.training import set_threads
+from forget_lib.models.given_weights import check_given, put_weights, require_described
+from forget_lib.models.recipe import make_recipe
+from forget_lib.models.train import set_threads
+from forget_lib.study import run
+from forget_lib.study.scenario import Scenario
 
 FOLDER = RESULTS / "forget"
 HELD_OUT_ADVICE = (
@@ -341,7 +341,7 @@ def original_of(case: Case) -> nn.Module:
     Raises: DataError for weights that are not this model's.
     """
     if not case.request["model.weights"]:
-        return study.original(case.scenario)
+        return run.original(case.scenario)
     scenario = case.scenario
     model = put_weights(scenario.new_model(0), case.request.located("model.weights"), scenario.model)
     check_given(model, scenario.samples["trained"], scenario.data.classes)

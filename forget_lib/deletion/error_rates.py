@@ -23,16 +23,21 @@ import pandas as pd
 import torch
 from torch import nn
 
-from forget_lib import datasets, results, statistics
+from forget_lib import datasets
+from forget_lib.core import paths
 from forget_lib.datasets.requests import Request
 from forget_lib.deletion import trace, verdict
-from forget_lib.deletion.margins import margins_of
-from forget_lib.pools import MEMORISING, PoolPlan, train_nets
-from forget_lib.recipes import Recipe
-from forget_lib.training import set_threads
+from forget_lib.deletion.margins import MARGINS_VERSION, margins_of
+from forget_lib.models.nets import NETS_VERSION
+from forget_lib.models.recipe import Recipe
+from forget_lib.models.stacked import STACKED_VERSION
+from forget_lib.models.train import TRAINING_VERSION, set_threads
+from forget_lib.statistics import intervals
+from forget_lib.study import records
+from forget_lib.study.pools import MEMORISING, PoolPlan, train_nets
 from forget_lib.unlearning import UnlearningTask, unlearn
 
-OUTPUT = results.RESULTS / "reference" / "deletion"
+OUTPUT = paths.RESULTS / "reference" / "deletion"
 SEEDS = range(1000, 1040)
 """Fresh: the rule was fixed on seeds from 10,000 on."""
 REFERENCES, ORIGINALS, KEPT = 8, 4, 4
@@ -135,9 +140,9 @@ def margins(case: Case, seed: int, kept_share: float) -> dict[str, np.ndarray]:
 
 def cached(case: Case, seed: int, kept_share: float, folder: Path) -> dict[str, np.ndarray]:
     """`margins`, read from `folder` where the same code made them before."""
-    modules = ("forget_lib.deletion.margins", "forget_lib.batched", "forget_lib.unlearning.controls")
+    code = [MARGINS_VERSION, STACKED_VERSION, TRAINING_VERSION, NETS_VERSION]
     about = {"case": dataclasses.asdict(case), "kept": kept_share, "models": (REFERENCES, ORIGINALS, KEPT, SHARES)}
-    path = folder / f"{results.key_of(**about, seed=seed, code=[results.code_hash(name) for name in modules])[:24]}.npz"
+    path = folder / f"{records.key_of(**about, seed=seed, code=code)[:24]}.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
@@ -178,7 +183,7 @@ def rates(verdicts: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for (case, candidate), group in verdicts.groupby(["case", "candidate"], sort=False):
         for outcome in OUTCOMES:
-            found = statistics.clopper_pearson(int((group["outcome"] == outcome).sum()), len(group))
+            found = intervals.clopper_pearson(int((group["outcome"] == outcome).sum()), len(group))
             rows.append([case, candidate, outcome, found.value, found.low, found.high, found.n])
     return pd.DataFrame(rows, columns=["case", "candidate", "outcome", "share", "low", "high", "seeds"])
 
@@ -190,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=SEEDS.start, help="first seed")
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many")
     parser.add_argument("--out", type=Path, default=OUTPUT)
-    parser.add_argument("--cache", type=Path, default=results.RESULTS / "deletion" / "error_rates")
+    parser.add_argument("--cache", type=Path, default=paths.RESULTS / "deletion" / "error_rates")
     options = parser.parse_args(arguments)
     set_threads(1)
     rule, begun, rows = verdict.load_rule(), time.process_time(), []
@@ -211,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "seeds": [options.first, options.first + options.seeds - 1],
         "source": datasets.load("cifar16", start="sample").source,
     }
-    about |= {"cases": {name: dataclasses.asdict(CASES[name]) for name in options.cases}, **results.provenance()}
+    about |= {"cases": {name: dataclasses.asdict(CASES[name]) for name in options.cases}, **records.provenance()}
     (options.out / "provenance.json").write_text(json.dumps(about, indent=1) + "\n")
     print(table.pivot_table(index=["case", "candidate"], columns="outcome", values="share", sort=False).to_string())
     return 0

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from forget_lib.attacks.per_sample import location_and_spread
+from forget_lib.attacks.parts.per_sample import location_and_spread
 from forget_lib.deletion import trace, verdict
 from forget_lib.deletion.case import HELD_OUT_ADVICE, Case
 from forget_lib.deletion.references import KEPT, ORIGINALS, RETRAINED, Job
 from forget_lib.deletion.verdict import EMBEDDING, OUTPUTS, READINGS, Rule, Verdict
-from forget_lib.results import range_of
-from forget_lib.statistics import auc, t_interval, within
+from forget_lib.statistics.intervals import auc, t_interval, within
+from forget_lib.statistics.measurement import range_of
 
 Measured = Mapping[str, np.ndarray]
 FAR_ABOVE = 2.0

@@ -17,8 +17,8 @@ from typing import Any
 
 from torch import Tensor
 
-from forget_lib.errors import ForgetError
-from forget_lib.report.files import only_one
+from forget_lib.core.errors import ForgetError
+from forget_lib.core.files import only_one
 
 START = "0" * 64
 

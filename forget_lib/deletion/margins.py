@@ -6,11 +6,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from forget_lib.attacks.scores import phi
 from forget_lib.datasets.samples import Samples
 from forget_lib.deletion.trace import probe_margins
 from forget_lib.deletion.verdict import EMBEDDING, OUTPUTS
-from forget_lib.training import embed, predict
+from forget_lib.models.train import embed, predict
+from forget_lib.statistics.scores import phi
+
+MARGINS_VERSION = 1
+"""Raised when the margins behind the error rates get other numbers; records of before are then made again."""
 
 RETAINED = 1000
 """Retain samples that teach the new head; the same ones for all models."""

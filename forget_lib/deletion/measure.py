@@ -7,12 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from forget_lib.attacks.relearning import WeightsInput, relearning_curve
-from forget_lib.attacks.scores import phi
 from forget_lib.datasets.samples import Samples, concatenate
 from forget_lib.deletion.margins import margins_of
-from forget_lib.evidence import relearning_rate
-from forget_lib.scenario import Scenario
-from forget_lib.training import accuracy, embed, predict
+from forget_lib.models.train import accuracy, embed, predict
+from forget_lib.statistics.scores import phi
+from forget_lib.study.evidence import relearning_rate
+from forget_lib.study.scenario import Scenario
+
+MEASURE_VERSION = 1
+"""Raised when the measurements behind a verdict give other numbers; records of before are then made again."""
 
 RELEARNING = (0, 1, 2, 3, 5, 8, 12)
 """Mini-batches after which relearning is looked at; the mean accuracy over them is one number a model."""

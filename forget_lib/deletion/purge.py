@@ -14,15 +14,15 @@ from typing import Any
 
 import pandas as pd
 
+from forget_lib.core.errors import ForgetError
+from forget_lib.core.files import write_text
+from forget_lib.core.names import OWN, is_own, split_options
+from forget_lib.core.paths import data_folder, find
 from forget_lib.datasets.own import caches_of
-from forget_lib.datasets.sources import data_folder
 from forget_lib.deletion import ledger
 from forget_lib.deletion.record import read_report, report_digest
 from forget_lib.deletion.request_file import DeletionRequest, read_request
 from forget_lib.deletion.verdict import FAIL, PASS, UNDECIDED
-from forget_lib.errors import ForgetError
-from forget_lib.names import OWN, find, is_own, split_options
-from forget_lib.report.files import write_text
 
 DERIVED = (
     ("records", "the original model and its records: it was trained on the requested images"),

@@ -14,17 +14,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forget_lib import results, study, tuning
-from forget_lib.chosen import with_chosen
+from forget_lib.core import paths
+from forget_lib.core.errors import ForgetError, NotApplicableError
+from forget_lib.core.files import write_text
 from forget_lib.deletion.case import Case
 from forget_lib.deletion.request_file import DeletionRequest
-from forget_lib.errors import ForgetError, NotApplicableError
-from forget_lib.report.files import write_text
-from forget_lib.scenario import Scenario
+from forget_lib.study import records as results
+from forget_lib.study import run, tuning
+from forget_lib.study.chosen import with_chosen
+from forget_lib.study.scenario import Scenario
 from forget_lib.unlearning import get_method, list_methods
 from forget_lib.unlearning.registry import why_not_applicable
 
-RECORDS = results.RESULTS / "reference" / "quick" / "summary.csv"
+RECORDS = paths.RESULTS / "reference" / "quick" / "summary.csv"
 LIKE = {"class": ("class",), "person": ("person", "class"), "family": ("family", "person"), "indices": ("random",)}
 """Kinds of request in the records that stand for a kind, the nearest first."""
 KEPT = ("test_accuracy_retained", "test_accuracy")
@@ -92,7 +94,7 @@ def why_not(case: Case, name: str) -> str:
     lacking = [part for part in ("forget", "retain") if part in uses.split(" (")[0] and part not in available]
     if lacking:
         return f"needs the {' and the '.join(lacking)} set, which is not there any more"
-    return why_not_applicable(name, case.scenario.new_model(0), study.make_task(case.scenario, name=name)) or ""
+    return why_not_applicable(name, case.scenario.new_model(0), run.make_task(case.scenario, name=name)) or ""
 
 
 def trial(case: Case, methods: Sequence[str]) -> dict[str, Any]:
@@ -118,7 +120,7 @@ def trial(case: Case, methods: Sequence[str]) -> dict[str, Any]:
         attacks=(),
     )
     key = results.key_of(
-        about=study.describe(other) | {"request": asked},
+        about=run.describe(other) | {"request": asked},
         methods=list(methods),
         trials=request["budget.trials"],
         code=[results.code_of(get_method(name)) for name in methods] + other.own_code,

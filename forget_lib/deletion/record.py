@@ -10,16 +10,17 @@ from typing import Any
 
 import pandas as pd
 
-from forget_lib import results
-from forget_lib.datasets.sources import sha256_of
+from forget_lib.core.errors import ForgetError
+from forget_lib.core.files import write_text
+from forget_lib.core.names import public_name
+from forget_lib.core.paths import sha256_of
 from forget_lib.deletion import evidence, ledger
+from forget_lib.deletion.case import Case, open_case
 from forget_lib.deletion.kind import KIND
-from forget_lib.deletion.request_file import as_written
-from forget_lib.deletion.respond import UNLEARNED, Answer, asked_digest, ledger_of, plain, returned
-from forget_lib.errors import ForgetError
-from forget_lib.names import public_name
-from forget_lib.report.files import write_text
-from forget_lib.scenario import EVALUATED
+from forget_lib.deletion.request_file import as_written, keep_copy, read_request
+from forget_lib.deletion.respond import UNLEARNED, Answer, asked, asked_digest, ledger_of, plain, returned
+from forget_lib.study import records
+from forget_lib.study.scenario import EVALUATED
 
 SCHEMA = 1
 LIMITS = (
@@ -77,7 +78,7 @@ def build(answer: Answer, earlier: pd.DataFrame, times: Mapping[str, Any]) -> di
         "returned_images": returned(case),
         "notes": case.notes,
         "limits": LIMITS,
-        "versions": results.provenance(),
+        "versions": records.provenance(),
     }
     content["people"], content["images"] = case.people, len(forget)
     return plain(content) | {"times": dict(times)}
@@ -140,3 +141,37 @@ def read_report(path: Path) -> dict[str, Any]:
     if content.get("schema") != SCHEMA:
         raise ForgetError(f"{Path(path).name} has schema {content.get('schema')}; this program reads {SCHEMA}.")
     return content
+
+
+def opened(path: str | Path, folder: Path | None = None) -> Case:
+    """The case of a request, with everything checked before anything is computed or written.
+
+    Raises: RequestError, also where the folder holds the answer to another request; LedgerError where the ledger is
+        damaged.
+    """
+    case = open_case(read_request(path), folder)
+    ledger.read_ledger(ledger_of(case))
+    _refuse_folder_of_another(case)
+    return case
+
+
+def _refuse_folder_of_another(case: Case) -> None:
+    report = case.folder / "report.json"
+    if report.is_file() and asked_in(read_report(report)) != asked(case):
+        raise case.request.wrong(
+            "write.folder",
+            f"{case.folder} holds the answer to another request: other images, other data or another model. Give this "
+            "one a folder of its own (write: {folder: …}); or delete that folder, if nobody needs the answer in it",
+        )
+
+
+def prepare(path: str | Path, folder: Path | None = None) -> Case:
+    """As `opened`, and a copy of the request is kept beside the answer. Raises: as `opened`; ForgetError."""
+    case = opened(path, folder)
+    try:
+        keep_copy(Path(path), case.folder / "request.yaml")
+    except OSError as error:
+        raise ForgetError(
+            f"Cannot write to {case.folder}: {error.strerror}. Mend the rights, or free space."
+        ) from error
+    return case

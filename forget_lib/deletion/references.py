@@ -18,14 +18,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from forget_lib import results
-from forget_lib.batched import BatchedMlp, is_plain, train_batched
+from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.samples import Samples
 from forget_lib.deletion.case import Case
-from forget_lib.deletion.measure import measure
-from forget_lib.errors import ForgetError
-from forget_lib.scenario import describe, seed_of
-from forget_lib.training import set_threads, train
+from forget_lib.deletion.measure import MEASURE_VERSION, measure
+from forget_lib.models.nets import NETS_VERSION
+from forget_lib.models.stacked import STACKED_VERSION, BatchedMlp, is_plain, train_batched
+from forget_lib.models.train import TRAINING_VERSION, set_threads, train
+from forget_lib.study import records
+from forget_lib.study.scenario import describe, seed_of
 
 RETRAINED, ORIGINALS, KEPT, CONTROL = "retrained", "originals", "kept", "control"
 SHARES = (0.1, 0.5, 0.75)
@@ -170,10 +171,10 @@ def _seed(case: Case, job: Job) -> int:
 
 def key_of(case: Case, job: Job) -> str:
     """Hash of all that the measurements of a job depend on."""
-    code = [results.code_hash(f"forget_lib.{name}") for name in ("training", "models", "batched", "deletion.measure")]
+    code = [TRAINING_VERSION, NETS_VERSION, STACKED_VERSION, MEASURE_VERSION]
     sets = {name: getattr(case.scenario.sets, name).tolist() for name in ("forget", "retain", "validation", "unseen")}
     about = {"scenario": describe(case.scenario), "sets": sets, "seed": case.request["seed"]}
-    return results.key_of(about=about, job=job, code=[*code, *case.scenario.own_code])
+    return records.key_of(about=about, job=job, code=[*code, *case.scenario.own_code])
 
 
 def write_arrays(path: Path, key: str, arrays: dict[str, np.ndarray]) -> None:

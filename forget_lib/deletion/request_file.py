@@ -17,10 +17,10 @@ import pandas as pd
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from forget_lib.core.errors import ForgetError, unknown
+from forget_lib.core.names import located_name, public_name, request_text, seen_from
 from forget_lib.datasets.requests import parse_request
-from forget_lib.errors import ForgetError, unknown
-from forget_lib.names import located_name, public_name, request_text, seen_from
-from forget_lib.recipes import recipe_faults
+from forget_lib.models.recipe import recipe_faults
 from forget_lib.unlearning import METHODS
 from forget_lib.unlearning.registry import check_settings
 
@@ -94,7 +94,7 @@ SCHEMA: dict[str, Entry | dict[str, Entry]] = {
         "weights": Entry(str, "", "file of the trained weights; empty: the model is trained here by the recipe"),
         "seed": Entry(int, 0, "of the training, where it is trained here", _between(0, 2**31 - 1)),
     },
-    "recipe": Entry(dict, NEEDED, "how the model was trained; keys of forget_lib.recipes.Recipe"),
+    "recipe": Entry(dict, NEEDED, "how the model was trained; keys of forget_lib.models.recipe.Recipe"),
     "forget": Entry(
         (str, dict), NEEDED,
         "class:NAME, person:NAME, family:NAME, indices:1,2, a list {person: [NAME, …]}, or {files: [PATH, …]}", _forget,

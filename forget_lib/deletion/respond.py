@@ -14,18 +14,18 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from forget_lib import results, study
-from forget_lib.datasets.sources import sha256_of
+from forget_lib.core.errors import ForgetError
+from forget_lib.core.names import public_name
+from forget_lib.core.paths import sha256_of
 from forget_lib.deletion import evidence, ledger, references, verdict
 from forget_lib.deletion.case import Case, open_case, original_of
 from forget_lib.deletion.measure import measure
 from forget_lib.deletion.references import CONTROL, Job, planned, read_arrays, train_references, write_arrays
-from forget_lib.deletion.request_file import keep_copy, read_request
+from forget_lib.deletion.request_file import read_request
 from forget_lib.deletion.verdict import Rule, Verdict, load_rule
-from forget_lib.errors import ForgetError
-from forget_lib.names import public_name
-from forget_lib.scenario import describe
-from forget_lib.training_log import model_key
+from forget_lib.models.log import model_key
+from forget_lib.study import records, run
+from forget_lib.study.scenario import describe
 from forget_lib.unlearning import unlearn, why_not_applicable
 from forget_lib.unlearning.registry import check_settings
 
@@ -83,7 +83,7 @@ def respond(case: Case, choice: Mapping[str, Any]) -> Answer:
     families = evidence.Families.of(found)
     measured = {UNLEARNED: _measured(case, UNLEARNED, model), ORIGINAL: _measured(case, ORIGINAL, original)}
     measured[FRESH] = found[Job(CONTROL, 0, 0.0)]
-    task = study.make_task(case.scenario, name="mask_logit")
+    task = run.make_task(case.scenario, name="mask_logit")
     if why_not_applicable("mask_logit", original, task) is None:
         hidden = unlearn("mask_logit", original, task)
         measured[MASKED] = _measured(case, "masked", hidden)
@@ -98,17 +98,17 @@ def unlearned_model(case: Case, original: nn.Module, choice: Mapping[str, Any]) 
     scenario, name, settings = case.scenario, choice["method"], dict(choice["settings"])
     check_settings(name, settings)
     about = {"scenario": describe(scenario), "forget": scenario.sets.forget.tolist(), "start": model_key(original)}
-    key = results.key_of(**about, method=name, settings=settings, seed=case.request["seed"])
+    key = records.key_of(**about, method=name, settings=settings, seed=case.request["seed"])
     folder = case.folder / "unlearned"
-    record = results.read_record(folder)
+    record = records.read_record(folder)
     if record is not None and record.get("key") == key:
-        return study.read_model(scenario, folder), record["cost"]["retrainings"]
-    task = study.make_task(scenario, case.request["seed"], name=name)
+        return run.read_model(scenario, folder), record["cost"]["retrainings"]
+    task = run.make_task(scenario, case.request["seed"], name=name)
     model = unlearn(name, original, task, **settings)
     retrainings = task.meter.passes / (3 * scenario.recipe.epochs * len(scenario.samples["retain"]))
     cost = task.meter.cost | {"retrainings": retrainings}
     about = {"key": key, "method": name, "settings": settings, "cost": cost}
-    results.write_record(folder, about, state=model.state_dict())
+    records.write_record(folder, about, state=model.state_dict())
     return model, retrainings
 
 
@@ -125,30 +125,6 @@ def ledger_of(case: Case) -> Path:
     return case.request.located("write.ledger") if given else case.folder.parent / "ledger.jsonl"
 
 
-def opened(path: str | Path, folder: Path | None = None) -> Case:
-    """The case of a request, with everything checked before anything is computed or written.
-
-    Raises: RequestError, also where the folder holds the answer to another request; LedgerError where the ledger is
-        damaged.
-    """
-    case = open_case(read_request(path), folder)
-    ledger.read_ledger(ledger_of(case))
-    _refuse_folder_of_another(case)
-    return case
-
-
-def _refuse_folder_of_another(case: Case) -> None:
-    from forget_lib.deletion.record import asked_in, read_report
-
-    report = case.folder / "report.json"
-    if report.is_file() and asked_in(read_report(report)) != asked(case):
-        raise case.request.wrong(
-            "write.folder",
-            f"{case.folder} holds the answer to another request: other images, other data or another model. Give this "
-            "one a folder of its own (write: {folder: …}); or delete that folder, if nobody needs the answer in it",
-        )
-
-
 def asked(case: Case) -> str:
     """SHA-256 (hex) of what is asked: which images of which data, and of which model. Two files with the same name are
     told apart by it; the method and the budget are no part of it."""
@@ -162,18 +138,6 @@ def asked_digest(data: str, forget: Sequence[str], model: str, weights: str) -> 
     """The digest of `asked` from its parts: fingerprints of the data and of the images, the model's name, the SHA-256
     of the weights where they were given."""
     return ledger.digest([data, list(forget), public_name(model), weights])
-
-
-def prepare(path: str | Path, folder: Path | None = None) -> Case:
-    """As `opened`, and a copy of the request is kept beside the answer. Raises: as `opened`; ForgetError."""
-    case = opened(path, folder)
-    try:
-        keep_copy(Path(path), case.folder / "request.yaml")
-    except OSError as error:
-        raise ForgetError(
-            f"Cannot write to {case.folder}: {error.strerror}. Mend the rights, or free space."
-        ) from error
-    return case
 
 
 def reevaluate(case: Case, model: nn.Module, rule: Rule) -> pd.DataFrame:

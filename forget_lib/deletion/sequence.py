@@ -22,18 +22,20 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from forget_lib import datasets, figures, results
+from forget_lib import datasets
+from forget_lib.core import paths
 from forget_lib.datasets.requests import Request
 from forget_lib.datasets.samples import Samples
 from forget_lib.deletion import trace
 from forget_lib.deletion.margins import margins_of
 from forget_lib.deletion.verdict import OUTPUTS
-from forget_lib.pools import MEMORISING, PoolPlan, train_nets
-from forget_lib.training import Meter, accuracy, set_threads
+from forget_lib.models.train import Meter, accuracy, set_threads
+from forget_lib.show import figures
+from forget_lib.study.pools import MEMORISING, PoolPlan, train_nets
 from forget_lib.unlearning import UnlearningTask, unlearn
 from forget_lib.unlearning.sisa import Sisa
 
-OUTPUT = results.RESULTS / "reference" / "deletion"
+OUTPUT = paths.RESULTS / "reference" / "deletion"
 METHODS = {
     "finetune": {"learning_rate": 0.05, "epochs": 2},
     "negative_gradient_plus": {"learning_rate": 0.01, "alpha": 0.9, "epochs": 1, "forget_batch_size": 32},
@@ -166,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def picture(folder: Path = OUTPUT) -> Figure:
+def ten_requests(folder: Path = OUTPUT) -> Figure:
     """Above: trace of the requests so far, test accuracy and cost by request. Below: SISA by number of shards."""
     table, sisa = (pd.read_csv(folder / f"{name}.csv") for name in ("sequence", "sisa"))
     figure, axes = plt.subplots(2, 3, figsize=(12, 6.6), layout="constrained")

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from forget_lib.errors import TooFewError
+from forget_lib.core.errors import TooFewError
 
 RIDGE = 1.0
 """Penalty of the new head, relative to the mean square of a feature: it looks along the directions in which the

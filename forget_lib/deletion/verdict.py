@@ -19,9 +19,9 @@ import numpy as np
 import yaml
 from scipy import stats
 
+from forget_lib.core.errors import ForgetError, unknown
+from forget_lib.core.paths import REPOSITORY
 from forget_lib.deletion.trace import Reading
-from forget_lib.errors import ForgetError, unknown
-from forget_lib.results import REPOSITORY
 
 CONFIG = REPOSITORY / "workflow" / "config" / "verdict.yaml"
 PASS, FAIL, UNDECIDED = "pass", "fail", "not enough evidence"

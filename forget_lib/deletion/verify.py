@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from forget_lib import results
+from forget_lib.core.errors import ForgetError
 from forget_lib.deletion import evidence, ledger, references, verdict
 from forget_lib.deletion.case import open_case
 from forget_lib.deletion.measure import measure
@@ -23,7 +23,7 @@ from forget_lib.deletion.record import file_hash, read_report, report_digest
 from forget_lib.deletion.request_file import read_request
 from forget_lib.deletion.respond import UNLEARNED, ledger_of
 from forget_lib.deletion.trace import Reading
-from forget_lib.errors import ForgetError
+from forget_lib.study import records
 
 TOLERANCE = 1e-3
 """How far a number may be off on another machine."""
@@ -134,7 +134,7 @@ def _with_data(content: Mapping[str, Any], folder: Path) -> list[Check]:
     checks = [Check("the fingerprints are those of the requested images", "ok" if same else "failed")]
     model = case.scenario.new_model(0)
     try:
-        model.load_state_dict(results.read_state(folder / "unlearned"))
+        model.load_state_dict(records.read_state(folder / "unlearned"))
     except (ForgetError, RuntimeError) as error:
         return [*checks, Check("the model's numbers come out again", "not possible", str(error))]
     measured = measure(case.scenario, model.eval())

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from forget_lib import catalogue, figures
+from forget_lib.core.names import public_name
+from forget_lib.core.paths import RESULTS
 from forget_lib.deletion import evidence, trace, verdict
 from forget_lib.deletion.case import Case
 from forget_lib.deletion.respond import FRESH, MASKED, ORIGINAL, UNLEARNED, Answer
-from forget_lib.names import public_name
-from forget_lib.results import RESULTS
+from forget_lib.show import catalogue, figures
 
 REFERENCE = RESULTS / "reference" / "deletion"
 WORDS = {

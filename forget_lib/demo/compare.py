@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from forget_lib.demo.library import Bench
-from forget_lib.metrics import cka_by_layer, per_class_accuracy
-from forget_lib.statistics import Interval, clopper_pearson
+from forget_lib.statistics.intervals import Interval, clopper_pearson
+from forget_lib.statistics.metrics import cka_by_layer, per_class_accuracy
 
 MAP_POINTS = 400
 CKA_IMAGES = 500

@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from forget_lib.errors import ForgetError
+from forget_lib.core.errors import ForgetError
 
 Point = tuple[float, float]
 Stroke = Sequence[Point]

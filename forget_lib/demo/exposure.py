@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from forget_lib import results
+from forget_lib.core.errors import DataError, ForgetError, TooFewError
 from forget_lib.demo.library import Bench
-from forget_lib.errors import DataError, ForgetError, TooFewError
-from forget_lib.membership import make_plan
-from forget_lib.membership_views import sample_margins
-from forget_lib.pools import Pool, load_pool, load_unlearned, memorisation
-from forget_lib.recipes import make_recipe
-from forget_lib.statistics import sign_flip_test
-from forget_lib.targets import references_about
+from forget_lib.models.recipe import make_recipe
+from forget_lib.show.membership_views import sample_margins
+from forget_lib.statistics.intervals import sign_flip_test
+from forget_lib.study import records as results
+from forget_lib.study.membership import make_plan
+from forget_lib.study.pools import Pool, load_pool, load_unlearned, memorisation
+from forget_lib.study.targets import references_about
 
 OFFERED = 24
 RARE = 0.05

@@ -2,11 +2,11 @@
 
 import ipywidgets
 
+from forget_lib.core.errors import ForgetError
 from forget_lib.demo import markup
 from forget_lib.demo.exposure import Exposure, open_exposure, sentences
 from forget_lib.demo.library import Bench, method_title
 from forget_lib.demo.panel import PREFERRED, Panel, dropdown, guarded, set_options, wrapping
-from forget_lib.errors import ForgetError
 
 GROUPS = {
     "in": ("trained on it", markup.ORIGINAL),

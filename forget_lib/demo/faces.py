@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from forget_lib.errors import ForgetError
+from forget_lib.core.errors import ForgetError
 
 DETECTION_SIZE = 640
 MARGIN, RAISE = 0.3, 0.12

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import ipywidgets
 from torch import Tensor
 
+from forget_lib.core.errors import ForgetError
 from forget_lib.demo import markup
 from forget_lib.demo.images import data_url
 from forget_lib.demo.library import Bench, probabilities
 from forget_lib.demo.live import Cancelled, Replay, replay
 from forget_lib.demo.panel import PREFERRED, WIDE, Panel, bars_of, button, dropdown, guarded, set_options, wrapping
-from forget_lib.errors import ForgetError
 
 CHOICES = 12
 PARTS = {

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forget_lib.attacks.scores import phi
+from forget_lib.core.errors import TooFewError
 from forget_lib.demo.library import Bench
-from forget_lib.errors import TooFewError
-from forget_lib.statistics import Interval, auc_interval, clopper_pearson
+from forget_lib.statistics.intervals import Interval, auc_interval, clopper_pearson
+from forget_lib.statistics.scores import phi
 
 FEWEST = 2
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.pixels import plain_picture
-from forget_lib.errors import ForgetError
 
 FORMATS = ("JPEG", "PNG")
 MOST_BYTES = 60_000_000

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from forget_lib import results
+from forget_lib.core.errors import ForgetError
 from forget_lib.datasets import ImageData, Samples, load
 from forget_lib.datasets.requests import KINDS, Request, draw_sets, request_for
 from forget_lib.datasets.samples import normalise
-from forget_lib.errors import ForgetError
-from forget_lib.recipes import make_recipe
-from forget_lib.scenario import Scenario
-from forget_lib.study import load_model
-from forget_lib.training import predict, set_threads
+from forget_lib.models.recipe import make_recipe
+from forget_lib.models.train import predict, set_threads
+from forget_lib.study import records
+from forget_lib.study.run import load_model
+from forget_lib.study.scenario import Scenario
 from forget_lib.unlearning import get_method, list_methods
 
 TITLES = {
@@ -82,7 +82,7 @@ def find_entries(root: str | Path) -> list[Entry]:
     """
     found: dict[tuple[str, str, str], Entry] = {}
     for folder in sorted(Path(root).glob("*/*/draw*/seed*/retrain/run0")):
-        record = results.read_record(folder)
+        record = records.read_record(folder)
         if record is None or record.get("status") != "done" or not (folder / "model.safetensors").is_file():
             continue
         key = (record["dataset"], record["model"], record["request"])
@@ -99,7 +99,7 @@ def find_entries(root: str | Path) -> list[Entry]:
 def _methods(folder: Path) -> dict[str, Mapping[str, Any]]:
     found = {}
     for path in sorted(folder.glob("*/run0/model.safetensors")):
-        record = results.read_record(path.parent)
+        record = records.read_record(path.parent)
         if record and record["status"] == "done" and record["method"] not in ("original", "retrain"):
             found[record["method"]] = record.get("settings", {})
     return found
@@ -207,7 +207,7 @@ def load_original(scenario: Scenario) -> nn.Module:
     Raises: ForgetError if there is no record.
     """
     model = scenario.new_model(0)
-    model.load_state_dict(results.read_state(original_folder(scenario)))
+    model.load_state_dict(records.read_state(original_folder(scenario)))
     return model.eval()
 
 
@@ -226,7 +226,7 @@ def open_bench(entry: Entry, root: str | Path, start: str = "sample", device: st
     """
     data = shared_data(entry.dataset, start)
     scenario = scenario_for(entry, root, request_text(entry.request_name, data), start, device)
-    record = results.read_record(scenario.folder("retrain")) or {}
+    record = records.read_record(scenario.folder("retrain")) or {}
     if record.get("data_checksum") != data.checksum:
         raise ForgetError(
             f"The models of {entry.label} were trained on other data ({record.get('source')}) than {data.source}. "

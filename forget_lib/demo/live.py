@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from forget_lib.chosen import with_chosen
+from forget_lib.core.errors import ForgetError
 from forget_lib.datasets import Samples
 from forget_lib.demo.library import Bench, load_original, scenario_for
-from forget_lib.errors import ForgetError
-from forget_lib.scenario import Scenario
-from forget_lib.study import make_task
-from forget_lib.training import Meter, accuracy
+from forget_lib.models.train import Meter, accuracy
+from forget_lib.study.chosen import with_chosen
+from forget_lib.study.run import make_task
+from forget_lib.study.scenario import Scenario
 from forget_lib.unlearning import get_method, list_methods, unlearn
 from forget_lib.unlearning.registry import why_not_applicable
 

@@ -8,11 +8,11 @@ import ipywidgets
 import torch
 from torch import Tensor
 
+from forget_lib.core.errors import ForgetError
 from forget_lib.demo import markup
 from forget_lib.demo.library import Bench, live_choices, probabilities
 from forget_lib.demo.live import Cancelled, LiveResult, Progress, forget_live, live_methods, measured
 from forget_lib.demo.panel import PREFERRED, WIDE, Panel, button, dropdown, guarded, set_options, wrapping
-from forget_lib.errors import ForgetError
 
 SHOWN = 6
 NAMES = {"forget": "to be forgotten", "retain": "kept", "test": "test set of what is kept"}

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from forget_lib.demo.images import data_url
-from forget_lib.statistics import Interval
+from forget_lib.statistics.intervals import Interval
 
 ORIGINAL, UNLEARNED, RETRAINED, OTHER = "#D55E00", "#0072B2", "#009E73", "#CC79A7"
 """Okabe and Ito's colours: told apart by colour-blind readers; a number stands beside every bar all the same."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import ipywidgets
 from IPython.display import Javascript, display
 
+from forget_lib.core.errors import ForgetError, UnknownNameError, unknown
 from forget_lib.demo import markup
 from forget_lib.demo.attack_panel import AttackPanel
 from forget_lib.demo.compare_panel import ComparePanel
@@ -18,8 +19,7 @@ from forget_lib.demo.live_panel import LivePanel
 from forget_lib.demo.own_image import OwnImage
 from forget_lib.demo.panel import Panel, dropdown, guarded
 from forget_lib.demo.style import NAMES, sheet
-from forget_lib.errors import ForgetError, UnknownNameError, unknown
-from forget_lib.study import provenance_table
+from forget_lib.study.run import provenance_table
 from forget_lib.unlearning import list_methods
 
 DIGITS = "mnist"

@@ -7,9 +7,9 @@ from typing import Any
 
 import ipywidgets
 
+from forget_lib.core.errors import ForgetError
 from forget_lib.demo import markup
 from forget_lib.demo.library import Bench
-from forget_lib.errors import ForgetError
 
 WIDE = {"description_width": "initial"}
 PREFERRED = "uniform_kl"

@@ -9,7 +9,7 @@ import traitlets
 
 from forget_lib.demo.images import MOST_BYTES
 
-SCRIPT = Path(__file__).resolve().parent.parent / "templates" / "demo" / "picture_input.js"
+SCRIPT = Path(__file__).resolve().parent / "assets" / "picture_input.js"
 WAITING = "The camera is on. Nothing leaves this page before you press Take the picture."
 
 

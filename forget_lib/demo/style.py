@@ -43,7 +43,7 @@ new MutationObserver(name).observe(document.body, {childList: true, subtree: tru
 name();
 """
 FOLLOW_SYSTEM = '@media (prefers-color-scheme: dark) { body[data-voila][data-jp-theme-light="true"] { %s } }'
-FILE = Path(__file__).resolve().parent.parent / "templates" / "demo" / "page.css"
+FILE = Path(__file__).resolve().parent / "assets" / "page.css"
 
 
 def sheet() -> str:

@@ -22,9 +22,11 @@ from forget_lib.unlearning.registry import (
 )
 from forget_lib.unlearning.task import UnlearningTask
 
-# Each module registers its methods when it is imported; a new file is enough to add one. "basic" comes first in all
-# tables.
-for _name in ["basic", *sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "basic")]:
+FIRST = ("retrain", "finetune", "negative_gradient", "negative_gradient_plus", "random_label")
+"""The methods that all others build on stand first in tables; the others follow by name."""
+
+# Each module registers its method when it is imported; a new file is enough to add one.
+for _name in dict.fromkeys([*FIRST, *(module.name for module in pkgutil.iter_modules(__path__))]):
     importlib.import_module(f"{__name__}.{_name}")
 
 __all__ = [

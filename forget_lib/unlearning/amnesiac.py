@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from forget_lib.training_log import TrainingLog
+from forget_lib.models.log import TrainingLog
 from forget_lib.unlearning.common import check_range, epochs_of, sgd, step, trained_weights
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from forget_lib.core.errors import DivergedError, ForgetError
 from forget_lib.datasets.samples import Samples, concatenate
-from forget_lib.errors import DivergedError, ForgetError
-from forget_lib.optimizers import SGD, Adam, clear_gradients, trainable
-from forget_lib.training import train_mode
+from forget_lib.models.optimizers import SGD, Adam, clear_gradients, trainable
+from forget_lib.models.train import train_mode
 from forget_lib.unlearning.task import UnlearningTask
 
 COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)

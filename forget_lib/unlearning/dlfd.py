@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forget_lib.unlearning.boundary import HIGH, LOW, PIXEL
+from forget_lib.unlearning.boundary_shrink import HIGH, LOW, PIXEL
 from forget_lib.unlearning.common import check_range, epochs_of, frozen_copy, pairs, random_part, sgd, step
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask

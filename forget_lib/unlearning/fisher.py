@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from forget_lib.datasets.samples import Samples
-from forget_lib.training import Meter
+from forget_lib.models.train import Meter
 from forget_lib.unlearning.common import check_range, random_part, trained_weights
-from forget_lib.unlearning.importance import Importance, importance_by_sample
+from forget_lib.unlearning.parts.importance import Importance, importance_by_sample
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from forget_lib.datasets.samples import Samples
-from forget_lib.training import Meter, detach_meters
+from forget_lib.models.train import Meter, detach_meters
 from forget_lib.unlearning.common import check_range, frozen_copy, random_part, trained_weights
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask

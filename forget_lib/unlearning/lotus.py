@@ -6,8 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from forget_lib.datasets.samples import Samples, concatenate
-from forget_lib.optimizers import trainable
-from forget_lib.unlearning.common import check_range, epochs_of, frozen_copy, logits_of, random_part, step, train_mode
+from forget_lib.models.optimizers import trainable
+from forget_lib.unlearning.common import (
+    check_range,
+    epochs_of,
+    frozen_copy,
+    logits_of,
+    random_part,
+    step,
+    train_mode,
+)
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask
 

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from forget_lib.errors import DivergedError, ForgetError, NotApplicableError, meant, unknown
-from forget_lib.training import detach_meters
-from forget_lib.trust import failure
+from forget_lib.core.errors import DivergedError, ForgetError, NotApplicableError, meant, unknown
+from forget_lib.core.user_code import failure
+from forget_lib.models.train import detach_meters
 from forget_lib.unlearning.common import keeping_frozen, kernels, trained_weights
 from forget_lib.unlearning.task import UnlearningTask
 
+SHARE = 0.2
+"""Epochs over the retain set that are still cheap, as a share of the training's."""
 NEEDS = {
     "class request": lambda model, task: bool(task.classes),
     "trained convolution": lambda model, task: bool(kernels(model, (nn.Conv2d,))),
@@ -43,8 +45,8 @@ class Method:
     """One registered method.
 
     Attributes: name; title for people; paper (source); uses: the data it touches ("forget, retain"); family; needs:
-        keys of
-        NEEDS; control: not a method but a row to compare with; exact: the same distribution as retraining; function.
+        keys of NEEDS; control: not a method but a row to compare with; exact: the same distribution as retraining;
+        version: raised when its numbers change, so that records of before are made again; function.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Method:
     needs: tuple[str, ...]
     control: bool
     exact: bool
+    version: int
     function: Function
 
     @property
@@ -82,6 +85,7 @@ def method(
     needs: tuple[str, ...] = (),
     control: bool = False,
     exact: bool = False,
+    version: int = 1,
 ) -> Callable[[Function], Function]:
     """Registers the function below it; see `Method` for the arguments."""
     for need in needs:
@@ -89,7 +93,7 @@ def method(
             raise unknown("need of a method", need, NEEDS)
 
     def register(function: Function) -> Function:
-        METHODS[name] = Method(name, title, paper, uses, family, needs, control, exact, function)
+        METHODS[name] = Method(name, title, paper, uses, family, needs, control, exact, version, function)
         return function
 
     return register
@@ -191,3 +195,17 @@ def unlearn(name: str, model: nn.Module, task: UnlearningTask, **settings: Any) 
     for key, parameter in unlearned.named_parameters():  # a method may have frozen some for itself
         parameter.requires_grad_(trained.get(key, parameter.requires_grad))
     return detach_meters(unlearned).eval()
+
+
+def default_settings(method: str, training_epochs: int) -> dict[str, Any]:
+    """A method's defaults, for a model that was trained for so many epochs.
+
+    Defaults fit a training of ten epochs or more. Where it was shorter, a method that passes over the retain set gets
+    fewer epochs, a fifth of the training's and at least one, so that it stays a cheap alternative to retraining.
+    """
+    entry = get_method(method)
+    settings = entry.settings
+    if "epochs" in settings and "retain" in entry.uses and not entry.control:
+        most = max(1, int(SHARE * training_epochs))
+        settings["epochs"] = min(settings["epochs"] or most, most)
+    return settings

@@ -5,8 +5,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from forget_lib.errors import ForgetError
-from forget_lib.training_log import TrainingLog
+from forget_lib.core.errors import ForgetError
+from forget_lib.models.log import TrainingLog
 from forget_lib.unlearning.common import check_range, logits_of, random_part
 from forget_lib.unlearning.registry import METHODS, get_method, method, unlearn
 from forget_lib.unlearning.task import UnlearningTask

@@ -6,9 +6,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forget_lib.errors import DivergedError
-from forget_lib.unlearning.common import check_range, epochs_of, random_part, sgd, step, train_mode, trained_weights
-from forget_lib.unlearning.importance import importance_by_batch, sample_cross_entropy
+from forget_lib.core.errors import DivergedError
+from forget_lib.unlearning.common import (
+    check_range,
+    epochs_of,
+    random_part,
+    sgd,
+    step,
+    train_mode,
+    trained_weights,
+)
+from forget_lib.unlearning.parts.importance import importance_by_batch, sample_cross_entropy
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from forget_lib.core.errors import ForgetError, unknown
 from forget_lib.datasets.samples import Samples, concatenate
-from forget_lib.errors import ForgetError, unknown
-from forget_lib.recipes import Recipe
-from forget_lib.training import train
+from forget_lib.models.recipe import Recipe
+from forget_lib.models.train import train
 from forget_lib.unlearning.common import check_range
 from forget_lib.unlearning.registry import method
 from forget_lib.unlearning.task import UnlearningTask

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.requests import Request
 from forget_lib.datasets.samples import Samples
-from forget_lib.errors import ForgetError
-from forget_lib.recipes import Recipe
-from forget_lib.training import Meter
+from forget_lib.models.recipe import Recipe
+from forget_lib.models.train import Meter
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from forget_lib.results import RESULTS
+from forget_lib.core.paths import RESULTS
 from tests.faults import record
 
 PARTS = {

@@ -23,8 +23,8 @@ from forget_lib.datasets.mnist import read_idx
 from forget_lib.datasets.orl import read_orl
 from forget_lib.datasets.own import load_own
 from forget_lib.demo.images import read_picture
-from forget_lib.given_weights import read_weights
-from forget_lib.results import read_predictions, read_state
+from forget_lib.models.given_weights import read_weights
+from forget_lib.study.records import read_predictions, read_state
 from tests.faults.hostile import Hostile, payload
 
 UNSAFE_NAMES = (

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from forget_lib import chosen
+from forget_lib.core.errors import ForgetError
+from forget_lib.core.names import short_name, split_options
+from forget_lib.core.paths import REPOSITORY
 from forget_lib.datasets.face_table import read_part
 from forget_lib.datasets.own import load_own
 from forget_lib.datasets.requests import parse_request
@@ -15,14 +17,13 @@ from forget_lib.deletion.kind import is_report
 from forget_lib.deletion.ledger import read_ledger
 from forget_lib.deletion.record import read_report
 from forget_lib.deletion.request_file import read_request
-from forget_lib.errors import ForgetError
-from forget_lib.leaderboard_table import read_entry
-from forget_lib.names import short_name, split_options
-from forget_lib.report.index import write_index
-from forget_lib.report.run import declared_parameters
-from forget_lib.results import REPOSITORY, load, read_record, record_folder
+from forget_lib.study import chosen
+from forget_lib.study.records import load, read_record, record_folder
 from tests.faults.hostile import Hostile, canary
 from tests.faults.hostile_files import saved
+from workflow.leaderboard_table import read_entry
+from workflow.pages.index import write_index
+from workflow.pages.run import declared_parameters
 
 sys.path.append(str(REPOSITORY / "workflow"))
 import plan as workflow_plan

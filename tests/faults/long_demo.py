@@ -15,9 +15,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from forget_lib import study
 from forget_lib.demo import Demo
 from forget_lib.demo.drawing import example
+from forget_lib.study import run
 from tests.demo_study import make_records
 from tests.test_demo_images import BAD, encoded
 
@@ -102,8 +102,8 @@ def megabytes() -> float:
 def test_the_demo_does_not_grow(tmp_path: Path, record_property, capsys):
     make_records(tmp_path)
     recipe = {"epochs": 4, "batch_size": 64, "learning_rate": 0.02}
-    other = study.make_scenario(tmp_path, recipe, (), dataset="mnist", model="mlp", request="class:3", start="sample")
-    study.run_methods(other, {"finetune": {}, "uniform_kl": {}})
+    other = run.make_scenario(tmp_path, recipe, (), dataset="mnist", model="mlp", request="class:3", start="sample")
+    run.run_methods(other, {"finetune": {}, "uniform_kl": {}})
     sizes: list[float] = []
 
     async def story() -> None:

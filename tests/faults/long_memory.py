@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from forget_lib.results import REPOSITORY
+from forget_lib.core.paths import REPOSITORY
 from tests.faults.hostile_text import workflow_plan
 
 MOST = 4 * 2**30
@@ -24,7 +24,7 @@ def test_a_job_stays_under_4_gib(notebook, tmp_path, record_property):
     job = next(each for each in jobs.values() if each.notebook == notebook)
     recipe = job.parameters["recipe"] | {"epochs": 1}
     given = dict(job.parameters) | {"results": str(tmp_path / "results"), "recipe": recipe}
-    command = [sys.executable, "-m", "forget_lib.report", "run", f"notebooks/{notebook}.ipynb"]
+    command = [sys.executable, "-m", "workflow.pages", "run", f"notebooks/{notebook}.ipynb"]
     command += ["--parameters", json.dumps(given), "--output", str(tmp_path / "a.ipynb")]
     process = subprocess.Popen(command, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)})
     _, status, used = os.wait4(process.pid, 0)

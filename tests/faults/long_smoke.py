@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from forget_lib.results import KEYS, REPOSITORY, read_record, record_folders
+from forget_lib.core.paths import REPOSITORY
+from forget_lib.study.records import KEYS, read_record, record_folders
 from tests.faults.test_supply import TEXTS, told
 from tests.faults.workflow_copy import active_environment
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from forget_lib.results import REPOSITORY, provenance
+from forget_lib.core.paths import REPOSITORY
+from forget_lib.study.records import provenance
 
 REFERENCE = REPOSITORY / "results" / "reference" / "faults"
 README = Path(__file__).with_name("README.md")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from forget_lib import study
+from forget_lib.study import run
 from tests.faults import workflow_copy as copy
 
 YEAR = 365 * 86400
@@ -34,11 +34,11 @@ def set_times(root: Path, moment: float) -> int:
 def test_a_clock_that_jumps_changes_no_number_and_no_cost_is_negative(blobs, tmp_path, monkeypatch):
     fields = {"dataset": "blobs", "model": "mlp", "request": "class:c1"}
     recipe = {"epochs": 2, "batch_size": 16, "learning_rate": 0.05}
-    calm = study.run_methods(study.make_scenario(tmp_path / "calm", recipe, **fields), METHODS)
+    calm = run.run_methods(run.make_scenario(tmp_path / "calm", recipe, **fields), METHODS)
     jumps, now, utc = itertools.cycle([0, YEAR, -20 * YEAR, 3600, -1]), time.time, time.gmtime
     monkeypatch.setattr(time, "time", lambda: now() + next(jumps))
     monkeypatch.setattr(time, "gmtime", lambda *_: utc(now() + next(jumps)))
-    table = study.run_methods(study.make_scenario(tmp_path / "jumping", recipe, **fields), METHODS)
+    table = run.run_methods(run.make_scenario(tmp_path / "jumping", recipe, **fields), METHODS)
     monkeypatch.undo()
     assert measured(table) == measured(calm)
     assert (table.loc[table["metric"] == "seconds", "value"] >= 0).all()
@@ -47,10 +47,10 @@ def test_a_clock_that_jumps_changes_no_number_and_no_cost_is_negative(blobs, tmp
 @pytest.mark.fault("Records from the future and from 1970")
 @pytest.mark.parametrize("moment", [1.0, time.time() + YEAR], ids=["1970", "in a year"])
 def test_records_of_any_time_are_found_and_not_made_again(scenario, monkeypatch, moment):
-    before = study.run_methods(scenario, METHODS)
+    before = run.run_methods(scenario, METHODS)
     assert set_times(scenario.root, moment) > 5
-    monkeypatch.setattr(study, "unlearn", lambda *_, **__: pytest.fail("a method was run again"))
-    assert study.run_methods(scenario, METHODS).equals(before)
+    monkeypatch.setattr(run, "unlearn", lambda *_, **__: pytest.fail("a method was run again"))
+    assert run.run_methods(scenario, METHODS).equals(before)
 
 
 @pytest.mark.slow

@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
-from forget_lib import results
+from forget_lib.core.errors import ForgetError
+from forget_lib.core.files import read_notebook
 from forget_lib.datasets.stored import Arrays, read_cache, write_cache
 from forget_lib.deletion import ledger
-from forget_lib.errors import ForgetError
-from forget_lib.report.run import read_notebook
-from forget_lib.results import Measurement, record_folder, write_record
+from forget_lib.statistics.measurement import Measurement
+from forget_lib.study import records
+from forget_lib.study.records import record_folder, write_record
 
 KEYS = {"dataset": "blobs", "model": "mlp", "request": "class-1", "draw": 0, "seed": 0, "method": "finetune", "run": 0}
 
@@ -46,11 +47,11 @@ def flipped(content: bytes, seed: int) -> bytes:
 @pytest.mark.fault("Damaged records")
 def test_a_flipped_bit_of_a_record_never_changes_a_number(folder, tmp_path, record_property, capsys):
     whole = (folder / "run.json").read_bytes()
-    before = results.load(tmp_path / "results")
+    before = records.load(tmp_path / "results")
     for seed in range(400):
         (folder / "run.json").write_bytes(flipped(whole, seed))
         try:
-            table = results.load(tmp_path / "results")
+            table = records.load(tmp_path / "results")
         except ForgetError:  # the only record was left out
             continue
         assert table.equals(before)
@@ -63,15 +64,15 @@ def test_a_flipped_bit_of_a_record_never_changes_a_number(folder, tmp_path, reco
 def test_a_truncated_record_is_left_out_and_named(folder, tmp_path, share, capsys):
     whole = (folder / "run.json").read_bytes()
     (folder / "run.json").write_bytes(whole[: int(share * len(whole))])
-    assert results.read_record(folder) is None
+    assert records.read_record(folder) is None
     with pytest.raises(ForgetError, match="No records"):
-        results.load(tmp_path / "results")
+        records.load(tmp_path / "results")
     assert str(folder / "run.json") in capsys.readouterr().err
 
 
 @pytest.mark.fault("Damaged weights and predictions")
 @pytest.mark.parametrize(
-    ("name", "read"), [("predictions.npz", results.read_predictions), ("model.safetensors", results.read_state)]
+    ("name", "read"), [("predictions.npz", records.read_predictions), ("model.safetensors", records.read_state)]
 )
 def test_a_flipped_or_lost_byte_of_weights_is_named(folder, name, read, record_property):
     whole = (folder / name).read_bytes()
@@ -128,16 +129,16 @@ def test_a_truncated_notebook_is_named(tmp_path, share):
 @pytest.mark.fault("Numbers that break averages")
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_number_that_is_none_survives_the_disk_and_is_no_damage(folder, tmp_path, value):
-    run = results.read_record(folder)
+    run = records.read_record(folder)
     run["measurements"][0]["value"] = value
     write_record(folder, {key: run[key] for key in run if key not in ("schema", "digest", "files")})
-    found = results.load(tmp_path / "results")["value"].iloc[0]
+    found = records.load(tmp_path / "results")["value"].iloc[0]
     assert found == value or np.isnan(found) == np.isnan(value)
 
 
 @pytest.mark.fault("Numbers that break averages")
 @pytest.mark.parametrize("members", [[0.5] * 30, [0.0] * 30, [1e30] * 30])
 def test_an_attack_on_constant_losses_finds_nothing(members):
-    from forget_lib.statistics import auc
+    from forget_lib.statistics.intervals import auc
 
     assert auc(np.array(members), np.array(members)) == pytest.approx(0.5)

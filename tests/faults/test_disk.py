@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from forget_lib.errors import ForgetError
-from forget_lib.report.files import write_text
-from forget_lib.results import REPOSITORY, read_record, write_record
+from forget_lib.core.errors import ForgetError
+from forget_lib.core.files import write_text
+from forget_lib.core.paths import REPOSITORY
+from forget_lib.study.records import read_record, write_record
 from tests.faults import workflow_copy as copy
 
 CONFIG = copy.config_of({"one": copy.scenario()})

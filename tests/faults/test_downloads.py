@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from forget_lib.core.errors import DataError
 from forget_lib.datasets.sources import fetch
-from forget_lib.errors import DataError
 
 pytestmark = pytest.mark.fault("Downloads")
 CONTENT = b"PK\3\4" + hashlib.shake_256(b"a data set").digest(200_000)

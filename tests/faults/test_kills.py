@@ -78,7 +78,7 @@ def test_a_killed_kernel_is_one_message_and_leaves_no_page(tmp_path):
     cell = new_code_cell("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     nbformat.write(new_notebook(cells=[cell]), tmp_path / "toy.ipynb")
     out = tmp_path / "out" / "a.ipynb"
-    command = [sys.executable, "-m", "forget_lib.report", "run", str(tmp_path / "toy.ipynb"), "--output", str(out)]
+    command = [sys.executable, "-m", "workflow.pages", "run", str(tmp_path / "toy.ipynb"), "--output", str(out)]
     done = subprocess.run([*command, "--page", str(out.with_suffix(".html"))], capture_output=True, text=True)
     assert done.returncode == 1
     assert "could not be run to its end" in done.stderr

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.reference_pages import CHARTS_ONLY
-from forget_lib.results import REPOSITORY
+from forget_lib.core.paths import REPOSITORY
 from tests.faults import workflow_copy as copy
 
 sys.path.append(str(REPOSITORY / "workflow"))

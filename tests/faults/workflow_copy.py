@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from forget_lib.results import REPOSITORY
+from forget_lib.core.paths import REPOSITORY
 
 NOTEBOOKS = ("00_overview", "02_train_baseline", "03_one", "08_figures")
 STAND_IN = """
 import os, pathlib, sys, time
-from forget_lib.report.files import only_one, write_text
+from forget_lib.core.files import only_one, write_text
 given = sys.argv[1:]
 if given[0] == "run":
     output = pathlib.Path(given[given.index("--output") + 1])
@@ -43,16 +43,28 @@ def scenario(**changes: Any) -> dict[str, Any]:
     return {"notebook": "03_one", "dataset": "mnist", "model": "mlp", "recipe": {"epochs": 1}} | changes
 
 
+def copy_what_plans_need(root: Path) -> None:
+    """The few files of the library that planning a run imports, into `root`."""
+    for part in (
+        "__init__.py",
+        "core/*.py",
+        "models/__init__.py",
+        "models/recipe.py",
+        "study/__init__.py",
+        "study/chosen.py",
+    ):
+        for file in (REPOSITORY / "forget_lib").glob(part):
+            copy = root / file.relative_to(REPOSITORY)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, copy)
+
+
 def make(root: Path, config: dict[str, Any]) -> Path:
     """The copy, in `root`."""
     shutil.copytree(REPOSITORY / "workflow", root / "workflow", ignore=shutil.ignore_patterns("__pycache__"))
-    library = root / "forget_lib"
     (root / "notebooks").mkdir()
-    for name in ("report", "templates"):
-        shutil.copytree(REPOSITORY / "forget_lib" / name, library / name)
-    for name in ("__init__", "chosen", "errors", "names", "recipes", "results"):
-        shutil.copy(REPOSITORY / "forget_lib" / f"{name}.py", library)
-    (library / "report" / "__main__.py").write_text(STAND_IN)
+    copy_what_plans_need(root)
+    (root / "workflow" / "pages" / "__main__.py").write_text(STAND_IN)
     for name in NOTEBOOKS:
         cell = {"cell_type": "code", "source": "", "metadata": {}, "outputs": [], "execution_count": None}
         (root / "notebooks" / f"{name}.ipynb").write_text(json.dumps({"cells": [cell], "metadata": {}}))

@@ -1,0 +1,62 @@
+"""Loss, logistic regression."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+from forget_lib.attacks.registry import AttackInput, attack, summarise
+from forget_lib.core.errors import TooFewError
+from forget_lib.statistics import intervals, scores
+from forget_lib.statistics.measurement import Measurement
+
+FOLDS = 10
+
+
+def loss_score(inputs: AttackInput) -> np.ndarray:
+    """Minus the loss of each sample: higher means "was trained on"."""
+    return -scores.cross_entropy(inputs.logits, inputs.labels)
+
+
+def matched_columns(inputs: AttackInput) -> np.ndarray:
+    """Columns (forget first) with as many unseen as forget samples of each class, chosen by `inputs.seed`."""
+    generator = np.random.default_rng(inputs.seed)
+    kept = []
+    for label in np.unique(inputs.forget_labels):
+        forget = np.flatnonzero(inputs.forget_labels == label)
+        unseen = np.flatnonzero(inputs.unseen_labels == label)
+        number = min(len(forget), len(unseen))
+        kept.append(generator.permutation(forget)[:number])
+        kept.append(inputs.number_forget + generator.permutation(unseen)[:number])
+    return np.sort(np.concatenate(kept))
+
+
+@attack(
+    "loss_regression",
+    title="Loss, logistic regression",
+    paper="NeurIPS 2023 unlearning challenge, starting kit",
+    null="0.5",
+    score=loss_score,
+)
+def loss_regression(inputs: AttackInput) -> list[Measurement]:
+    """Tell forget from unseen samples by their loss, with logistic regression and 10-fold cross-validation.
+
+    Both sides have the same number of samples of each class, so chance is 0.5. Accuracy comes with a Clopper-Pearson
+    interval over samples, the AUC of minus the loss (all samples, signed) with DeLong's.
+    Known weakness: one threshold for everybody; over-forgetting of some samples cancels under-forgetting of others.
+    Raises: TooFewError below 10 samples a side.
+    """
+    columns = matched_columns(inputs)
+    member = columns < inputs.number_forget
+    if member.sum() < FOLDS:
+        raise TooFewError(
+            f"loss_regression needs at least {FOLDS} forget and {FOLDS} unseen samples of the same classes, "
+            f"got {int(member.sum())}."
+        )
+    score = loss_score(inputs)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=inputs.seed)
+    guess = cross_val_predict(LogisticRegression(), score[columns, None], member, cv=folds)
+    right = intervals.clopper_pearson(int((guess == member).sum()), len(member))
+    accuracy = Measurement("accuracy", right.value, right.low, right.high, "share", n=right.n, null=0.5)
+    return [accuracy, *summarise(score, inputs)]

@@ -1,0 +1,71 @@
+"""Where things lie, and how a path or a failure is told to people."""
+
+import contextlib
+import hashlib
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from forget_lib.core.errors import DataError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RESULTS = REPOSITORY / "results"
+
+
+def find(path: str | Path) -> Path:
+    """A path that the user gave: as it is or from the current folder, else from the repository, where notebooks too
+    find what a config names; as it is where there is nothing in either place."""
+    given = Path(os.path.expanduser(path))
+    for place in (given, REPOSITORY / given):
+        with suppress(OSError, ValueError):  # a name that is too long for any file, or holds what no name can
+            if place.exists():
+                return place
+    return given
+
+
+def shown(path: str | Path) -> str:
+    """A path for people: relative to the repository where it lies inside."""
+    path = Path(path)
+    return path.relative_to(REPOSITORY).as_posix() if path.is_relative_to(REPOSITORY) else str(path)
+
+
+def data_folder() -> Path:
+    """Folder of fetched data: environment variable FORGET_DATA, else `data` in the repository."""
+    chosen = os.environ.get("FORGET_DATA")
+    return Path(chosen).expanduser() if chosen else REPOSITORY / "data"
+
+
+def samples_folder() -> Path:
+    """Folder of the embedded samples; it comes with the repository, wherever fetched data go."""
+    return REPOSITORY / "data" / "samples"
+
+
+def locate(path: str | Path, what: str) -> Path:
+    """A path that the user gave: as it is or from the current folder, else from the repository, where notebooks too
+    find what a config names.
+
+    Raises: DataError if there is nothing in either place. what: for the message.
+    """
+    if not str(path).isprintable():
+        raise DataError(f"The path {str(path)[:200]!r} of {what} holds characters that no path needs.")
+    found = find(path)
+    with contextlib.suppress(OSError):  # a name that is too long for any file
+        if found.exists():
+            return found
+    places = "" if found.is_absolute() else f" (looked for in {Path.cwd()} and in the repository)"
+    raise DataError(f"There is no {found}{places}; give the path of {what}.")
+
+
+def one_line(error: BaseException) -> str:
+    """The reason of a failure in one short line without addresses, for the line that the chain prints."""
+    text = " ".join(re.sub(r"\w+://[^\s,'\"]+", "…", str(error)).split())
+    if not isinstance(error, DataError):
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return text if len(text) <= 240 else text[:239] + "…"
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

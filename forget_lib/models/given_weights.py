@@ -1,0 +1,274 @@
+"""Weights that a user gives: read without running anything in the file, put into a net, and compared with the data.
+
+A file of weights does not say how its images were normalised, nor which output is which class. Where these cannot be
+known they are asked for, and the accuracy on the training images shows whether they fit.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from forget_lib.core.errors import DataError
+from forget_lib.core.names import split_options
+from forget_lib.core.paths import locate, one_line
+from forget_lib.datasets.image_data import ImageData
+from forget_lib.datasets.samples import Samples
+from forget_lib.models.own import OwnModel
+from forget_lib.models.train import predict
+
+SHOWN = 8
+SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+AS_SAFETENSORS = (
+    "save it with safetensors.torch.save_file(model.state_dict(), FILE) or torch.save(model.state_dict(), FILE)"
+)
+BETTER_THAN_GUESSING = 0.05
+"""Least share of the way from guessing to no error that given weights must have come, in mean accuracy by class."""
+MOVED = (0.5, 0.25)
+"""Classes have another order if more than this share of their images get another output, and so much more than their
+own."""
+
+
+def weights_file(path: str | Path) -> Path:
+    """Where a file of weights lies. Raises: DataError if there is none, or a folder; its files of weights are named."""
+    path = locate(path, "weights")
+    if path.is_dir():
+        inside = sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES)
+        raise DataError(f"{path.name} is a folder; give the path of one file of weights. In it: {_some(inside)}.")
+    return path
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """The state dict of a file: safetensors, or what torch.save wrote of a state dict, opened with weights_only=True.
+
+    A checkpoint that holds one state dict beside other things gives that one.
+    Raises: DataError, with the reason, for files that can execute code (pickled models, TorchScript, torch.export),
+        damaged files, several state dicts (their keys), and weights that are not finite (their keys).
+    """
+    path = weights_file(path)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise DataError(f"{path.name} cannot be read: {one_line(error)}.") from error
+    state = _read_safetensors(path) if start[8:9] == b"{" and start[:2] != b"PK" else _read_torch(path)
+    bad = [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    if bad:
+        raise DataError(
+            f"{path.name}: weights that are not finite: {_some(bad)}. The model has diverged; give another."
+        )
+    return state
+
+
+def _some(names: Sequence[str]) -> str:
+    left = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {left} more" if left > 0 else "") if names else "none"
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path.name} is truncated or damaged ({one_line(error)}).") from error
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    _refuse_programs(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        pickled = "Unsupported" in str(error) or "WeightsUnpickler" in str(error) or "weights_only" in str(error)
+        if pickled:
+            raise DataError(
+                f"{path.name} holds pickled objects, not only tensors, and is not opened: unpickling can execute code. "
+                f"Where you trust it, {AS_SAFETENSORS}."
+            ) from error
+        raise DataError(f"{path.name} is damaged, or no file of weights ({one_line(error)}).") from error
+    found = dict(_state_dicts(content))
+    if len(found) > 1:
+        raise DataError(f"{path.name} holds several state dicts: {_some(list(found))}. Save the one that is meant.")
+    if not found:
+        raise DataError(f"{path.name} is not a state dict (tensors by name); {AS_SAFETENSORS}.")
+    return next(iter(found.values()))
+
+
+def _state_dicts(content: Any, name: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """What consists of tensors by name, in the content of a checkpoint or deeper in it, by the keys that lead there."""
+    if not isinstance(content, Mapping) or not content:
+        return
+    if all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()):
+        yield name, dict(content)
+        return
+    for key, value in content.items():
+        if isinstance(key, str):  # an optimizer keeps its tensors by number
+            yield from _state_dicts(value, f"{name}.{key}".lstrip("."))
+
+
+def _refuse_programs(path: Path) -> None:
+    """TorchScript and torch.export files are archives that hold a program besides the weights."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    kind = ""
+    if any("/code/" in f"/{name}" or name.endswith("constants.pkl") for name in names):
+        kind = "a TorchScript program"
+    if any(
+        "serialized_exported_program" in name or "archive_format" in name or "/models/" in f"/{name}" for name in names
+    ):
+        kind = "a torch.export program"
+    if kind:
+        raise DataError(
+            f"{path.name} is {kind} and is not opened: it can execute code. Of the model inside, {AS_SAFETENSORS}."
+        )
+
+
+def put_weights(model: nn.Module, path: str | Path, name: str) -> nn.Module:
+    """Puts the weights of a file into a net; a prefix that all its names have in the file is left out.
+
+    Args: name: of the model, for messages.
+    Raises: DataError that names the keys that are missing, too many or of another shape.
+    """
+    net = model.net if isinstance(model, OwnModel) else model
+    wanted, path = net.state_dict(), Path(path)
+    state = _fitting(read_weights(path), wanted, path.name)
+    missing = [key for key in wanted if key not in state]
+    extra = [key for key in state if key not in wanted]
+    other = [
+        f"{key} ({list(state[key].shape)} in the file, {list(wanted[key].shape)} in the model)"
+        for key in wanted
+        if key in state and state[key].shape != wanted[key].shape
+    ]
+    parts = (("missing", missing), ("not in the model", extra), ("of another shape", other))
+    faults = [f"{title}: {_some(names)}" for title, names in parts if names]
+    if faults:
+        raise DataError(f"{path.name} does not fit {name}; {'; '.join(faults)}.")
+    net.load_state_dict(state)
+    return model
+
+
+def _fitting(state: dict[str, Tensor], wanted: Mapping[str, Tensor], file: str) -> dict[str, Tensor]:
+    """The state dict, or the part of it whose names are those wanted behind one prefix: `module.` of DataParallel,
+    `_orig_mod.` of torch.compile, the attribute of a Lightning module.
+
+    Raises: DataError if there are several such parts.
+    """
+    if not wanted or set(state) == set(wanted):
+        return state
+    first = next(iter(wanted))
+    found = {}
+    for prefix in (key.removesuffix(first) for key in state if key.endswith(f".{first}")):
+        part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if set(part) == set(wanted):
+            found[prefix] = part
+    if len(found) > 1:
+        raise DataError(
+            f"{file} holds several nets: {_some(list(found))}. Save the state dict of the one that is meant."
+        )
+    for prefix, part in found.items():
+        left = [key for key in state if not key.startswith(prefix)]
+        print(f"{file}: the names without {prefix!r} are the net's" + (f"; not used: {_some(left)}." if left else "."))
+        return part
+    return state
+
+
+# --- what no file of weights says -------------------------------------------------------------------------------------
+
+
+def require_described(model: nn.Module, model_name: str, data: ImageData, data_name: str) -> None:
+    """Asks for what has to be known of the weights of a user's own net: how its images were normalised, and which
+    output is which class where folders are in one order as numbers and in another as text.
+
+    Raises: DataError with all that is missing, and the words to write.
+    """
+    if not isinstance(model, OwnModel):
+        return
+    asked = []
+    if not (model.spec.mean and model.spec.std):
+        asked.append(
+            "How were the images normalised that the weights were trained on? Add to the name of the model: "
+            f"{_joint(model_name)}mean=0&std=1 for pixels from 0 to 1 (ToTensor alone, or a net that normalises by "
+            f"itself), {_joint(model_name)}mean=0.485,0.456,0.406&std=0.229,0.224,0.225 for those of ImageNet, "
+            f"{_joint(model_name)}mean=0.5&std=0.25 for those of a net trained here, or your own numbers."
+        )
+    as_text = tuple(sorted(data.classes))
+    if data.source == "own files" and as_text != data.classes and "classes" not in split_options(data_name)[1]:
+        asked.append(
+            "Which output of the weights is which class? Add the order of their training to the name of the data: "
+            f"{_joint(data_name)}classes={_listed(as_text)} as torchvision's ImageFolder sorts names (as text), or "
+            f"{_joint(data_name)}classes={_listed(data.classes)} (as numbers)."
+        )
+    if asked:
+        raise DataError("The file of weights does not say everything. " + " ".join(asked))
+
+
+def _joint(name: str) -> str:
+    return "&" if "?" in name else "?"
+
+
+def _listed(classes: Sequence[str]) -> str:
+    """Classes as the option `classes` is written."""
+    return json.dumps(list(classes)) if any("," in title for title in classes) else ",".join(classes)
+
+
+def check_given(model: nn.Module, samples: Samples, classes: Sequence[str]) -> None:
+    """Prints how good given weights are on the images that they were trained on, before anything else is computed.
+
+    Raises: DataError for probabilities in place of logits, for outputs that are those of other classes, with the order
+        that fits, and for weights that are no better than guessing.
+    """
+    logits, labels = predict(model, samples), samples.labels.cpu().numpy()
+    outputs, number = logits.argmax(1).numpy(), len(classes)
+    counts = np.zeros((number, number))
+    np.add.at(counts, (labels, outputs), 1)
+    sizes = counts.sum(1)
+    rates = counts[sizes > 0] / sizes[sizes > 0, None]
+    by_class, guessing = float(np.mean(np.diag(counts)[sizes > 0] / sizes[sizes > 0])), 1 / number
+    said = f"The given weights are right on {np.trace(counts) / len(labels):.1%} of the {len(labels):,} training images"
+    print(f"{said}; guessing: {guessing:.1%}. Is that what you measured when you trained them?", flush=True)
+    if bool((logits >= 0).all()) and bool((logits <= 1).all()):
+        raise DataError(
+            "All outputs of the given weights lie between 0 and 1: they are probabilities; expected logits. Leave out "
+            "the softmax or sigmoid at the end of the net."
+        )
+    order = _order(rates, np.flatnonzero(sizes))
+    if order is not None:
+        told = [""] * number
+        for title, output in zip(classes, order, strict=True):
+            told[output] = title
+        raise DataError(
+            f"{said}. They were trained with another order of the classes. Here it is {_listed(classes)}; by these "
+            f"images that of the weights is {_listed(told)}. For own data add it to the name: classes={_listed(told)}."
+        )
+    if by_class < guessing + BETTER_THAN_GUESSING * (1 - guessing):
+        raise DataError(
+            f"{said}, as a mean over classes on {by_class:.1%}, which is no better than guessing ({guessing:.1%}). "
+            "Mend mean and std, the order of classes, or give the weights that were trained on these images."
+        )
+
+
+def _order(rates: np.ndarray, present: np.ndarray) -> np.ndarray | None:
+    """The output of each class by which most images are right, where that is another one than the class's own.
+
+    Args: rates: float [P, K], share of the images of each class present that gets each output. present: their indices.
+    Returns: a permutation int [K], or None where no other order fits clearly better.
+    """
+    number = rates.shape[1]
+    whole = np.zeros((number, number))
+    whole[present] = rates
+    _, order = linear_sum_assignment(-whole)
+    moved = present[order[present] != present]
+    if len(moved) == 0:
+        return None
+    there, here = whole[moved, order[moved]].mean(), whole[moved, moved].mean()
+    share, more = MOVED
+    return order if there > share and there > here + more else None

@@ -1,0 +1,235 @@
+"""A user's own model: `package.module:function` or `path/file.py:function` wherever a model is named, and its weights.
+
+The function makes an untrained `nn.Module` that gives logits [B, K]. It is called with what its signature asks for:
+`num_classes` or `number_of_classes` (K), `input_shape` (C, H, W), `in_channels` (C). torchvision's builders work as
+they are: `torchvision.models:resnet18`. Options follow a question mark:
+
+weights: a file of weights (safetensors, or a state dict of torch.save); the original model then is this one and is not
+trained here. channels, size: what the model wants to see; grey images are repeated, all are resized to a square.
+mean, std: of the normalisation it was trained with, for values in [0, 1], one number or one a channel
+(`mean=0.485,0.456,0.406`), to be given with weights; a net that is trained here and has none sees the images as the
+study has them, (x - 0.5) / 0.25. Other options go to the function.
+"""
+
+import inspect
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from forget_lib.core.errors import ForgetError, meant
+from forget_lib.core.names import split_options
+from forget_lib.core.paths import one_line
+from forget_lib.core.user_code import load_function
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a model's name says: the function, the preprocessing, where the weights are, arguments of the function."""
+
+    function: str
+    weights: str = ""
+    channels: int | None = None
+    size: int | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    arguments: tuple[tuple[str, Any], ...] = ()
+
+
+def parse_spec(name: str) -> Spec:
+    """Reads a model's name with its options. Raises: ForgetError for values that cannot be."""
+    function, given = split_options(name)
+    numbers = {}
+    for key in ("mean", "std"):
+        value = given.pop(key, ())
+        parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
+        try:
+            numbers[key] = tuple(float(part) for part in parts)
+        except (TypeError, ValueError) as error:
+            raise ForgetError(f"{key} is {value!r}; expected numbers such as {key}=0.485,0.456,0.406.") from error
+    if any(not value > 0 for value in numbers["std"]):
+        raise ForgetError(f"std is {numbers['std']}; deviations are larger than 0.")
+    whole = {}
+    for key, highest in (("channels", 16), ("size", 4096)):
+        whole[key] = given.pop(key, None)
+        if whole[key] is not None and not (type(whole[key]) is int and 1 <= whole[key] <= highest):
+            raise ForgetError(
+                f"{key} is {whole[key]!r}{meant(whole[key])}; it must be a whole number from 1 to {highest}."
+            )
+    weights = str(given.pop("weights", ""))
+    odd = [f"{key} is {value!r}{meant(value)}." for key, value in given.items() if meant(value)]
+    if odd:
+        raise ForgetError(f"Options of {function}: " + " ".join(odd))
+    return Spec(function, weights, **whole, **numbers, arguments=tuple(sorted(given.items())))
+
+
+class OwnModel(nn.Module):
+    """A user's net with its preprocessing: logits from the study's batches.
+
+    Input: float32 [B, C, H, W] as `Samples.batches` gives it. `net` is the user's model; its state dict is the user's.
+    """
+
+    def __init__(self, net: nn.Module, spec: Spec) -> None:
+        super().__init__()
+        self.net, self.spec = net, spec
+        for name, default in (("mean", 0.0), ("std", 1.0)):
+            values = torch.tensor(getattr(spec, name) or (default,))
+            self.register_buffer(name, values.reshape(1, -1, 1, 1), persistent=False)
+
+    def preprocessed(self, images: Tensor) -> Tensor:
+        """The study's batches as the net wants them: a copy, contiguous, since nets view their input and some change it
+        in place."""
+        spec = self.spec
+        if spec.channels is not None and images.shape[1] != spec.channels:
+            grey = images.mean(1, keepdim=True) if images.shape[1] > 1 else images
+            images = grey.expand(-1, spec.channels, -1, -1)
+        if spec.size is not None and images.shape[2:] != (spec.size, spec.size):
+            images = functional.interpolate(images, (spec.size, spec.size), mode="bilinear", antialias=True)
+        images = (images * 0.25 + 0.5 - self.mean) / self.std if spec.mean or spec.std else images
+        return images.clone(memory_format=torch.contiguous_format)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(self.preprocessed(images))
+
+
+class OwnClassifier(OwnModel):
+    """A user's net whose logits come from its last `nn.Linear`: with features and head, as the built-in ones."""
+
+    def __init__(self, net: nn.Module, spec: Spec, head_name: str) -> None:
+        super().__init__(net, spec)
+        self.head_name = head_name
+
+    @property
+    def head(self) -> nn.Linear:
+        """The linear layer that gives the logits."""
+        return self.net.get_submodule(self.head_name)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head sees, float32 [B, D]."""
+        with _inputs_of(self.head) as seen:
+            self.net(self.preprocessed(images))
+        return seen[-1]
+
+
+@contextmanager
+def _inputs_of(module: nn.Module) -> Any:
+    seen: list[Tensor] = []
+    handle = module.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def build_own(name: str, input_shape: tuple[int, int, int], number_of_classes: int) -> OwnModel:
+    """A new model of the user's, with random weights from the global generator; an `OwnClassifier` where it ends in a
+    linear layer, so that what needs features applies.
+
+    Raises: NotTrustedError; ForgetError if the function fails, or gives something else than a model whose output is
+        logits [B, K].
+    """
+    spec = parse_spec(name)
+    return adapted(spec, load_function(spec.function, "own model"), input_shape, number_of_classes)
+
+
+def adapted(
+    spec: Spec, function: Callable[..., Any], input_shape: tuple[int, int, int], number_of_classes: int
+) -> OwnModel:
+    """The net that a function makes, tried once, in the study's form. Raises: ForgetError, see `build_own`."""
+    head = _checked(spec, function, input_shape, number_of_classes)
+    net = _made(spec, function, input_shape, number_of_classes)
+    return OwnModel(net, spec) if head is None else OwnClassifier(net, spec, head)
+
+
+def _made(spec: Spec, function: Callable[..., Any], input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Calls the factory with what its signature asks for."""
+    shape = (spec.channels or input_shape[0], *((spec.size, spec.size) if spec.size else input_shape[1:]))
+    known = {"num_classes": classes, "number_of_classes": classes, "input_shape": shape, "in_channels": shape[0]}
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        parameters = {}
+    given = {key: value for key, value in known.items() if key in parameters}
+    takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
+    if takes_any and not {"num_classes", "number_of_classes"} & set(given):
+        given["num_classes"] = classes
+    try:
+        net = function(**(given | dict(spec.arguments)))
+    except Exception as error:  # the user's code can raise anything
+        asked = ", ".join(given | dict(spec.arguments)) or "nothing"
+        raise ForgetError(f"{spec.function} made no model from {asked}: {one_line(error)}.") from error
+    if not isinstance(net, nn.Module):
+        raise ForgetError(f"{spec.function} gave a {type(net).__name__}; it must return an nn.Module.")
+    if not any(True for _ in net.parameters()):
+        raise ForgetError(f"{spec.function} gave a model without parameters; there is nothing to unlearn.")
+    return net
+
+
+@lru_cache(maxsize=32)
+def _checked(spec: Spec, function: Callable[..., Any], input_shape: tuple[int, int, int], classes: int) -> str | None:
+    """Tries the model on two images, in both modes, and finds its linear head.
+
+    Returns: the name of the head within the net, or None. Raises: ForgetError for an output that is not logits.
+    """
+    channels = spec.channels or input_shape[0]
+    if not {len(spec.mean), len(spec.std)} <= {0, 1, channels}:
+        raise ForgetError(f"mean and std do not fit images of {channels} channels; give one number or {channels}.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = _made(spec, function, input_shape, classes)
+        model = OwnModel(net, spec)
+        images = torch.randn(2, *input_shape)
+        for training in (True, False):
+            output, calls = _tried(model.train(training), images, classes)
+            _check_output(spec, output, classes, "train" if training else "eval")
+    return next((name for name, seen, out in reversed(calls) if seen.ndim == 2 and torch.equal(out, output)), None)
+
+
+def _tried(model: OwnModel, images: Tensor, classes: int) -> tuple[Any, list[tuple[str, Tensor, Tensor]]]:
+    """The model's output, and name, input and output of each linear layer with as many outputs as classes."""
+    calls: list[tuple[str, Tensor, Tensor]] = []
+    handles = [
+        module.register_forward_hook(lambda _m, inputs, output, name=name: calls.append((name, inputs[0], output)))
+        for name, module in model.net.named_modules()
+        if isinstance(module, nn.Linear) and module.out_features == classes and module.bias is not None
+    ]
+    try:
+        with torch.no_grad():
+            return model(images), calls
+    except Exception as error:  # the user's code can raise anything
+        raise ForgetError(_no_forward(model, images, error)) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _no_forward(model: OwnModel, images: Tensor, error: Exception) -> str:
+    shape, function = tuple(model.preprocessed(images).shape[1:]), model.spec.function
+    return (
+        f"{function} cannot take images of {shape[0]} × {shape[1]} × {shape[2]} (channels, height, width): "
+        f"{one_line(error)}. If it wants others, say which, for example {function}?channels=3&size=224."
+    )
+
+
+def _check_output(spec: Spec, output: Any, classes: int, mode: str) -> None:
+    if not isinstance(output, Tensor):
+        raise ForgetError(
+            f"{spec.function} returns a {type(output).__name__} in {mode} mode; expected one tensor of logits "
+            f"[B, {classes}]. Wrap it in a function that returns a model with the logits alone (torchvision's "
+            "auxiliary outputs: add ?aux_logits=false)."
+        )
+    if output.shape != (2, classes):
+        raise ForgetError(
+            f"{spec.function} gives {list(output.shape)} for 2 images; the data have {classes} classes, so "
+            f"[2, {classes}] is expected. Let the function take num_classes, or make it for this number."
+        )
+    if bool((output >= 0).all()) and torch.allclose(output.sum(1), torch.ones(2), atol=1e-3):
+        raise ForgetError(
+            f"{spec.function} gives probabilities in {mode} mode (no value is negative, each row sums to 1); expected "
+            "logits. Leave out the softmax at its end: the loss and the attacks apply it themselves."
+        )

@@ -1,0 +1,136 @@
+"""Tables in Markdown that are generated from the registries, for the overview and the README."""
+
+import csv
+import inspect
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+from forget_lib.attacks import list_attacks
+from forget_lib.attacks.registry import get_attack
+from forget_lib.core.paths import REPOSITORY
+from forget_lib.study.chosen import read_settings, settings_file
+from forget_lib.unlearning import get_method, list_methods
+
+
+def source(name: str, paper: str) -> str:
+    """A method's or an attack's source in Markdown, each paper a link to arXiv where it is there (papers.csv)."""
+    numbers = _arxiv().get(name, "").split()
+    parts = paper.split("; ")
+    linked = [
+        part if number == "-" else f"[{part}](https://arxiv.org/abs/{number})"
+        for part, number in zip(parts, [*numbers, *["-"] * (len(parts) - len(numbers))], strict=True)
+    ]
+    return "; ".join(linked)
+
+
+@lru_cache
+def _arxiv() -> dict[str, str]:
+    """Numbers on arXiv by method or attack: one for each paper of its source, "-" for one that is not there."""
+    with open(REPOSITORY / "workflow" / "config" / "papers.csv", encoding="utf-8", newline="") as file:
+        return {row["name"]: row["arxiv"] for row in csv.DictReader(file)}
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table; line breaks and bars in cells are escaped."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + ":---|" * len(list(columns))]
+    for row in rows:
+        cells = (re.sub(r"\s+", " ", str(cell)).replace("|", r"\|") for cell in row)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def as_markdown(docstring: str) -> str:
+    """Mathematics and code of a docstring in Markdown's notation; a norm's bar is written as \\Vert or \\vert."""
+
+    def formula(match: re.Match) -> str:
+        return "$" + match[1].replace(r"\|", r"\Vert ").replace("|", r"\vert ") + "$"
+
+    return re.sub(r":math:`([^`]*)`", formula, docstring).replace("``", "`")
+
+
+def settings_sentence(dataset: str, model: str, request_kind: str, checksum: str) -> str:
+    """Where the settings of a scenario come from, in a sentence: other data make them a transfer, and no best case.
+
+    Args: checksum: of the data that the scenario runs on.
+    """
+    path = settings_file(dataset, model, request_kind, checksum)
+    if not path.is_file():
+        return "Nothing was tuned for these data, net and kind of request: all methods run at their defaults."
+    about = read_settings(path)
+    asked, source = about.get("tuned_on", request_kind), about.get("source", "not named")
+    where = f"on request {asked} and draws of their own of {about.get('dataset', dataset)} ({source})"
+    if about.get("checksum") == checksum:
+        return f"Settings were tuned {where}."
+    return (
+        f"**Settings were tuned {where}, not on the data of this page**: what is shown is how far they carry over, and "
+        "a method that fails here might do better if it were tuned again."
+    )
+
+
+def methods_table(names: Iterable[str] | None = None, *, short: bool = False) -> str:
+    """Methods with family, what they use and need, source and, unless `short`, the idea."""
+    columns = ["method", "title", "family", "uses", "needs", "source", *([] if short else ["idea"])]
+    rows = []
+    for name in names or list_methods():
+        entry = get_method(name)
+        title = (
+            f"{entry.title} (control)" if entry.control else f"{entry.title} (exact)" if entry.exact else entry.title
+        )
+        row = [f"`{name}`", title, entry.family, entry.uses, ", ".join(entry.needs) or "–", source(name, entry.paper)]
+        rows.append(row if short else [*row, as_markdown(entry.idea)])
+    return table(columns, rows)
+
+
+def method_parts(name: str) -> dict[str, str]:
+    """A method's docstring in Markdown, by part: "idea" (its first paragraph), "definition" (what follows, with the
+    formula), "status" (V: read in the official code, P: from the paper alone, M: unverified; empty for what is our
+    own) and "public code" (published settings, and what public implementations got wrong).
+    """
+    text = inspect.cleandoc(get_method(name).function.__doc__ or "")
+    text = re.split(r"^(?:Args|Raises):", text, maxsplit=1, flags=re.M)[0]
+    idea, _, rest = text.partition("\n\n")
+    definition, *checked = re.split(r"\bStatus:?\s+", rest, maxsplit=1)
+    status, public = "", ""
+    if checked:
+        status, public = re.match(r"(?:idea )?([VPM])?(.*)", re.sub(r"\s+", " ", checked[0])).groups("")
+        public = re.sub(r"^[.,;: ]+", "", public)
+    parts = {"idea": idea, "definition": definition, "status": status, "public code": public}
+    return {part: as_markdown(re.sub(r"\s+", " ", value).strip()) for part, value in parts.items()}
+
+
+def methods_page(costs: Mapping[str, float] | None = None) -> str:
+    """All methods: name, source, idea and formula, what each uses and needs, its cost, and what public code does.
+
+    Args: costs: sample passes relative to a retraining, by method, as measured; left out: no costs.
+    """
+    rows = []
+    for name in list_methods():
+        entry, part = get_method(name), method_parts(name)
+        kind = "control" if entry.control else "exact" if entry.exact else entry.family
+        needs = f"Uses {entry.uses}." + (f" Needs: {', '.join(entry.needs)}." if entry.needs else "")
+        cost = f"{costs[name]:.2g}" if costs and name in costs else "–"
+        status = f"**{part['status']}** " if part["status"] else ""
+        what = f"{part['idea']} {part['definition']}"
+        rows.append(
+            [
+                f"**{entry.title}** `{name}`",
+                kind,
+                what,
+                needs,
+                cost,
+                source(name, entry.paper),
+                status + part["public code"],
+            ]
+        )
+    columns = ["method", "family", "idea and formula", "data", "cost", "source", "published settings, public code"]
+    return table(columns, rows)
+
+
+def attacks_table() -> str:
+    """Attacks with their null, the models they need, and the source."""
+    entries = [get_attack(name) for name in list_attacks()]
+    rows = [
+        (f"`{entry.name}`", entry.title, entry.null, entry.needs, source(entry.name, entry.paper)) for entry in entries
+    ]
+    return table(["attack", "title", "null", "needs", "source"], rows)

@@ -1,0 +1,402 @@
+"""Every figure of the study. Figures of results take a tidy table (see `results.load`) and nothing else.
+
+Colours are Okabe and Ito's, told apart by colour-blind readers and on grey paper together with the marker.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from IPython.core.pylabtools import print_figure
+from IPython.display import display
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from forget_lib.core.errors import ForgetError
+from forget_lib.datasets import ImageData
+from forget_lib.show.findings import MARGIN, failures, kept_metric
+from forget_lib.show.overview import KINDS, failing, ranked
+from forget_lib.statistics.metrics import nomus
+from forget_lib.study.records import summary
+from forget_lib.unlearning import list_methods
+
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"
+)  # fmt: skip
+SETS = {"forget": ORANGE, "retain": SKY, "test": PURPLE, "unseen": BLACK}
+"""Colours of sets of data; those of models are others, and the same in every figure: see `colour_of`."""
+ACCURACIES = {
+    "forget_accuracy": ("forget set", SETS["forget"], "s"),
+    "retain_accuracy": ("retain set", SETS["retain"], "o"),
+    "test_accuracy": ("test set", SETS["test"], "^"),
+    "test_accuracy_forgotten": ("test, forgotten classes", "#8C5A00", "D"),
+    "test_accuracy_retained": ("test, other classes", SETS["test"], "v"),
+}
+CONTROL_COLOURS = {"original": RED, "retrain": GREEN, "second_retrain": GREEN}
+COLUMNS = ("forget_accuracy", "retain_accuracy", "test_accuracy", "test_accuracy_retained", "auc")
+COLUMNS += ("tug_of_war", "js_divergence_forget", "relative_cost")
+MARKERS = "osD^vP*X<>hp"
+FIRST = ["original", "retrain", "second_retrain"]
+plt.rcParams.update(
+    {
+        "figure.dpi": 110,
+        "savefig.bbox": "tight",
+        "axes.grid": True,
+        "grid.alpha": 0.3,
+        "axes.axisbelow": True,
+        "svg.hashsalt": "forget",
+        "font.size": 10,
+    }
+)
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Shows a figure in a notebook as a picture, whatever matplotlib's backend, with text for those who cannot see it.
+
+    Raises: ForgetError for a figure without axes.
+    """
+    plt.close(figure)
+    picture = print_figure(figure, base64=True)
+    if not picture:
+        raise ForgetError(f"There is nothing to see in the figure: {alt}")
+    display({"image/png": picture, "text/plain": repr(figure)}, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def colour_of(name: str) -> str:
+    """Colour of a model: the original's, the retrained models', or the one of all unlearned models."""
+    return CONTROL_COLOURS.get(name, BLUE)
+
+
+def label_models(axis: plt.Axes, names: Sequence[str]) -> None:
+    """Names of models as labels of rows, original and retrained ones in their colours, the first on top."""
+    axis.set_yticks(range(len(names)), labels=names)
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    for label, name in zip(axis.get_yticklabels(), names, strict=True):
+        if name in CONTROL_COLOURS:
+            label.set(color=CONTROL_COLOURS[name], fontweight="bold")
+
+
+def method_order(table: pd.DataFrame) -> list[str]:
+    """Original and retrained model first, then the methods in the order of the registry, then others by name."""
+    there = set(table["method"])
+    known = [name for name in [*FIRST, *list_methods()] if name in there]
+    return [*dict.fromkeys(known), *sorted(there - set(known))]
+
+
+def marks(table: pd.DataFrame) -> str:
+    """What must stand on a figure of these records: their data and whether they are synthetic or a sample."""
+    found = []
+    for name, group in table.groupby("dataset", sort=False):
+        flags = {"synthetic": "synthetic", "sampled": "sample"}
+        words = [word for flag, word in flags.items() if group[flag].eq(True).any()]
+        found.append(f"{name} ({', '.join(words)})" if words else str(name))
+    return "; ".join(found)
+
+
+def seeds_of(table: pd.DataFrame) -> str:
+    """How many originals are behind each value of a figure, in words: the fewest and the most of a method."""
+    there = table[table["metric"] != ""]
+    units = there.drop_duplicates(["dataset", "model", "request", "method", "draw", "seed"])
+    counts = units.groupby(["dataset", "model", "request", "method"]).size()
+    if counts.max() == 1:
+        return "one seed; bars, if any, are within the run"
+    return f"mean and 95 % interval over {_from_to(counts.min(), counts.max())} seeds"
+
+
+def _from_to(fewest: int, most: int) -> str:
+    return f"{most}" if fewest == most else f"{fewest} to {most}"
+
+
+def contact_sheet(data: ImageData, columns: int = 10, names: Sequence[str] | None = None) -> Figure:
+    """The first images of each class of the training pool, a row a class (at most 12 classes)."""
+    classes = range(min(12, len(data.classes)))
+    figure, axes = plt.subplots(len(classes), columns, figsize=(columns * 0.75, len(classes) * 0.78), squeeze=False)
+    for row, label in zip(axes, classes, strict=True):
+        chosen = (data.labels == label).nonzero().flatten()[:columns]
+        for axis in row:
+            axis.axis("off")
+        for axis, index in zip(row, chosen, strict=False):
+            axis.imshow(picture(data.images[index]), cmap="gray", vmin=0, vmax=255)
+        title = (names or data.classes)[label]
+        row[0].text(-0.15, 0.5, title, transform=row[0].transAxes, ha="right", va="center", fontsize=9)
+    figure.suptitle(f"{data.label}: training images by class", y=0.94)
+    return figure
+
+
+def picture(image: Tensor) -> np.ndarray:
+    """uint8 [C, H, W] as an array that matplotlib draws: [H, W] or [H, W, 3]."""
+    array = image.cpu().numpy()
+    return array[0] if len(array) == 1 else array.transpose(1, 2, 0)
+
+
+def class_counts(data: ImageData) -> Figure:
+    """Number of images a class, training pool and test set."""
+    figure, axis = plt.subplots(figsize=(7, 2.8))
+    position = np.arange(len(data.classes))
+    for shift, labels, name, colour in (
+        (-0.2, data.labels, "training pool", BLUE),
+        (0.2, data.test_labels, "test", ORANGE),
+    ):
+        axis.bar(position + shift, torch.bincount(labels, minlength=len(data.classes)), 0.4, label=name, color=colour)
+    axis.set(title=f"{data.label}: images by class", ylabel="images", xticks=position)
+    axis.set_xticklabels(data.classes, rotation=45 if max(map(len, data.classes)) > 3 else 0, ha="center", fontsize=8)
+    axis.legend()
+    return figure
+
+
+def training_curve(history: pd.DataFrame, title: str) -> Figure:
+    """Loss and accuracy while training, by epoch; columns epoch, loss, accuracy."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8))
+    left.plot(history["epoch"], history["loss"], "o-", color=BLUE)
+    left.set(title=f"{title}: loss", xlabel="epoch", ylabel="cross-entropy (nats)")
+    right.plot(history["epoch"], history["accuracy"] * 100, "o-", color=GREEN)
+    right.set(title=f"{title}: accuracy while training", xlabel="epoch", ylabel="accuracy (%)")
+    figure.tight_layout()
+    return figure
+
+
+def _rows(table: pd.DataFrame, metric: str, attack: str = "") -> pd.DataFrame:
+    means = summary(table)
+    means = means[(means["metric"] == metric) & (means["attack"] == attack)].set_index("method")
+    if means.empty:
+        raise ForgetError(f"No values of {metric!r} in the table; metrics: {', '.join(sorted(set(table['metric'])))}.")
+    return means.reindex([name for name in method_order(table) if name in means.index])
+
+
+def _error(means: pd.DataFrame, scale: float = 1.0) -> np.ndarray:
+    ends = np.vstack([means["mean"] - means["low"], means["high"] - means["mean"]])
+    return np.nan_to_num(ends) * scale
+
+
+def accuracies(table: pd.DataFrame) -> Figure:
+    """Accuracy on forget, retain and test set by method, with intervals; dashed lines: the retrained model."""
+    metrics = [name for name in ACCURACIES if name in set(table["metric"])]
+    if "test_accuracy_retained" in metrics:
+        metrics.remove("test_accuracy")
+    names = method_order(table[table["metric"] != ""])
+    figure, axis = plt.subplots(figsize=(7.5, 0.36 * len(names) * max(1, len(metrics) / 3) + 1.4))
+    for number, metric in enumerate(metrics):
+        title, colour, marker = ACCURACIES[metric]
+        means = _rows(table, metric)
+        height = np.array([names.index(name) for name in means.index]) + (number - (len(metrics) - 1) / 2) * 0.18
+        axis.errorbar(
+            means["mean"] * 100,
+            height,
+            xerr=_error(means, 100),
+            fmt=marker,
+            color=colour,
+            label=title,
+            capsize=3,
+            markersize=5,
+        )
+        if "retrain" in means.index:
+            axis.axvline(means.loc["retrain", "mean"] * 100, color=colour, linestyle="--", linewidth=0.9)
+    axis.set(xlabel="accuracy (%)", xlim=(-3, 103))
+    label_models(axis, names)
+    axis.set_title(f"Accuracy on {_scenario(table)}\n{seeds_of(table)}; dashed: retrained model", fontsize=10)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
+    return figure
+
+
+def _scenario(table: pd.DataFrame) -> str:
+    requests, failed = ", ".join(dict.fromkeys(table["request"])), ", ".join(failures(table))
+    note = f"; failed: {failed}" if failed else ""
+    return f"{marks(table)}, {', '.join(dict.fromkeys(table['model']))}, {requests}{note}"
+
+
+def attack_strength(
+    table: pd.DataFrame, attack: str = "loss_regression", metric: str = "auc", null: float | None = 0.5
+) -> Figure:
+    """An attack's result by method, with intervals and its null; below the null is over-forgetting."""
+    means = _rows(table, metric, attack)
+    figure, axis = plt.subplots(figsize=(7, 0.32 * len(means) + 1.4))
+    for height, (name, row) in enumerate(means.iterrows()):
+        one = means.loc[[name]]
+        axis.errorbar(row["mean"], height, xerr=_error(one), fmt="o", color=colour_of(name), capsize=3)
+    if null is not None:
+        axis.axvline(null, color=BLACK, linestyle="--", linewidth=1, label=f"null: {null:g}")
+        axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
+    axis.set_xlabel("AUC of the attack" if metric == "auc" else metric.replace("_", " "))
+    label_models(axis, list(means.index))
+    axis.set_title(f"Attack {attack} on {_scenario(table)}\n{seeds_of(table)}", fontsize=10)
+    return figure
+
+
+def forgetting_against_utility(table: pd.DataFrame) -> Figure:
+    """Gap to the retrained model on the forget set against the gap on what is kept, in points, on axes that open up
+    around zero; the marker's size is the cost. Where nothing could be retrained the gaps are to the original model."""
+    kept = kept_metric(table)
+    forget, utility = _rows(table, "forget_accuracy"), _rows(table, kept)
+    reference, word = ("retrain", "retrained") if "retrain" in forget.index else ("original", "original")
+    cost = summary(table[table["metric"] == "relative_cost"]).set_index("method")["mean"]
+    figure, axis = plt.subplots(figsize=(6.5, 4.4))
+    colours = plt.get_cmap("cividis")(np.linspace(0, 1, max(2, len(forget))))
+    for number, name in enumerate(forget.index):
+        x, y = (100 * (frame.loc[name, "mean"] - frame.loc[reference, "mean"]) for frame in (forget, utility))
+        colour, marker = CONTROL_COLOURS.get(name, colours[number]), MARKERS[number % len(MARKERS)]
+        size = 35 + 150 * min(1.0, float(cost.get(name, 0)))
+        axis.scatter(x, y, s=size, color=colour, marker=marker, alpha=0.8, label=name)
+    for scale, lines in ((axis.set_xscale, axis.axvline), (axis.set_yscale, axis.axhline)):
+        scale("symlog", linthresh=2)
+        lines(0, color=BLACK, linewidth=0.8)
+    axis.margins(0.1)
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_major_formatter("{x:g}")
+    xlabel = f"forget accuracy minus {word} model (points)"
+    axis.set(xlabel=xlabel, ylabel=f"{ACCURACIES[kept][0]} minus {word} (points)")
+    best = "best at the crossing" if word == "retrained" else "no retrained model: the best place is not known"
+    title = f"Forgetting against utility: {_scenario(table)}\n{best}; size: cost in sample passes"
+    axis.set_title(title, fontsize=10)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
+    return figure
+
+
+def class_heat_map(table: pd.DataFrame) -> Figure:
+    """Test accuracy by class and method (%), means over seeds."""
+    prefix = "test_accuracy_of_"
+    part = table[table["metric"].str.startswith(prefix)]
+    grid = part.pivot_table(index="method", columns="metric", values="value", sort=False) * 100
+    grid = grid.reindex(method_order(part))
+    figure, axis = plt.subplots(figsize=(0.62 * grid.shape[1] + 2, 0.34 * grid.shape[0] + 1.6))
+    image = axis.imshow(grid, cmap="cividis", vmin=0, vmax=100, aspect="auto")
+    for (row, column), value in np.ndenumerate(grid.to_numpy()):
+        axis.text(
+            column, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color="white" if value < 60 else "black"
+        )
+    axis.set(yticks=range(grid.shape[0]), yticklabels=grid.index, xticks=range(grid.shape[1]))
+    axis.set_xticklabels([name.removeprefix(prefix) for name in grid.columns], rotation=45, ha="right")
+    axis.grid(False)
+    axis.set_title(f"Test accuracy by class (%): {_scenario(table)}", fontsize=10)
+    figure.colorbar(image, ax=axis, label="%")
+    return figure
+
+
+def unlearning_curve(history: pd.DataFrame, title: str) -> Figure:
+    """Accuracy on forget, retain and validation set after each epoch of unlearning, 0 being before the first."""
+    figure, axis = plt.subplots(figsize=(6, 3))
+    for metric, label, colour, marker in (
+        ("forget_accuracy", "forget set", SETS["forget"], "s"),
+        ("retain_accuracy", "retain set", SETS["retain"], "o"),
+        ("validation_accuracy", "validation set", SETS["test"], "^"),
+    ):
+        axis.plot(history["epoch"], history[metric] * 100, f"{marker}-", color=colour, label=label)
+    axis.set(title=title, xlabel="epoch of unlearning", ylabel="accuracy (%)", ylim=(-3, 103), xticks=history["epoch"])
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
+    return figure
+
+
+def comparison(table: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """Methods by metric as text: mean in per cent (or as it is) with half the 95 % interval where there is more
+    than one seed, or with its ends where one of them is cut at 0 or 100 %."""
+    chosen = list(metrics or COLUMNS)
+    means = summary(table)
+    means = means[means["metric"].isin(chosen)]
+    means = means[(means["metric"] != "auc") | (means["attack"] == "loss_regression")]
+    rows = {}
+    for row in means.itertuples():
+        scale = 100 if row.metric.endswith("accuracy") or "_accuracy_" in row.metric else 1
+        digits = 1 if scale == 100 else 3
+        mean, low, high = (f"{value * scale:.{digits}f}" for value in (row.mean, row.low, row.high))
+        even = np.isclose(row.high - row.mean, row.mean - row.low)  # else an end is cut at what can be
+        ends = f" ± {(row.high - row.mean) * scale:.{digits}f}" if even else f" ({low} to {high})"
+        rows.setdefault(row.method, {})[row.metric] = f"{mean}{ends if row.n > 1 else ''}"
+    frame = pd.DataFrame.from_dict(rows, orient="index").reindex(method_order(table[table["metric"] != ""]))
+    units = {name: f"{name} (%)" if "accuracy" in name else name for name in chosen}
+    frame = frame[[name for name in chosen if name in frame.columns]].rename(columns=units)
+    for name in [name for name in failures(table) if name not in frame.index]:
+        frame.loc[name] = "failed"
+    return frame.fillna("–")
+
+
+def loss_distributions(losses: Mapping[str, Mapping[str, np.ndarray]], title: str) -> Figure:
+    """Cumulative distribution of the loss of forget and unseen samples, a panel a model (log axis, cut at 1,000 nats:
+    one method that diverged would squeeze all others)."""
+    columns = 3
+    rows = -(-len(losses) // columns)
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(3.1 * columns, 2.3 * rows),
+        squeeze=False,
+        sharex=True,
+        sharey=True,
+        layout="constrained",
+    )
+    for axis in axes.flat[len(losses) :]:
+        axis.axis("off")
+    for axis, (name, parts) in zip(axes.flat, losses.items(), strict=False):
+        for part, colour, style in (("forget", SETS["forget"], "-"), ("unseen", SETS["unseen"], "--")):
+            values = np.sort(np.clip(parts[part], 1e-6, 1e3))
+            axis.plot(values, np.arange(1, len(values) + 1) / len(values), style, color=colour, label=part)
+        axis.set(title=name, xscale="log", xlabel="loss (nats)", ylabel="share of samples")
+    axes.flat[0].legend(fontsize=8)
+    figure.suptitle(f"Loss of forget and unseen samples: {title}", fontsize=10)
+    return figure
+
+
+def headline(found: pd.DataFrame, data: str) -> Figure:
+    """Gap of forget accuracy to the retrained model by method, a panel a kind of request; 0 is right, the band is what
+    counts as none, and a hollow marker has lost more than that of what is to be kept. Each panel says over how many
+    scenarios its means go and of how many draws and seeds (n) each of these is.
+
+    found: of `overview.answers`. data: what stands under the figure's heading, see `marks`.
+    """
+    failed = failing(found)
+    data += f"\nfailed: {', '.join(failed)}" if failed else ""
+    found = found[found["gap"].notna()]
+    names = ranked(found)
+    kinds, margin = list(dict.fromkeys(found["kind"])), 100 * MARGIN
+    size = (min(14, 1.9 * len(kinds) + 1.8), 0.21 * len(names) + 1.6)
+    figure, axes = plt.subplots(1, len(kinds), figsize=size, squeeze=False, sharey=True, layout="constrained")
+    for axis, kind in zip(axes.flat, kinds, strict=True):
+        axis.axvspan(-margin, margin, color=GREEN, alpha=0.15, linewidth=0)
+        axis.axvline(0, color=GREEN, linewidth=1)
+        part = found[found["kind"] == kind]
+        for row in part.itertuples():
+            colour, error = colour_of(row.method), [[row.gap - row.low], [row.high - row.gap]]
+            face = colour if row.kept >= -margin else "white"
+            style = {"fmt": "o", "color": colour, "markerfacecolor": face, "capsize": 2, "markersize": 4.5}
+            axis.errorbar(row.gap, names.index(row.method), xerr=np.nan_to_num(error), **style)
+        scenarios = int(part["scenarios"].max())
+        number = _from_to(part["fewest"].min(), part["n"].max())
+        name = KINDS.get(kind, kind).replace(" in a ", "\nin a ")
+        axis.set_title(f"{name}\n{scenarios} scenario{'s' if scenarios > 1 else ''}, n = {number}", fontsize=9)
+        axis.set_xlabel("points", fontsize=9)
+        axis.tick_params(labelsize=8)
+    label_models(axes[0, 0], names)
+    heading = "Forget accuracy minus the retrained model's: green is right, hollow markers lost what was to be kept"
+    about = "Mean with a 95 % interval where n > 1; n: draws and seeds of a scenario"
+    figure.suptitle(f"{heading}\n{about}; data: {data}", fontsize=10)
+    return figure
+
+
+def nomus_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy, accuracy of the loss attack, and NoMUS by method, means over seeds (see `metrics.nomus`), and what
+    NoMUS leaves out: gaps to the retrained model in points, and the distance of predictions from its in nats."""
+    means = summary(table)
+    accuracy = means[means["metric"] == "test_accuracy"].set_index("method")["mean"]
+    attacked = means[(means["attack"] == "loss_regression") & (means["metric"] == "accuracy")].set_index("method")[
+        "mean"
+    ]
+    frame = pd.DataFrame({"test accuracy": accuracy, "attack accuracy": attacked}).dropna()
+    frame["NoMUS"] = [nomus(row[0], row[1]) for row in frame.to_numpy()]
+    columns = {"forget_accuracy": "forget gap (points)", "test_accuracy": "test gap (points)"}
+    for metric, title in columns.items():
+        rows = means[(means["metric"] == metric) & (means["attack"] == "")].set_index("method")
+        frame[title] = 100 * (rows["mean"] - rows["oracle"])
+    far = means[means["metric"] == "js_divergence_forget"].set_index("method")["mean"]
+    frame["JS divergence (nats)"] = far.reindex(frame.index).fillna(0.0)  # the retrained model's from itself
+    return frame.reindex([name for name in method_order(table) if name in frame.index]).round(3)
+
+
+def probe_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Probes of the embedding by method, as text: mean and the 95 % interval where there is one."""
+    means = summary(table[table["attack"].isin(["linear_probe", "reidentification", "verification"])])
+    ends = [
+        f"{row.mean:.3f}" + (f" ({row.low:.3f} to {row.high:.3f})" if np.isfinite([row.low, row.high]).all() else "")
+        for row in means.itertuples()
+    ]
+    wide = means.assign(text=ends).pivot(index="method", columns="metric", values="text")
+    return wide.reindex([name for name in method_order(table) if name in wide.index]).fillna("–")

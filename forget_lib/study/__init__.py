@@ -1,0 +1,1 @@
+"""Scenarios, their records, and pools of reference models."""

@@ -1,0 +1,350 @@
+"""The record of a run on disk: written atomically, read as one tidy table.
+
+<root>/<dataset>-<model>/<request>/draw<d>/seed<i>/<method>/run<j>/{run.json, history.csv, predictions.npz,
+model.safetensors}
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from forget_lib.core.cell_code import cell_digest, is_of_a_cell
+from forget_lib.core.errors import ForgetError
+from forget_lib.core.names import short_name
+from forget_lib.core.paths import REPOSITORY, RESULTS
+from forget_lib.core.user_code import source_hash
+from forget_lib.statistics.intervals import possible_ends
+from forget_lib.statistics.measurement import Measurement, range_of
+
+SCHEMA = 1
+LIBRARY = __name__.split(".")[0]
+RUN = ["dataset", "model", "request", "draw", "seed"]
+"""Columns that say which run of which scenario a row is of."""
+KEYS = [*RUN, "method", "run"]
+FIELDS: Mapping[str, type] = {"measurements": list, "cost": dict, "files": dict}
+"""What run.json holds under these keys, where it has them; the rest is the writer's own."""
+
+
+def record_folder(root: Path, **keys: Any) -> Path:
+    """Folder of one record under `root`; keys: dataset, model, request, draw, seed, method, run."""
+    base = Path(root) / f"{short_name(keys['dataset'])}-{short_name(keys['model'])}" / keys["request"]
+    return base / f"draw{keys['draw']}" / f"seed{keys['seed']}" / keys["method"] / f"run{keys['run']}"
+
+
+def write_record(
+    folder: Path,
+    run: Mapping[str, Any],
+    *,
+    history: pd.DataFrame | None = None,
+    predictions: Mapping[str, np.ndarray] | None = None,
+    state: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a record so that a reader finds either all of it or none of it.
+
+    Args: run: what goes into run.json. history: one row an epoch. predictions: arrays by name. state: tensors by name.
+    Raises: TypeError for content that `read_record` would not take; ForgetError if the folder cannot be written. An
+        older record stays as it was.
+    """
+    wrong = _wrong_fields(run)
+    if wrong:
+        raise TypeError(f"A record cannot hold {wrong}.")
+    folder = Path(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise ForgetError(
+            f"Cannot write to {folder.parent}: {error.strerror}. Free some space or mend the rights."
+        ) from error
+    try:
+        if history is not None:
+            history.to_csv(partial / "history.csv", index=False)
+        if predictions is not None:
+            np.savez_compressed(partial / "predictions.npz", **predictions)
+        if state is not None:
+            import torch
+            from safetensors.torch import save_file
+
+            # Clones: tied weights share memory, which the format does not allow.
+            tensors = {
+                name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+                for name, tensor in state.items()
+            }
+            save_file(tensors, partial / "model.safetensors")
+        files = {path.name: _file_digest(path) for path in sorted(partial.iterdir())}
+        content = {"schema": SCHEMA, **run, "files": files}
+        content["digest"] = _digest(content)
+        (partial / "run.json").write_text(json.dumps(content, indent=1, allow_nan=True))
+        partial.chmod(0o755)
+        _swap(partial, folder)
+    except OSError as error:
+        raise ForgetError(
+            f"Cannot write the record {folder}: {error.strerror}. Free some space or mend the rights."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _swap(partial: Path, folder: Path) -> None:
+    old = folder.parent / f".old-{folder.name}-{os.getpid()}"
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _wrong_fields(run: Mapping[str, Any]) -> str:
+    """The keys of `FIELDS` whose content is of another kind, with what is expected; empty where all fit."""
+    wrong = [(key, kind) for key, kind in FIELDS.items() if not isinstance(run.get(key), kind | None)]
+    return ", ".join(f"{key} = {run[key]!r} (expected a {kind.__name__})" for key, kind in wrong)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of a record's content without its digest, as it comes back from JSON."""
+    text = json.dumps({key: value for key, value in content.items() if key != "digest"})
+    return hashlib.sha256(json.dumps(json.loads(text), sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """run.json of a record, or None where there is none, it is damaged, or another version wrote it (it will then be
+    made again).
+
+    A damaged one is named on stderr. Those of before there were digests are taken as they are.
+    """
+    path = Path(folder) / "run.json"
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(run, dict):
+            raise ValueError("its content is no record's")
+        if "digest" in run and run["digest"] != _digest(run):
+            raise ValueError("its content does not fit its digest")
+        wrong = _wrong_fields(run)
+        if wrong and "digest" not in run:
+            raise ValueError(f"it holds {wrong}")
+        if wrong or run.get("schema") != SCHEMA:
+            return None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        print(f"{path} is damaged ({error}): it is left out, and made again by the next run.", file=sys.stderr)
+        return None
+    return run
+
+
+def _check_file(folder: Path, name: str) -> None:
+    """Raises ForgetError where a record's file is not the one that was written with it."""
+    told = ((read_record(folder) or {}).get("files") or {}).get(name)
+    path = Path(folder) / name
+    if told and path.is_file() and _file_digest(path) != told:
+        raise ForgetError(f"{folder}: {name} is damaged: it is not what was written; delete the folder and run again.")
+
+
+def read_predictions(folder: Path) -> dict[str, np.ndarray]:
+    """Arrays of predictions.npz by name (never pickled).
+
+    Raises: ForgetError if the file is missing or damaged.
+    """
+    _check_file(folder, "predictions.npz")
+    try:
+        with np.load(Path(folder) / "predictions.npz", allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # zip, header, dtype, memory: NumPy raises many kinds
+        raise ForgetError(
+            f"{folder}: predictions.npz is missing or damaged; delete the folder and run again."
+        ) from error
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Weights of a record, tensors by name.
+
+    Raises: ForgetError if the file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    _check_file(folder, "model.safetensors")
+    try:
+        return load_file(Path(folder) / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise ForgetError(
+            f"{folder}: model.safetensors is missing or damaged; delete the folder and run again."
+        ) from error
+
+
+def record_folders(root: Path) -> list[Path]:
+    """All folders under `root` that hold a record, sorted."""
+    found = (path.parent for path in Path(root).glob("*/*/draw*/seed*/*/run*/run.json"))
+    return sorted(found)
+
+
+def load(profile: str | Path) -> pd.DataFrame:
+    """All records of a profile as one tidy table, a row for each record and metric.
+
+    Args: profile: a name ("quick") or the path of a results folder, or of any folder of records below one.
+    A second retrained model (method retrain, run 1) is the floor and stands under the method name second_retrain.
+    Returns: columns dataset, model, request, draw, seed, method, run, attack, metric, unit, value, low, high, n, null,
+        source, synthetic, sampled, status, reason, seconds, sample_passes, folder. A record that failed or did not
+        apply has
+        one row with an empty metric.
+    Raises: ForgetError where there are no records.
+    """
+    root = Path(profile) if os.sep in str(profile) or Path(profile).is_dir() else RESULTS / str(profile)
+    folders = record_folders(root) or sorted(path.parent for path in root.rglob("run.json"))
+    table = tidy((str(folder), run) for folder in folders if (run := read_record(folder)) is not None)
+    if table.empty:
+        raise ForgetError(f"No records under {root}. Run the study first, for example: ./run_all.sh quick")
+    return table
+
+
+def tidy(records: Iterable[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:
+    """The table of `load` for records, each with what is to stand in the column `folder`; empty without any.
+
+    What is no record is named on stderr and left out.
+    """
+    rows = []
+    for folder, run in records:
+        numbers = ("draw", "seed", "run")
+        wrong = [key for key in KEYS if not isinstance(run.get(key), int if key in numbers else str)]
+        if wrong or not all(isinstance(each, dict) for each in run.get("measurements") or []):
+            print(f"{folder} is no record ({', '.join(wrong) or 'measurements'}): left out.", file=sys.stderr)
+            continue
+        common = {key: run[key] for key in KEYS}
+        if run["method"] == "retrain" and run["run"] == 1:
+            common |= {"method": "second_retrain", "run": 0}
+        common |= {key: run.get(key) for key in ("source", "synthetic", "sampled", "status", "reason")}
+        common |= {f"cost_{key}": value for key, value in (run.get("cost") or {}).items()}
+        common["folder"] = folder
+        empty = Measurement("", float("nan"))._asdict()
+        rows += [common | measurement for measurement in run.get("measurements") or [empty]]
+    if not rows:
+        return pd.DataFrame()
+    table = pd.DataFrame(rows).sort_values(KEYS, kind="stable", ignore_index=True)
+    # A column that holds None is one of Python objects, over which pandas goes value by value: minutes for a big study.
+    numbers = ["value", "low", "high", "null"]
+    return table.astype(dict.fromkeys(numbers, float))
+
+
+def scenarios_and_pools(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of scenarios, and those of pooled membership studies; the shared originals (request `all`) are left
+    out."""
+    pooled = runs["request"].str.startswith("pool-")
+    shared = runs["request"].str.match(r"all($|-)")
+    return runs[~pooled & ~shared].reset_index(drop=True), runs[pooled].reset_index(drop=True)
+
+
+def summary(runs: pd.DataFrame) -> pd.DataFrame:
+    """Means over draws and seeds with 95 % t-intervals; `oracle` holds the retrained model's mean of the same metric.
+
+    Args: runs: the table of `load`. Method seeds (run) of one draw and seed are averaged first: the unit is the
+        original.
+    Returns: columns dataset, model, request, method, attack, metric, unit, mean, low, high, n, oracle.
+        Under two seeds low and high are those within the run, such as an attack's interval over samples, or empty.
+        Ends that the metric cannot reach are moved, see `statistics.possible_ends`: a t-interval at three seeds may
+        reach beyond, a share does not.
+    """
+    runs = runs[runs["metric"] != ""]
+    keys = ["dataset", "model", "request", "method", "attack", "metric", "unit"]
+    units = runs.groupby([*keys, "draw", "seed"], sort=False)[["value", "low", "high"]].mean().reset_index()
+    groups = units.groupby(keys, sort=False)
+    table = groups.agg(mean=("value", "mean"), low=("low", "first"), high=("high", "first"), n=("value", "size"))
+    many = table["n"] > 1  # one original: only the interval within its run, if it has one
+    if not np.isfinite(units["value"][groups["value"].transform("size") > 1]).all():
+        raise ForgetError("A metric of the records is not finite, so that it has no interval; run its record again.")
+    # `statistics.t_interval` of all groups at once: one by one, a big study takes a minute.
+    half = stats.t.ppf(0.975, table["n"] - 1) * groups["value"].std() / np.sqrt(table["n"])
+    table.loc[many, "low"], table.loc[many, "high"] = table["mean"] - half, table["mean"] + half
+    table = table.reset_index()
+    ranges = np.array([range_of(*pair) for pair in zip(table["metric"], table["unit"], strict=True)]).reshape(-1, 2)
+    table["low"], table["high"] = possible_ends(table["mean"], table["low"], table["high"], *ranges.T)
+    same = ["dataset", "model", "request", "attack", "metric"]
+    oracle = table[table["method"] == "retrain"][[*same, "mean"]].rename(columns={"mean": "oracle"})
+    return table.merge(oracle, on=same, how="left")
+
+
+def write_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Writes tables/runs.csv and tables/summary.csv of a results folder; returns both tables."""
+    runs = load(root)
+    table = summary(runs)
+    folder = Path(root) / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, frame in (
+        ("runs", runs.assign(folder=[str(Path(path).relative_to(root)) for path in runs["folder"]])),
+        ("summary", table),
+    ):
+        partial = folder / f".{name}-{os.getpid()}.csv"
+        frame.to_csv(partial, index=False)
+        partial.replace(folder / f"{name}.csv")
+    return runs, table
+
+
+def commit() -> str:
+    """The commit of this copy of the project, with "+changed" if the work tree differs; "unknown" where it is none.
+
+    Neither a repository that the environment names (GIT_DIR) nor one that the copy lies in is asked.
+    """
+    here = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    here["GIT_CEILING_DIRECTORIES"] = str(REPOSITORY.parent)
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", REPOSITORY, *arguments]
+        return subprocess.run(command, env=here, capture_output=True, text=True, check=False).stdout.strip()
+
+    try:
+        head = git("rev-parse", "--verify", "--quiet", "HEAD")
+        changed = "+changed" if git("status", "--porcelain", "--untracked-files=no") else ""
+    except OSError:
+        return "unknown"
+    return head + changed if head else "unknown"
+
+
+@lru_cache
+def provenance() -> dict[str, Any]:
+    """The `commit`, versions and platform; no path, user or host name."""
+    import torch
+
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pandas": pd.__version__,
+    }
+    return {"commit": commit(), "versions": versions, "system": platform.system(), "machine": platform.machine()}
+
+
+def root_of(profile: str, folder: str = "") -> Path:
+    """The results folder of a profile; `folder` overrides it where it is not empty."""
+    return Path(folder) if folder else RESULTS / profile
+
+
+def code_of(entry: Any) -> int | str:
+    """What stands for the code of a registered method or attack in a key: the `version` that it states, so that moving
+    or rewording it makes no record stale; for the user's own a digest of their files, or of the notebook's cell."""
+    function = entry.function
+    if is_of_a_cell(function):
+        return cell_digest(function)
+    if function.__module__.split(".")[0] == LIBRARY:
+        return entry.version
+    return source_hash(function.__module__)
+
+
+def key_of(**parts: Any) -> str:
+    """SHA-256 (hex) of named parts: a record is up to date if its key is the same."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,207 @@
+"""A scenario: a data set, a model, a request, a draw and a seed, checked before anything trains."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from forget_lib.attacks import get_attack
+from forget_lib.core.errors import ForgetError
+from forget_lib.core.names import is_own, public_name, short_name
+from forget_lib.core.paths import sha256_of
+from forget_lib.datasets import ImageData, Samples, load
+from forget_lib.datasets.requests import (
+    Request,
+    Sets,
+    draw_sets,
+    forgotten_words,
+    parse_request,
+    requested_classes,
+    resolve,
+)
+from forget_lib.models import face_net  # noqa: F401  registers its models
+from forget_lib.models.given_weights import put_weights, require_described, weights_file
+from forget_lib.models.nets import build
+from forget_lib.models.own import parse_spec
+from forget_lib.models.recipe import Recipe, make_recipe
+from forget_lib.models.train import choose_device, require_batches, set_threads
+from forget_lib.study import plugins
+from forget_lib.study.records import record_folder
+
+EVALUATED = ("forget", "retain", "validation", "unseen", "population", "test")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A data set, a model, a request, a draw and a seed: everything that methods are compared on.
+
+    Attributes: root: results folder of the profile. start: first step of the data chain. request: as text, see
+        `parse_request`. draw: which forget set of that kind. seed: of the original's training. recipe: how it is
+        trained.
+        attacks: names of the attacks on each model. device: "cpu", "cuda", "mps" or "auto".
+    """
+
+    root: Path
+    dataset: str
+    model: str
+    request: str
+    draw: int = 0
+    seed: int = 0
+    start: str = "local"
+    device: str = "cpu"
+    recipe: Recipe = dataclasses.field(default_factory=Recipe)
+    attacks: tuple[str, ...] = ("loss_regression",)
+
+    @cached_property
+    def data(self) -> ImageData:
+        """The data set, loaded once."""
+        return load(self.dataset, self.start)
+
+    @cached_property
+    def parsed(self) -> Request:
+        """The request, with the data's own names."""
+        return resolve(self.data, parse_request(self.request))
+
+    @cached_property
+    def sets(self) -> Sets:
+        """Indices of the six sets."""
+        return draw_sets(self.data, self.parsed, self.draw)
+
+    @cached_property
+    def samples(self) -> dict[str, Samples]:
+        """The six sets by name, on the device, and "trained" (forget and retain together)."""
+        data, labels, device = self.data, self.sets.labels, self.torch_device
+        parts = {
+            name: getattr(self.sets, name)
+            for name in ("forget", "retain", "validation", "unseen", "population", "trained")
+        }
+        common = {"batch_size": self.recipe.batch_size, "augmentation": self.recipe.augmentation}
+        people = data.people
+        found = {
+            name: Samples(data.images[part], labels[part], people=None if people is None else people[part], **common)
+            for name, part in parts.items()
+        }
+        found["test"] = Samples(data.test_images, data.test_labels, people=data.test_people, **common)
+        return {name: samples.to(device) for name, samples in found.items()}
+
+    @cached_property
+    def torch_device(self) -> torch.device:
+        """Where models and samples are."""
+        return choose_device(self.device)
+
+    @property
+    def tuned_for(self) -> tuple[str, str, str, str]:
+        """What chosen settings go by, see `chosen.settings_file`: data set, model, kind of request, data checksum."""
+        return self.dataset, self.model, self.parsed.kind, self.data.checksum
+
+    @property
+    def own_code(self) -> list[str]:
+        """Hashes of the user's own code and weights that a model of this scenario comes from, for the key of a
+        record."""
+        found = plugins.own_code(self.model, self.recipe.function)
+        return [*found, sha256_of(weights_file(self.weights))] if self.weights else found
+
+    @property
+    def weights(self) -> str:
+        """File of the weights that the original model is given, or empty where it is trained here."""
+        return parse_spec(self.model).weights if is_own(self.model) else ""
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """Requested classes of a class request, else empty."""
+        return requested_classes(self.data, self.parsed, self.draw)
+
+    @property
+    def forgotten(self) -> str:
+        """Index and name of every class, person, family or file that is to go, for tables."""
+        return forgotten_words(self.data, self.parsed, self.sets)
+
+    @property
+    def test_kept(self) -> Samples:
+        """The test samples of classes that stay: all of them where no class is to go."""
+        test = self.samples["test"]
+        gone = torch.isin(test.labels, torch.tensor(self.classes, dtype=torch.int64, device=test.labels.device))
+        return test.subset(~gone)
+
+    @property
+    def groups_people(self) -> bool:
+        """Whether the request is about whole people or families, as published lists are, so that the person is the unit
+        of an interval."""
+        return parse_request(self.request).kind in ("person", "family", "official")
+
+    def new_model(self, seed: int) -> nn.Module:
+        """An untrained model on the device. Raises: ForgetError for a name, or for batches that it cannot train on."""
+        model = build(self.model, tuple(self.data.images.shape[1:]), len(self.data.classes), seed)
+        require_batches(model, self.recipe)
+        return model.to(self.torch_device)
+
+    def folder(self, method: str, run: int = 0, *, request: str | None = None) -> Path:
+        """Folder of a record of this scenario."""
+        keys = {"dataset": self.dataset, "model": self.model, "draw": self.draw, "seed": self.seed}
+        return record_folder(self.root, request=request or self.parsed.name, method=method, run=run, **keys)
+
+
+def make_scenario(
+    root: str | Path,
+    recipe: Mapping[str, Any] | None = None,
+    attacks: tuple[str, ...] | list[str] = ("loss_regression",),
+    **fields: Any,
+) -> Scenario:
+    """A `Scenario` from a notebook's parameters; everything that can be wrong is checked before anything trains.
+
+    Args: root: results folder. recipe: settings of a `Recipe`. attacks: names. fields: dataset, model, request,
+        draw, seed, start, device.
+    Raises: ForgetError and its kinds.
+    """
+    set_threads(1)
+    for name in attacks:
+        get_attack(name)
+    scenario = Scenario(Path(root), recipe=make_recipe(recipe), attacks=tuple(attacks), **fields)
+    if not scenario.recipe.known and not scenario.weights:
+        raise ForgetError(
+            "Without a recipe the original model cannot be trained: give its weights, model?weights=FILE."
+        )
+    model = scenario.new_model(0)
+    _ = scenario.sets
+    if scenario.weights:
+        require_described(model, scenario.model, scenario.data, scenario.dataset)
+        put_weights(model, scenario.weights, scenario.model)
+    return scenario
+
+
+def seed_of(*parts: object) -> int:
+    """A seed below 2^31 that belongs to these parts alone."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:4], "big") >> 1
+
+
+def describe(scenario: Scenario) -> dict[str, Any]:
+    """What a record says of its scenario."""
+    data, recipe = scenario.data, public_recipe(dataclasses.asdict(scenario.recipe))
+    sizes = {name: len(scenario.samples[name]) for name in EVALUATED}
+    about = {
+        "source": data.source,
+        "synthetic": data.synthetic,
+        "sampled": data.sampled,
+        "data_checksum": data.checksum,
+    }
+    about |= {"data_notes": list(data.notes)} if data.notes else {}
+    keys = names_for_records(scenario.dataset, scenario.model) | {"draw": scenario.draw, "seed": scenario.seed}
+    return keys | about | {"recipe": recipe, "sizes": sizes, "device": str(scenario.torch_device)}
+
+
+def public_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's settings without the folder of its function; for records."""
+    return {key: public_name(value) if key == "function" else value for key, value in recipe.items()}
+
+
+def names_for_records(dataset: str, model: str) -> dict[str, str]:
+    """What a record calls its data set and model: short names, and for a user's own what was given, without folders."""
+    names = {"dataset": dataset, "model": model}
+    given = {f"{key}_given": public_name(name) for key, name in names.items() if is_own(name)}
+    return {key: short_name(name) for key, name in names.items()} | given

@@ -1,0 +1,82 @@
+"""AMUN."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from forget_lib.datasets.samples import concatenate
+from forget_lib.unlearning.boundary_shrink import HIGH, LOW
+from forget_lib.unlearning.common import (
+    check_range,
+    epochs_of,
+    frozen_copy,
+    sgd,
+    step,
+)
+from forget_lib.unlearning.registry import method
+from forget_lib.unlearning.task import UnlearningTask
+
+
+def nearest_wrong(
+    model: nn.Module, images: Tensor, labels: Tensor, steps: int, overshoot: float = 0.02
+) -> tuple[Tensor, Tensor]:
+    """DeepFool towards the runner-up: the images moved over the nearest linearised boundary, and what the model says.
+
+    Each step solves z_y - z_k = 0 for the best other class k, linearised at the image; an image that is wrong stays.
+    Returns: images like `images`, clamped; labels int64 [B], never the true one: the runner-up where no step sufficed.
+    """
+    moved = images.clone()
+    active = torch.arange(len(images), device=images.device)
+    for _ in range(steps):
+        current = moved[active].requires_grad_()
+        logits = model(current)
+        own = logits.gather(1, labels[active, None]).flatten()
+        other = logits.scatter(1, labels[active, None], -torch.inf).max(1).values
+        still = own >= other
+        (gradient,) = torch.autograd.grad((own - other).sum(), current)
+        length = gradient.flatten(1).square().sum(1).clamp(min=1e-12)
+        size = ((own - other).detach() + 1e-4) / length * (1 + overshoot)
+        shifted = current.detach() - size.view(-1, 1, 1, 1) * gradient
+        moved[active[still]] = shifted[still].clamp(LOW, HIGH)
+        active = active[still]
+        if len(active) == 0:
+            break
+    with torch.no_grad():
+        said = model(moved).scatter(1, labels[:, None], -torch.inf).argmax(1)
+    return moved, said
+
+
+@method(
+    "amun", title="AMUN", paper="Ebrahimpour-Boroojeny et al., ICML 2025", uses="forget, retain", family="relabelling"
+)
+def amun(
+    model: nn.Module,
+    task: UnlearningTask,
+    *,
+    learning_rate: float = 0.01,
+    epochs: int = 1,
+    steps: int = 5,
+) -> nn.Module:
+    r"""Fine-tune on the nearest adversarial neighbour of each forget sample, under the label the model gives it.
+
+    :math:`x' = \arg\min \|x' - x_f\|_2` with :math:`y' = \arg\max f_{\theta_0}(x') \ne y`, by DeepFool towards the best
+    other class; :math:`\min_\theta \mathcal{L}_{CE}(f_\theta(x'), y') + \mathcal{L}_{CE}(D_r)`, all samples mixed.
+    Lowers the confidence around the forget samples without teaching anything false. Status P, the loop V from a port
+    (torchunlearn: 20 steps over all classes).
+    Args: learning_rate of SGD (> 0). epochs: passes over both sets (>= 1). steps of DeepFool (>= 1).
+    Raises: ForgetError for settings out of range; DivergedError.
+    """
+    check_range("steps", steps, 1)
+    frozen = frozen_copy(model)
+    batches = task.forget.batches(batch_size=256, shuffle=False, augment=False)
+    found = [nearest_wrong(frozen, images, labels, int(steps)) for images, labels in batches]
+    neighbours, said = (torch.cat(part) for part in zip(*found, strict=True))
+    everything, targets = concatenate(task.forget, task.retain), torch.cat([said, task.retain.labels])
+    numbered = everything.with_labels(torch.arange(len(everything), device=said.device))
+    optimizer = sgd(model, learning_rate)
+    for _ in epochs_of(task, model, epochs):
+        for images, positions in numbered.batches():
+            of_forget = positions < len(said)
+            images[of_forget] = neighbours[positions[of_forget]]
+            step(optimizer, functional.cross_entropy(model(images), targets[positions]))
+    return model

@@ -1,0 +1,45 @@
+"""EU-k."""
+
+from dataclasses import replace
+
+from torch import nn
+from torch.nn import functional
+
+from forget_lib.models.optimizers import make_optimizer
+from forget_lib.models.recipe import rate_at
+from forget_lib.unlearning.common import check_range, epochs_of, step
+from forget_lib.unlearning.parts.layers import freeze_all_but, last_layers
+from forget_lib.unlearning.registry import method
+from forget_lib.unlearning.task import UnlearningTask
+
+
+@method("eu_k", title="EU-k", paper="Goel et al., arXiv 2201.06640", uses="retain", family="last layers")
+def eu_k(model: nn.Module, task: UnlearningTask, *, k: int = 1, epochs: int = 0) -> nn.Module:
+    r"""Train the last k layers from scratch on the retain set, by the original's recipe; the layers before stay.
+
+    :math:`\min_{\theta_{last\ k}} \mathcal{L}_{CE}(D_r)` from :math:`\theta_{last\ k}` of a fresh model, batch
+    norm's affine part and statistics included. With k = all it is retraining.
+    Status V. Public copies do not reset batch norm (Goel et al.), leave a re-initialised head frozen (SCRUB), or
+    reset nothing (DLFD's baseline).
+    Args: k: number of layers in [1, all]. epochs (>= 0): length of the recipe's schedule, 0 for the recipe's own.
+    Raises: ForgetError for settings out of range; DivergedError.
+    """
+    check_range("epochs", epochs, 0)
+    names = last_layers(model, task, k)
+    fresh = task.fresh_model(task.seed).to(task.device)
+    for name in names:
+        module = model.get_submodule(name)
+        frozen = {part for part, parameter in module.named_parameters() if not parameter.requires_grad}
+        state = fresh.get_submodule(name).state_dict()
+        module.load_state_dict({part: state[part] for part in state.keys() - frozen}, strict=False)
+    freeze_all_but(model, names)
+    recipe = replace(task.recipe, epochs=int(epochs) or task.recipe.epochs)
+    samples = replace(task.retain, batch_size=recipe.batch_size, augmentation=recipe.augmentation)
+    optimizer = make_optimizer(model, recipe)
+    steps, done = recipe.epochs * -(-len(samples) // recipe.batch_size), 0
+    for _ in epochs_of(task, model, recipe.epochs):
+        for images, labels in samples.batches():
+            optimizer.param_groups[0]["lr"] = rate_at(recipe, min(done / steps, 1.0))
+            step(optimizer, functional.cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing))
+            done += 1
+    return model

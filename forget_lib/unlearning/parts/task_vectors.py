@@ -1,0 +1,85 @@
+"""Task arithmetic: learn the forget set even better, and go the other way."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from forget_lib.core.errors import NotApplicableError
+from forget_lib.datasets.samples import Samples
+from forget_lib.unlearning.common import check_range, frozen_copy, logits_of, sgd, step, train_mode
+from forget_lib.unlearning.task import UnlearningTask
+
+SCALES = tuple(tenth / 10 for tenth in range(10, 0, -1))
+CLIP = 1.0  # largest norm of a gradient: with fixed batch-norm statistics larger steps diverge
+Vector = dict[str, Tensor]
+
+
+def task_vector(model: nn.Module, task: UnlearningTask, learning_rate: float, epochs: int) -> Vector:
+    """θ_ft - θ_0 after fine-tuning a copy on the forget set by cross-entropy; batch-norm statistics stay."""
+    check_range("epochs", epochs, 1)
+    tuned = copy.deepcopy(model)
+    optimizer = sgd(tuned, learning_rate, weight_decay=0)
+    train_mode(tuned, batch_norm=False)
+    for images, labels in task.forget.batches(epochs):
+        step(optimizer, functional.cross_entropy(tuned(images), labels), clip_norm=CLIP)
+    start = dict(model.named_parameters())
+    return {name: (p - start[name]).detach() for name, p in tuned.named_parameters()}
+
+
+@torch.no_grad()
+def move(model: nn.Module, vector: Vector, scale: float) -> None:
+    """θ ← θ - scale · vector, in place."""
+    for name, parameter in model.named_parameters():
+        parameter.sub_(scale * vector[name])
+
+
+@torch.no_grad()
+def renew_statistics(model: nn.Module, samples: Samples) -> None:
+    """Running statistics of batch norm as the plain mean over one pass; nothing to do without trained batch norm."""
+    modules = train_mode(model).modules()
+    norms = [each for each in modules if isinstance(each, nn.modules.batchnorm._BatchNorm) and each.training]
+    momenta = [module.momentum for module in norms]
+    for module in norms:
+        module.reset_running_stats()
+        module.momentum = None
+    for images, _ in samples.batches(augment=False) if norms else ():
+        model(images)
+    for module, momentum in zip(norms, momenta, strict=True):
+        module.momentum = momentum
+    model.eval()
+
+
+def largest_scale(model: nn.Module, task: UnlearningTask, vector: Vector, kept: float) -> float:
+    """The largest of `SCALES` at which validation accuracy, without the classes to forget, is `kept` of the original's.
+
+    The smallest one if none is.
+    Raises: NotApplicableError if no validation sample is of another class.
+    """
+    staying = ~torch.isin(task.validation.labels, torch.tensor(task.classes, dtype=torch.int64).to(task.device))
+    if not staying.any():
+        raise NotApplicableError("task negation needs: validation samples of the classes that stay")
+    samples = task.validation.subset(staying)
+
+    def accuracy(net: nn.Module) -> float:
+        return float((logits_of(net.eval(), samples).argmax(1) == samples.labels).double().mean())
+
+    wanted = kept * accuracy(model)
+    for scale in SCALES:
+        moved = frozen_copy(model)
+        move(moved, vector, scale)
+        if accuracy(moved) >= wanted:
+            return scale
+    return SCALES[-1]
+
+
+def _negate(model: nn.Module, task: UnlearningTask, vector: Vector, scale: float, kept: float) -> nn.Module:
+    """The end of both methods: chooses the scale if it is 0, moves, renews the statistics."""
+    check_range("scale", scale, 0)
+    check_range("kept", kept, 0, 1, open_low=True)
+    task.epoch_done(0, model)
+    move(model, vector, scale or largest_scale(model, task, vector, kept))
+    renew_statistics(model, task.retain)
+    task.epoch_done(1, model)
+    return model

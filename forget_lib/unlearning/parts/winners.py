@@ -1,0 +1,65 @@
+"""Winners of the NeurIPS 2023 unlearning challenge, as deepunlearn describes and re-implements them.
+
+Places 6 (KDE) and 7 (RNI) are left out: the first trains on the validation set, which other methods here keep for
+choosing settings, and the second draws nine tensors of a ResNet-18 by number, which has no counterpart in small nets.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from forget_lib.unlearning.common import (
+    epochs_of,
+    step,
+)
+from forget_lib.unlearning.task import UnlearningTask
+
+WINNERS = {"paper": "NeurIPS 2023 challenge; Cadet et al. (deepunlearn)", "family": "challenge winners"}
+
+
+def repair(
+    model: nn.Module,
+    task: UnlearningTask,
+    epochs: int,
+    optimizer: torch.optim.Optimizer,
+    loss: Callable,
+    rate: Callable,
+) -> nn.Module:
+    """Epochs over the retain set.
+
+    Args: loss: (images, logits, labels) to a scalar. rate: factor of the learning rate at progress in [0, 1).
+    """
+    base = [group["lr"] for group in optimizer.param_groups]
+    steps, done = epochs * -(-len(task.retain) // task.retain.batch_size), 0
+    for _ in epochs_of(task, model, epochs):
+        for images, labels in task.retain.batches():
+            for group, value in zip(optimizer.param_groups, base, strict=True):
+                group["lr"] = value * rate(min(done / steps, 1.0))
+            step(optimizer, loss(images, model(images), labels))
+            done += 1
+    return model
+
+
+def cosine(progress: float) -> float:
+    """1 falling to 0."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def cross_entropy(_images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy, for `repair`."""
+    return functional.cross_entropy(logits, labels)
+
+
+def class_weights(labels: Tensor, number_of_classes: int, power: float) -> Tensor:
+    """count^power by class, scaled so that the mean over samples is 1; 0 for classes without a sample."""
+    counts = torch.bincount(labels, minlength=number_of_classes).float()
+    weights = torch.where(counts > 0, counts.clamp(min=1) ** power, 0.0)
+    return weights / (weights * counts).sum() * len(labels)
+
+
+def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Mean over samples of w_y · CE."""
+    return (weights.to(logits)[labels] * functional.cross_entropy(logits, labels, reduction="none")).mean()

@@ -1,0 +1,14 @@
+"""Untrained."""
+
+from torch import nn
+
+from forget_lib.unlearning.registry import method
+from forget_lib.unlearning.task import UnlearningTask
+
+
+@method("untrained", title="Untrained", paper="control", uses="nothing", family="control", control=True)
+def untrained(model: nn.Module, task: UnlearningTask) -> nn.Module:
+    r"""A fresh model that was trained on nothing, :math:`\theta_u` drawn anew: what a measure gives where nothing was
+    ever known. For a pre-trained recogniser that is the network as published under a new head.
+    """
+    return task.fresh_model(task.seed).to(task.device)

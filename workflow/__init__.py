@@ -1,0 +1,1 @@
+"""What turns notebooks into a study: plan, pages, tuning, leaderboard."""
