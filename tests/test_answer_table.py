@@ -38,6 +38,7 @@ def page(tmp_path_factory):
     return export_html(folder / "one.ipynb", folder / "one.html")
 
 
+@pytest.mark.fault("Pages: escaped twice, pictures missing, names of others, folders, width")
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [400, 1000, 1400, 1920])
 def test_the_methods_and_the_first_kind_are_seen_at_every_width(browser, page, width):

@@ -1,6 +1,10 @@
 """Functions of a notebook's cells have a digest of their code and of all that they use."""
 
+import pytest
+
 from forget_lib.core.cell_code import cell_digest
+
+pytestmark = pytest.mark.fault("Changed modules and cells of the user")
 
 CELLS = """
 RATE = 0.5

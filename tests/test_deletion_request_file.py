@@ -78,6 +78,7 @@ def test_a_mistake_names_its_line(tmp_path, change, line, words):
     assert words in str(caught.value)
 
 
+@pytest.mark.fault("Recipes and settings of a wrong type or range")
 def test_all_mistakes_of_a_recipe_are_named_each_with_its_line(tmp_path):
     recipe = "recipe:\n  epochs: 2.5\n  momentum: 1.5\n  learning_rate: 0.02"
     path = written(tmp_path, GOOD.replace("recipe: {epochs: 3, learning_rate: 0.02}", recipe))
@@ -108,6 +109,7 @@ def test_the_schema_as_a_table_has_every_key_and_its_default():
     assert table.loc["budget.references", "default"] == "8"
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 def test_names_stand_in_a_list_as_well(tmp_path):
     write_data(tmp_path)
     path = write_request(tmp_path, forget='{class: [a, "b"]}')
@@ -117,6 +119,7 @@ def test_names_stand_in_a_list_as_well(tmp_path):
     assert scenario.forgotten == "a (index 0), b (index 1)"
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 def test_the_report_names_what_was_asked_as_it_was_asked(tmp_path):
     def asked(forget):
         return request_file.as_written(read_request(written(tmp_path, GOOD.replace("class:5", forget))))["forget"]
@@ -132,6 +135,7 @@ def test_paths_in_the_report_lose_their_folders(tmp_path):
     assert public["model"]["weights"] == "model.safetensors"
 
 
+@pytest.mark.fault("clean through links; paths from other folders")
 def test_every_path_in_a_request_is_relative_to_its_file(tmp_path, monkeypatch):
     folder = tmp_path / "case"
     folder.mkdir()
@@ -219,6 +223,7 @@ def files_of(path, forget):
     return [case.scenario.data.files[index] for index in case.scenario.sets.forget.tolist()]
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 def test_a_file_is_found_by_its_path_and_never_by_another_file_of_its_name(pets):
     (pets.parent / "link").symlink_to(pets)
     for name in ("train/cat/005.png", "./train//cat/005.png", f"{pets}/train/cat/005.png", "pets/train/cat/005.png"):
@@ -229,6 +234,7 @@ def test_a_file_is_found_by_its_path_and_never_by_another_file_of_its_name(pets)
     assert files_of(pets, "{files: [only.png]}") == ["train/dog/only.png"]
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 def test_all_names_that_fit_no_file_or_several_are_refused_at_once(pets):
     names = "005.png, nothing/here/005.png, train/cat/3.png, train/cat/"
     with pytest.raises(RequestError) as caught:
@@ -241,6 +247,7 @@ def test_all_names_that_fit_no_file_or_several_are_refused_at_once(pets):
     assert "no file 'train/cat'" in message
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 def test_many_unknown_files_are_counted_and_not_listed(pets):
     with pytest.raises(RequestError) as caught:
         files_of(pets, f"{{files: [{', '.join(f'x{index}' for index in range(400))}]}}")
@@ -248,6 +255,7 @@ def test_many_unknown_files_are_counted_and_not_listed(pets):
     assert "… and 390 more" in str(caught.value)
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 def test_a_requested_file_of_the_test_set_is_said_to_lie_there_or_dropped(pets):
     names = "{files: [train/cat/005.png, test/owl/010.png]}"
     with pytest.raises(RequestError, match=r"1 of the files lie in the test set.*: test/owl/010.png"):
@@ -261,6 +269,7 @@ def test_a_requested_file_of_the_test_set_is_said_to_lie_there_or_dropped(pets):
         case_of(pets, "{files: [test/owl/010.png]}", "held_out: {drop_requested: true}\n")
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 def test_a_table_names_its_files_as_it_writes_them(pets):
     rows = [f"train/{title}/00{i}.png,{title}" for title in ("cat", "owl") for i in range(8)]
     (pets / "t.csv").write_text("\n".join(["path,label", *rows, "../pets/train/cat/008.png,cat"]))

@@ -77,6 +77,7 @@ def test_a_folder_name_leads_back_to_its_request(text):
     assert parse_request(library.request_text(request.name, data)) == request
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 @pytest.mark.parametrize(
     "names",
     [["Doe, Jane"], ["Doe"], ["Doe", "Jane"], ["*3"], ["any3"], ["anyone"], ["p_3"], ["p 3", "Doe, Jane"], ["7"]],
@@ -145,6 +146,7 @@ def scenario_folder(root: Path) -> Path:
     return retrain.parent
 
 
+@pytest.mark.fault("A demo with an unknown method or a broken study")
 def test_a_method_unknown_here_is_shown_by_its_name_and_a_broken_one_is_named_and_left_out(root, tmp_path):
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     records = scenario_folder(tmp_path)
@@ -161,6 +163,7 @@ def test_a_method_unknown_here_is_shown_by_its_name_and_a_broken_one_is_named_an
     assert not [panel.status.value for panel in demo.panels.values() if "fd-error" in panel.status.value]
 
 
+@pytest.mark.fault("A demo with an unknown method or a broken study")
 def test_a_study_that_cannot_be_opened_is_named_and_the_next_one_is_shown(root, tmp_path):
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     there = scenario_folder(tmp_path)
@@ -178,6 +181,7 @@ def test_a_study_that_cannot_be_opened_is_named_and_the_next_one_is_shown(root, 
     assert "model.safetensors" in demo.status.value
 
 
+@pytest.mark.fault("A demo with an unknown method or a broken study")
 def test_provenance_is_that_of_the_study_shown(root, tmp_path):
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     other = tmp_path / scenario_folder(tmp_path).relative_to(tmp_path).parts[0] / "class-7" / "draw0" / "seed0"

@@ -78,6 +78,7 @@ def scenario_of(root, results, *, classes="", how=UNIT):
 # --- what no file of weights says -------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("Given weights: order of classes, scale, probabilities, checkpoints")
 def test_the_order_of_the_classes_is_asked_for_where_numbers_and_text_differ(numbered, tmp_path):
     by_number = ",".join(map(str, range(NUMBER)))
     with pytest.raises(DataError, match="Which output of the weights is which class") as caught:
@@ -86,6 +87,7 @@ def test_the_order_of_the_classes_is_asked_for_where_numbers_and_text_differ(num
     assert f"?classes={by_number} (as numbers)" in str(caught.value)
 
 
+@pytest.mark.fault("Given weights: order of classes, scale, probabilities, checkpoints")
 def test_weights_in_the_order_of_torchvision_are_right_on_all_images_once_it_is_said(numbered, tmp_path, capsys):
     record = run.run_method(scenario_of(numbered, tmp_path, classes=AS_TEXT), "original", {})
     found = {each["metric"]: each["value"] for each in record["measurements"]}
@@ -93,6 +95,7 @@ def test_weights_in_the_order_of_torchvision_are_right_on_all_images_once_it_is_
     assert "right on 100.0% of the" in capsys.readouterr().out
 
 
+@pytest.mark.fault("Given weights: order of classes, scale, probabilities, checkpoints")
 def test_a_wrong_order_is_refused_with_the_one_that_the_images_show(numbered, tmp_path, capsys):
     wrong = scenario_of(numbered, tmp_path, classes=",".join(map(str, range(NUMBER))))
     with pytest.raises(DataError, match=rf"another order of the classes.*add it to the name: classes={AS_TEXT}\."):
@@ -101,17 +104,20 @@ def test_a_wrong_order_is_refused_with_the_one_that_the_images_show(numbered, tm
     assert not list(tmp_path.rglob("run.json"))
 
 
+@pytest.mark.fault("Given weights: order of classes, scale, probabilities, checkpoints")
 @pytest.mark.parametrize("how", ["", "mean=0", "std=1"])
 def test_mean_and_std_are_asked_for_with_the_words_to_write(numbered, tmp_path, how):
     with pytest.raises(DataError, match=r"How were the images normalised.*&mean=0&std=1 for pixels from 0 to 1"):
         scenario_of(numbered, tmp_path, classes=AS_TEXT, how=how)
 
 
+@pytest.mark.fault("Given weights: order of classes, scale, probabilities, checkpoints")
 def test_all_that_is_missing_is_asked_for_at_once(numbered, tmp_path):
     with pytest.raises(DataError, match=r"normalised.*which class"):
         scenario_of(numbered, tmp_path, how="")
 
 
+@pytest.mark.fault("Given weights: order of classes, scale, probabilities, checkpoints")
 def test_a_deletion_request_asks_in_the_line_of_the_model(numbered, tmp_path):
     path = tmp_path / "request.yaml"
     text = (
@@ -129,6 +135,7 @@ def test_a_deletion_request_asks_in_the_line_of_the_model(numbered, tmp_path):
         cases.open_case(read_request(path))
 
 
+@pytest.mark.fault("Given weights: order of classes, scale, probabilities, checkpoints")
 def test_a_registered_model_and_folders_in_one_order_need_no_word(blobs, tmp_path):
     fields = {"dataset": "blobs", "model": "mlp", "request": "class:c1"}
     trained = run.make_scenario(tmp_path, {"epochs": 4, "batch_size": 16, "learning_rate": 0.05}, (), **fields)
@@ -155,6 +162,7 @@ def one_hot(outputs, number):
     return (2 * np.eye(number)[outputs] - 0.5).tolist()
 
 
+@pytest.mark.fault("Given weights: order of classes, scale, probabilities, checkpoints")
 def test_two_exchanged_classes_of_many_are_found():
     labels = np.repeat(np.arange(6), 10)
     outputs = np.array([0, 1, 2, 4, 3, 5])[labels]
@@ -162,23 +170,27 @@ def test_two_exchanged_classes_of_many_are_found():
         said(one_hot(outputs, 6), labels.tolist())
 
 
+@pytest.mark.fault("Given weights: order of classes, scale, probabilities, checkpoints")
 def test_a_net_that_forgot_one_class_is_taken_as_it_is():
     labels = np.repeat(np.arange(6), [40, 10, 10, 10, 10, 10])
     said(one_hot(np.where(labels == 0, 3, labels), 6), labels.tolist())
 
 
+@pytest.mark.fault("Given weights: order of classes, scale, probabilities, checkpoints")
 @pytest.mark.parametrize("outputs", [[1] * 240, np.random.default_rng(0).integers(0, 3, 240)])
 def test_guessing_is_refused(outputs):
     with pytest.raises(DataError, match="no better than guessing"):
         said(one_hot(outputs, 3), [0] * 160 + [1] * 40 + [2] * 40)
 
 
+@pytest.mark.fault("Given weights: order of classes, scale, probabilities, checkpoints")
 def test_probabilities_of_trained_weights_are_refused():
     labels = [0, 1, 2] * 10
     with pytest.raises(DataError, match="expected logits"):
         said((np.eye(3)[labels] * 0.9 + 0.05).tolist(), labels)
 
 
+@pytest.mark.fault("Given weights: order of classes, scale, probabilities, checkpoints")
 @pytest.mark.parametrize("name", ["soft", "SoftWhereItIsUsed"])
 def test_a_net_that_ends_in_softmax_is_refused_before_anything_is_trained(numbered, name):
     with pytest.raises(ForgetError, match=r"gives probabilities in (train|eval) mode.*Leave out the softmax"):
@@ -218,6 +230,7 @@ FORMS = {
 }
 
 
+@pytest.mark.fault("Given weights: order of classes, scale, probabilities, checkpoints")
 @pytest.mark.parametrize("form", ["safetensors", *FORMS])
 def test_weights_are_read_and_put_in_as_people_save_them(tmp_path, form):
     model, path = net(), tmp_path / "weights"
@@ -227,6 +240,7 @@ def test_weights_are_read_and_put_in_as_people_save_them(tmp_path, form):
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.fault("Given weights: order of classes, scale, probabilities, checkpoints")
 @pytest.mark.parametrize(
     ("form", "words"),
     [
@@ -242,6 +256,7 @@ def test_a_checkpoint_with_two_nets_or_none_is_refused_by_name(tmp_path, form, w
         put_weights(net(), tmp_path / "w.pt", "net")
 
 
+@pytest.mark.fault("Given weights: order of classes, scale, probabilities, checkpoints")
 def test_a_folder_is_refused_with_the_files_in_it(tmp_path):
     torch.save(net().state_dict(), tmp_path / "last.pt")
     (tmp_path / "notes.txt").write_text("")

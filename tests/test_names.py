@@ -11,6 +11,7 @@ def test_registered_names_stay_as_they_are():
     assert short_name("synthetic_faces32") == "synthetic_faces32"
 
 
+@pytest.mark.fault("Two data sets or nets of one name")
 def test_own_names_become_one_word_with_digits_of_their_place_and_options():
     assert re.fullmatch("my_digits_[0-9a-f]{6}", short_name("own:/home/me/my digits.csv"))
     assert re.fullmatch("resnet18_[0-9a-f]{6}", short_name("torchvision.models:resnet18"))
@@ -28,12 +29,14 @@ ALIKE = [
 ]
 
 
+@pytest.mark.fault("Two data sets or nets of one name")
 def test_what_lies_in_two_places_has_two_names_though_it_is_called_the_same():
     names = [short_name(text) for text in ALIKE]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.]*", name) for name in names)
 
 
+@pytest.mark.fault("Two data sets or nets of one name")
 def test_one_place_has_one_name_however_it_is_written(tmp_path, monkeypatch):
     (tmp_path / "home" / "faces").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "home")
@@ -47,6 +50,7 @@ def test_one_place_has_one_name_however_it_is_written(tmp_path, monkeypatch):
     assert len({short_name(text) for text in written[:2]}) == 1  # as after the data were deleted
 
 
+@pytest.mark.fault("Two data sets or nets of one name")
 def test_a_place_within_the_repository_has_the_same_name_in_each_copy_of_it(tmp_path, monkeypatch):
     found = []
     for copy in ("one", "two"):

@@ -73,6 +73,7 @@ def test_it_is_a_data_set_by_name_and_can_be_asked_to_forget(folder):
     assert data.labels[sets.forget].eq(1).all()
 
 
+@pytest.mark.fault("Two data sets or nets of one name")
 def test_a_folder_that_was_moved_keeps_its_sets_and_one_of_its_name_is_another_data_set(folder, tmp_path):
     before = load(f"own:{folder}")
     folder.rename(folder.with_name("elsewhere"))
@@ -202,6 +203,7 @@ def save_parts(folder: Path, *parts: str) -> Path:
     return folder
 
 
+@pytest.mark.fault("Folders and tables as people publish them")
 @pytest.mark.parametrize("parts", [("train", "test"), ("training", "testing"), ("Train", "Test")])
 def test_files_beside_train_and_test_are_left_out_and_named(tmp_path, capsys, parts):
     (save_parts(tmp_path / "d", *parts) / "README.md").touch()
@@ -211,6 +213,7 @@ def test_files_beside_train_and_test_are_left_out_and_named(tmp_path, capsys, pa
     assert f"left out beside {parts[0]} and {parts[1]}: README.md, labels.csv" in capsys.readouterr().out
 
 
+@pytest.mark.fault("Folders and tables as people publish them")
 def test_a_folder_that_is_neither_class_nor_part_is_one_problem_and_not_one_a_class(tmp_path):
     (found,) = problems(save_parts(tmp_path / "d", "train", "test", "extra"))
     assert found.startswith("extra: a folder beside train and test")
@@ -220,28 +223,33 @@ def test_a_folder_that_is_neither_class_nor_part_is_one_problem_and_not_one_a_cl
     assert "give the path of the folder of classes" in problems(tmp_path / "w")[0]
 
 
+@pytest.mark.fault("Folders and tables as people publish them")
 def test_classes_may_be_called_train_and_test(tmp_path):
     for index in range(6):
         save(tmp_path / "d" / ("train", "test", "bus")[index % 3] / f"{index}.png", index)
     assert load_own(tmp_path / "d").classes == ("bus", "test", "train")
 
 
+@pytest.mark.fault("Folders and tables as people publish them")
 def test_an_empty_test_part_is_refused_and_nothing_is_drawn_in_its_place(tmp_path):
     (save_parts(tmp_path / "d", "train") / "test").mkdir()
     assert "no image is in the test set" in problems(tmp_path / "d")[0]
 
 
+@pytest.mark.fault("Folders and tables as people publish them")
 def test_an_empty_class_folder_is_named(folder):
     (folder / "2").mkdir()
     assert problems(folder) == ["2: is an empty folder; put images of this class there, or remove it"]
 
 
+@pytest.mark.fault("Folders and tables as people publish them")
 @pytest.mark.parametrize("column", ["file", "filepath", "filename", "Path", " image "])
 def test_the_path_of_a_table_may_be_called_otherwise(table, column):
     table.write_text(table.read_text().replace("path,label", f"{column},Label", 1))
     assert len(load_own(table).files) == 18
 
 
+@pytest.mark.fault("Folders and tables as people publish them")
 def test_columns_that_could_both_be_the_path_or_stand_twice_are_refused(table):
     text = table.read_text()
     table.write_text(text.replace("path,label,person", "file,label,image", 1))
@@ -252,12 +260,14 @@ def test_columns_that_could_both_be_the_path_or_stand_twice_are_refused(table):
         load_own(table)
 
 
+@pytest.mark.fault("Folders and tables as people publish them")
 def test_a_table_of_one_person_is_refused_since_nobody_is_left_to_test_on(table):
     lines = [line.split(",") for line in table.read_text().splitlines()]
     table.write_text("\n".join(",".join([*line[:2], "person" if line[0] == "path" else "p0"]) for line in lines))
     assert "all images are of one person" in problems(table)[0]
 
 
+@pytest.mark.fault("Folders and tables as people publish them")
 @pytest.mark.parametrize("place", ["16:9/digits", "digits:old", "old.py:digits"])
 def test_a_folder_with_a_colon_is_a_folder_and_no_code(folder, place):
     (folder.parent / place).parent.mkdir(exist_ok=True)
@@ -267,10 +277,12 @@ def test_a_folder_with_a_colon_is_a_folder_and_no_code(folder, place):
     assert public_name(f"own:{folder.parent / place}?size=4") == f"own:{Path(place).name}?size=4"
 
 
+@pytest.mark.fault("Folders and tables as people publish them")
 def test_classes_that_stand_twice_are_refused(folder):
     assert problems(folder, classes=("0", "1", "0")) == ["classes: 0 stands there twice"]
 
 
+@pytest.mark.fault("Folders and tables as people publish them")
 def test_copies_in_training_and_test_are_told_and_noted_and_so_are_copies_within_and_with_two_labels(tmp_path, capsys):
     save_parts(tmp_path / "d", "train", "test")
     assert load_own(tmp_path / "d").notes == ()
@@ -284,11 +296,13 @@ def test_copies_in_training_and_test_are_told_and_noted_and_so_are_copies_within
     assert "such as test/a/0.png and train/a/2.png" in capsys.readouterr().out
 
 
+@pytest.mark.fault("Folders and tables as people publish them")
 def test_a_class_without_test_images_is_noted(tmp_path):
     shutil.rmtree(save_parts(tmp_path / "d", "train", "test") / "test" / "b")
     assert load_own(tmp_path / "d").notes == ("no test image is of b",)
 
 
+@pytest.mark.fault("Folders and tables as people publish them")
 def test_what_is_noted_of_the_data_stands_in_records(folder, tmp_path):
     save(folder / "1" / "01.png", 3)
     scenario = make_scenario(tmp_path, dataset=f"own:{folder}", model="mlp", request="random:0.5")
@@ -310,6 +324,7 @@ def saved(folder: Path, image: Image.Image, suffix: str, options: str, **how) ->
     return load_own(f"own:{folder / 'd'}{options}").images[0]
 
 
+@pytest.mark.fault("Pixels as people save them")
 @pytest.mark.parametrize(
     ("values", "suffix"),
     [
@@ -326,6 +341,7 @@ def test_deep_images_keep_their_levels(tmp_path, values, suffix, mode):
     assert (found.int() - torch.from_numpy(EIGHT).int()).abs().max() <= 1
 
 
+@pytest.mark.fault("Pixels as people save them")
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -340,6 +356,7 @@ def test_deep_images_of_an_unknown_range_are_refused(tmp_path, values, words):
         saved(tmp_path, Image.fromarray(values), ".tif", "?mode=grey")
 
 
+@pytest.mark.fault("Pixels as people save them")
 def test_images_are_turned_as_their_camera_says(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -365,6 +382,7 @@ def transparent(kind: str) -> tuple[Image.Image, dict]:
     return Image.fromarray(FIGURE), {}
 
 
+@pytest.mark.fault("Pixels as people save them")
 @pytest.mark.parametrize("kind", ["RGBA", "palette", "RGB"])
 def test_transparent_parts_are_white(tmp_path, kind):
     image, how = transparent(kind)
@@ -373,6 +391,7 @@ def test_transparent_parts_are_white(tmp_path, kind):
     assert found[:, 16, 16].tolist() == [200, 30, 30]
 
 
+@pytest.mark.fault("Pixels as people save them")
 @pytest.mark.parametrize("kind", ["RGBA", "palette", "RGB", "deep"])
 def test_the_demo_reads_the_same_pixels(tmp_path, kind):
     image, how = (Image.fromarray((RAMP * 65535).astype(np.uint16)), {}) if kind == "deep" else transparent(kind)
@@ -381,12 +400,14 @@ def test_the_demo_reads_the_same_pixels(tmp_path, kind):
     assert torch.equal(to_tensor(read_picture(content), (3, 32, 32)), found)
 
 
+@pytest.mark.fault("Pixels as people save them")
 def test_a_file_of_several_pictures_is_refused(tmp_path):
     pages = [Image.fromarray(EIGHT), Image.fromarray(255 - EIGHT)]
     with pytest.raises(OwnDataError, match=r"a/0.tif: holds several pictures"):
         saved(tmp_path, pages[0], ".tif", "", save_all=True, append_images=pages[1:])
 
 
+@pytest.mark.fault("Pixels as people save them")
 @pytest.mark.parametrize(
     "image",
     [EIGHT.astype(np.int64), EIGHT[None], torch.from_numpy(EIGHT.astype(np.int32)), EIGHT.astype(np.uint16) * 257],
@@ -396,6 +417,7 @@ def test_items_of_any_whole_numbers_keep_their_levels(image):
     assert torch.equal(data.images[0, 0], torch.from_numpy(EIGHT))
 
 
+@pytest.mark.fault("Pixels as people save them")
 @pytest.mark.parametrize(
     ("item", "words"),
     [

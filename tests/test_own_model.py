@@ -241,6 +241,7 @@ def activation_of(model: OwnModel) -> str:
     return type(model.net[1][1]).__name__
 
 
+@pytest.mark.fault("Changed modules and cells of the user")
 @pytest.mark.parametrize("package", ["", "parts"])
 def test_modules_beside_a_file_are_found_and_records_are_made_again_when_they_change(blobs, tmp_path, package):
     fields = {"dataset": "blobs", "model": write_net(tmp_path / "code", "ReLU", package), "request": "class:c1"}
@@ -254,12 +255,14 @@ def test_modules_beside_a_file_are_found_and_records_are_made_again_when_they_ch
     assert not list((tmp_path / "code").rglob("__pycache__"))
 
 
+@pytest.mark.fault("Changed modules and cells of the user")
 def test_modules_of_one_name_beside_two_files_are_not_mixed_up(tmp_path):
     names = {name: write_net(tmp_path / name, name) for name in ("ReLU", "Tanh")}
     found = [activation_of(nets.build(names[name], SHAPE, 4)) for name in ("ReLU", "Tanh", "ReLU")]
     assert found == ["ReLU", "Tanh", "ReLU"]
 
 
+@pytest.mark.fault("Changed modules and cells of the user")
 def test_modules_on_the_path_count_too_and_installed_ones_do_not(tmp_path, monkeypatch):
     write_net(tmp_path / "library", "ReLU", "parts_elsewhere")
     (tmp_path / "my_net.py").write_text(NET.format(imported="parts_elsewhere.blocks"))
@@ -275,6 +278,7 @@ def test_modules_on_the_path_count_too_and_installed_ones_do_not(tmp_path, monke
     assert len(user_code.own_files(Path(torch.__file__))) == 1
 
 
+@pytest.mark.fault("Changed modules and cells of the user")
 def test_pools_and_plugins_go_by_the_modules_beside_a_file_too(tmp_path, monkeypatch):
     name = write_net(tmp_path, "ReLU")
     plan = pools.PoolPlan(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.arange(4), [0, 1], 4, model=name)
@@ -314,6 +318,7 @@ def test_a_model_that_does_not_fit_is_refused_with_the_reason(name, words):
         build(name)
 
 
+@pytest.mark.fault("Recipes and settings of a wrong type or range")
 def test_batches_of_one_are_refused_at_the_door_where_the_net_has_batch_norm(blobs, tmp_path):
     fields = {"dataset": "blobs", "model": "small_cnn", "request": "class:c1"}
     with pytest.raises(ForgetError, match="batch norm"):
@@ -325,6 +330,7 @@ def test_a_module_that_is_not_there_is_named():
         nets.build("no_such_module:make", SHAPE, 4)
 
 
+@pytest.mark.fault("Frozen and unused weights, nets that view their input")
 def test_a_net_gets_batches_of_colour_images_that_it_can_view_and_change():
     net = nets.build("nets_of_a_test:Viewing", (3, 8, 8), 4)
     samples = Samples(torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8), torch.arange(6) % 4, 6)

@@ -226,6 +226,7 @@ def test_a_broken_attack_or_data_set_or_model_is_named(blobs, tmp_path):
 # --- as people name them ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("Plugins that would be left out in silence")
 @pytest.mark.parametrize("write_down", [str, lambda path: json.dumps([str(path)]), lambda path: f"{path}:{path}:"])
 def test_the_environment_takes_plugins_as_path_has_them_or_as_json(tmp_path, monkeypatch, write_down):
     path = write(tmp_path, "mine", "@plain('mine')\ndef mine(model, task):\n    return model\n")
@@ -233,6 +234,7 @@ def test_the_environment_takes_plugins_as_path_has_them_or_as_json(tmp_path, mon
     assert plugins.load_from_environment()[0].names["method"] == ("mine",)
 
 
+@pytest.mark.fault("Plugins that would be left out in silence")
 def test_what_begins_as_a_json_list_and_is_none_is_refused_with_what_to_write(monkeypatch):
     monkeypatch.setenv(plugins.VARIABLE, "[mine.py]")
     with pytest.raises(ForgetError, match=r"FORGET_PLUGINS is no JSON list .*write FORGET_PLUGINS=my_method\.py"):
@@ -251,11 +253,13 @@ ATTACK = """
 """
 
 
+@pytest.mark.fault("Plugins that would be left out in silence")
 def test_an_attack_that_does_not_say_what_it_returns_is_refused_by_name(tmp_path):
     (plugin,) = plugins.load([write(tmp_path, "silent", SCORES.replace(" -> np.ndarray", ""), ATTACK)])
     assert "'open' does not say what it returns: write -> np.ndarray" in plugin.faults[0]
 
 
+@pytest.mark.fault("Plugins that would be left out in silence")
 @pytest.mark.parametrize("said", ["np.ndarray", "'np.ndarray'", "np.typing.NDArray[np.float64]"])
 def test_an_attack_that_says_that_it_gives_scores_ranks_samples(tmp_path, said):
     (plugin,) = plugins.load([write(tmp_path, "loud", SCORES.replace("np.ndarray", said), ATTACK)])
@@ -263,6 +267,7 @@ def test_an_attack_that_says_that_it_gives_scores_ranks_samples(tmp_path, said):
     assert get_attack("open").score is not None
 
 
+@pytest.mark.fault("Plugins that would be left out in silence")
 def test_a_page_has_the_methods_and_attacks_of_its_plugins_parameter(tmp_path):
     method = write(tmp_path, "mine", "@plain('mine')\ndef mine(model, task):\n    return model\n")
     attack = write(tmp_path, "loud", SCORES, ATTACK)
@@ -287,6 +292,7 @@ def of_a_cell(model, task, *, factor=0.5):
 """
 
 
+@pytest.mark.fault("Changed modules and cells of the user")
 def test_a_method_and_a_net_of_a_notebook_s_cell_run_and_a_changed_cell_runs_again(blobs, tmp_path):
     def run(more: int) -> dict:
         exec(CELL.format(more=more), {"__name__": "__main__"})

@@ -103,6 +103,7 @@ plt.plot([1, 2]);"""
 """A cell that says which of the settings of the user's account reach it."""
 
 
+@pytest.mark.fault("Settings of the user's account, long TMPDIR, pip, the commit of another repository")
 @pytest.mark.usefixtures("user_settings")
 def test_a_batch_kernel_reads_no_setting_of_the_users_account(tmp_path):
     notebook = write(tmp_path / "toy.ipynb", new_code_cell(SETTINGS_CELL))
@@ -112,6 +113,7 @@ def test_a_batch_kernel_reads_no_setting_of_the_users_account(tmp_path):
     assert "image/png" in picture["data"]
 
 
+@pytest.mark.fault("Pages: escaped twice, pictures missing, names of others, folders, width")
 @pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 def test_pages_and_logs_of_own_data_name_no_folder_of_the_user_s(tmp_path, monkeypatch, fails):
@@ -145,6 +147,7 @@ def test_pages_and_logs_of_own_data_name_no_folder_of_the_user_s(tmp_path, monke
     assert told["request"] == "r.yaml"
 
 
+@pytest.mark.fault("Pages: escaped twice, pictures missing, names of others, folders, width")
 def test_places_within_the_repository_and_words_with_a_slash_stay(tmp_path):
     told = {"results": "../results/quick", "request": "class:a/b", "dataset": "own:data/digits", "request_file": "/tmp"}
     executed = write(tmp_path / "a.ipynb", new_code_cell("x = 'class:a/b ../results/quick own:data/digits /tmpdir'"))
@@ -191,6 +194,7 @@ def test_maths_that_cannot_be_converted_is_shown_as_it_is(monkeypatch):
     assert mathml("a<b", False) == "<code>a&lt;b</code>"
 
 
+@pytest.mark.fault("Pages: escaped twice, pictures missing, names of others, folders, width")
 def test_no_formula_of_the_study_is_shown_as_its_source():
     text = catalogue.methods_page() + catalogue.attacks_table()
     for path in (REPOSITORY / "notebooks").glob("*.ipynb"):
@@ -256,6 +260,7 @@ def test_the_index_calls_synthetic_data_synthetic(executed):
     assert "embedded &lt;sample&gt;" in text
 
 
+@pytest.mark.fault("Pages: escaped twice, pictures missing, names of others, folders, width")
 def test_the_index_has_a_place_for_every_notebook_that_a_page_can_link_to(executed):
     text = write_index(executed.parents[2]).read_text()
     places = re.findall(r'id="(\d\d_\w+)"', text)

@@ -99,6 +99,7 @@ def test_unseen_people_have_the_mix_of_sexes_of_those_who_are_forgotten():
     pytest.fail("no person of this sex is in the training set")
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 def test_a_person_of_a_class_that_nobody_unseen_has_is_forgotten_all_the_same():
     labels = torch.zeros_like(BLOBS.labels)
     labels[:10] = 1
@@ -108,6 +109,7 @@ def test_a_person_of_a_class_that_nobody_unseen_has_is_forgotten_all_the_same():
     assert (len(sets.forget), len(sets.unseen)) == (10, 0)
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 @pytest.mark.parametrize("content", [b"1\n2\n", b"1\r\n2\r\n", b"1, 2", b"\xef\xbb\xbf1\n2\n"])
 def test_a_file_of_indices_is_read_as_programs_write_it(tmp_path, content):
     (tmp_path / "list.txt").write_bytes(content)
@@ -168,6 +170,7 @@ def test_names_are_safe_for_folders():
     assert " " not in name
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 def test_no_two_requests_share_a_folder():
     names = ["person:Ann Lee", "person:Ann_Lee", "person:Ann-Lee", "person:*3", "person:any3", "person:Doe,Jane"]
     lists = [["Doe, Jane"], ["*3"], ["Doe+Jane"], ["a,b" * 20, "c"], ["a" * 60, "b,c"], ["a" * 60 + ",b", "c"]]
@@ -193,6 +196,7 @@ def meant(data, text: str) -> tuple[str, ...]:
     return resolve(data, request).members
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 @pytest.mark.parametrize(
     ("names", "text", "right"),
     [
@@ -211,6 +215,7 @@ def test_a_number_is_a_name_where_names_are_numbers(names, text, right):
     assert meant(named(*names), text) == right
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 @pytest.mark.parametrize(
     ("names", "text", "says"),
     [
@@ -230,6 +235,7 @@ def test_a_number_that_is_no_name_is_refused_where_names_are_numbers(names, text
 PEOPLE = named("Doe, Jane", "Doe", "Jane", "*3", "007", "7", "Ann Lee", "[x]")
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 @pytest.mark.parametrize(
     ("text", "right"),
     [
@@ -250,18 +256,21 @@ def test_an_exact_name_comes_first(text, right):
     assert resolve(PEOPLE, resolve(PEOPLE, parse_request(text))).members == right
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 @pytest.mark.parametrize("text", ["person:Doe,Jane", "person:Ann Lee, Doe, Jane", "person:Doe , Jane,7"])
 def test_parts_of_a_name_with_a_comma_are_refused(text):
     with pytest.raises(ForgetError, match=r'\'Doe, Jane\' is one name. Write names in a list: person:\["Doe, Jane"\]'):
         resolve(PEOPLE, parse_request(text))
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 def test_the_folder_of_a_request_is_that_of_the_names_meant():
     whole, both = (resolve(PEOPLE, parse_request(text)).name for text in ("person:Doe, Jane", "person:[Doe, Jane]"))
     assert whole != both == "person-Doe+Jane"
     assert resolve(PEOPLE, parse_request("person:*3")).name != parse_request("person:*3").name == "person-any3"
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -279,12 +288,14 @@ def test_a_list_that_is_no_request_is_refused(given, says):
         request_text(given)
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 def test_a_list_becomes_text_and_is_read_back():
     assert parse_request(request_text({"person": ["Doe, Jane", "ü\u2028"]})).members == ("Doe, Jane", "ü\u2028")
     assert request_text({"indices": [3, 17]}) == "indices:3,17"
     assert request_text("class:5") == "class:5"
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 def test_what_goes_is_told_by_index_and_name():
     data = named("001", "002", "003", "004")
     assert forgotten_words(data, parse_request("class:3,1"), draw_sets(data, parse_request("class:3,1"))) == (

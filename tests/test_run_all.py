@@ -72,6 +72,7 @@ def test_what_is_not_part_of_this_version_says_so(notebook, arguments, tmp_path)
     assert notebook in done.stderr
 
 
+@pytest.mark.fault("clean through links; paths from other folders")
 @pytest.mark.parametrize(
     ("arguments", "called"),
     [
@@ -124,6 +125,7 @@ def cleaned(places) -> tuple[bool, bool]:
     return not checkout.exists(), not own.exists()
 
 
+@pytest.mark.fault("clean through links; paths from other folders")
 def test_clean_through_a_link_cleans_the_checkout_and_not_the_folder_of_the_link(places):
     (places / "own/forget/first.sh").symlink_to("../../checkout/forget/run_all.sh")
     (places / "own/forget/run_all.sh").symlink_to("first.sh")
@@ -131,12 +133,14 @@ def test_clean_through_a_link_cleans_the_checkout_and_not_the_folder_of_the_link
     assert cleaned(places) == (True, False)
 
 
+@pytest.mark.fault("clean through links; paths from other folders")
 def test_clean_goes_where_the_script_lies_whatever_cdpath_says(places, monkeypatch):
     monkeypatch.setenv("CDPATH", str(places / "own"))
     assert run("clean", cwd=places / "checkout", script="forget/run_all.sh").returncode == 0
     assert cleaned(places) == (True, False)
 
 
+@pytest.mark.fault("clean through links; paths from other folders")
 def test_clean_removes_a_link_among_the_results_and_not_what_it_leads_to(places):
     (places / "checkout/forget/results/linked").symlink_to(places / "own/forget/results")
     assert run("clean", script=places / "checkout/forget/run_all.sh").returncode == 0
@@ -144,6 +148,7 @@ def test_clean_removes_a_link_among_the_results_and_not_what_it_leads_to(places)
     assert cleaned(places) == (True, False)
 
 
+@pytest.mark.fault("clean through links; paths from other folders")
 def test_it_keeps_the_folder_that_the_user_stands_in(tmp_path):
     shutil.copy(SCRIPT, tmp_path)
     stub = 'usage() { printf "%s|%s" "$FORGET_FROM" "$PWD"; }\nmain ${arguments'
@@ -162,6 +167,7 @@ esac
 """
 
 
+@pytest.mark.fault("Settings of the user's account, long TMPDIR, pip, the commit of another repository")
 def test_settings_of_pip_for_the_users_account_do_not_move_packages_out_of_the_environment(tmp_path):
     shutil.copy(SCRIPT, tmp_path)
     for name in ("requirements.txt", "requirements.lock", "workflow/config/smoke.yaml"):
@@ -184,6 +190,7 @@ def test_settings_of_pip_for_the_users_account_do_not_move_packages_out_of_the_e
     assert options[options.index("--prefix") + 1] == str(tmp_path / ".venv")
 
 
+@pytest.mark.fault("Settings of the user's account, long TMPDIR, pip, the commit of another repository")
 @pytest.mark.parametrize(
     ("options", "served"),
     [

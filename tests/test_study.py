@@ -39,6 +39,7 @@ def test_what_is_on_disk_is_not_made_again(scenario, monkeypatch):
     assert study.run_methods(scenario, SOME).equals(first)
 
 
+@pytest.mark.fault("Two data sets or nets of one name")
 def test_two_folders_of_one_name_leave_records_of_their_own_that_name_no_folder(blobs, tmp_path):
     recipe = {"epochs": 1, "batch_size": 16, "learning_rate": 0.05}
     for site, each in (("a", 20), ("b", 30)):
@@ -226,6 +227,7 @@ class Moody(nn.Module):
 """
 
 
+@pytest.mark.fault("A net, method or attack that raises")
 def test_a_built_in_method_that_raises_on_someones_net_is_a_failed_record_that_is_named_and_the_rest_goes_on(
     blobs, tmp_path, monkeypatch
 ):
@@ -253,6 +255,7 @@ def test_a_built_in_method_that_raises_on_someones_net_is_a_failed_record_that_i
     figures.plt.close("all")
 
 
+@pytest.mark.fault("A net, method or attack that raises")
 def test_a_net_that_cannot_be_trained_is_named_with_the_error_and_its_line(blobs, tmp_path, monkeypatch):
     monkeypatch.setenv(user_code.VARIABLE, "1")
     (tmp_path / "nets.py").write_text(NETS.replace("images.requires_grad", "torch.is_grad_enabled()"))
@@ -262,6 +265,7 @@ def test_a_net_that_cannot_be_trained_is_named_with_the_error_and_its_line(blobs
         study.run_methods(moody, {"finetune": {}})
 
 
+@pytest.mark.fault("A net, method or attack that raises")
 def test_a_net_that_cannot_be_measured_after_a_method_is_a_failed_record(scenario, monkeypatch):
     study.original(scenario)
 
@@ -274,6 +278,7 @@ def test_a_net_that_cannot_be_measured_after_a_method_is_a_failed_record(scenari
     assert record["reason"].startswith("finetune could not be measured on mlp: IndexError: oh (test_study.py, line ")
 
 
+@pytest.mark.fault("A net, method or attack that raises")
 def test_an_attack_that_raises_has_no_result_and_says_so(scenario, monkeypatch, capsys):
     entry = ATTACKS["loss_regression"]
 

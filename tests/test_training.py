@@ -85,6 +85,7 @@ def test_divergence_is_refused_early(samples):
         train(net(), samples, dataclasses.replace(RECIPE, learning_rate=1e20), 0)
 
 
+@pytest.mark.fault("Recipes and settings of a wrong type or range")
 def test_batches_of_one_are_refused_with_batch_norm_and_a_last_one_is_none(samples):
     one = dataclasses.replace(RECIPE, epochs=1, batch_size=1)
     few = samples.subset(torch.arange(5))
@@ -103,6 +104,7 @@ def test_an_empty_set_is_refused(samples):
 NUMBER, SHARE, WHOLE = "expected a number above 0", "expected a number from 0 to below 1", "expected a whole number"
 
 
+@pytest.mark.fault("Recipes and settings of a wrong type or range")
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -138,12 +140,14 @@ def test_a_recipe_that_is_not_meant_so_is_refused(text, words):
         make_recipe(yaml.safe_load(text))
 
 
+@pytest.mark.fault("Recipes and settings of a wrong type or range")
 def test_all_mistakes_of_a_recipe_are_named_at_once():
     with pytest.raises(ForgetError) as caught:
         make_recipe({"learning_rate": "1e-3", "momentum": 1.5, "epoch": 1})
     assert [word in str(caught.value) for word in ("1.0e-3", "momentum", "'epoch'")] == [True] * 3
 
 
+@pytest.mark.fault("Recipes and settings of a wrong type or range")
 def test_whole_numbers_are_rates_too():
     assert make_recipe({"learning_rate": 1, "weight_decay": 0}) == Recipe(learning_rate=1.0, weight_decay=0.0)
 

@@ -20,6 +20,8 @@ from forget_lib.unlearning.parts import importance
 from forget_lib.unlearning.parts import layers as layers_module
 from tests.tiny_tasks import CLASSES, changed_tensors, tiny_samples, tiny_task
 
+pytestmark = pytest.mark.fault("Frozen and unused weights, nets that view their input")
+
 FROZEN = ("body.0", "body.1")
 
 

@@ -85,6 +85,7 @@ def test_a_fork_has_the_folder_the_variables_and_the_code_of_now(server, tmp_pat
     assert said == [f"{tmp_path} here\n", "[]\n", "True 1\n"]
 
 
+@pytest.mark.fault("Settings of the user's account, long TMPDIR, pip, the commit of another repository")
 @pytest.mark.parametrize("server", [(), pytest.param(("all",), marks=pytest.mark.slow)], indirect=True)
 def test_a_fork_reads_no_setting_of_the_users_account(user_settings, server, tmp_path):
     said, picture = outputs(tmp_path, SETTINGS_CELL)

@@ -217,6 +217,7 @@ def test_a_config_with_a_key_that_nothing_reads_is_refused():
         plan({})
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 def test_names_of_a_request_may_stand_in_a_list_and_each_request_gets_a_page():
     config = copy.deepcopy(CONFIG)
     config["scenarios"]["mnist"] |= {
@@ -258,6 +259,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.fault("Recipes and settings of a wrong type or range")
 @pytest.mark.parametrize(("change", "words"), WRONG)
 def test_wrong_values_are_all_refused_before_anything_runs(tmp_path, change, words):
     config = copy.deepcopy(CONFIG)
@@ -267,6 +269,7 @@ def test_wrong_values_are_all_refused_before_anything_runs(tmp_path, change, wor
         plan_main(str(tmp_path / "config.yaml"))
 
 
+@pytest.mark.fault("Recipes and settings of a wrong type or range")
 def test_the_recipes_of_all_configs_keep_the_types_and_values_that_are_written():
     written = 0
     for path in (REPOSITORY / "workflow" / "config").glob("*.yaml"):
@@ -437,6 +440,7 @@ def test_a_broken_plugin_is_named_and_the_plan_goes_on(tmp_path, monkeypatch, ca
     assert "plugin broken.py: not used" in capsys.readouterr().out
 
 
+@pytest.mark.fault("Two data sets or nets of one name")
 def test_data_sets_of_ones_own_with_one_name_and_one_model_have_pages_of_their_own():
     sites = {
         site: CONFIG["scenarios"]["other"] | {"dataset": f"own:/{site}/images", "model": f"/{site}/nets.py:make"}
@@ -446,6 +450,7 @@ def test_data_sets_of_ones_own_with_one_name_and_one_model_have_pages_of_their_o
     assert len(pages) == 2
 
 
+@pytest.mark.fault("Two data sets or nets of one name")
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -460,6 +465,7 @@ def test_two_scenarios_that_would_write_one_record_are_refused(change, words):
         plan(CONFIG | {"scenarios": scenarios})
 
 
+@pytest.mark.fault("Two data sets or nets of one name")
 def test_settings_tuned_on_own_data_are_looked_for_by_their_name_and_any_checksum():
     job = next(iter(plan(CONFIG).values()))
     own = replace(job, parameters={"methods": {}, "dataset": "own:/a/mnist", "model": "mlp"})

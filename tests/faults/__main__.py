@@ -16,6 +16,7 @@ from tests.faults import record
 
 PARTS = {
     "hostile": ("hostile files, texts and names", "tests/test_hostile*.py"),
+    "use": ("what real use found", "tests/test_[!h]*.py"),
     "downloads": ("a server that misbehaves", "tests/faults/test_downloads.py"),
     "damage": ("damaged files, and numbers that break averages", "tests/faults/test_damage.py"),
     "numbers": ("one sample, divergence, constant losses, threads", "tests/faults/test_numbers.py"),
@@ -27,6 +28,7 @@ PARTS = {
     "demo": ("the demo grows by less than 100 MB over 1,000 interactions", "tests/faults/long_demo.py"),
     "memory": ("the study's largest jobs stay under 4 GiB", "tests/faults/long_memory.py"),
 }  # fmt: skip
+MARKED = ("use",)  # parts whose files hold other tests too: those marked `fault` run
 
 
 def main(arguments: list[str]) -> int:
@@ -47,7 +49,8 @@ def main(arguments: list[str]) -> int:
     for part in given.parts or PARTS:
         files = [str(path) for path in sorted(Path().glob(PARTS[part][1]))]
         tally, before = record.Tally(), record.cpu_seconds()
-        options = ["-m", "", "-q", "--no-header", "-p", "no:cacheprovider", *(["-k", given.only] if given.only else [])]
+        options = ["-m", "fault" if part in MARKED else "", "-q", "--no-header", "-p", "no:cacheprovider"]
+        options += ["-k", given.only] if given.only else []
         status = pytest.main([*files, *options], plugins=[tally])
         worst = max(worst, int(status))
         name = f"{part}-{given.only}" if given.only else part
