@@ -36,7 +36,8 @@ Usage: ./run_all.sh [COMMAND] [OPTIONS]
   verify [FILE]    check a deletion report (--data: measure again), or repeat a part of a leaderboard record
   data NAME        fetch a data set (all: every one), and say where it came from
   faults [PART]    try the faults and attacks of tests/faults/README.md, and count what was survived
-  clean [PROFILE]  remove results: of one profile, or all but the committed reference
+  clean [PROFILE]  remove results: of one profile, or all but the reference and the answers to deletion requests, which
+                   are evidence; these too: clean forget
   help             this text
 
 Options of smoke, quick, study and paper go to Snakemake, for example:
@@ -294,16 +295,21 @@ PY
 clean() { # profile or nothing
     local folder
     if [ $# -gt 0 ]; then
-        [ -f "workflow/config/$1.yaml" ] || fail "Unknown profile '$1'. Known: smoke quick study paper."
+        [ "$1" = forget ] || [ -f "workflow/config/$1.yaml" ] || fail "Unknown profile '$1'. Known: smoke quick study paper, and forget."
         rm -rf "results/$1"
         say "Removed results/$1"
         return
     fi
     for folder in results/*/; do
-        if [ -d "$folder" ] && [ "$folder" != results/reference/ ]; then
-            rm -rf "${folder%/}" # of a link, the link; with the slash, what it leads to
-            say "Removed ${folder%/}"
-        fi
+        [ -d "$folder" ] || continue
+        case "$folder" in
+            results/reference/) ;;
+            results/forget/) say "Kept results/forget: answers to deletion requests are evidence. To remove them: ./run_all.sh clean forget" ;;
+            *)
+                rm -rf "${folder%/}" # of a link, the link; with the slash, what it leads to
+                say "Removed ${folder%/}"
+                ;;
+        esac
     done
     rm -rf .snakemake .pytest_cache .ruff_cache .hypothesis
 }
@@ -347,18 +353,18 @@ main() {
             need_notebook 10_deletion_request "Answering a deletion request"
             [ $# -gt 0 ] || fail "forget needs a request, for example: ./run_all.sh forget workflow/config/requests/digit.yaml"
             use_environment requirements.txt
-            as_user forget_lib.deletion run "$@"
+            as_user workflow.deletion run "$@"
             ;;
         purge)
             [ $# -gt 0 ] || fail "purge needs the folder of an answer, for example: ./run_all.sh purge results/forget/digit"
             use_environment requirements.txt
-            as_user forget_lib.deletion purge "$@"
+            as_user workflow.deletion purge "$@"
             ;;
         submit | verify)
             use_environment requirements.txt
             # The file tells what it is: the report of a deletion request, or a record of the leaderboard.
             if [ "$command" = verify ] && [ $# -gt 0 ] && (as_user forget_lib.deletion.kind "$1"); then
-                as_user forget_lib.deletion verify "$@"
+                as_user workflow.deletion verify "$@"
             fi
             as_user workflow.leaderboard "$command" "$@"
             ;;

@@ -76,10 +76,10 @@ def test_what_is_not_part_of_this_version_says_so(notebook, arguments, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "called"),
     [
-        (["forget", "my.yaml"], ["forget_lib.deletion run my.yaml"]),
-        (["purge", "answer"], ["forget_lib.deletion purge answer"]),
+        (["forget", "my.yaml"], ["workflow.deletion run my.yaml"]),
+        (["purge", "answer"], ["workflow.deletion purge answer"]),
         (["submit", "my_method.py"], ["workflow.leaderboard submit my_method.py"]),
-        (["verify", "answer"], ["forget_lib.deletion.kind answer", "forget_lib.deletion verify answer"]),
+        (["verify", "answer"], ["forget_lib.deletion.kind answer", "workflow.deletion verify answer"]),
         (["data", "own:faces"], ["own:faces"]),
     ],
 )
@@ -98,6 +98,14 @@ def test_paths_on_the_command_line_are_relative_to_where_the_user_stands(tmp_pat
     assert done.stdout.splitlines() == [f"{here}: {start} {each}" for each in called]
 
 
+def test_every_module_that_it_runs_can_be_run():
+    named = set(re.findall(r"(?:as_user|-m) ((?:forget_lib|workflow|tests)[.\w]*)", SCRIPT.read_text()))
+    assert len(named) > 4
+    for name in named:
+        base = REPOSITORY.joinpath(*name.split("."))
+        assert base.with_suffix(".py").is_file() or (base / "__main__.py").is_file(), name
+
+
 def test_clean_keeps_the_reference_and_the_data(tmp_path):
     shutil.copy(SCRIPT, tmp_path)
     for folder in ("results/quick/notebooks", "results/reference/quick", "data/mnist"):
@@ -107,6 +115,24 @@ def test_clean_keeps_the_reference_and_the_data(tmp_path):
     assert not (tmp_path / "results/quick").exists()
     for kept in ("results/reference/quick", "results/README.md", "data/mnist"):
         assert (tmp_path / kept).exists()
+
+
+def test_clean_keeps_answers_to_deletion_requests_until_they_are_named(tmp_path):
+    shutil.copy(SCRIPT, tmp_path)
+    kept = [tmp_path / "results/forget" / name for name in ("ledger.jsonl", "ledger.key", "person/report.json")]
+    kept[-1].parent.mkdir(parents=True)
+    for path in kept:
+        path.touch()
+    (tmp_path / "results/quick").mkdir()
+    done = run("clean", script=tmp_path / "run_all.sh")
+    assert not (tmp_path / "results/quick").exists()
+    assert all(path.is_file() for path in kept)
+    assert "Kept results/forget" in done.stdout
+    assert "./run_all.sh clean forget" in done.stdout
+    done = run("clean", "forget", script=tmp_path / "run_all.sh")
+    assert (done.returncode, done.stdout) == (0, "Removed results/forget\n")
+    assert not (tmp_path / "results/forget").exists()
+    assert "results/forget" not in run("clean", script=tmp_path / "run_all.sh").stdout
 
 
 @pytest.fixture
