@@ -1,5 +1,8 @@
 """The request file: what is read, and how each mistake names its line."""
 
+import shutil
+import unicodedata
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -276,3 +279,34 @@ def test_a_table_names_its_files_as_it_writes_them(pets):
     data = load_own(pets / "t.csv")
     asked = [data.files[3], f"{pets}/{data.files[0]}", data.test_files[1]]
     assert cases.find_files(data, asked, pets.parent) == ([3, 0], [1])
+
+
+def test_a_file_is_found_in_either_spelling_of_unicode(pets):
+    composed, decomposed = (unicodedata.normalize(form, "Zoë.png") for form in ("NFC", "NFD"))
+    (pets / "train" / "cat" / "005.png").rename(pets / "train" / "cat" / decomposed)
+    for name in (composed, f"train/cat/{composed}", f"{pets}/train/cat/{composed}", f"train/cat/{decomposed}"):
+        assert files_of(pets, f"{{files: ['{name}']}}") == [f"train/cat/{decomposed}"], name
+    (pets / "train" / "cat" / "006.png").rename(pets / "train" / "cat" / composed)
+    assert files_of(pets, f"{{files: [train/cat/{composed}]}}") == [f"train/cat/{composed}"]
+    with pytest.raises(RequestError, match="is the name of 2 files"):
+        files_of(pets, f"{{files: ['{composed}']}}")
+
+
+def test_a_path_that_fits_a_file_of_the_data_and_another_beside_the_request_is_refused_with_both(pets):
+    inner = pets / "inner"
+    (inner / "cat").mkdir(parents=True)
+    rows = ["path,label", *(f"../train/{title}/{i:03}.png,{title}" for title in ("cat", "owl") for i in range(8))]
+    for index in range(4):
+        shutil.copy(pets / "train" / "dog" / f"00{index + 4}.png", inner / "cat" / f"00{index}.png")
+        rows.append(f"cat/00{index}.png,cat")
+    (inner / "t.csv").write_text("\n".join(rows))
+    data = load_own(inner / "t.csv")
+    names = (*data.files, *data.test_files)
+    with pytest.raises(ForgetError, match=r"cat/000.png' fits 2 files: .*train/cat/000.png.*; write the whole path"):
+        cases.find_files(data, ["cat/000.png"], pets / "train")
+    pool, test = cases.find_files(data, [f"{inner}/cat/000.png"], pets / "train")
+    assert [*(data.files[i] for i in pool), *(data.test_files[i] for i in test)] == ["cat/000.png"]
+    assert "../train/cat/000.png" in names
+    (inner / "link").symlink_to(inner / "cat")
+    assert cases.find_files(data, ["cat/000.png"], inner) == (pool, test)
+    assert cases.find_files(data, [f"{inner}/link/000.png"], inner) == (pool, test)

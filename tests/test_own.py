@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -545,3 +546,36 @@ def test_a_path_that_is_not_there_says_where_it_was_looked_for():
         load("own:nowhere")
     with pytest.raises(UnknownNameError):
         load("nowhere")
+
+
+# --- names in two spellings -------------------------------------------------------------------------------------------
+
+SPELLINGS = [unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD")]
+
+
+def test_a_name_in_two_spellings_of_unicode_is_one_person_and_one_family(tmp_path):
+    lines = ["path,label,person,family"]
+    for index in range(24):
+        save(tmp_path / f"{index}.png", index)
+        name = SPELLINGS[index % 2] if index < 8 else f"p{index // 4}"
+        lines.append(f"{index}.png,{index % 2},{name},{name}")
+    (tmp_path / "t.csv").write_text("\n".join(lines), encoding="utf-8")
+    data = load_own(tmp_path / "t.csv")
+    ids = torch.cat([data.people, data.test_people])
+    assert int((ids == data.person_names.index(SPELLINGS[0])).sum()) == 8
+    assert data.family_names == data.person_names
+    assert len(data.person_names) == 5
+
+
+def test_a_class_in_two_spellings_of_unicode_is_one_class_in_every_form(tmp_path):
+    labels = [SPELLINGS[index % 2] if index < 6 else "x" for index in range(12)]
+    images = [np.random.default_rng(index).integers(0, 256, (6, 6), np.uint8) for index in range(12)]
+    for index, label in enumerate(labels):
+        save(tmp_path / "d" / label / f"{index}.png", index)
+    np.savez(tmp_path / "a.npz", images=np.stack(images), labels=labels, people=labels, test_people=[])
+    items = list(zip(images, labels, strict=True))
+    of_options = load_own(tmp_path / "a.npz", classes=("x", SPELLINGS[1]))
+    assert of_options.classes == ("x", SPELLINGS[0])
+    for data in (load_own(tmp_path / "d"), load_own(tmp_path / "a.npz"), load_own(items, name="items")):
+        assert sorted(data.classes) == sorted([SPELLINGS[0], "x"])
+    assert sorted(load_own(tmp_path / "a.npz").person_names) == sorted([SPELLINGS[0], "x"])

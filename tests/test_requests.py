@@ -1,4 +1,5 @@
 import dataclasses
+import unicodedata
 
 import pytest
 import torch
@@ -305,3 +306,19 @@ def test_what_goes_is_told_by_index_and_name():
     files = dataclasses.replace(data, files=tuple(f"{index}.png" for index in range(len(data.labels))))
     assert forgotten_words(files, request, draw_sets(files, request)) == "3.png (index 3), 17.png (index 17)"
     assert forgotten_words(data, request, draw_sets(data, request)) == "2 images"
+
+
+@pytest.mark.parametrize("asked", ["NFC", "NFD"])
+@pytest.mark.parametrize("held", ["NFC", "NFD"])
+def test_a_name_is_found_in_either_spelling_of_unicode(asked, held):
+    spelled = {form: unicodedata.normalize(form, "Zoë, A") for form in ("NFC", "NFD")}
+    for kind, data in (("class", named(spelled[held], "b", "c", "d")), ("person", named(spelled[held], *"bcdef"))):
+        for text in (f"{kind}:{spelled[asked]}", f'{kind}:["{spelled[asked]}"]'):
+            request = resolve(data, parse_request(text))
+            assert request.members == (spelled["NFC"],)
+            assert resolve(data, request) == request
+
+
+def test_two_names_that_are_one_in_two_spellings_are_refused():
+    with pytest.raises(ForgetError, match="stands there twice"):
+        named(*(unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD")), "c", "d")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,12 @@ DIGITS = 6
 LONGEST = 40
 LISTED = ("class", "person", "family", "indices")
 """Kinds of request that a list can stand behind."""
+
+
+def composed(name: str) -> str:
+    """The name with each accent in one character with its letter (NFC): some programs write two, and both look the
+    same."""
+    return unicodedata.normalize("NFC", name)
 
 
 def is_own(name: str) -> bool:

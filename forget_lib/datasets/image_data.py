@@ -1,13 +1,15 @@
 """The one form that every data set takes: uint8 tensors in memory, with their origin and checksum."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from torch import Tensor
 
-from forget_lib.core.errors import DataError
+from forget_lib.core.errors import DataError, first_few
+from forget_lib.core.names import composed
 
 DEFAULT_HELD_OUT = MappingProxyType({"validation": 0.1, "unseen": 0.1, "population": 0.05})
 
@@ -21,7 +23,7 @@ class ImageData:
         images: uint8 [N, C, H, W], the training pool; forget, retain, validation, unseen and population come from it.
         labels: int64 [N], class indices.
         test_images, test_labels: the same for the test set, which only the final evaluation sees.
-        classes: name of each class.
+        classes: name of each class, in Unicode's composed form, as all names here are.
         source: which step of the data chain the bytes came from.
         checksum: SHA-256 (hex) over all arrays, see `checksum_of`.
         synthetic, sampled: rendered images; an embedded sample and not the whole set. Shown wherever the data are.
@@ -61,6 +63,13 @@ class ImageData:
     folder: str = ""
 
     def __post_init__(self) -> None:
+        for attribute in ("classes", "person_names", "family_names"):
+            given = getattr(self, attribute)
+            names = tuple(map(composed, given))
+            if len(set(names)) < len(set(given)):
+                twice = [name for name, number in Counter(names).items() if number > 1]
+                raise DataError(f"{self.name}: {first_few(twice)} stands there twice, in two spellings of Unicode.")
+            object.__setattr__(self, attribute, names)
         pairs = {"training": (self.images, self.labels), "test": (self.test_images, self.test_labels)}
         for part, (images, labels) in pairs.items():
             if images.ndim != 4 or str(images.dtype) != "torch.uint8" or len(images) != len(labels):

@@ -28,7 +28,7 @@ from PIL import Image
 from torch import Tensor
 
 from forget_lib.core.errors import DataError, first_few
-from forget_lib.core.names import OWN, is_code, plain_name, short_name, split_options
+from forget_lib.core.names import OWN, composed, is_code, plain_name, short_name, split_options
 from forget_lib.core.paths import locate, one_line, shown
 from forget_lib.core.user_code import load_function
 from forget_lib.datasets.image_data import ImageData, checksum_of
@@ -181,7 +181,7 @@ def _from_npz(path: Path, name: str, options: Options) -> ImageData:
             raise DataError(f"{shown(path)}: {key} has shape {arrays[key].shape}; expected one entry an image, [N].")
     if len(images) != len(labels):
         problems.append(f"there are {len(images):,} images and {len(labels):,} labels")
-    texts, parts = [str(label) for label in labels.tolist()], [""] * len(labels)
+    texts, parts = _texts(labels), [""] * len(labels)
     if "test_images" in arrays:
         more = _as_images(arrays["test_images"], "test_images", problems)
         more_labels = arrays.get("test_labels", np.zeros(0))
@@ -189,13 +189,13 @@ def _from_npz(path: Path, name: str, options: Options) -> ImageData:
             problems.append(f"there are {len(more):,} test images and {len(more_labels):,} test labels")
         if not problems and more.shape[1:] != images.shape[1:]:
             problems.append(f"test images are {more.shape[1:]}, training images {images.shape[1:]}")
-        texts, parts = texts + [str(v) for v in more_labels.tolist()], ["train"] * len(texts) + ["test"] * len(more)
+        texts, parts = texts + _texts(more_labels), ["train"] * len(texts) + ["test"] * len(more)
         images = np.concatenate([images, more]) if not problems else images
     if "classes" in arrays and not options.classes:
-        options = dataclasses.replace(options, classes=tuple(map(str, arrays["classes"].tolist())))
+        options = dataclasses.replace(options, classes=tuple(_texts(arrays["classes"])))
     groups = []
     for key, test_key in (("people", "test_people"), ("families", "test_families")):
-        given = [str(v) for k in (key, test_key) if k in arrays for v in arrays[k].tolist()]
+        given = [text for k in (key, test_key) if k in arrays for text in _texts(arrays[k])]
         if given and len(given) != len(texts):
             problems.append(f"{key}: {len(given):,} entries for {len(texts):,} images (test_{key} for the test set)")
         groups.append(_numbered(given))
@@ -205,6 +205,10 @@ def _from_npz(path: Path, name: str, options: Options) -> ImageData:
     if problems:
         raise OwnDataError(name, problems)
     return _assembled(name, "own arrays", images, texts, parts, classes, groups, where, options)
+
+
+def _texts(names: np.ndarray) -> list[str]:
+    return [composed(str(name)) for name in names.tolist()]
 
 
 def _assembled(
@@ -244,7 +248,7 @@ def _from_dataset(dataset: Any, test_dataset: Any, name: str, options: Options) 
         if more.shape[1:] != images.shape[1:]:
             problems.append(f"test images are {tuple(more.shape[1:])}, training images {tuple(images.shape[1:])}")
         images = torch.cat([images, more]) if not problems else images
-    named = tuple(map(str, getattr(dataset, "classes", ())))
+    named = tuple(composed(str(title)) for title in getattr(dataset, "classes", ()))
     if named and not options.classes:
         options = dataclasses.replace(options, classes=named)
     where = [f"item {index}" for index in range(len(labels))]

@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from forget_lib.core.errors import DataError, ForgetError, first_few, meant, unknown
+from forget_lib.core.names import composed
 from forget_lib.core.paths import one_line, shown
 from forget_lib.datasets.pixels import DEEPEST, is_deep, plain_picture
 
@@ -75,7 +76,7 @@ class Options:
                 raise unknown("option of own data", name, [each.name for each in dataclasses.fields(cls)])
         classes = given.get("classes", ())
         classes = classes.split(",") if isinstance(classes, str) else [classes] if isinstance(classes, int) else classes
-        options = cls(**(given | {"classes": tuple(str(each).strip() for each in classes)}))
+        options = cls(**(given | {"classes": tuple(composed(str(each)).strip() for each in classes)}))
         if options.mode is not None and options.mode not in MODES:
             raise unknown("mode", options.mode, MODES)
         if options.size is not None and not (type(options.size) is int and 1 <= options.size <= 4096):
@@ -159,7 +160,7 @@ def _add_class(rows: Rows, where: str, part: str, entry: os.DirEntry) -> None:
         rows.where.append(name)
         rows.names.append(name)
         rows.files.append(Path(file.path))
-        rows.labels.append(entry.name)
+        rows.labels.append(composed(entry.name))
         rows.parts.append(part)
 
 
@@ -215,7 +216,7 @@ def _add_csv_row(
         found.append(f"{where}: has more fields than the head has columns")
     if row.get("part", "train") not in ("train", "test"):
         found.append(f"{where}: part is {row['part']!r}; expected train or test")
-    person, family = row.get("person", ""), row.get("family", "")
+    person, family = composed(row.get("person", "")), composed(row.get("family", ""))
     if person and family_of.setdefault(person, family) != family:
         found.append(f"{where}: {person!r} is of family {family!r} here and of {family_of[person]!r} before")
     rows.problems += found
@@ -224,7 +225,7 @@ def _add_csv_row(
     rows.where.append(where)
     rows.names.append(file)
     rows.files.append(path.parent / file)
-    rows.labels.append(row["label"])
+    rows.labels.append(composed(row["label"]))
     rows.parts.append(row.get("part", ""))
     if "person" in columns:
         rows.people.append(person)
@@ -357,7 +358,7 @@ def item(dataset: Any, index: int) -> tuple[Image.Image, str]:
         raise ForgetError(
             f"the label has {np.size(np.asarray(label))} values; expected one number or name (of one-hot: argmax)"
         )
-    return image, str(label.item() if isinstance(label, Tensor | np.ndarray) else label)
+    return image, composed(str(label.item() if isinstance(label, Tensor | np.ndarray) else label))
 
 
 def _picture_of(values: np.ndarray) -> Image.Image:

@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor
 
 from forget_lib.core.errors import ForgetError, UnknownNameError, first_few, unknown
-from forget_lib.core.names import listed_request
+from forget_lib.core.names import composed, listed_request
 from forget_lib.datasets.image_data import ImageData
 
 NAMED = {"class": "classes", "person": "person_names", "family": "family_names"}
@@ -99,6 +99,7 @@ def parse_request(text: str) -> Request:
     kind, _, what = text.strip().partition(":")
     if kind not in KINDS:
         raise unknown("kind of request", kind, KINDS)
+    what = composed(what) if kind in NAMED else what
     if not what:
         raise ForgetError(f"Request {text!r} does not say what to forget; write for example class:5 or random:0.1.")
     if kind in ("random", "mislabelled"):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from forget_lib.core.errors import ForgetError, first_few
-from forget_lib.core.names import request_text
+from forget_lib.core.names import composed, request_text
 from forget_lib.core.paths import RESULTS
 from forget_lib.datasets import ImageData, load
 from forget_lib.datasets.requests import Request, Sets, class_index, draw_sets
@@ -165,22 +165,29 @@ def _request_text(request: DeletionRequest, data: ImageData) -> tuple[str, tuple
 
 def find_files(data: ImageData, asked: Sequence[str], base: Path) -> tuple[list[int], list[int]]:
     """Indices of files in the pool and in the test set. A file is named by its path within the data set, from `base`,
-    or in full, or by a bare name that no other file has.
+    or in full, or by a bare name that no other file has; accents may be written either way.
 
     Raises: ForgetError with every name that fits no file or several, and the files that come near.
     """
     pool = {os.path.normpath(name): index for index, name in enumerate(data.files)}
     test = {os.path.normpath(name): index for index, name in enumerate(data.test_files)}
     of_name: dict[str, list[str]] = {}
+    of_path: dict[str, list[str]] = {}
     for path in sorted({*pool, *test}):
-        of_name.setdefault(os.path.basename(path), []).append(path)
+        of_name.setdefault(composed(os.path.basename(path)), []).append(path)
+        of_path.setdefault(composed(path), []).append(path)
     found: list[str] = []
     problems: list[str] = []
     for name in dict.fromkeys(map(os.path.normpath, asked)):
-        bare, alike = not os.path.dirname(name), of_name.get(os.path.basename(name), [])
-        paths = [path for path in _paths_within(data.folder, name, base) if path in pool or path in test]
-        if paths or (bare and len(alike) == 1):
+        bare, alike = not os.path.dirname(name), of_name.get(composed(os.path.basename(name)), [])
+        within = _paths_within(data.folder, name, base)
+        paths = [path for path in within if path in pool or path in test]
+        paths = paths or [path for way in within for path in of_path.get(composed(way), [])]
+        places = {os.path.realpath(os.path.join(data.folder, path)) for path in paths}
+        if len(places) == 1 or (bare and not paths and len(alike) == 1):
             found.append((paths or alike)[0])
+        elif paths:
+            problems.append(f"{name!r} fits {len(places)} files: {first_few(sorted(places))}; write the whole path")
         elif bare and alike:
             problems.append(
                 f"{name!r} is the name of {len(alike)} files: {first_few(alike)}; write the path of the one meant"
