@@ -34,6 +34,7 @@ class ImageData:
         held_out: share of the pool that goes to validation, unseen and population (EVALUATION.md 0).
         notes: what a reader of results must know of the images, such as copies in training and test set; for records.
         files, test_files: path of each image within `folder`, or its row; empty where the images are no user's own.
+        caches: what the names of all caches of a user's own images begin with; empty where none are made.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ImageData:
     files: tuple[str, ...] = ()
     test_files: tuple[str, ...] = ()
     folder: str = ""
+    caches: str = ""
 
     def __post_init__(self) -> None:
         for attribute in ("classes", "person_names", "family_names"):

@@ -146,7 +146,7 @@ def _from_files(path: Path, name: str, rows: Rows, options: Options) -> ImageDat
     )  # fmt: skip
     for note in rows.notes:
         print(f"{name}: {note}")
-    return dataclasses.replace(data, folder=str(path if path.is_dir() else path.parent))
+    return dataclasses.replace(data, folder=str(path if path.is_dir() else path.parent), caches=caches_of(path))
 
 
 def _changed(rows: Rows, options: Options, before: str) -> bool:

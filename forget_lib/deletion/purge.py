@@ -16,7 +16,7 @@ import pandas as pd
 
 from forget_lib.core.errors import ForgetError
 from forget_lib.core.files import write_text
-from forget_lib.core.names import OWN, is_own, split_options
+from forget_lib.core.names import OWN, is_code, is_own, split_options
 from forget_lib.core.paths import data_folder, find
 from forget_lib.datasets.own import caches_of
 from forget_lib.deletion import ledger
@@ -44,6 +44,12 @@ KEPT = (
     ("purge.json", "this list, with dates"),
 )
 CACHED = "cached copies of these images, made again when needed"
+OF_OWN = re.compile(r"own-[A-Za-z0-9_.]+_[0-9a-f]{6}-")
+"""What `own.caches_of` gives; of nothing else that a report says is a file removed."""
+DATA = "the data themselves, their copies and backups"
+GONE = "the data were not found there: removed or moved since; look for them, their copies and backups"
+UNTOLD = "the answer is older and does not name its caches; look for own-… in the data folder"
+OTHERS = "caches of other folders or tables that hold the same pictures are not known here"
 REMAINS = "half written by a run that was killed; it may hold weights or images"
 PICTURES = re.compile(r'<img[^>]*alt="Requested images[^"]*"[^>]*>', re.IGNORECASE)
 
@@ -79,11 +85,11 @@ def artefacts(folder: Path, *, given_weights: bool = False) -> list[Artefact]:
     if page.is_file() and PICTURES.search(page.read_text(encoding="utf-8")):
         found.append(Artefact(page, "strip", "shows requested images"))
     known = {each.path.name for each in found}
-    outcome = read_report(folder / "report.json")["verdict"]["outcome"]
-    kept = (("unlearned", MODEL[outcome]), *KEPT)
+    content = read_report(folder / "report.json")
+    kept = (("unlearned", MODEL[content["verdict"]["outcome"]]), *KEPT)
     found += [Artefact(folder / n, "keep", why) for n, why in kept if (folder / n).exists() and n not in known]
     request = read_request(folder / "request.yaml")
-    found += _outside(request, given_weights)
+    found += _outside(request, given_weights, content["data"].get("caches"))
     where = folder.parent / "ledger.jsonl"
     if request["write.ledger"]:
         where = request.located("write.ledger")
@@ -96,6 +102,8 @@ def artefacts(folder: Path, *, given_weights: bool = False) -> list[Artefact]:
     ):
         if path.exists():
             found.append(Artefact(path, "keep", why))
+        else:
+            found.append(Artefact(path, "by hand", "not found there: the answer, or this, was moved since"))
     return found
 
 
@@ -108,20 +116,27 @@ def _remains(folder: Path, removed: set[Path]) -> list[Path]:
     return found
 
 
-def _outside(request: DeletionRequest, given_weights: bool) -> list[Artefact]:
-    """The given weights, caches of the data, and the data themselves."""
+def _outside(request: DeletionRequest, given_weights: bool, told: str | None) -> list[Artefact]:
+    """The given weights, caches of the data, and the data themselves. told: what names of caches begin with by the
+    report, which holds wherever data and answer have gone since; None in reports of before it was kept."""
     found = []
     if request["model.weights"]:
         path = request.located("model.weights")
-        action = "remove" if given_weights else "by hand"
+        action, why = "by hand", "the original model, as it was given, was not found there: removed or moved since"
         if path.exists():
-            found.append(Artefact(path, action, "the original model, as it was given; add --weights to remove it here"))
+            action = "remove" if given_weights else "by hand"
+            why = "the original model, as it was given; add --weights to remove it here"
+        found.append(Artefact(path, action, why))
     name = request["data.name"]
     if is_own(name):
-        source = find(split_options(name.removeprefix(OWN))[0])
-        caches = sorted(data_folder().glob(f"{caches_of(source)}*"))
+        base = split_options(name.removeprefix(OWN))[0]
+        source = find(base)
+        begun = {caches_of(source), *filter(OF_OWN.fullmatch, [told or ""])}
+        caches = sorted({cache for each in begun for cache in data_folder().glob(f"{each}*")})
         found += [Artefact(cache, "remove", CACHED) for cache in caches]
-        found.append(Artefact(source, "by hand", "the data themselves, their copies and backups"))
+        gone = not is_code(base) and not source.exists()
+        reasons = [GONE if gone else DATA, *([UNTOLD] if gone and told is None else []), OTHERS]
+        found.append(Artefact(source, "by hand", "; ".join(reasons)))
         return found
     fetched = [path for path in sorted(data_folder().glob("*")) if path.is_dir() and name.startswith(path.name)]
     found += [Artefact(path, "by hand", "the data themselves, as fetched") for path in fetched]
