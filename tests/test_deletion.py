@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from forget_lib.core.errors import ForgetError
+from forget_lib.datasets.own import CACHE_FROM
 from forget_lib.deletion import case as cases
 from forget_lib.deletion import ledger, purge, recommend, record, references, respond, verdict, verify, views
 from forget_lib.deletion.record import file_hash
@@ -257,11 +259,58 @@ def test_a_folder_with_the_answer_to_another_request_is_refused_and_left_as_it_i
     text = (mine / "first.yaml").read_text()
     (mine / "first.yaml").write_text(text.replace("references: 6", "references: 7"))
     record.prepare(mine / "first.yaml")
-    # Other weights are another model.
-    save_file({"weight": torch.zeros(3)}, mine / "w.safetensors")
-    report = record.read_report(mine / "first" / "report.json")
-    given = report | {"request": {"model": {"weights": "w.safetensors"}}}
-    assert record.asked_in(given) != record.asked_in(report)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("learning_rate: 0.05", "learning_rate: 0.0500001"),
+        ("{name: mlp}", "{name: mlp, seed: 1}"),
+        ("{name: mlp}", "{name: small_cnn}"),
+        ("{name: mlp}", "{name: mlp, weights: w.safetensors}"),
+    ],
+)
+def test_another_model_is_another_request(mine, old, new):
+    case = record.prepare(mine / "first.yaml")
+    save_file(case.scenario.new_model(0).state_dict(), mine / "w.safetensors")
+    (mine / "first.yaml").write_text((mine / "first.yaml").read_text().replace(old, new))
+    with pytest.raises(RequestError, match="answer to another request"):
+        record.opened(mine / "first.yaml")
+
+
+NET = """from torch import nn
+def make(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, {width}), nn.ReLU(), nn.Linear({width}, num_classes))
+"""
+
+
+def test_models_whose_files_have_the_same_name_are_told_apart_and_the_first_answer_is_left(mine, monkeypatch):
+    monkeypatch.setenv("FORGET_TRUST_CODE", "1")
+    for place, width in (("prod", 8), ("lab", 64)):
+        path = write_request(mine, name=f"{place}/r", forget="class:b")
+        (path.parent / "net.py").write_text(NET.format(width=width))
+        text = path.read_text().replace("{name: mlp}", '{name: "net.py:make"}')
+        path.write_text(text.replace(f"{mine}/{place}/r", f"{mine}/out"))
+    answer, content, path = answered(mine / "prod" / "r.yaml")
+    assert record.asked_in(record.read_report(path)) == respond.asked(answer.case)
+    assert str(mine) not in json.dumps(content)
+    before = path.read_bytes()
+    with pytest.raises(RequestError, match="answer to another request"):
+        record.prepare(mine / "lab" / "r.yaml")
+    assert path.read_bytes() == before
+    record.prepare(mine / "prod" / "r.yaml")
+    (mine / "prod" / "net.py").write_text(NET.format(width=16))
+    with pytest.raises(RequestError, match="answer to another request"):
+        record.prepare(mine / "prod" / "r.yaml")
+
+
+def test_weights_that_were_given_are_the_model_however_they_were_trained(mine):
+    path = mine / "first.yaml"
+    save_file(record.prepare(path).scenario.new_model(0).state_dict(), mine / "w.safetensors")
+    path.write_text(path.read_text().replace("{name: mlp}", "{name: mlp, weights: w.safetensors}"))
+    first = respond.asked(cases.open_case(read_request(path)))
+    path.write_text(path.read_text().replace("epochs: 8", "epochs: 9"))
+    assert respond.asked(cases.open_case(read_request(path))) == first
 
 
 @pytest.mark.fault("Answers overwritten, ledger entries confused, whole records called damaged")
@@ -534,6 +583,80 @@ def test_purge_finds_all_caches_of_these_images_however_their_place_is_written(m
 
 
 @pytest.mark.fault("Purge that leaves a copy")
+def faces_answered(mine, monkeypatch, name: str) -> set[str]:
+    """Faces enough to be cached, and an answer (of other numbers) about them; the names of their caches."""
+    monkeypatch.setenv("FORGET_DATA", str(mine / "caches"))
+    generator = np.random.default_rng(0)
+    for number in range(CACHE_FROM):
+        path = mine / "store" / "faces" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 255, (4, 4), np.uint8)).save(path)
+    (mine / "link").symlink_to(mine / "store" / "faces")
+    asked = write_request(mine, name="pictures")
+    asked.write_text(asked.read_text().replace(f"{mine}/data.npz", name))
+    case = record.prepare(asked)
+    content = json.loads((mine / "first" / "report.json").read_text())
+    content["data"] |= {"caches": case.scenario.data.caches}
+    (mine / "pictures" / "report.json").write_text(json.dumps(content))
+    found = {path.name for path in (mine / "caches").glob("own-*")}
+    assert found
+    return found
+
+
+def test_purge_finds_the_caches_when_the_data_or_the_answer_have_gone_elsewhere(mine, monkeypatch):
+    caches = faces_answered(mine, monkeypatch, "link")
+    (mine / "link").unlink()
+    (mine / "archive" / "2026").mkdir(parents=True)
+    moved = shutil.copytree(mine / "pictures", mine / "archive" / "2026" / "pictures")
+    for folder in (mine / "pictures", moved):
+        listed = {each.path.name: each for each in purge.artefacts(folder)}
+        assert {name for name, each in listed.items() if each.action == "remove"} >= caches
+        assert "not found" in listed["link"].why
+        assert listed["ledger.jsonl"].action == ("by hand" if folder == moved else "keep")
+        assert listed["link"].action == "by hand"
+    purge.purge(moved)
+    assert not list((mine / "caches").glob("own-*[!k]"))
+
+
+def test_purge_says_that_caches_of_the_same_pictures_elsewhere_are_not_known(mine, monkeypatch):
+    faces_answered(mine, monkeypatch, "store/faces")
+    (why,) = [each.why for each in purge.artefacts(mine / "pictures") if each.path.name == "faces"]
+    assert "caches of other folders or tables" in why
+    assert "not found" not in why
+
+
+def test_purge_says_what_it_cannot_name_where_the_answer_does_not_tell_its_caches(mine):
+    path = mine / "first" / "report.json"
+    content = json.loads(path.read_text())
+    del content["data"]["caches"]
+    path.write_text(json.dumps(content))
+    (mine / "data.npz").unlink()
+    (why,) = [each.why for each in purge.artefacts(mine / "first") if each.path.name == "data.npz"]
+    assert "not found" in why
+    assert "own-" in why
+
+
+@pytest.mark.parametrize("told", ["", "*", "own-", "../", "own-x_0123456-*"])
+def test_a_report_cannot_make_purge_remove_what_is_no_cache_of_own_data(mine, monkeypatch, told):
+    monkeypatch.setenv("FORGET_DATA", str(mine / "caches"))
+    (mine / "caches" / "mnist").mkdir(parents=True)
+    (mine / "caches" / "own-other_0123ab-any-any").mkdir()
+    path = mine / "first" / "report.json"
+    content = json.loads(path.read_text())
+    content["data"]["caches"] = told
+    path.write_text(json.dumps(content))
+    removed = {each.path.name for each in purge.artefacts(mine / "first") if each.action == "remove"}
+    assert removed == {"records", "references"}
+
+
+def test_purge_says_where_given_weights_are_not_found(mine):
+    path = mine / "first" / "request.yaml"
+    path.write_text(path.read_text().replace("{name: mlp}", "{name: mlp, weights: given.safetensors}"))
+    listed = {each.path.name: each for each in purge.artefacts(mine / "first", given_weights=True)}
+    assert listed["given.safetensors"].action == "by hand"
+    assert "not found" in listed["given.safetensors"].why
+
+
 def test_purge_names_where_the_data_of_a_registered_part_of_a_set_lie(mine, tmp_path, monkeypatch):
     monkeypatch.setattr(purge, "data_folder", lambda: tmp_path / "data")
     for name in ("mufac", "cache", "orl"):

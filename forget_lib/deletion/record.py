@@ -12,13 +12,12 @@ import pandas as pd
 
 from forget_lib.core.errors import ForgetError
 from forget_lib.core.files import write_text
-from forget_lib.core.names import public_name
 from forget_lib.core.paths import sha256_of
 from forget_lib.deletion import evidence, ledger
 from forget_lib.deletion.case import Case, open_case
 from forget_lib.deletion.kind import KIND
 from forget_lib.deletion.request_file import as_written, keep_copy, read_request
-from forget_lib.deletion.respond import UNLEARNED, Answer, asked, asked_digest, ledger_of, plain, returned
+from forget_lib.deletion.respond import UNLEARNED, Answer, asked, asked_digest, ledger_of, model_asked, plain, returned
 from forget_lib.study import records
 from forget_lib.study.scenario import EVALUATED
 
@@ -53,13 +52,14 @@ def build(answer: Answer, earlier: pd.DataFrame, times: Mapping[str, Any]) -> di
             "title": data.label,
             "synthetic": data.synthetic,
             "sampled": data.sampled,
+            "caches": data.caches,
             "sizes": {name: len(scenario.samples[name]) for name in EVALUATED},
             "fingerprint_method": "HMAC-SHA-256 with the key beside the ledger, 32 hex digits",
             "fingerprint": ledger.fingerprint(key, data.checksum.encode()),
             "forget": ledger.fingerprints(key, forget.images, forget.labels),
         },
         "model": {
-            "name": public_name(scenario.model),
+            **model_asked(case),
             "classes": case.classes,
             "before": _original_hash(case),
             "after": file_hash(case.folder / "unlearned" / "model.safetensors"),
@@ -94,9 +94,8 @@ def _original_hash(case: Any) -> str:
 
 def asked_in(content: Mapping[str, Any]) -> str:
     """What a report answers, as `respond.asked` says it of a case."""
-    data, model = content["data"], content["model"]
-    given = content["request"]["model"]["weights"] or "weights=" in model["name"]
-    return asked_digest(data["fingerprint"], data["forget"], model["name"], model["before"] if given else "")
+    data = content["data"]
+    return asked_digest(data["fingerprint"], data["forget"], content["model"])
 
 
 def report_digest(content: Mapping[str, Any]) -> str:
@@ -160,8 +159,9 @@ def _refuse_folder_of_another(case: Case) -> None:
     if report.is_file() and asked_in(read_report(report)) != asked(case):
         raise case.request.wrong(
             "write.folder",
-            f"{case.folder} holds the answer to another request: other images, other data or another model. Give this "
-            "one a folder of its own (write: {folder: …}); or delete that folder, if nobody needs the answer in it",
+            f"{case.folder} holds the answer to another request: other images, other data or another model "
+            "(its code, weights, recipe or seed). Give this one a folder of its own (write: {folder: …}); or delete "
+            "that folder, if nobody needs the answer in it",
         )
 
 

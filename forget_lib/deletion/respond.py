@@ -24,8 +24,8 @@ from forget_lib.deletion.references import CONTROL, Job, planned, read_arrays, t
 from forget_lib.deletion.request_file import read_request
 from forget_lib.deletion.verdict import Rule, Verdict, load_rule
 from forget_lib.models.log import model_key
-from forget_lib.study import records, run
-from forget_lib.study.scenario import describe
+from forget_lib.study import plugins, records, run
+from forget_lib.study.scenario import describe, public_recipe
 from forget_lib.unlearning import unlearn, why_not_applicable
 from forget_lib.unlearning.registry import check_settings
 
@@ -130,14 +130,29 @@ def asked(case: Case) -> str:
     told apart by it; the method and the budget are no part of it."""
     key, data, forget = ledger.key_beside(ledger_of(case)), case.scenario.data, case.scenario.samples["forget"]
     prints = ledger.fingerprints(key, forget.images, forget.labels)
-    weights = sha256_of(case.weights) if case.weights else ""
-    return asked_digest(ledger.fingerprint(key, data.checksum.encode()), prints, case.scenario.model, weights)
+    return asked_digest(ledger.fingerprint(key, data.checksum.encode()), prints, model_asked(case))
 
 
-def asked_digest(data: str, forget: Sequence[str], model: str, weights: str) -> str:
-    """The digest of `asked` from its parts: fingerprints of the data and of the images, the model's name, the SHA-256
-    of the weights where they were given."""
-    return ledger.digest([data, list(forget), public_name(model), weights])
+def asked_digest(data: str, forget: Sequence[str], model: Mapping[str, Any]) -> str:
+    """The digest of `asked` from its parts: fingerprints of the data and of the images, and what `model_asked` says."""
+    return ledger.digest([data, list(forget), [model.get(key) for key in MODEL]])
+
+
+MODEL = ("name", "code", "weights", "training")
+"""What tells one model from another, see `model_asked`."""
+
+
+def model_asked(case: Case) -> dict[str, Any]:
+    """The model for the report: its name without folders, hashes of the user's code behind it, and the SHA-256 of the
+    given weights or, where it is trained here, of its training (recipe, seed and indices of the images)."""
+    scenario, weights, training = case.scenario, "", ""
+    if case.weights:
+        weights = sha256_of(case.weights)
+    else:
+        recipe = public_recipe(dataclasses.asdict(scenario.recipe))
+        training = ledger.digest([recipe, scenario.seed, scenario.sets.trained.tolist()])
+    code = plugins.own_code(scenario.model, "" if case.weights else scenario.recipe.function)
+    return dict(zip(MODEL, (public_name(scenario.model), code, weights, training), strict=True))
 
 
 def reevaluate(case: Case, model: nn.Module, rule: Rule) -> pd.DataFrame:
@@ -182,7 +197,7 @@ def _again(case: Case, entry: Mapping[str, Any], model: nn.Module, rule: Rule) -
     except ForgetError:
         return unknown | {"why": "its data or its request are gone"}
     if entry.get("request", asked(earlier)) != asked(earlier):
-        return unknown | {"why": "its data have changed, or its folder holds another answer now"}
+        return unknown | {"why": "its data or its model have changed, or its folder holds another answer now"}
     same = (earlier.scenario.dataset, earlier.scenario.model) == (case.scenario.dataset, case.scenario.model)
     if not same:
         return unknown | {"why": "another data set or model"}
