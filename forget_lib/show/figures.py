@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn
 import torch
 from IPython.core.pylabtools import print_figure
 from IPython.display import display
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -253,6 +255,21 @@ def forgetting_against_utility(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def heat_map(axis: plt.Axes, grid: pd.DataFrame, most: float, form: str = "", every: int = 1) -> QuadMesh:
+    """A table drawn as colours from 0 to `most`, for a colour bar; a missing value stays white.
+
+    Args: form: of the number in each cell, such as ".0f"; none where empty. every: of the labels, which are shown.
+    """
+    numbers = {"annot": True, "fmt": form, "annot_kws": {"fontsize": 8}} if form else {}
+    ticks = {"xticklabels": every, "yticklabels": every}
+    seaborn.heatmap(grid, ax=axis, cmap="cividis", vmin=0, vmax=most, cbar=False, **ticks, **numbers)
+    axis.set(xlabel="", ylabel="")
+    axis.tick_params(axis="y", rotation=0)
+    axis.tick_params(axis="x", rotation=45 if max(len(str(name)) for name in grid.columns) > 6 else 0)
+    axis.grid(False)
+    return axis.collections[0]
+
+
 def class_heat_map(table: pd.DataFrame) -> Figure:
     """Test accuracy by class and method (%), means over seeds."""
     prefix = "test_accuracy_of_"
@@ -260,14 +277,7 @@ def class_heat_map(table: pd.DataFrame) -> Figure:
     grid = part.pivot_table(index="method", columns="metric", values="value", sort=False) * 100
     grid = grid.reindex(method_order(part))
     figure, axis = plt.subplots(figsize=(0.62 * grid.shape[1] + 2, 0.34 * grid.shape[0] + 1.6))
-    image = axis.imshow(grid, cmap="cividis", vmin=0, vmax=100, aspect="auto")
-    for (row, column), value in np.ndenumerate(grid.to_numpy()):
-        axis.text(
-            column, row, f"{value:.0f}", ha="center", va="center", fontsize=8, color="white" if value < 60 else "black"
-        )
-    axis.set(yticks=range(grid.shape[0]), yticklabels=grid.index, xticks=range(grid.shape[1]))
-    axis.set_xticklabels([name.removeprefix(prefix) for name in grid.columns], rotation=45, ha="right")
-    axis.grid(False)
+    image = heat_map(axis, grid.rename(columns=lambda name: name.removeprefix(prefix)), 100, ".0f")
     axis.set_title(f"Test accuracy by class (%): {_scenario(table)}", fontsize=10)
     figure.colorbar(image, ax=axis, label="%")
     return figure

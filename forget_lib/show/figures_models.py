@@ -19,6 +19,7 @@ from forget_lib.show.figures import (
     SKY,
     YELLOW,
     colour_of,
+    heat_map,
     label_models,
     method_order,
     seeds_of,
@@ -54,23 +55,11 @@ def layer_likeness(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
     for axis, other, title in zip(axes, ("retrain", "original"), ("to the retrained", "to the original"), strict=True):
         wide = means[means["other"] == other].pivot(index="method", columns="layer", values="mean")
-        grid = wide.reindex(index=names, columns=layers).to_numpy()
-        image = axis.imshow(grid, cmap="cividis", vmin=0, vmax=1, aspect="auto")
-        _write_values(axis, grid, "{:.2f}", 0.6)
-        axis.set(yticks=range(len(names)), yticklabels=names, xticks=range(len(layers)))
-        axis.set_xticklabels(layers, fontsize=8, rotation=30, ha="right")
+        image = heat_map(axis, wide.reindex(index=names, columns=layers), 1, ".2f")
         axis.set_title(title, fontsize=9)
-        axis.grid(False)
     figure.colorbar(image, ax=axes, label="linear CKA (1: alike)")
     figure.suptitle(f"Likeness of layers: {scenario_of(table)}\n{seeds_of(table)}", fontsize=10)
     return figure
-
-
-def _write_values(axis: plt.Axes, grid: np.ndarray, form: str, dark_below: float) -> None:
-    for (row, column), value in np.ndenumerate(grid):
-        if np.isfinite(value):
-            colour = "white" if value < dark_below else "black"
-            axis.text(column, row, form.format(value), ha="center", va="center", fontsize=8, color=colour)
 
 
 def prediction_matrices(predictions: pd.DataFrame, title: str) -> Figure:
@@ -80,10 +69,8 @@ def prediction_matrices(predictions: pd.DataFrame, title: str) -> Figure:
                                 layout="constrained")  # fmt: skip
     for axis, name in zip(axes.flat, models, strict=True):
         grid = predictions[predictions["model"] == name].pivot(index="label", columns="predicted", values="share")
-        image = axis.imshow(100 * grid.to_numpy(), cmap="cividis", vmin=0, vmax=100)
-        ticks = range(0, len(grid), max(1, len(grid) // 10))
-        axis.set(title=name, xlabel="predicted class", xticks=ticks, yticks=ticks)
-        axis.grid(False)
+        image = heat_map(axis, 100 * grid, 100, every=max(1, len(grid) // 10))
+        axis.set(title=name, xlabel="predicted class", aspect="equal")
     axes[0, 0].set_ylabel("label")
     figure.colorbar(image, ax=axes, label="% of the label's test images", shrink=0.85)
     figure.suptitle(f"Predictions before and after: {title}", fontsize=10)

@@ -23,7 +23,7 @@ from forget_lib.core.errors import ForgetError
 from workflow.pages.run import prepare_environment
 
 LIBRARIES = (
-    *("ipykernel.kernelapp", "IPython.display", "ipywidgets", "matplotlib.pyplot", "pandas", "yaml"),
+    *("ipykernel.kernelapp", "IPython.display", "ipywidgets", "matplotlib.pyplot", "pandas", "seaborn", "yaml"),
     *("scipy.stats", "sklearn.linear_model", "sklearn.model_selection", "torch"),
 )
 
