@@ -276,9 +276,33 @@ def test_weights_that_do_not_fit_name_their_keys(tmp_path):
 
 
 def test_weights_that_are_not_finite_name_their_keys(tmp_path):
-    torch.save({"a": torch.tensor([1.0, float("nan")]), "b": torch.zeros(2)}, tmp_path / "w.pt")
-    with pytest.raises(DataError, match="not finite: a"):
-        read_weights(tmp_path / "w.pt")
+    model = net()
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    state["4.bias"][0] = float("nan")
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(DataError, match=r"not finite: 4\.bias"):
+        put_weights(model, tmp_path / "w.pt", "mine")
+
+
+def test_a_mask_of_minus_infinity_is_no_diverged_weight(tmp_path):
+    model = net()
+    model.register_buffer("mask", torch.full((2, 2), float("-inf")).triu(1))
+    state = {key: value + 1 if value.is_floating_point() else value for key, value in model.state_dict().items()}
+    torch.save(state, tmp_path / "w.pt")
+    put_weights(model, tmp_path / "w.pt", "mine")
+    assert torch.equal(model.state_dict()["4.bias"], state["4.bias"])
+
+
+def test_complex_and_whole_numbers_are_no_weights_of_a_net_of_decimals(tmp_path):
+    model = net()
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    state |= {"4.bias": state["4.bias"] * 1j, "1.bias": state["1.bias"].to(torch.int8)}
+    torch.save(state, tmp_path / "w.pt")
+    words = r"of another type: 1\.bias \(int8 in the file, float32 in the model\), 4\.bias \(complex64 "
+    with pytest.raises(DataError, match=words):
+        put_weights(model, tmp_path / "w.pt", "mine")
+    torch.save({key: value.double() for key, value in model.state_dict().items()}, tmp_path / "w.pt")
+    put_weights(model, tmp_path / "w.pt", "mine")
 
 
 class Harmful:

@@ -265,6 +265,43 @@ def test_a_net_that_cannot_be_trained_is_named_with_the_error_and_its_line(blobs
         study.run_methods(moody, {"finetune": {}})
 
 
+SMALL_BATCHES = """
+import torch
+from torch import nn
+class Few(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.last = nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
+    def forward(self, images):
+        assert len(images) <= 16, "too many"
+        return self.last(images)
+class Frozen(Few):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.requires_grad_(False)
+"""
+
+
+@pytest.mark.fault("A net, method or attack that raises")
+def test_a_net_that_takes_small_batches_only_is_refused_before_it_is_trained(blobs, tmp_path, monkeypatch):
+    monkeypatch.setenv(user_code.VARIABLE, "1")
+    (tmp_path / "nets.py").write_text(SMALL_BATCHES)
+    keys = {"dataset": "blobs", "model": f"{tmp_path}/nets.py:Few", "request": "class:c1"}
+    few = study.make_scenario(tmp_path / "results", {"epochs": 2, "batch_size": 16}, (), **keys)
+    monkeypatch.setattr(study, "train", pytest.fail)
+    with pytest.raises(ForgetError, match=r"^nets\.py:Few cannot be .*AssertionError: too many \(nets\.py, line 9\)"):
+        study.run_methods(few, {"finetune": {}})
+
+
+@pytest.mark.fault("A net, method or attack that raises")
+def test_a_net_whose_weights_are_all_frozen_is_refused_at_the_door(blobs, tmp_path, monkeypatch):
+    monkeypatch.setenv(user_code.VARIABLE, "1")
+    (tmp_path / "nets.py").write_text(SMALL_BATCHES)
+    keys = {"dataset": "blobs", "model": f"{tmp_path}/nets.py:Frozen", "request": "class:c1"}
+    with pytest.raises(ForgetError, match=r"nets\.py:Frozen.*every weight .*frozen"):
+        study.make_scenario(tmp_path / "results", {"epochs": 2, "batch_size": 16}, (), **keys)
+
+
 @pytest.mark.fault("A net, method or attack that raises")
 def test_a_net_that_cannot_be_measured_after_a_method_is_a_failed_record(scenario, monkeypatch):
     study.original(scenario)

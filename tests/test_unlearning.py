@@ -1,6 +1,7 @@
 """The registry of methods, what every method must keep, and what the methods do to a small MNIST."""
 
 import copy
+import dataclasses
 import inspect
 import itertools
 
@@ -14,7 +15,7 @@ from forget_lib.core.errors import DivergedError, ForgetError, NotApplicableErro
 from forget_lib.datasets.samples import Samples
 from forget_lib.models.nets import build
 from forget_lib.models.recipe import Recipe
-from forget_lib.models.train import accuracy
+from forget_lib.models.train import accuracy, predict
 from forget_lib.study import run
 from forget_lib.unlearning import METHODS, UnlearningTask, get_method, list_methods, method, unlearn, why_not_applicable
 from tests.tiny_tasks import tiny_net, tiny_samples, tiny_task
@@ -297,3 +298,33 @@ def test_cost_is_counted_in_sample_passes(digits, original):
     task = run.make_task(digits)
     unlearn("ssd", original, task, importance="sample")
     assert task.meter.passes == 3 * 3000
+
+
+class Masked(nn.Module):
+    """A net with a causal mask of -inf as a buffer, as attention has, and one that was never filled."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.net = tiny_net(seed)
+        self.register_buffer("mask", torch.full((3, 3), float("-inf")).triu(1))
+        self.register_buffer("unused", torch.full((2,), float("nan")))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images) + self.mask.exp()[2]
+
+
+@pytest.mark.parametrize("name", ["do_nothing", "retrain", "finetune", "sisa"])
+def test_a_buffer_that_was_never_finite_does_not_count_as_diverged(name):
+    model = Masked()
+    unlearned = unlearn(name, model, tiny_task(net=Masked))
+    assert predict(unlearned, tiny_task().retain).isfinite().all()
+
+
+def test_a_weight_that_stops_being_finite_is_told_beside_a_mask_of_minus_infinity(monkeypatch):
+    def broken(model: nn.Module, task: UnlearningTask) -> nn.Module:
+        model.net.head.bias.data[0] = float("nan")
+        return model
+
+    monkeypatch.setitem(METHODS, "do_nothing", dataclasses.replace(get_method("do_nothing"), function=broken))
+    with pytest.raises(DivergedError, match="weights that are not finite"):
+        unlearn("do_nothing", Masked(), tiny_task(net=Masked))

@@ -188,6 +188,18 @@ def failure(error: BaseException) -> str:
     return f"{type(error).__name__}: {one_line(error).removeprefix(f'{type(error).__name__}: ').rstrip('.')}{place}"
 
 
+@contextmanager
+def naming_failure(words: str) -> Iterator[None]:
+    """What code of the user's raises inside becomes a ForgetError that begins with `words` and names error and line;
+    what the library itself raises, such as to end a run, goes on."""
+    try:
+        yield
+    except Exception as error:  # the user's code can raise anything
+        if type(error).__module__.startswith("forget_lib"):
+            raise
+        raise ForgetError(f"{words}: {failure(error)}.") from error
+
+
 def load_function(name: str, what: str) -> Callable[..., Any]:
     """The function that `package.module:function` or `path/file.py:function` names. what: for messages.
 

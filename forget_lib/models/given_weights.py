@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from forget_lib.core.errors import DataError
 from forget_lib.core.names import split_options
 from forget_lib.core.paths import locate, one_line
+from forget_lib.core.user_code import naming_failure
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.datasets.samples import Samples
 from forget_lib.models.own import OwnModel
-from forget_lib.models.train import predict
+from forget_lib.models.train import not_finite, predict
 
 SHOWN = 8
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
@@ -49,7 +50,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
     A checkpoint that holds one state dict beside other things gives that one.
     Raises: DataError, with the reason, for files that can execute code (pickled models, TorchScript, torch.export),
-        damaged files, several state dicts (their keys), and weights that are not finite (their keys).
+        damaged files, and several state dicts (their keys).
     """
     path = weights_file(path)
     try:
@@ -57,13 +58,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             start = file.read(9)
     except OSError as error:
         raise DataError(f"{path.name} cannot be read: {one_line(error)}.") from error
-    state = _read_safetensors(path) if start[8:9] == b"{" and start[:2] != b"PK" else _read_torch(path)
-    bad = [name for name, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())]
-    if bad:
-        raise DataError(
-            f"{path.name}: weights that are not finite: {_some(bad)}. The model has diverged; give another."
-        )
-    return state
+    return _read_safetensors(path) if start[8:9] == b"{" and start[:2] != b"PK" else _read_torch(path)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -136,7 +131,8 @@ def put_weights(model: nn.Module, path: str | Path, name: str) -> nn.Module:
     """Puts the weights of a file into a net; a prefix that all its names have in the file is left out.
 
     Args: name: of the model, for messages.
-    Raises: DataError that names the keys that are missing, too many or of another shape.
+    Raises: DataError that names the keys that are missing, too many, of another shape or type, or not finite where the
+        net's own value is finite.
     """
     net = model.net if isinstance(model, OwnModel) else model
     wanted, path = net.state_dict(), Path(path)
@@ -148,12 +144,34 @@ def put_weights(model: nn.Module, path: str | Path, name: str) -> nn.Module:
         for key in wanted
         if key in state and state[key].shape != wanted[key].shape
     ]
-    parts = (("missing", missing), ("not in the model", extra), ("of another shape", other))
+    types = [
+        f"{key} ({_kind(state[key])} in the file, {_kind(wanted[key])} in the model)"
+        for key in wanted
+        if key in state and _numbers(state[key]) != _numbers(wanted[key])
+    ]
+    masks = not_finite(net)
+    diverged = [key for key in wanted if key in state and key not in masks and not bool(state[key].isfinite().all())]
+    parts = (
+        ("missing", missing),
+        ("not in the model", extra),
+        ("of another shape", other),
+        ("of another type", types),
+        ("not finite", diverged),
+    )
     faults = [f"{title}: {_some(names)}" for title, names in parts if names]
     if faults:
         raise DataError(f"{path.name} does not fit {name}; {'; '.join(faults)}.")
     net.load_state_dict(state)
     return model
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _numbers(tensor: Tensor) -> tuple[bool, bool]:
+    """Whether it holds decimals, and whether complex ones: between these nothing is converted in silence."""
+    return tensor.is_floating_point(), tensor.is_complex()
 
 
 def _fitting(state: dict[str, Tensor], wanted: Mapping[str, Tensor], file: str) -> dict[str, Tensor]:
@@ -226,7 +244,8 @@ def check_given(model: nn.Module, samples: Samples, classes: Sequence[str]) -> N
     Raises: DataError for probabilities in place of logits, for outputs that are those of other classes, with the order
         that fits, and for weights that are no better than guessing.
     """
-    logits, labels = predict(model, samples), samples.labels.cpu().numpy()
+    with naming_failure(f"The net {type(getattr(model, 'net', model)).__name__} fails on the training images"):
+        logits, labels = predict(model, samples), samples.labels.cpu().numpy()
     outputs, number = logits.argmax(1).numpy(), len(classes)
     counts = np.zeros((number, number))
     np.add.at(counts, (labels, outputs), 1)

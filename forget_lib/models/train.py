@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from forget_lib.core.errors import DivergedError, ForgetError
-from forget_lib.core.user_code import load_function
+from forget_lib.core.user_code import load_function, naming_failure
 from forget_lib.datasets.samples import Samples
 from forget_lib.models.optimizers import clear_gradients, make_optimizer
 from forget_lib.models.recipe import Recipe, rate_at, require_recipe
@@ -29,6 +29,8 @@ TRAINING_VERSION = 1
 
 CHECKPOINT_SECONDS = 5.0
 """A training with less than this left is not worth a checkpoint."""
+PREDICTED = 1000
+"""Images of a batch where no gradient is needed."""
 MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_MAX = -1, -4
 """Numbers of options in glibc's malloc.h."""
 
@@ -163,8 +165,17 @@ def train_mode(model: nn.Module, *, batch_norm: bool = True) -> nn.Module:
     return model
 
 
-def require_batches(model: nn.Module, recipe: Recipe) -> None:
-    """Raises: ForgetError where batches of one image meet batch norm; a last batch of one joins the one before it."""
+def not_finite(model: nn.Module) -> list[str]:
+    """Names of the weights and buffers with a value that is not finite: of a mask of -inf from the start, of others
+    where a model has diverged."""
+    return [name for name, value in model.state_dict().items() if not bool(value.isfinite().all())]
+
+
+def require_trainable(model: nn.Module, recipe: Recipe) -> None:
+    """Raises: ForgetError where all weights are frozen, or batches of one image meet batch norm; a last batch of one
+    joins the one before it."""
+    if not recipe.function and not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ForgetError("every weight of the net is frozen, so it cannot be trained; unfreeze some of them.")
     if recipe.batch_size == 1 and not recipe.function and any(isinstance(each, _BatchNorm) for each in model.modules()):
         raise ForgetError(
             "batch_size of the recipe is 1, and the net has batch norm, which cannot train on a single image; expected "
@@ -197,7 +208,7 @@ def train(
     if len(samples) == 0:
         raise ForgetError("There is nothing to train on: the set of samples is empty.")
     require_recipe(recipe)
-    require_batches(model, recipe)
+    require_trainable(model, recipe)
     # What a net derives from data, such as whitening, comes from what it is trained on, and from nothing else.
     prepare = getattr(model, "prepare", None)
     if callable(prepare):
@@ -215,13 +226,10 @@ def _trained_by_function(model: nn.Module, samples: Samples, recipe: Recipe, see
     given = dataclasses.replace(samples, batch_size=recipe.batch_size, generator=torch.Generator().manual_seed(seed))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
+        before = not_finite(model)
+        with naming_failure(f"The recipe {recipe.function} failed"):
             function(model, given, recipe, seed)
-        except ForgetError:
-            raise
-        except Exception as error:  # the user's code can raise anything
-            raise ForgetError(f"The recipe {recipe.function} failed: {type(error).__name__}: {error}.") from error
-    if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
+    if set(not_finite(model)) - set(before):
         raise DivergedError(f"The recipe {recipe.function} left weights that are not finite.")
     logits, labels = predict(model, samples), samples.labels.cpu()
     row = {"epoch": recipe.epochs, "loss": float(functional.cross_entropy(logits, labels))}
@@ -333,13 +341,13 @@ def _resume(
         return [], 0
 
 
-def predict(model: nn.Module, samples: Samples, batch_size: int = 1000) -> Tensor:
+def predict(model: nn.Module, samples: Samples, batch_size: int = PREDICTED) -> Tensor:
     """Logits float32 [N, K] on the CPU, in eval mode, in order and without augmentation; the model's mode is put
     back."""
     return _outputs(model, model, samples, batch_size)
 
 
-def embed(model: nn.Module, samples: Samples, batch_size: int = 1000) -> Tensor:
+def embed(model: nn.Module, samples: Samples, batch_size: int = PREDICTED) -> Tensor:
     """Penultimate features float32 [N, D] on the CPU, as `predict` gives logits.
 
     Raises: ForgetError for a model without `features`.

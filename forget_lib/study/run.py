@@ -16,11 +16,12 @@ from forget_lib.attacks import AttackInput, get_attack
 from forget_lib.attacks.parts.probes import ProbeInput
 from forget_lib.core.errors import ForgetError, NotApplicableError
 from forget_lib.core.names import public_name
-from forget_lib.core.user_code import failure
+from forget_lib.core.user_code import failure, naming_failure
 from forget_lib.models.given_weights import check_given, put_weights
 from forget_lib.models.log import TrainingLog, logged_training
 from forget_lib.models.nets import NETS_VERSION
-from forget_lib.models.train import TRAINING_VERSION, Meter, embed, predict, train
+from forget_lib.models.own import OwnModel
+from forget_lib.models.train import PREDICTED, TRAINING_VERSION, Meter, embed, predict, train
 from forget_lib.statistics import metrics
 from forget_lib.statistics.measurement import Measurement
 from forget_lib.statistics.scores import cross_entropy
@@ -65,6 +66,11 @@ def original(scenario: Scenario) -> nn.Module:
             return model.eval()
         except (ForgetError, RuntimeError) as error:
             print(f"{error} It is trained again.")
+    net = public_name(scenario.model)
+    if isinstance(model, OwnModel) and not scenario.weights:  # as large a batch as it will meet, before it is trained
+        first = scenario.samples["trained"].subset(torch.arange(min(PREDICTED, len(scenario.samples["trained"]))))
+        with naming_failure(f"{net} cannot be used, so there is nothing to unlearn"), torch.random.fork_rng(devices=[]):
+            predict(model, first)
     meter, history = Meter(), None
     if scenario.weights:
         put_weights(model, scenario.weights, scenario.model)
@@ -72,18 +78,14 @@ def original(scenario: Scenario) -> nn.Module:
     else:
         checkpoint = scenario.root / "checkpoints" / f"{key[:16]}.pt"
         trained, seed = scenario.samples["trained"], seed_of("original", scenario.seed)
-        try:
+        with naming_failure(f"{net} cannot be trained, so there is nothing to unlearn"):
             history = train(
                 meter.attach(model), trained, scenario.recipe, seed, checkpoint=checkpoint, title="original"
             )
-        except ForgetError:
-            raise
-        except Exception as error:  # a net of the user's can raise anything
-            net = public_name(scenario.model)
-            raise ForgetError(f"{net} cannot be trained, so there is nothing to unlearn: {failure(error)}.") from error
         model._forward_hooks.clear()
     cost = meter.cost
-    measured, _ = evaluate(scenario, model, ("validation", "test"), attacks=())
+    with naming_failure(f"{net} cannot be measured, so there is nothing to unlearn"):
+        measured, _ = evaluate(scenario, model, ("validation", "test"), attacks=())
     run = describe(scenario) | {
         "request": name,
         "method": "original",

@@ -30,7 +30,7 @@ from forget_lib.models.given_weights import put_weights, require_described, weig
 from forget_lib.models.nets import build
 from forget_lib.models.own import parse_spec
 from forget_lib.models.recipe import Recipe, make_recipe
-from forget_lib.models.train import choose_device, require_batches, set_threads
+from forget_lib.models.train import choose_device, require_trainable, set_threads
 from forget_lib.study import plugins
 from forget_lib.study.records import record_folder
 
@@ -138,7 +138,10 @@ class Scenario:
     def new_model(self, seed: int) -> nn.Module:
         """An untrained model on the device. Raises: ForgetError for a name, or for batches that it cannot train on."""
         model = build(self.model, tuple(self.data.images.shape[1:]), len(self.data.classes), seed)
-        require_batches(model, self.recipe)
+        try:
+            require_trainable(model, self.recipe)
+        except ForgetError as error:
+            raise ForgetError(f"{public_name(self.model)}: {error}") from error
         return model.to(self.torch_device)
 
     def folder(self, method: str, run: int = 0, *, request: str | None = None) -> Path:

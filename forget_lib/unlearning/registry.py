@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from forget_lib.core.errors import DivergedError, ForgetError, NotApplicableError, meant, unknown
-from forget_lib.core.user_code import failure
-from forget_lib.models.train import detach_meters
+from forget_lib.core.user_code import naming_failure
+from forget_lib.models.train import detach_meters, not_finite
 from forget_lib.unlearning.common import keeping_frozen, kernels, trained_weights
 from forget_lib.unlearning.task import UnlearningTask
 
@@ -158,14 +158,9 @@ def why_not_applicable(name: str, model: nn.Module, task: UnlearningTask) -> str
 
 def _called(name: str, student: nn.Module, task: UnlearningTask, settings: Mapping[str, Any]) -> Any:
     """What the method returns. Raises: ForgetError that names method, net, error and line for any error of the net's or
-    the method's; what the library itself raises, such as to end a run, goes on."""
-    try:
+    the method's."""
+    with naming_failure(f"{name} failed on the net {type(getattr(student, 'net', student)).__name__}"):
         return get_method(name).function(student, task, **settings)
-    except Exception as error:  # a net of the user's can raise anything
-        if type(error).__module__.startswith("forget_lib"):
-            raise
-        net = type(getattr(student, "net", student)).__name__
-        raise ForgetError(f"{name} failed on the net {net}: {failure(error)}.") from error
 
 
 def unlearn(name: str, model: nn.Module, task: UnlearningTask, **settings: Any) -> nn.Module:
@@ -190,7 +185,8 @@ def unlearn(name: str, model: nn.Module, task: UnlearningTask, **settings: Any) 
         unlearned = _called(name, student, task, settings)
     if not isinstance(unlearned, nn.Module):
         raise ForgetError(f"Method {name} returned {type(unlearned).__name__}; it must return a model.")
-    if not all(bool(tensor.isfinite().all()) for tensor in unlearned.state_dict().values()):
+    before = tuple(not_finite(model))  # an ensemble puts a prefix before these names
+    if any(not key.endswith(before) for key in not_finite(unlearned)):
         raise DivergedError(f"Method {name} left weights that are not finite; lower its learning rate.")
     for key, parameter in unlearned.named_parameters():  # a method may have frozen some for itself
         parameter.requires_grad_(trained.get(key, parameter.requires_grad))

@@ -23,7 +23,7 @@ from forget_lib.datasets.mnist import read_idx
 from forget_lib.datasets.orl import read_orl
 from forget_lib.datasets.own import load_own
 from forget_lib.demo.images import read_picture
-from forget_lib.models.given_weights import read_weights
+from forget_lib.models.given_weights import put_weights
 from forget_lib.study.records import read_predictions, read_state
 from tests.faults.hostile import Hostile, payload
 
@@ -367,8 +367,9 @@ def weights() -> Iterator[Hostile]:
         "empty": lambda _: b"",
         "text": lambda _: b"hello {",
     }
+    put = lambda path: put_weights(torch.nn.ParameterDict({"w": torch.zeros(2)}), path, "a net")  # noqa: E731
     for name, content in bad.items():
-        yield Hostile(row, name, partial(given_arrays, "w.pt", content, read_weights))
+        yield Hostile(row, name, partial(given_arrays, "w.pt", content, put))
     for name in ("pickle-2", "torch-payload", "safetensors-head-of-1-EB", "safetensors-deep-head"):
         read = lambda path: read_state(path.parent)  # noqa: E731
         yield Hostile(row, f"record-{name}", partial(given_arrays, "model.safetensors", bad[name], read))
