@@ -262,6 +262,75 @@ def test_modules_of_one_name_beside_two_files_are_not_mixed_up(tmp_path):
     assert found == ["ReLU", "Tanh", "ReLU"]
 
 
+LATER = {
+    "import": "    from blocks import activation\n",
+    "importlib": "    activation = __import__('importlib').import_module('blocks').activation\n",
+    "forward": "",
+}
+LATE = """from torch import nn
+class Late(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(64, 4)
+    def forward(self, images):
+        from blocks import activation
+        return activation()(self.out(images.flatten(1)))
+def make(num_classes):
+"""
+
+
+@pytest.mark.parametrize("way", LATER)
+def test_a_function_that_imports_when_it_is_called_gets_the_module_beside_its_file(tmp_path, way):
+    net = "    return Late()\n" if way == "forward" else "    return nn.Sequential(Late(), activation())\n"
+    for name in ("ReLU", "Tanh"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "my_net.py").write_text(LATE + LATER[way] + net)
+        (tmp_path / name / "blocks.py").write_text(f"from torch.nn import {name} as activation\n")
+    path, images = list(sys.path), torch.full((1, *SHAPE), 100.0)
+    made = {name: nets.build(f"{tmp_path / name}/my_net.py:make", SHAPE, 4, seed=1) for name in ("ReLU", "Tanh")}
+    assert made["ReLU"](images).max() > 1
+    assert made["Tanh"](images).max() <= 1
+    assert sys.path == path
+    assert "blocks" not in sys.modules
+    before = user_code.source_hash(f"{tmp_path}/ReLU/my_net.py:make")
+    (tmp_path / "ReLU" / "blocks.py").write_text("from torch.nn import Sigmoid as activation\n")
+    assert user_code.source_hash(f"{tmp_path}/ReLU/my_net.py:make") != before
+    assert (nets.build(f"{tmp_path}/ReLU/my_net.py:make", SHAPE, 4, seed=1)(0 * images) > 0).all()
+
+
+def test_files_of_one_folder_share_its_modules_also_when_one_calls_the_other(tmp_path):
+    (tmp_path / "shared.py").write_text("class Each: pass\n")
+    ask = "def ask(call=None):\n    from shared import Each\n    return [Each, *(call() if call else ())]\n"
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text(ask)
+    one, two = (user_code.load_function(f"{tmp_path}/{name}.py:ask", "a test") for name in ("one", "two"))
+    assert len({*two(), *one(two), *one(), *one(lambda: one(two))}) == 1
+    assert "shared" not in sys.modules
+
+
+def test_a_module_of_the_caller_s_is_neither_used_nor_lost(tmp_path, monkeypatch):
+    write_net(tmp_path, "Tanh")
+    other = types.ModuleType("blocks")
+    other.__file__ = "/elsewhere/blocks.py"
+    monkeypatch.setitem(sys.modules, "blocks", other)
+    assert activation_of(nets.build(f"{tmp_path}/my_net.py:make", SHAPE, 4)) == "Tanh"
+    assert sys.modules["blocks"] is other
+
+
+@pytest.mark.parametrize("indent", ["", "    "])
+def test_a_module_that_no_key_can_see_is_refused_with_both_files(tmp_path, indent):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "deep_blocks.py").write_text("from torch import nn\n")
+    lines = (f"import sys; sys.path.insert(0, {str(tmp_path / 'deep')!r})", "from deep_blocks import nn")
+    imports = "".join(f"{indent}{line}\n" for line in lines)
+    make = "def make(num_classes):\n"
+    rest = "    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))\n"
+    (tmp_path / "my_net.py").write_text(make + imports + rest if indent else imports + make + rest)
+    for _ in range(2):
+        with pytest.raises(ForgetError, match=r"my_net\.py.*deep_blocks\.py.*PYTHONPATH"):
+            nets.build(f"{tmp_path}/my_net.py:make", SHAPE, 4)
+
+
 @pytest.mark.fault("Changed modules and cells of the user")
 def test_modules_on_the_path_count_too_and_installed_ones_do_not(tmp_path, monkeypatch):
     write_net(tmp_path / "library", "ReLU", "parts_elsewhere")

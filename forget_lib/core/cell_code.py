@@ -1,16 +1,27 @@
 """A digest of functions that stand in no file, such as those of a notebook's cells, for the keys of records."""
 
+import contextlib
+import dis
+import functools
 import hashlib
-import inspect
-from collections.abc import Callable, Iterator, Mapping
-from types import CodeType, FunctionType, ModuleType
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType, MappingProxyType, ModuleType
 from typing import Any
+
+import torch
 
 from forget_lib.core.user_code import source_hash
 
 MAIN = "__main__"
 LIBRARY = __name__.split(".")[0]
-PLAIN = (str, bytes, int, float, complex, bool, tuple, list, dict, set, frozenset, type(None))
+SCALARS = (str, bytes, int, float, complex, bool, type(None), type(...), type(NotImplemented), range, slice)
+CONTAINERS = (tuple, list, dict, set, frozenset, MappingProxyType)
+ADDED = {"__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__", "_abc_impl"}
+"""What Python adds to a class."""
+Found = dict[int, tuple[int, Any]]
+"""Number and value of all that was met, by its id; the values are held, since an id is given again."""
 
 
 def is_of_a_cell(function: Any) -> bool:
@@ -19,52 +30,123 @@ def is_of_a_cell(function: Any) -> bool:
 
 
 def cell_digest(function: Callable[..., Any]) -> str:
-    """SHA-256 (hex, 16 digits) over the compiled code of a function and of all functions, classes and plain values that
-    it uses and that were defined beside it, and over the modules that it uses; comments and layout do not count."""
-    found: dict[int, None] = {}
+    """SHA-256 (hex, 16 digits) over the compiled code of a function and over all that it uses: functions, classes and
+    values by what they hold, modules by their files; comments and layout do not count.
+
+    What cannot be read, such as a generator, an open file or a lock, makes each digest another one, so that no record
+    is taken for one of the same code.
+    """
+    return _digest(function, {})
+
+
+def _digest(value: Any, found: Found) -> str:
     digest = hashlib.sha256()
-    for part in _parts(inspect.unwrap(function), found):
-        digest.update(part.encode())
+    for part in _parts(value, found):
+        digest.update(f"{len(part)}:{part}".encode(errors="surrogatepass"))
     return digest.hexdigest()[:16]
 
 
-def _parts(value: Any, found: dict[int, None]) -> Iterator[str]:
-    """What a value adds to the digest; each function and class once."""
-    if id(value) in found:
-        return
-    if isinstance(value, PLAIN):
-        yield repr(sorted(map(repr, value)) if isinstance(value, set | frozenset) else value)
-    elif isinstance(value, FunctionType) and is_of_a_cell(value):
-        found[id(value)] = None
-        yield repr((value.__defaults__, value.__kwdefaults__))
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        used = [value.__globals__[name] for name in sorted(_names(value.__code__)) if name in value.__globals__]
-        for each in (value.__code__, *cells, *used):
-            yield from _parts(each, found)
-    elif isinstance(value, type) and is_of_a_cell(value):
-        found[id(value)] = None
-        yield from (base.__qualname__ for base in value.__bases__)
-        for each in (*value.__bases__, *_attributes(vars(value))):
-            yield from _parts(each, found)
-    elif isinstance(value, ModuleType | FunctionType | type):
-        module = value.__name__ if isinstance(value, ModuleType) else value.__module__
-        if module.split(".")[0] != LIBRARY:  # the library states versions of its own
-            yield source_hash(module)
+def _parts(value: Any, found: Found) -> Iterator[str]:
+    """What a value adds to the digest; where it was met before, only its number."""
+    yield type(value).__qualname__
+    if type(value) in SCALARS:
+        yield hashlib.sha256(value).hexdigest() if type(value) is bytes else repr(value)
+    elif id(value) in found:
+        yield f"again {found[id(value)][0]}"
+    else:
+        if type(value) is not tuple:  # equal constants may be one tuple or several
+            found[id(value)] = len(found), value
+        if type(value) in (set, frozenset):
+            yield from sorted(_digest(each, dict(found)) for each in value)
+        else:
+            for each in _content(value):
+                yield from _parts(each, found)
+
+
+def _content(value: Any) -> Iterator[Any]:
+    """The values that a value is made of."""
+    if type(value) in CONTAINERS:
+        yield len(value)
+        yield from (each for item in value.items() for each in item) if hasattr(value, "items") else value
+    elif isinstance(value, FunctionType):
+        yield from _of_function(value)
     elif isinstance(value, CodeType):
-        yield repr((value.co_code, value.co_names, value.co_varnames))
-        for constant in value.co_consts:
-            yield from _parts(constant, found)
+        yield from (value.co_code, value.co_names, value.co_varnames, value.co_consts)
+    elif isinstance(value, type) and is_of_a_cell(value):
+        yield value.__bases__
+        yield {name: content for name, content in vars(value).items() if name not in ADDED}
+    elif isinstance(value, ModuleType | type):
+        yield getattr(value, "__qualname__", "")
+        yield _source(value.__name__ if isinstance(value, ModuleType) else value.__module__)
+    elif isinstance(value, torch.Tensor):
+        yield from _of_tensor(value)
+    elif isinstance(value, property):
+        yield from (value.fget, value.fset, value.fdel)
+    elif isinstance(value, staticmethod | classmethod):
+        yield value.__func__
+    elif isinstance(value, functools.cached_property):
+        yield value.func
+    elif isinstance(getattr(value, "__wrapped__", None), FunctionType):  # as lru_cache makes it
+        yield value.__wrapped__
+    else:
+        yield from _as_pickled(value)
 
 
-def _attributes(content: Mapping[str, Any]) -> Iterator[Any]:
-    """What a class defines, without what Python adds to it."""
-    for name, value in content.items():
-        if name not in ("__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__"):
-            yield name
-            yield getattr(value, "__func__", value)
+def _of_function(function: FunctionType) -> Iterator[Any]:
+    module = function.__globals__.get("__name__")
+    if module == MAIN or "<locals>" in function.__qualname__:
+        yield from (function.__defaults__, function.__kwdefaults__, vars(function), function.__code__)
+        for cell in function.__closure__ or ():
+            with contextlib.suppress(ValueError):  # it is empty as yet
+                yield cell.cell_contents
+    if module != MAIN:
+        yield function.__qualname__
+        yield _source(module)
+        yield getattr(function, "__wrapped__", None)
+        return
+    names, modules = _names(function.__code__)
+    yield from (function.__globals__[name] for name in sorted(names) if name in function.__globals__)
+    yield from map(_source, sorted(modules))
 
 
-def _names(code: CodeType) -> set[str]:
-    """Names that code uses, with those of the functions inside it."""
-    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-    return set(code.co_names).union(*map(_names, inner))
+def _names(code: CodeType) -> tuple[set[str], set[str]]:
+    """Global names that code uses, and modules that it imports, with those of the functions inside it."""
+    steps = list(dis.get_instructions(code))
+    names = {step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    modules = {step.argval for step in steps if step.opname == "IMPORT_NAME"}
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            inner = _names(constant)
+            names, modules = names | inner[0], modules | inner[1]
+    return names, modules
+
+
+def _source(module: str | None) -> str:
+    """A module's name and the digest of its files; another one each time where it has none to read."""
+    top = (module or "").split(".")[0]
+    if top == LIBRARY or top in sys.stdlib_module_names:  # the library states versions of its own
+        return str(module)
+    return f"{module} {source_hash(module or MAIN) or secrets.token_hex()}"
+
+
+def _of_tensor(tensor: torch.Tensor) -> Iterator[Any]:
+    try:
+        held = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    except (RuntimeError, TypeError, NotImplementedError):  # such as a sparse one
+        held = secrets.token_bytes()
+    yield from (str(tensor.dtype), tuple(tensor.shape), tensor.requires_grad, held)
+
+
+def _as_pickled(value: Any) -> Iterator[Any]:
+    """What pickle would keep of an object: its class and what it holds."""
+    try:
+        kept = value.__reduce_ex__(4)
+    except Exception:  # an object's own code can raise anything
+        yield secrets.token_hex()
+        return
+    if isinstance(kept, str):  # known by its name alone
+        module = getattr(value, "__module__", None) or type(value).__module__
+        yield from (kept, _source(module) if module != MAIN else secrets.token_hex())
+        return
+    make, arguments, state, items, pairs = (*kept, None, None, None)[:5]
+    yield from (make, arguments, state, list(items or ()), list(pairs or ()))

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -70,32 +71,109 @@ def load_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     module.__dict__["__source_hash__"] = digest
-    _forget_changed(own_files(path))
     sys.modules[name] = module
     try:
-        with _imports_from(path.parent):
+        with running(path):
+            importlib.invalidate_caches()
+            _forget_changed(own_files(path))
             spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, ForgetError) or not isinstance(error, Exception):
+            raise
         raise ForgetError(f"{path.name} cannot be run: {where(error, path)}.") from error
     return module
 
 
+IMPORTED: dict[Path, dict[str, ModuleType]] = {}
+"""Modules that the files of a folder have imported, by name: they are in `sys.modules` only while one of these runs."""
+
+
 @contextmanager
-def _imports_from(folder: Path) -> Iterator[None]:
-    """Lets modules in a folder be imported, before all others, and afterwards, by functions when they are called, after
-    all others. Nothing is written there."""
-    written = sys.dont_write_bytecode
+def running(path: Path | None) -> Iterator[None]:
+    """Everything of a user's file runs within this: modules beside it are imported before all others, and those of
+    other files are not seen. Nothing is written there. None: it is not in a file.
+
+    Raises: ForgetError if it has imported a module that `own_files` does not know, so that no key can.
+    """
+    if path is None:
+        yield
+        return
+    folder, own = path.parent, IMPORTED.setdefault(path.parent, {})
+    before, places, written = dict(sys.modules), list(sys.path), sys.dont_write_bytecode
+    for name in _foreign(folder):
+        del sys.modules[name]
+    sys.modules.update(own)
     sys.path.insert(0, str(folder))
     sys.dont_write_bytecode = True
-    importlib.invalidate_caches()
     try:
         yield
     finally:
-        sys.dont_write_bytecode = written
-        sys.path.remove(str(folder))
-        if str(folder) not in sys.path:
-            sys.path.append(str(folder))
+        folders = [folder, *(Path(place).resolve() for place in sys.path if place not in places)]
+        changed = {name: module for name, module in sys.modules.items() if before.get(name) is not module}
+        mine = {name: module for name, module in changed.items() if name in own or _lies_in(module, folders)}
+        new = {name: module for name, module in mine.items() if own.get(name) is not module}
+        for name in mine:
+            del sys.modules[name]
+        sys.modules.update({name: module for name, module in before.items() if name not in sys.modules})
+        sys.path[:], sys.dont_write_bytecode = places, written
+        own.update(mine)
+    _require_known(path, new)
+
+
+def _foreign(folder: Path) -> list[str]:
+    """Names of the user's modules in `sys.modules` that are called like one in a folder, but lie elsewhere, and of all
+    that the files of other folders have imported."""
+    here = {entry.stem for entry in folder.iterdir() if entry.suffix == ".py" or entry.is_dir()} - {"forget_lib"}
+    tops = [name for name in here & sys.modules.keys() if _is_foreign(sys.modules[name], folder)]
+    others = [modules for other, modules in IMPORTED.items() if other != folder]
+    found = {name for modules in others for name in modules if sys.modules.get(name) is modules[name]}
+    return sorted(found.union(*([name for name in sys.modules if (name + ".").startswith(top + ".")] for top in tops)))
+
+
+def _is_foreign(module: ModuleType, folder: Path) -> bool:
+    place = _place(module)
+    return place is not None and not _is_installed(place) and not place.is_relative_to(folder)
+
+
+def _place(module: ModuleType) -> Path | None:
+    """The file of a module, or the folder of a package without one."""
+    content = getattr(module, "__dict__", {})
+    place = content.get("__file__") or next(iter(content.get("__path__", ())), None)
+    return Path(place).resolve() if isinstance(place, str) else None
+
+
+def _lies_in(module: ModuleType, folders: Sequence[Path]) -> bool:
+    place = _place(module)
+    if place is None or _is_installed(place) or module.__name__.startswith(("forget_lib.", PREFIX)):
+        return False
+    return any(place.is_relative_to(folder) for folder in folders)
+
+
+def _require_known(path: Path, new: Mapping[str, ModuleType]) -> None:
+    files = [file for file in map(_place, new.values()) if file is not None and file.suffix == ".py"]
+    unknown = sorted(set(files) - own_files(path).keys()) if files else []
+    if unknown:
+        for name in new:
+            IMPORTED[path.parent].pop(name, None)
+        raise ForgetError(
+            f"{path} imports {unknown[0]}, and a change of that file could not be seen: old records would be used. "
+            f"Import it by an import statement, from beside {path.name} and under a name that no module of Python has, "
+            f"or start with PYTHONPATH={unknown[0].parent}."
+        )
+
+
+@functools.lru_cache(maxsize=256)
+def _running(function: Callable[..., Any], path: Path) -> Callable[..., Any]:
+    """A function of a user's file that is called with the modules beside it; `code` is the file."""
+
+    def called(*given: Any, **named: Any) -> Any:
+        with running(path):
+            return function(*given, **named)
+
+    functools.update_wrapper(called, function, updated=())
+    called.code = path
+    return called
 
 
 # --- what a user's file depends on ------------------------------------------------------------------------------------
@@ -135,12 +213,31 @@ def _imports_of(file: Path, module: str) -> Iterator[str]:
         return
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
+        if _is_import(node) and node.args and isinstance(getattr(node.args[0], "value", None), str):
+            with contextlib.suppress(ImportError):
+                yield importlib.util.resolve_name(node.args[0].value, package)
+        elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             with contextlib.suppress(ImportError):
                 source = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
                 yield from (source, *(f"{source}.{alias.name}" for alias in node.names))
+
+
+def imports_late(path: Path) -> bool:
+    """Whether a file of the user's, or one of those that it imports, imports something in a function."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    trees = [ast.parse(file.read_bytes()) for file in own_files(path)]
+    bodies = [node for tree in trees for node in ast.walk(tree) if isinstance(node, functions)]
+    return any(
+        isinstance(node, ast.Import | ast.ImportFrom) or _is_import(node) for b in bodies for node in ast.walk(b)
+    )
+
+
+def _is_import(node: ast.AST) -> bool:
+    """Whether it calls `importlib.import_module` or `__import__`."""
+    called = getattr(node, "func", None)
+    return getattr(called, "attr", getattr(called, "id", "")) in ("import_module", "__import__")
 
 
 def _places(module: str, folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
@@ -167,8 +264,12 @@ def _forget_changed(files: Mapping[Path, str]) -> None:
     loaded = {file: getattr(sys.modules.get(name), "__file__", None) for file, name in files.items()}
     changed = any(READ.get(file, content) != content for file, content in now.items())
     if changed or any(place is not None and Path(place).resolve() != file for file, place in loaded.items()):
-        for name in files.values():
-            sys.modules.pop(name, None)
+        for modules in (
+            sys.modules,
+            *(IMPORTED[folder] for folder in {file.parent for file in files} & IMPORTED.keys()),
+        ):
+            for name in files.values():
+                modules.pop(name, None)
     READ.update(now)
 
 
@@ -224,7 +325,7 @@ def load_function(name: str, what: str) -> Callable[..., Any]:
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         shown = ", ".join(public[:20])
         raise ForgetError(f"{module_name} has no function {attribute} ({what}). It has: {shown}.")
-    return function
+    return _running(function, Path(module.__file__)) if module_name.endswith(".py") else function
 
 
 def _files_of(name: str) -> dict[Path, str]:
@@ -235,8 +336,10 @@ def _files_of(name: str) -> dict[Path, str]:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):  # made in memory, without a file
         spec = None
-    path = Path(spec.origin) if spec is not None and spec.origin else None
-    return own_files(path, "" if name.startswith(PREFIX) else name) if path is not None and path.is_file() else {}
+    beside = [modules[name].__file__ for modules in IMPORTED.values() if name in modules]
+    places = [place for place in (getattr(spec, "origin", None), *beside) if place and Path(place).is_file()]
+    known_as = "" if name.startswith(PREFIX) else name
+    return {file: module for place in places for file, module in own_files(Path(place), known_as).items()}
 
 
 def source_hash(name: str) -> str:

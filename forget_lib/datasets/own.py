@@ -30,7 +30,7 @@ from torch import Tensor
 from forget_lib.core.errors import DataError, first_few
 from forget_lib.core.names import OWN, composed, is_code, plain_name, short_name, split_options
 from forget_lib.core.paths import locate, one_line, shown
-from forget_lib.core.user_code import load_function
+from forget_lib.core.user_code import load_function, running
 from forget_lib.datasets.image_data import ImageData, checksum_of
 from forget_lib.datasets.own_reading import (
     FORMATS,
@@ -75,7 +75,8 @@ def load_own(source: Any, *, test_source: Any = None, name: str = "", **options:
     base, given = split_options(text)
     if is_code(base):
         function = load_function(base, "own data")
-        data = load_own(function(), name=name or plain_name(OWN + text), **(given | options))
+        with running(getattr(function, "code", None)):  # reading an image is code of the user's too
+            data = load_own(function(), name=name or plain_name(OWN + text), **(given | options))
     else:
         data = read_own(source, name=name, **options)[0]
     known_as = name or short_name(OWN + text)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from torch.nn import functional
 from forget_lib.core.errors import ForgetError, meant
 from forget_lib.core.names import split_options
 from forget_lib.core.paths import one_line
-from forget_lib.core.user_code import load_function
+from forget_lib.core.user_code import imports_late, load_function, running
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,12 @@ class OwnModel(nn.Module):
     """A user's net with its preprocessing: logits from the study's batches.
 
     Input: float32 [B, C, H, W] as `Samples.batches` gives it. `net` is the user's model; its state dict is the user's.
+    `code`: the user's file, if its functions import modules when they are called.
     """
 
-    def __init__(self, net: nn.Module, spec: Spec) -> None:
+    def __init__(self, net: nn.Module, spec: Spec, code: Path | None = None) -> None:
         super().__init__()
-        self.net, self.spec = net, spec
+        self.net, self.spec, self.code = net, spec, code
         for name, default in (("mean", 0.0), ("std", 1.0)):
             values = torch.tensor(getattr(spec, name) or (default,))
             self.register_buffer(name, values.reshape(1, -1, 1, 1), persistent=False)
@@ -94,14 +96,15 @@ class OwnModel(nn.Module):
         return images.clone(memory_format=torch.contiguous_format)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.net(self.preprocessed(images))
+        with running(self.code):
+            return self.net(self.preprocessed(images))
 
 
 class OwnClassifier(OwnModel):
     """A user's net whose logits come from its last `nn.Linear`: with features and head, as the built-in ones."""
 
-    def __init__(self, net: nn.Module, spec: Spec, head_name: str) -> None:
-        super().__init__(net, spec)
+    def __init__(self, net: nn.Module, spec: Spec, head_name: str, code: Path | None = None) -> None:
+        super().__init__(net, spec, code)
         self.head_name = head_name
 
     @property
@@ -111,7 +114,7 @@ class OwnClassifier(OwnModel):
 
     def features(self, images: Tensor) -> Tensor:
         """What the head sees, float32 [B, D]."""
-        with _inputs_of(self.head) as seen:
+        with _inputs_of(self.head) as seen, running(self.code):
             self.net(self.preprocessed(images))
         return seen[-1]
 
@@ -143,7 +146,13 @@ def adapted(
     """The net that a function makes, tried once, in the study's form. Raises: ForgetError, see `build_own`."""
     head = _checked(spec, function, input_shape, number_of_classes)
     net = _made(spec, function, input_shape, number_of_classes)
-    return OwnModel(net, spec) if head is None else OwnClassifier(net, spec, head)
+    code = _late(function)
+    return OwnModel(net, spec, code) if head is None else OwnClassifier(net, spec, head, code)
+
+
+def _late(function: Callable[..., Any]) -> Path | None:
+    code = getattr(function, "code", None)
+    return code if code is not None and imports_late(code) else None
 
 
 def _made(spec: Spec, function: Callable[..., Any], input_shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -160,6 +169,8 @@ def _made(spec: Spec, function: Callable[..., Any], input_shape: tuple[int, int,
         given["num_classes"] = classes
     try:
         net = function(**(given | dict(spec.arguments)))
+    except ForgetError:
+        raise
     except Exception as error:  # the user's code can raise anything
         asked = ", ".join(given | dict(spec.arguments)) or "nothing"
         raise ForgetError(f"{spec.function} made no model from {asked}: {one_line(error)}.") from error
@@ -182,7 +193,7 @@ def _checked(spec: Spec, function: Callable[..., Any], input_shape: tuple[int, i
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = _made(spec, function, input_shape, classes)
-        model = OwnModel(net, spec)
+        model = OwnModel(net, spec, _late(function))
         images = torch.randn(2, *input_shape)
         for training in (True, False):
             output, calls = _tried(model.train(training), images, classes)

@@ -28,7 +28,7 @@ from forget_lib.core.cell_code import cell_digest, is_of_a_cell
 from forget_lib.core.errors import DataError, ForgetError
 from forget_lib.core.names import is_own, split_options
 from forget_lib.core.paths import locate
-from forget_lib.core.user_code import hash_of, load_file, own_files, require_trust, source_hash, where
+from forget_lib.core.user_code import hash_of, load_file, own_files, require_trust, running, source_hash, where
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.datasets.registry import DATASETS
 from forget_lib.models import nets
@@ -227,7 +227,8 @@ def _called(function: Callable[..., Any], what: str, path: Path, *given: Any, **
     """What a plugin's function returns; its errors name the plugin."""
     with time_limit(what):
         try:
-            return function(*given, **settings)
+            with running(path):
+                return function(*given, **settings)
         except Exception as error:
             if type(error).__module__.startswith("forget_lib"):
                 raise  # a method may say that it does not apply, and the runner may end it
@@ -291,6 +292,7 @@ def _guarded_dataset(name: str, path: Path) -> Any:
 def _guarded_model(name: str, path: Path) -> Any:
     function = nets.MODELS[name]
     guarded = functools.wraps(function)(functools.partial(_called, function, f"Model {name} ({path.name})", path))
+    guarded.code = path
     return functools.partial(adapted, Spec(name), guarded)
 
 
