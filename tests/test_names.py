@@ -63,9 +63,21 @@ def test_a_place_within_the_repository_has_the_same_name_in_each_copy_of_it(tmp_
 def test_folders_stay_private():
     assert public_name("/home/me/nets.py:make?weights=/home/me/w.pt&size=32") == "nets.py:make?weights=w.pt&size=32"
     assert public_name("own:/home/me/digits") == "own:digits"
+    assert public_name("a.b:make?config=/home/me/c.yaml&start=~/d/e") == "a.b:make?config=c.yaml&start=e"
+
+
+def test_what_is_no_path_in_an_option_is_recorded_whole():
+    assert public_name("own:/home/ann/f?classes=a/b,c") == "own:f?classes=a/b,c"
+    assert public_name("own:f.py:make?classes=a/b,c") == "own:f.py:make?classes=a/b,c"
+    assert public_name("/home/me/n.py:make?variant=large/16") == "n.py:make?variant=large/16"
 
 
 def test_options_are_read_as_yaml():
     assert split_options("a:b?size=32&mean=[0.5, 0.5]&on=true") == ("a:b", {"size": 32, "mean": [0.5, 0.5], "on": True})
     with pytest.raises(ForgetError, match="not option=value"):
         split_options("a:b?size")
+
+
+def test_an_option_that_is_given_twice_is_refused():
+    with pytest.raises(ForgetError, match="weights is given twice"):
+        split_options("a:b?weights=a&weights=b")

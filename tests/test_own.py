@@ -480,7 +480,7 @@ def test_faults_of_a_table_are_listed_by_row(table):
 
 
 def test_labels_beyond_the_classes_are_named(tmp_path):
-    images = np.zeros((6, 4, 4), np.uint8)
+    images = np.full((6, 4, 4), 200, np.uint8)
     np.savez(tmp_path / "a.npz", images=images, labels=[0, 0, 1, 1, 2, -1], classes=["cat", "dog"])
     found = problems(tmp_path / "a.npz")
     assert [line.split(" is")[0] for line in found] == ["row 4: label '2'", "row 5: label '-1'"]
@@ -579,3 +579,50 @@ def test_a_class_in_two_spellings_of_unicode_is_one_class_in_every_form(tmp_path
     for data in (load_own(tmp_path / "d"), load_own(tmp_path / "a.npz"), load_own(items, name="items")):
         assert sorted(data.classes) == sorted([SPELLINGS[0], "x"])
     assert sorted(load_own(tmp_path / "a.npz").person_names) == sorted([SPELLINGS[0], "x"])
+
+
+# --- pictures that would be black -------------------------------------------------------------------------------------
+
+BITS = (RAMP > 0.5).astype(np.uint8)
+BLACK = "would be nearly black"
+
+
+def test_pictures_of_zeros_and_ones_are_refused_in_every_form(tmp_path):
+    with pytest.raises(OwnDataError, match=BLACK):
+        saved(tmp_path, Image.fromarray(BITS), ".png", "")
+    np.savez(tmp_path / "a.npz", images=np.stack([BITS] * 6), labels=[0, 1] * 3)
+    assert any(BLACK in line for line in problems(tmp_path / "a.npz"))
+    for items in (BITS, BITS.astype(np.int64), torch.from_numpy(BITS)):
+        assert any(BLACK in line for line in problems([(items, index % 2) for index in range(6)], name="items"))
+    assert load_own([(BITS * 255, index % 2) for index in range(6)], name="items").images.max() == 255
+    assert load_own([(BITS > 0, index % 2) for index in range(6)], name="items").images.max() == 255
+
+
+def test_dark_floats_are_refused_as_dark_whole_numbers_are(tmp_path):
+    with pytest.raises(OwnDataError, match=r"float values, but none is above 0\.1: all would be dark"):
+        saved(tmp_path, Image.fromarray((RAMP * 0.1).astype(np.float32)), ".tif", "?mode=grey")
+
+
+def test_dark_pictures_of_eight_bits_are_taken_and_that_is_said(capsys):
+    data = load_own([((RAMP * 16).astype(np.uint8), index % 2) for index in range(6)], name="items")
+    assert data.images.max() == 16
+    assert any("no value of any image is above 16 of 255" in note for note in data.notes)
+    assert "above 16 of 255" in capsys.readouterr().out
+
+
+def test_transparent_parts_of_deep_grey_are_white(tmp_path):
+    values = (RAMP * 60000).astype(np.uint16)
+    values[:8] = 12345
+    found = saved(tmp_path, Image.fromarray(values), ".png", "?mode=grey", transparency=12345)
+    assert found[0, :8].unique().tolist() == [255]
+    assert found[0, 8, 31] == round(60000 * 255 / 65535)
+    deep = next((tmp_path / "d" / "a").iterdir()).read_bytes()
+    assert torch.equal(to_tensor(read_picture(deep), (1, 32, 32)), found)
+
+
+@pytest.mark.parametrize(
+    "option", ["classes=null", "classes=3.5", "classes=true", "classes=[no, yes]", "classes={a: b}"]
+)
+def test_classes_that_are_no_names_are_refused(folder, option):
+    with pytest.raises(ForgetError, match=r"classes is .*names"):
+        load_own(f"own:{folder}?{option}")

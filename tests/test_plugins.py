@@ -241,6 +241,14 @@ def test_what_begins_as_a_json_list_and_is_none_is_refused_with_what_to_write(mo
         plugins.load_from_environment()
 
 
+@pytest.mark.fault("Plugins that would be left out in silence")
+@pytest.mark.parametrize("given", ['["x.py", 3]', "[null]", "[[]]"])
+def test_a_list_of_other_things_than_paths_is_refused(monkeypatch, given):
+    monkeypatch.setenv(plugins.VARIABLE, given)
+    with pytest.raises(ForgetError, match=r"FORGET_PLUGINS is no JSON list of paths"):
+        plugins.load_from_environment()
+
+
 SCORES = """
     @attack("open", title="t", paper="", null="0.5")
     def loud(inputs) -> np.ndarray:

@@ -117,6 +117,12 @@ def test_a_file_of_indices_is_read_as_programs_write_it(tmp_path, content):
     assert parse_request(f"indices:@{tmp_path}/list.txt").members == ("1", "2")
 
 
+def test_an_index_that_is_written_in_two_ways_is_one_image(tmp_path):
+    (tmp_path / "i.txt").write_text("3\n03\n5\n")
+    for text in ("indices:3,03,5", f"indices:@{tmp_path / 'i.txt'}"):
+        assert parse_request(text).members == ("3", "5")
+
+
 def test_the_official_list_forgets_whole_families_and_compares_with_other_families():
     official = (BLOBS.families == 1).nonzero().flatten()
     listed = dataclasses.replace(BLOBS, official=official)

@@ -45,7 +45,7 @@ def is_code(base: str) -> bool:
 def split_options(text: str) -> tuple[str, dict[str, Any]]:
     """`what?option=value&option=value` as what comes before the question mark and the options, values read as YAML.
 
-    Raises: ForgetError for an option without a value.
+    Raises: ForgetError for an option without a value, or given twice.
     """
     base, _, rest = text.partition("?")
     options: dict[str, Any] = {}
@@ -53,6 +53,8 @@ def split_options(text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = part.partition("=")
         if not equals or not key or not value:
             raise ForgetError(f"{text!r}: {part!r} is not option=value; write for example {base}?size=32.")
+        if key in options:
+            raise ForgetError(f"{text[:200]!r}: {key} is given twice; leave one of them out.")
         try:
             options[key] = yaml.safe_load(value)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -64,8 +66,11 @@ def public_name(text: str) -> str:
     """The name without the folders of its paths, which are nobody else's business; for records."""
     base, mark, options = text.partition("?")
     if base.startswith(OWN) and not is_code(base.removeprefix(OWN)):  # a folder's name may hold a colon
-        return OWN + Path(base.removeprefix(OWN)).name + mark + re.sub(r"[^=&?:]*/", "", options)
-    return re.sub(r"[^=&?:]*/", "", text)
+        base = OWN + Path(base.removeprefix(OWN)).name
+    base = re.sub(r"[^=&?:]*/", "", base)
+    # Other options may hold a slash that belongs to no path, as names of classes do.
+    options = re.sub(r"(^|&)(weights=|[^=&]+=(?=[/~]))[^&]*/", r"\1\2", options)
+    return base + mark + options
 
 
 def plain_name(text: str) -> str:

@@ -37,6 +37,7 @@ from forget_lib.datasets.own_reading import (
     Options,
     OwnDataError,
     Rows,
+    black,
     copies,
     fingerprint,
     list_csv,
@@ -48,6 +49,10 @@ from forget_lib.datasets.stored import Arrays, read_cache, write_cache
 
 CACHE_FROM = 1000
 """Folders and tables of fewer images are read anew each time, which takes less than a second."""
+
+
+DARK = 64
+"""Data of eight bits whose every value is below this are said to be dark."""
 
 
 def write_folder(data: ImageData, folder: Path, each: int) -> Path:
@@ -200,6 +205,7 @@ def _from_npz(path: Path, name: str, options: Options) -> ImageData:
         if given and len(given) != len(texts):
             problems.append(f"{key}: {len(given):,} entries for {len(texts):,} images (test_{key} for the test set)")
         groups.append(_numbered(given))
+    problems += black(images) if not problems else []
     where = [f"row {row}" for row in range(len(texts))]
     numbers = np.issubdtype(labels.dtype, np.integer)
     classes = _classes(texts, where, options, problems, numbers=numbers)
@@ -361,6 +367,10 @@ def _image_data(
     ordered = [files[i] for i in order.tolist()]
     untested = [title for index, title in enumerate(classes) if not (labels[pool:] == index).any()]
     notes = [f"no test image is of {first_few(untested)}"] if untested else []
+    top = int(images.max())
+    if top < DARK:
+        notes.append(f"no value of any image is above {top} of 255: all are dark; if that is wrong, scale them")
+        print(f"{name}: {notes[-1]}.")
     for note, example in copies(images, labels, pool, ordered):
         print(f"{name}: {note}, such as {example}.")
         notes.append(note)

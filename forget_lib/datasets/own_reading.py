@@ -18,7 +18,7 @@ from torch import Tensor
 from forget_lib.core.errors import DataError, ForgetError, first_few, meant, unknown
 from forget_lib.core.names import composed
 from forget_lib.core.paths import one_line, shown
-from forget_lib.datasets.pixels import DEEPEST, is_deep, plain_picture
+from forget_lib.datasets.pixels import is_deep, largest, plain_picture
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 MODES = {"grey": "L", "rgb": "RGB"}
@@ -28,7 +28,7 @@ LONGEST = 300
 """Characters of a problem that are shown."""
 FRAMED = ("GIF", "TIFF", "PNG", "WEBP")
 """Formats of which a file may hold several pictures that are no thumbnails of the first."""
-READER = 2
+READER = 3
 """Goes up when other pixels are read from the same files, so that a cache is made again."""
 REREAD = 200
 """Items of a torch Dataset that are read a second time."""
@@ -76,6 +76,10 @@ class Options:
                 raise unknown("option of own data", name, [each.name for each in dataclasses.fields(cls)])
         classes = given.get("classes", ())
         classes = classes.split(",") if isinstance(classes, str) else [classes] if isinstance(classes, int) else classes
+        if not isinstance(classes, list | tuple) or any(
+            isinstance(each, bool) or not isinstance(each, str | int) for each in classes
+        ):
+            raise ForgetError(f"classes is {given['classes']!r}; expected names in order, classes=cat,dog.")
         options = cls(**(given | {"classes": tuple(composed(str(each)).strip() for each in classes)}))
         if options.mode is not None and options.mode not in MODES:
             raise unknown("mode", options.mode, MODES)
@@ -278,7 +282,8 @@ def read_images(
                     continue
                 array = pixels(image, options)
                 kind = _describe(image, options, array)
-                deepest[image.mode] = max(deepest.get(image.mode, 0), image.getextrema()[1] if is_deep(image) else 0)
+                if is_deep(image):
+                    deepest[image.mode] = max(deepest.get(image.mode, 0), image.getextrema()[1])
         except UnidentifiedImageError:
             problems.append(f"{where[index]}: is no image that can be read ({', '.join(FORMATS)})")
             continue
@@ -292,11 +297,21 @@ def read_images(
         if array.shape == stack.shape[1:] and array.dtype == np.uint8:
             stack[index] = array
     problems += _mixed(kinds, where)
-    dark = [top for mode, top in deepest.items() if mode.startswith("I") and top < DEEPEST / 4]
-    problems += [f"16 bits, but no value is above {top:,}: all would be dark; save them with 8 bits" for top in dark]
+    dark = {mode: top for mode, top in deepest.items() if top < largest(mode) / 4}
+    for mode, top in dark.items():
+        what = f"float values, but none is above {top:g}" if mode == "F" else f"16 bits, but no value is above {top:,}"
+        problems.append(f"{what}: all would be dark; save them with 8 bits")
     if stack is None:
         return torch.zeros(0, 1, 1, 1, dtype=torch.uint8)
+    problems += [] if dark or problems else black(stack)
     return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous()
+
+
+def black(images: np.ndarray) -> list[str]:
+    """What is wrong with images uint8 that hold zeros and ones only."""
+    if images.max(initial=0) > 1:
+        return []
+    return ["no value of any image is above 1: of 0 to 255 they would be nearly black; multiply the images by 255"]
 
 
 def _mixed(kinds: dict[str, list[int]], where: Sequence[str]) -> list[str]:

@@ -16,7 +16,8 @@ def plain_picture(picture: Image.Image) -> Image.Image:
 
     Raises: ForgetError for values whose range says nothing of their brightness.
     """
-    picture = _eight_bits(_upright(picture))
+    picture = _upright(picture)
+    picture = _with_alpha(picture) if is_deep(picture) else picture
     grey = picture.mode in GREY
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
         layer = picture.convert("RGBA")
@@ -36,14 +37,22 @@ def _upright(picture: Image.Image) -> Image.Image:
         return picture
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    if not is_deep(picture):
-        return picture
+def largest(mode: str) -> int:
+    """The value of white in a mode of more than eight bits."""
+    return 1 if mode == "F" else DEEPEST
+
+
+def _with_alpha(picture: Image.Image) -> Image.Image:
+    """A deep picture with eight bits, L, or LA where one of its values stands for transparent."""
     values = np.asarray(picture, dtype=np.float64)
-    top = 1 if picture.mode == "F" else DEEPEST
+    top = largest(picture.mode)
     if not (values.min() >= 0 and values.max() <= top):  # NaN too
         kind = "float" if picture.mode == "F" else "whole"
         raise ForgetError(
             f"{kind} values from {values.min():g} to {values.max():g}; expected 0 to {top:,}, or save it with 8 bits"
         )
-    return Image.fromarray((values * (255 / top)).round().astype(np.uint8))
+    grey = Image.fromarray((values * (255 / top)).round().astype(np.uint8))
+    hidden = picture.info.get("transparency")
+    if isinstance(hidden, int):
+        grey.putalpha(Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8)))
+    return grey

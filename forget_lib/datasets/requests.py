@@ -132,8 +132,10 @@ def parse_request(text: str) -> Request:
     members = tuple(dict.fromkeys(filter(None, parts)))
     if not members:
         raise ForgetError(f"Request {text!r} names nothing to forget.")
-    if kind == "indices" and not all(_is_number(member) for member in members):
-        raise ForgetError(f"Request {text[:200]!r}: indices are whole numbers from 0 on, separated by commas.")
+    if kind == "indices":
+        if not all(map(_is_number, members)):
+            raise ForgetError(f"Request {text[:200]!r}: indices are whole numbers from 0 on, separated by commas.")
+        members = tuple(dict.fromkeys(str(int(member)) for member in members))  # 03 is 3
     return Request(kind, members, written=what.strip())
 
 

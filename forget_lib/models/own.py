@@ -12,6 +12,7 @@ study has them, (x - 0.5) / 0.25. Other options go to the function.
 """
 
 import inspect
+import math
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ def parse_spec(name: str) -> Spec:
             numbers[key] = tuple(float(part) for part in parts)
         except (TypeError, ValueError) as error:
             raise ForgetError(f"{key} is {value!r}; expected numbers such as {key}=0.485,0.456,0.406.") from error
+        if not all(map(math.isfinite, numbers[key])):
+            raise ForgetError(f"{key} is {numbers[key]}; expected finite numbers.")
     if any(not value > 0 for value in numbers["std"]):
         raise ForgetError(f"std is {numbers['std']}; deviations are larger than 0.")
     whole = {}

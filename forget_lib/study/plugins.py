@@ -94,10 +94,13 @@ def load_from_environment() -> list[Plugin]:
     if not given.startswith("["):
         return load([path for path in given.split(os.pathsep) if path])
     try:
-        return load(json.loads(given))
+        paths = json.loads(given)
+        if not all(isinstance(path, str) for path in paths):
+            raise ValueError("it holds something else than text")
     except ValueError as error:
         wanted = f'write {VARIABLE}=my_method.py, several with {os.pathsep!r} between them, or ["my_method.py"]'
-        raise ForgetError(f"{VARIABLE} is no JSON list ({error}); {wanted}.") from error
+        raise ForgetError(f"{VARIABLE} is no JSON list of paths ({error}); {wanted}.") from error
+    return load(paths)
 
 
 def with_plugins(
