@@ -302,11 +302,11 @@ RUN_BY_NAME = {"jupyterlab", "voila", "snakemake", "snakemake-executor-plugin-sl
 
 def imported() -> set[str]:
     """Top-level modules that the library and the workflow import, but their own and Python's."""
-    files = [*(REPOSITORY / "forget_lib").rglob("*.py"), *(REPOSITORY / "workflow").glob("*.py")]
+    files = [*(REPOSITORY / "forget_lib").rglob("*.py"), *(REPOSITORY / "workflow").rglob("*.py")]
     nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
-    own = {"forget_lib", *(file.stem for file in (REPOSITORY / "workflow").glob("*.py"))}
+    own = {"forget_lib", "workflow", *(file.stem for file in (REPOSITORY / "workflow").glob("*.py"))}
     return {name.partition(".")[0] for name in names} - own - sys.stdlib_module_names
 
 
