@@ -78,18 +78,21 @@ VALUES = {
 
 
 @pytest.mark.parametrize("kind", VALUES)
+@pytest.mark.fault("Changed modules and cells of the user")
 def test_values_of_any_kind_go_by_what_they_hold(kind):
     text = VALUES[kind] + "def mine(model, task): return k\n"
     assert digest(text) == digest(text)
     assert digest(text) != digest(text.replace("1.0", "2.0"))
 
 
+@pytest.mark.fault("Changed modules and cells of the user")
 def test_what_cannot_be_read_is_never_taken_for_the_same():
     text = "k = (each for each in [1])\ndef mine(model, task): return k\n"
     assert digest(text) != digest(text)
 
 
 @pytest.mark.parametrize("name", ["pi", "e"])
+@pytest.mark.fault("Changed modules and cells of the user")
 def test_a_name_taken_from_a_module_counts(name):
     text = f"import math\ndef mine(model, task): return math.{name}\n"
     assert digest(text) == digest(text)

@@ -78,6 +78,7 @@ def test_options_are_read_as_yaml():
         split_options("a:b?size")
 
 
+@pytest.mark.fault("Recipes and settings of a wrong type or range")
 def test_an_option_that_is_given_twice_is_refused():
     with pytest.raises(ForgetError, match="weights is given twice"):
         split_options("a:b?weights=a&weights=b")

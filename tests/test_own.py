@@ -553,6 +553,7 @@ def test_a_path_that_is_not_there_says_where_it_was_looked_for():
 SPELLINGS = [unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD")]
 
 
+@pytest.mark.fault("Names in two spellings of Unicode")
 def test_a_name_in_two_spellings_of_unicode_is_one_person_and_one_family(tmp_path):
     lines = ["path,label,person,family"]
     for index in range(24):
@@ -567,6 +568,7 @@ def test_a_name_in_two_spellings_of_unicode_is_one_person_and_one_family(tmp_pat
     assert len(data.person_names) == 5
 
 
+@pytest.mark.fault("Names in two spellings of Unicode")
 def test_a_class_in_two_spellings_of_unicode_is_one_class_in_every_form(tmp_path):
     labels = [SPELLINGS[index % 2] if index < 6 else "x" for index in range(12)]
     images = [np.random.default_rng(index).integers(0, 256, (6, 6), np.uint8) for index in range(12)]
@@ -587,6 +589,7 @@ BITS = (RAMP > 0.5).astype(np.uint8)
 BLACK = "would be nearly black"
 
 
+@pytest.mark.fault("Pixels as people save them")
 def test_pictures_of_zeros_and_ones_are_refused_in_every_form(tmp_path):
     with pytest.raises(OwnDataError, match=BLACK):
         saved(tmp_path, Image.fromarray(BITS), ".png", "")
@@ -598,11 +601,13 @@ def test_pictures_of_zeros_and_ones_are_refused_in_every_form(tmp_path):
     assert load_own([(BITS > 0, index % 2) for index in range(6)], name="items").images.max() == 255
 
 
+@pytest.mark.fault("Pixels as people save them")
 def test_dark_floats_are_refused_as_dark_whole_numbers_are(tmp_path):
     with pytest.raises(OwnDataError, match=r"float values, but none is above 0\.1: all would be dark"):
         saved(tmp_path, Image.fromarray((RAMP * 0.1).astype(np.float32)), ".tif", "?mode=grey")
 
 
+@pytest.mark.fault("Pixels as people save them")
 def test_dark_pictures_of_eight_bits_are_taken_and_that_is_said(capsys):
     data = load_own([((RAMP * 16).astype(np.uint8), index % 2) for index in range(6)], name="items")
     assert data.images.max() == 16
@@ -610,6 +615,7 @@ def test_dark_pictures_of_eight_bits_are_taken_and_that_is_said(capsys):
     assert "above 16 of 255" in capsys.readouterr().out
 
 
+@pytest.mark.fault("Pixels as people save them")
 def test_transparent_parts_of_deep_grey_are_white(tmp_path):
     values = (RAMP * 60000).astype(np.uint16)
     values[:8] = 12345
@@ -623,6 +629,7 @@ def test_transparent_parts_of_deep_grey_are_white(tmp_path):
 @pytest.mark.parametrize(
     "option", ["classes=null", "classes=3.5", "classes=true", "classes=[no, yes]", "classes={a: b}"]
 )
+@pytest.mark.fault("Recipes and settings of a wrong type or range")
 def test_classes_that_are_no_names_are_refused(folder, option):
     with pytest.raises(ForgetError, match=r"classes is .*names"):
         load_own(f"own:{folder}?{option}")

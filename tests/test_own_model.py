@@ -280,6 +280,7 @@ def make(num_classes):
 
 
 @pytest.mark.parametrize("way", LATER)
+@pytest.mark.fault("Changed modules and cells of the user")
 def test_a_function_that_imports_when_it_is_called_gets_the_module_beside_its_file(tmp_path, way):
     net = "    return Late()\n" if way == "forward" else "    return nn.Sequential(Late(), activation())\n"
     for name in ("ReLU", "Tanh"):
@@ -298,6 +299,7 @@ def test_a_function_that_imports_when_it_is_called_gets_the_module_beside_its_fi
     assert (nets.build(f"{tmp_path}/ReLU/my_net.py:make", SHAPE, 4, seed=1)(0 * images) > 0).all()
 
 
+@pytest.mark.fault("Changed modules and cells of the user")
 def test_files_of_one_folder_share_its_modules_also_when_one_calls_the_other(tmp_path):
     (tmp_path / "shared.py").write_text("class Each: pass\n")
     ask = "def ask(call=None):\n    from shared import Each\n    return [Each, *(call() if call else ())]\n"
@@ -308,6 +310,7 @@ def test_files_of_one_folder_share_its_modules_also_when_one_calls_the_other(tmp
     assert "shared" not in sys.modules
 
 
+@pytest.mark.fault("Changed modules and cells of the user")
 def test_a_module_of_the_caller_s_is_neither_used_nor_lost(tmp_path, monkeypatch):
     write_net(tmp_path, "Tanh")
     other = types.ModuleType("blocks")
@@ -318,6 +321,7 @@ def test_a_module_of_the_caller_s_is_neither_used_nor_lost(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("indent", ["", "    "])
+@pytest.mark.fault("Changed modules and cells of the user")
 def test_a_module_that_no_key_can_see_is_refused_with_both_files(tmp_path, indent):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "deep_blocks.py").write_text("from torch import nn\n")

@@ -117,6 +117,7 @@ def test_a_file_of_indices_is_read_as_programs_write_it(tmp_path, content):
     assert parse_request(f"indices:@{tmp_path}/list.txt").members == ("1", "2")
 
 
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
 def test_an_index_that_is_written_in_two_ways_is_one_image(tmp_path):
     (tmp_path / "i.txt").write_text("3\n03\n5\n")
     for text in ("indices:3,03,5", f"indices:@{tmp_path / 'i.txt'}"):
@@ -316,6 +317,7 @@ def test_what_goes_is_told_by_index_and_name():
 
 @pytest.mark.parametrize("asked", ["NFC", "NFD"])
 @pytest.mark.parametrize("held", ["NFC", "NFD"])
+@pytest.mark.fault("Names in two spellings of Unicode")
 def test_a_name_is_found_in_either_spelling_of_unicode(asked, held):
     spelled = {form: unicodedata.normalize(form, "Zoë, A") for form in ("NFC", "NFD")}
     for kind, data in (("class", named(spelled[held], "b", "c", "d")), ("person", named(spelled[held], *"bcdef"))):
@@ -325,6 +327,7 @@ def test_a_name_is_found_in_either_spelling_of_unicode(asked, held):
             assert resolve(data, request) == request
 
 
+@pytest.mark.fault("Names in two spellings of Unicode")
 def test_two_names_that_are_one_in_two_spellings_are_refused():
     with pytest.raises(ForgetError, match="stands there twice"):
         named(*(unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD")), "c", "d")

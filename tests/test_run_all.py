@@ -117,6 +117,7 @@ def test_clean_keeps_the_reference_and_the_data(tmp_path):
         assert (tmp_path / kept).exists()
 
 
+@pytest.mark.fault("Answers overwritten, ledger entries confused, whole records called damaged")
 def test_clean_keeps_answers_to_deletion_requests_until_they_are_named(tmp_path):
     shutil.copy(SCRIPT, tmp_path)
     kept = [tmp_path / "results/forget" / name for name in ("ledger.jsonl", "ledger.key", "person/report.json")]
