@@ -138,6 +138,11 @@ def test_paths_in_the_report_lose_their_folders(tmp_path):
     assert public["model"]["weights"] == "model.safetensors"
 
 
+def test_a_title_is_told_as_it_was_written(tmp_path):
+    text = GOOD + "title: Request 3/4 of A/B\n"
+    assert request_file.as_written(read_request(written(tmp_path, text)))["title"] == "Request 3/4 of A/B"
+
+
 @pytest.mark.fault("clean through links; paths from other folders")
 def test_every_path_in_a_request_is_relative_to_its_file(tmp_path, monkeypatch):
     folder = tmp_path / "case"

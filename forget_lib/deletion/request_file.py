@@ -339,9 +339,9 @@ def as_written(request: DeletionRequest) -> dict[str, Any]:
         return public_name(name) if name.startswith(("/", "~")) else name
 
     values = dict(request.values)
-    asked = values.pop("forget")  # a name may hold a slash
+    asked, title = values.pop("forget"), values.pop("title")  # both may hold a slash that belongs to no path
     if isinstance(asked, Mapping):
         asked = {
             kind: [without_home(name) if kind == FILES else name for name in names] for kind, names in asked.items()
         }
-    return public(values) | {"forget": asked}
+    return public(values) | {"title": title, "forget": asked}
