@@ -23,7 +23,7 @@ def test_a_figure_is_shown_as_a_picture_under_every_backend(backend, monkeypatch
     ((data, options),) = shown
     assert data["image/png"].startswith(PNG)
     assert options == {"raw": True, "metadata": {"image/png": {"alt": "a line"}}}
-    assert plt.get_fignums() == []
+    assert not plt.fignum_exists(figure.number), "a figure that was shown stays open"
 
 
 @pytest.mark.fault("Pages: escaped twice, pictures missing, names of others, folders, width")
