@@ -50,3 +50,10 @@ def test_the_methods_page_says_of_each_method_what_it_is_and_where_it_comes_from
         assert (part["status"] in ("V", "P", "M")) != ours, f"{name}: its docstring has no status"
         assert ours or public.startswith(f"**{part['status']}**")
         assert "Status" not in what
+
+
+def test_the_code_of_a_method_unfolds_as_it_stands_in_its_file():
+    text = catalogue.source_of("ssd")
+    assert text.startswith("<details><summary>")
+    assert "def ssd(" in text
+    assert "-&gt; nn.Module" in text  # escaped

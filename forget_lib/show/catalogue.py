@@ -1,6 +1,7 @@
 """Tables in Markdown that are generated from the registries, for the overview and the README."""
 
 import csv
+import html
 import inspect
 import re
 from collections.abc import Iterable, Mapping
@@ -134,3 +135,9 @@ def attacks_table() -> str:
         (f"`{entry.name}`", entry.title, entry.null, entry.needs, source(entry.name, entry.paper)) for entry in entries
     ]
     return table(["attack", "title", "null", "needs", "source"], rows)
+
+
+def source_of(name: str) -> str:
+    """A method's code as it runs here, in HTML that unfolds. Raises: UnknownNameError that lists the methods."""
+    code = html.escape(inspect.getsource(get_method(name).function))
+    return f"<details><summary>The code of <code>{name}</code></summary><pre><code>{code}</code></pre></details>"
