@@ -1,21 +1,22 @@
-"""Registry of data sets: `@dataset(name)` above a function that returns an `ImageData`."""
+"""Data sets by name: `@dataset(name)` above a function that returns an `ImageData`."""
 
 from collections.abc import Callable
 
 from forget_lib.core.errors import unknown
 from forget_lib.core.names import OWN
+from forget_lib.core.registry import Registry
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.datasets.own import load_own
 from forget_lib.datasets.sources import START_STEPS
 
-DATASETS: dict[str, Callable[[str], ImageData]] = {}
+DATASETS: Registry[Callable[[str], ImageData]] = Registry("data set")
 
 
 def dataset(name: str) -> Callable[[Callable[[str], ImageData]], Callable[[str], ImageData]]:
     """Registers `function(start) -> ImageData` under `name`; `start` is the first step of the data chain to try."""
 
     def register(function: Callable[[str], ImageData]) -> Callable[[str], ImageData]:
-        DATASETS[name] = function
+        DATASETS.register(name, function, function)
         return function
 
     return register
@@ -35,8 +36,7 @@ def load(name: str, start: str = "local") -> ImageData:
     """
     if name.startswith(OWN):
         return load_own(name)
-    if name not in DATASETS:
-        raise unknown("data set", name, DATASETS)
+    function = DATASETS[name]
     if start not in START_STEPS:
         raise unknown("first step of the data chain", start, START_STEPS)
-    return DATASETS[name](start)
+    return function(start)

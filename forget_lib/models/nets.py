@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from forget_lib.core.cell_code import is_of_a_cell
-from forget_lib.core.errors import unknown
 from forget_lib.core.names import is_own
+from forget_lib.core.registry import Registry
 from forget_lib.datasets.samples import Samples, normalise
 from forget_lib.models.own import OwnModel, Spec, adapted, build_own
 
@@ -39,8 +39,8 @@ class Classifier(nn.Module):
         return self.head(self.features(images))
 
 
-MODELS: dict[str, Callable[[tuple[int, int, int], int], Classifier]] = {}
 Builder = Callable[[tuple[int, int, int], int], Classifier]
+MODELS: Registry[Builder] = Registry("model")
 
 
 def model(name: str) -> Callable[[Builder], Builder]:
@@ -49,7 +49,8 @@ def model(name: str) -> Callable[[Builder], Builder]:
     def register(function: Builder) -> Builder:
         # A net of a notebook's cell is a user's, as one of a file is.
         own = is_of_a_cell(function)
-        MODELS[name] = update_wrapper(partial(adapted, Spec(name), function), function) if own else function
+        builder = update_wrapper(partial(adapted, Spec(name), function), function) if own else function
+        MODELS.register(name, builder, function)
         return function
 
     return register
@@ -67,9 +68,7 @@ def build(name: str, input_shape: tuple[int, int, int], number_of_classes: int, 
         (C, H, W). seed: of the random weights; the global random state is left as it was.
     Raises: UnknownNameError for a name that is not registered; ForgetError for a function that gives no classifier.
     """
-    if name not in MODELS and not is_own(name):
-        raise unknown("model", name, MODELS)
-    make = MODELS.get(name) or partial(build_own, name)
+    make = partial(build_own, name) if is_own(name) and name not in MODELS else MODELS[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         built = make(input_shape, number_of_classes)
