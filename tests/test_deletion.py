@@ -19,6 +19,7 @@ from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.own import CACHE_FROM
 from forget_lib.deletion import case as cases
 from forget_lib.deletion import ledger, purge, recommend, record, references, respond, verdict, verify, views
+from forget_lib.deletion.kind import is_report
 from forget_lib.deletion.record import file_hash
 from forget_lib.deletion.request_file import RequestError, keep_copy, read_request
 from workflow.deletion import main
@@ -697,3 +698,14 @@ def test_purge_says_what_the_verdict_means_for_the_model_that_is_kept(mine, caps
     assert ("without the data" in rows["unlearned"]) == passed
     assert ("still carries the data" in said) == (outcome == verdict.FAIL)
     assert ("not shown that" in said) == (outcome not in (verdict.PASS, verdict.FAIL))
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"kind": "leaderboard"}'])
+def test_other_files_are_no_reports(tmp_path, text):
+    path = tmp_path / "report.json"
+    path.write_text(text)
+    assert not is_report(path)
+    assert not is_report(tmp_path / "none")
+    path.write_text('{"kind": "forget deletion report"}')
+    assert is_report(path)
+    assert is_report(tmp_path)

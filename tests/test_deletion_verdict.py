@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from forget_lib.core.errors import ForgetError, TooFewError
-from forget_lib.deletion import error_rates, evidence, trace, verdict
+from forget_lib.deletion import evidence, trace, verdict
 from forget_lib.deletion.trace import Reading
 
 RULE = verdict.load_rule()
@@ -147,17 +147,6 @@ def test_the_rule_is_complete_and_in_range(tmp_path):
         verdict.load_rule(path=path)
     with pytest.raises(ForgetError, match="outputs, embedding"):
         verdict.decide({"outputs": reading(0.0)}, RULE, images=50)
-
-
-def test_rates_have_exact_intervals():
-    import pandas as pd
-
-    verdicts = pd.DataFrame({"case": "a", "candidate": "b", "outcome": [verdict.PASS] * 9 + [verdict.FAIL]})
-    table = error_rates.rates(verdicts).set_index("outcome")
-    assert table.loc[verdict.FAIL, "share"] == pytest.approx(0.1)
-    assert table.loc[verdict.FAIL, ["low", "high"]].tolist() == pytest.approx([0.0025, 0.4450], abs=1e-3)
-    assert table.loc[verdict.UNDECIDED, "high"] == pytest.approx(0.3085, abs=1e-3)
-    assert math.isclose(table["share"].sum(), 1)
 
 
 def test_the_smallest_share_noticed_is_one_that_was_trained_and_holds_for_all_larger_ones():

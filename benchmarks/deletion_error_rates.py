@@ -1,6 +1,6 @@
 """How often the verdict errs: the rule on models whose history is known, over fresh seeds.
 
-    python -m forget_lib.deletion.error_rates      (some minutes of one core; a run that was stopped goes on)
+    python benchmarks/deletion_error_rates.py      (some minutes of one core; a run that was stopped goes on)
 
 Each seed draws its own images, request, references and candidates. Candidates: the original untouched, the original
 with the class hidden at the output (`mask_logit`), retrainings that kept a tenth, a quarter and a half of the forget
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,19 +24,22 @@ import pandas as pd
 import torch
 from torch import nn
 
-from forget_lib import datasets
-from forget_lib.core import paths
-from forget_lib.datasets.requests import Request
-from forget_lib.deletion import trace, verdict
-from forget_lib.deletion.margins import MARGINS_VERSION, margins_of
-from forget_lib.models.nets import NETS_VERSION
-from forget_lib.models.recipe import Recipe
-from forget_lib.models.stacked import STACKED_VERSION
-from forget_lib.models.train import TRAINING_VERSION, set_threads
-from forget_lib.statistics import intervals
-from forget_lib.study import records
-from forget_lib.study.pools import MEMORISING, PoolPlan, train_nets
-from forget_lib.unlearning import UnlearningTask, unlearn
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from forget_lib import datasets  # noqa: E402
+from forget_lib.core import paths  # noqa: E402
+from forget_lib.datasets.requests import Request  # noqa: E402
+from forget_lib.deletion import trace, verdict  # noqa: E402
+from forget_lib.deletion.margins import MARGINS_VERSION, margins_of  # noqa: E402
+from forget_lib.models.nets import NETS_VERSION  # noqa: E402
+from forget_lib.models.recipe import Recipe  # noqa: E402
+from forget_lib.models.stacked import STACKED_VERSION  # noqa: E402
+from forget_lib.models.train import TRAINING_VERSION, set_threads  # noqa: E402
+from forget_lib.statistics import intervals  # noqa: E402
+from forget_lib.study import records  # noqa: E402
+from forget_lib.study.pools import MEMORISING, PoolPlan, train_nets  # noqa: E402
+from forget_lib.unlearning import UnlearningTask, unlearn  # noqa: E402
 
 OUTPUT = paths.RESULTS / "reference" / "deletion"
 SEEDS = range(1000, 1040)
@@ -190,7 +194,7 @@ def rates(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns 0."""
-    parser = argparse.ArgumentParser(prog="python -m forget_lib.deletion.error_rates", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python benchmarks/deletion_error_rates.py", description=__doc__)
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=list(CASES))
     parser.add_argument("--first", type=int, default=SEEDS.start, help="first seed")
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many")

@@ -1,6 +1,6 @@
 """Ten requests, one after another: does a later one revive an earlier one, and what does SISA cost instead?
 
-    python -m forget_lib.deletion.sequence      (about five minutes of one core)
+    python benchmarks/ten_requests.py      (about five minutes of one core)
 
 A small memorising net is asked ten times to forget twenty images. After each request the trace of every earlier one
 is read on the present model, beside models retrained without all of them. Writes sequence.csv (one row a method, step
@@ -11,29 +11,30 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 
-from forget_lib import datasets
-from forget_lib.core import paths
-from forget_lib.datasets.requests import Request
-from forget_lib.datasets.samples import Samples
-from forget_lib.deletion import trace
-from forget_lib.deletion.margins import margins_of
-from forget_lib.deletion.verdict import OUTPUTS
-from forget_lib.models.train import Meter, accuracy, set_threads
-from forget_lib.show import figures
-from forget_lib.study.pools import MEMORISING, PoolPlan, train_nets
-from forget_lib.unlearning import UnlearningTask, unlearn
-from forget_lib.unlearning.sisa import Sisa
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+from forget_lib import datasets  # noqa: E402
+from forget_lib.core import paths  # noqa: E402
+from forget_lib.datasets.requests import Request  # noqa: E402
+from forget_lib.datasets.samples import Samples  # noqa: E402
+from forget_lib.deletion import trace  # noqa: E402
+from forget_lib.deletion.margins import margins_of  # noqa: E402
+from forget_lib.deletion.verdict import OUTPUTS  # noqa: E402
+from forget_lib.models.train import Meter, accuracy, set_threads  # noqa: E402
+from forget_lib.study.pools import MEMORISING, PoolPlan, train_nets  # noqa: E402
+from forget_lib.unlearning import UnlearningTask, unlearn  # noqa: E402
+from forget_lib.unlearning.sisa import Sisa  # noqa: E402
 
 OUTPUT = paths.RESULTS / "reference" / "deletion"
 METHODS = {
@@ -151,7 +152,7 @@ def run_sisa(seed: int) -> list[dict[str, object]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns 0."""
-    parser = argparse.ArgumentParser(prog="python -m forget_lib.deletion.sequence", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python benchmarks/ten_requests.py", description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=OUTPUT)
     options = parser.parse_args(arguments)
@@ -166,68 +167,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, rows in tables.items():
         pd.DataFrame(rows).round(5).to_csv(options.out / f"{name}.csv", index=False)
     return 0
-
-
-def ten_requests(folder: Path = OUTPUT) -> Figure:
-    """Above: trace of the requests so far, test accuracy and cost by request. Below: SISA by number of shards."""
-    table, sisa = (pd.read_csv(folder / f"{name}.csv") for name in ("sequence", "sisa"))
-    figure, axes = plt.subplots(2, 3, figsize=(12, 6.6), layout="constrained")
-    (traces, accuracies, costs), (sisa_accuracy, sisa_cost, rest) = axes
-    colours = (figures.BLUE, figures.ORANGE, figures.PURPLE)
-    for (name, group), colour, marker in zip(
-        table.groupby("method", sort=False), colours, figures.MARKERS, strict=False
-    ):
-        style = {"color": colour, "marker": marker}
-        old, fresh = (group[side].groupby("step")["trace"].mean() for side in _sides(group))
-        traces.plot(old, **style, label=str(name))
-        traces.plot(fresh, **style, linestyle=":", alpha=0.5)
-        accuracies.plot(100 * group.groupby("step")["test_accuracy"].mean(), **style)
-        costs.plot(group.groupby("step")["cost"].mean(), **style)
-    traces.axhline(0, color=figures.GREEN, label="retrained")
-    traces.set(xlabel="request", ylabel="trace", title="Earlier requests; dotted: the newest one")
-    accuracies.set(xlabel="request", ylabel="test accuracy (%)", title="Accuracy of the methods")
-    costs.set(xlabel="request", ylabel="cost so far (retrainings)", title="Cost of the methods")
-    for step, marker, line in ((1, "o", ":"), (REQUESTS, "s", "-")):
-        means = sisa[sisa["step"] == step].groupby("shards")[["test_accuracy", "cost"]].mean()
-        style = {"color": figures.BLACK, "marker": marker, "linestyle": line, "label": f"after {step}"}
-        sisa_accuracy.plot(100 * means["test_accuracy"], **style)
-        sisa_cost.plot(means["cost"], **style)
-    for axis, label in ((sisa_accuracy, "test accuracy (%)"), (sisa_cost, "cost so far (retrainings)")):
-        axis.set_xscale("log", base=2)
-        axis.set_xticks(SHARDS, [str(shards) for shards in SHARDS])
-        axis.set(xlabel="shards", ylabel=label, title=f"SISA, {label.partition(' (')[0]}")
-        axis.legend(title="requests", frameon=False)
-    rest.axis("off")
-    rest.legend(*traces.get_legend_handles_labels(), loc="center left", frameon=False)
-    return figure
-
-
-def _sides(group: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """Rows of earlier requests, and rows of the newest, bool."""
-    return group["earlier"] < group["step"], group["earlier"] == group["step"]
-
-
-def sentences(folder: Path = OUTPUT) -> list[str]:
-    """What the record of the ten requests shows."""
-    table, sisa = (pd.read_csv(folder / f"{name}.csv") for name in ("sequence", "sisa"))
-    found = []
-    for name, group in table.groupby("method", sort=False):
-        ends = group[(group["step"] == REQUESTS) & (group["earlier"] == 1)]["trace"]
-        starts = group[(group["step"] == 1) & (group["earlier"] == 1)]["trace"]
-        change = ends.mean() - starts.mean()
-        word = "is revived" if change > 0.1 else "goes on fading" if change < -0.1 else "stays as it was"
-        found.append(
-            f"{name}: the first of ten requests {word} by the nine after it (trace {starts.mean():.2f}, then "
-            f"{ends.mean():.2f}; mean of {len(ends)} seeds)."
-        )
-    end = sisa[sisa["step"] == REQUESTS].groupby("shards")[["test_accuracy", "cost"]].mean()
-    one, most = end.iloc[0], end.iloc[-1]
-    found.append(
-        f"SISA is exact: ten requests cost {one['cost']:.1f} retrainings with {end.index[0]} shard and "
-        f"{most['cost']:.1f} with {end.index[-1]}, at a test accuracy of {100 * one['test_accuracy']:.1f} and "
-        f"{100 * most['test_accuracy']:.1f} %."
-    )
-    return found
 
 
 if __name__ == "__main__":
