@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from forget_lib.core.errors import ForgetError, TooFewError
-from forget_lib.datasets.requests import parse_request, request_for, resolve
+from forget_lib.datasets.requests import request_for
 from forget_lib.demo import Demo, find_entries, guessing, library, live, markup, open_bench
 from forget_lib.demo.attack_panel import AttackPanel
 from forget_lib.demo.compare import aligned_projection, class_accuracies, prediction_matrix
@@ -23,6 +23,7 @@ from forget_lib.demo.drawing import as_mnist, example, rasterise
 from forget_lib.demo.faces import Box
 from forget_lib.demo.style import sheet
 from forget_lib.study import run
+from forget_lib.study.scenario import Scenario
 from tests.conftest import make_blobs
 from tests.demo_study import make_records
 from tests.test_demo_images import BAD, encoded
@@ -67,14 +68,29 @@ def test_an_unknown_section_lists_the_known_ones(demo):
         demo.section("galery")
 
 
-@pytest.mark.parametrize(
-    "text", ["class:c1", "class:c1,c2", "random:0.1", "mislabelled:0.25", "person:p 3", "family:*2", "family:f1"]
-)
-def test_a_folder_name_leads_back_to_its_request(text):
+def scenario_of(monkeypatch, request: str, **fields) -> Scenario:
+    """A scenario on the blobs with other fields; nothing is loaded or trained."""
+    data = dataclasses.replace(make_blobs(), **fields)
+    monkeypatch.setattr("forget_lib.study.scenario.load", lambda _name, _start: data)
+    return Scenario(Path("results"), "blobs", "mlp", request)
+
+
+REQUESTS = ["class:c1", "class:c1,c2", "class:*1", "random:0.1", "mislabelled:0.25", "person:p 3", "family:*2"]
+REQUESTS += ["family:f1", "indices:3,17,5"]
+
+
+@pytest.mark.parametrize("text", REQUESTS)
+def test_a_record_holds_its_request_as_a_text_that_forgets_the_same(text, monkeypatch):
     names = tuple("p 3" if index == 3 else f"p{index}" for index in range(20))
-    data = dataclasses.replace(make_blobs(), person_names=names)
-    request = parse_request(text)
-    assert parse_request(library.request_text(request.name, data)) == request
+    asked = scenario_of(monkeypatch, text, person_names=names)
+    again = asked.asking(asked.request_text)
+    assert again.parsed == asked.parsed
+    assert again.request_text == asked.request_text
+
+
+def test_indices_of_a_file_stand_in_the_record_themselves(tmp_path, monkeypatch):
+    (tmp_path / "gone.txt").write_text("7\n03\n")
+    assert scenario_of(monkeypatch, f"indices:@{tmp_path}/gone.txt").request_text == "indices:7,3"
 
 
 @pytest.mark.fault("The wrong data: file names, numbers, commas")
@@ -82,12 +98,12 @@ def test_a_folder_name_leads_back_to_its_request(text):
     "names",
     [["Doe, Jane"], ["Doe"], ["Doe", "Jane"], ["*3"], ["any3"], ["anyone"], ["p_3"], ["p 3", "Doe, Jane"], ["7"]],
 )
-def test_a_folder_name_leads_back_to_exactly_its_people(names):
+def test_the_text_of_a_record_names_exactly_its_people(names, monkeypatch):
     odd = ("Doe, Jane", "Doe", "Jane", "*3", "any3", "anyone", "p_3", "p 3", "007", "7")
-    data = dataclasses.replace(make_blobs(), person_names=(*odd, *(f"p{index}" for index in range(10, 20))))
-    asked = resolve(data, parse_request(request_for(data, "person", names)))
-    again = resolve(data, parse_request(library.request_text(asked.name, data)))
-    assert again.members == asked.members == tuple(names)
+    people = (*odd, *(f"p{index}" for index in range(10, 20)))
+    asked = scenario_of(monkeypatch, request_for(make_blobs(), "person", names), person_names=people)
+    again = asked.asking(asked.request_text)
+    assert again.parsed.members == asked.parsed.members == tuple(names)
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,8 @@ def run_method(
     code: list[int | str] = [TRAINING_VERSION, NETS_VERSION, EVALUATION_VERSION]
     code += [] if name == "original" else [code_of(get_method(name))]
     code += [code_of(get_attack(each)) for each in scenario.attacks] + scenario.own_code
-    about = describe(scenario) | {"request": scenario.parsed.name, "method": name, "run": run, "settings": settings}
+    about = describe(scenario) | {"request": scenario.parsed.name, "request_text": scenario.request_text}
+    about |= {"method": name, "run": run, "settings": settings}
     retrained = None if reference is None else read_record(reference)
     if retrained is not None and retrained["status"] != "done":
         reference = retrained = None  # without a recipe nothing is retrained, and less can be said
@@ -366,13 +367,12 @@ def run_methods(scenario: Scenario, methods: Mapping[str, Mapping[str, Any] | No
 
 
 def load_model(scenario: Scenario, name: str, run: int = 0) -> nn.Module:
-    """The model of a record of this scenario, in eval mode; for `sisa` the ensemble of its shards.
+    """The model of a record of this scenario, in eval mode; for `sisa` the ensemble of its shards. Nothing is trained.
 
     Raises: ForgetError if it was not made yet, has no model or one of another shape.
     """
-    if name == "original":
-        return original(scenario)
-    return read_model(scenario, scenario.folder(name, run))
+    shared = scenario.parsed.original_name if name == "original" else None
+    return read_model(scenario, scenario.folder(name, run, request=shared))
 
 
 def read_model(scenario: Scenario, folder: Path) -> nn.Module:

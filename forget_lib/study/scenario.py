@@ -17,11 +17,13 @@ from forget_lib.core.names import is_own, public_name, short_name
 from forget_lib.core.paths import sha256_of
 from forget_lib.datasets import ImageData, Samples, load
 from forget_lib.datasets.requests import (
+    NAMED,
     Request,
     Sets,
     draw_sets,
     forgotten_words,
     parse_request,
+    request_for,
     requested_classes,
     resolve,
 )
@@ -63,10 +65,28 @@ class Scenario:
         """The data set, loaded once."""
         return load(self.dataset, self.start)
 
+    def asking(self, request: str) -> "Scenario":
+        """The same with another request, on the data that are loaded already."""
+        other = dataclasses.replace(self, request=request)
+        other.__dict__["data"] = self.data
+        return other
+
     @cached_property
     def parsed(self) -> Request:
         """The request, with the data's own names."""
         return resolve(self.data, parse_request(self.request))
+
+    @cached_property
+    def request_text(self) -> str:
+        """The request in the data's own names, as records hold it: no file is needed to read it again."""
+        asked = self.parsed
+        if asked.fraction is not None:
+            return f"{asked.kind}:{asked.fraction!r}"
+        if asked.count is not None:
+            return f"{asked.kind}:*{asked.count}"
+        if asked.kind in NAMED:
+            return request_for(self.data, asked.kind, asked.members)
+        return f"{asked.kind}:{','.join(asked.members)}"
 
     @cached_property
     def sets(self) -> Sets:
