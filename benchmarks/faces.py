@@ -22,10 +22,7 @@ from benchmarks.reference import REFERENCE, cell, write_reference  # noqa: E402
 from forget_lib.core import paths  # noqa: E402
 from forget_lib.models.face_net import kind_of  # noqa: E402
 from forget_lib.show import catalogue  # noqa: E402
-from forget_lib.show.findings_faces import (  # noqa: E402
-    goal_sentences,
-    probe_sentences,
-)
+from forget_lib.show.findings import gap_table, interval_text  # noqa: E402
 from forget_lib.study import records  # noqa: E402
 from forget_lib.study import run as study  # noqa: E402
 
@@ -42,6 +39,13 @@ COLUMNS = {
     "seconds": "seconds, CPU",
 }
 """Metrics of a record, and their names in the table."""
+GAPS = (
+    ("test_accuracy_forgotten", ""),
+    ("test_accuracy_retained", ""),
+    ("rank_1_forgotten", "reidentification"),
+    ("separation", "verification"),
+)
+"""Metrics and attacks by which the original is set against the retrained model, above each table."""
 FIRST = ("retrain", "second_retrain", "original")
 HEADER = """# One person forgotten by a face recogniser
 
@@ -67,7 +71,7 @@ def run(name: str, people: list[int], root: Path) -> pd.DataFrame:
 
 
 def page(runs: pd.DataFrame) -> str:
-    """A section a recogniser: what reaches the goal, what the probes say, and a row a method."""
+    """A section a recogniser: how far the original lies from the retrained model, and a row a method."""
     parts = [HEADER]
     for (dataset, model), part in runs.groupby(["dataset", "model"], sort=False):
         numbers = records.summary(part)
@@ -78,7 +82,12 @@ def page(runs: pd.DataFrame) -> str:
             [f"`{name}`", *(cell(numbers[(numbers["method"] == name) & (numbers["metric"] == m)]) for m in there)]
             for name in names
         ]
-        said = "\n".join(f"- {line}" for line in [*goal_sentences(part), *probe_sentences(part)])
+        gaps = gap_table(part, GAPS)
+        said = "\n".join(
+            f"- {COLUMNS[metric]}, {name} minus retrain: {interval_text(row.gap, row.low, row.high, '+.3f')}"
+            for (metric, name), row in gaps.iterrows()
+            if name == "original"
+        )
         title = f"{dataset}, {model} ({kind_of(model)}), {part['draw'].nunique()} people in turn"
         parts.append(f"\n## {title}\n\n{said}\n\n" + catalogue.table(["method", *there.values()], rows) + "\n")
     return "".join(parts)

@@ -1,8 +1,13 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from forget_lib.datasets import load
 from forget_lib.show import answer_table, figures, findings, overview
+from forget_lib.statistics.measurement import Measurement
+from forget_lib.study.scenario import Scenario
 
 MARKS = {"status": "done", "reason": None, "synthetic": False, "sampled": True}
 NO_INTERVAL = {"low": float("nan"), "high": float("nan")}
@@ -44,10 +49,62 @@ GOOD = table(
 )
 
 
-def test_verdicts_follow_from_the_numbers():
-    lines = "\n".join(findings.method_sentences(GOOD))
-    assert "**scrub**: forgets as the retrained model does, but loses utility" in lines
-    assert "**finetune**: keeps utility, but its forget accuracy is not the retrained model's" in lines
+def table_of(values: dict[str, dict[tuple[str, str], list[float]]], **more) -> pd.DataFrame:
+    """A tidy table: values by method and (attack, metric), one a run."""
+    rows = [
+        Measurement(metric, value, attack=attack)._asdict()
+        | {"dataset": "faces", "model": "net", "request": "class-any1", "method": method, "run": 0, "status": "done"}
+        | {"draw": number, "seed": number, "synthetic": True, "sampled": False, **more}
+        for method, metrics in values.items()
+        for (attack, metric), numbers in metrics.items()
+        for number, value in enumerate(numbers)
+    ]
+    return pd.DataFrame(rows).astype(dict.fromkeys(["value", "low", "high", "null"], float))
+
+
+def probes(rank: list[float], separation: list[float], recall: float = 0.0, others: float = 0.9) -> dict:
+    runs = len(rank)
+    return {
+        ("reidentification", "rank_1_forgotten"): rank,
+        ("verification", "separation"): separation,
+        ("", "test_accuracy_forgotten"): [recall] * runs,
+        ("", "test_accuracy_retained"): [others] * runs,
+    }
+
+
+def clear() -> dict[str, dict]:
+    """The original lies above the retrained model in separation, not in rank."""
+    return {
+        "original": probes([0.9, 0.7, 0.8], [5.0, 5.1, 5.2], recall=0.9),
+        "retrain": probes([0.8, 0.8, 0.8], [3.0, 3.2, 3.1]) | {("", "test_accuracy_retained"): [0.88, 0.9, 0.92]},
+        "second_retrain": probes([0.8, 0.7, 0.9], [3.1, 3.1, 3.1]),
+        "untrained": probes([0.2, 0.2, 0.2], [1.0, 1.0, 1.0], others=0.02),
+        "mask_logit": probes([0.9, 0.7, 0.8], [5.0, 5.1, 5.2]),
+        "gentle": probes([0.9, 0.7, 0.8], [5.0, 5.1, 5.1], others=0.895),
+        "rough": probes([0.2, 0.1, 0.2], [1.0, 1.1, 1.2], others=0.5),
+    }
+
+
+def test_gaps_are_numbers_and_text_with_the_nearest_first():
+    gaps = findings.gap_table(GOOD)
+    n, gap, low, high = gaps.loc["forget_accuracy", "scrub"]
+    assert (n, gap) == (3, pytest.approx(0.02 / 3))
+    assert low == pytest.approx(0.02 / 3 - 0.0379, abs=1e-4)
+    assert high == pytest.approx(0.02 / 3 + 0.0379, abs=1e-4)
+    shown = findings.gaps_shown(GOOD)
+    assert list(shown.index) == ["scrub", "finetune", "original"]
+    assert shown.loc["finetune", "forget accuracy (points)"] == "+29.0 (+26.5 to +31.5)"
+    assert "retrain" not in shown.index
+
+
+def test_a_probe_is_a_gap_like_any_other():
+    gaps = findings.gap_table(
+        table_of(clear()), (("separation", "verification"), ("rank_1_forgotten", "reidentification"))
+    )
+    assert gaps.loc[("separation", "original"), "low"] > 0
+    assert not gaps.loc[("rank_1_forgotten", "original"), "low"] > 0
+    assert gaps.loc[("separation", "rough"), "high"] < 0
+    assert gaps.loc[("separation", "mask_logit"), "gap"] == gaps.loc[("separation", "original"), "gap"]
 
 
 def test_the_gap_is_paired_by_seed():
@@ -62,23 +119,6 @@ def test_a_run_that_one_side_lacks_or_could_not_measure_has_no_gap():
     unmeasured = GOOD.assign(value=GOOD["value"].mask(scrub & second))
     assert findings.paired_gap(unmeasured, "scrub", "forget_accuracy") == pytest.approx([0.02, -0.01])
     assert len(findings.paired_gap(GOOD[~scrub], "scrub", "forget_accuracy")) == 0
-
-
-def test_below_the_null_is_said_to_be_below():
-    assert any("scrub" in line and "below the null" in line for line in findings.attack_sentences(GOOD))
-
-
-@pytest.mark.fault("Intervals outside what is possible; sides by sign alone")
-def test_an_auc_whose_interval_holds_the_null_lies_on_no_side():
-    wide = GOOD.copy()
-    wide.loc[(wide["method"] == "scrub") & (wide["metric"] == "auc"), "value"] = [0.45, 0.6, 0.543]
-    (line,) = [line for line in findings.attack_sentences(wide) if "**scrub**" in line]
-    assert "AUC 0.531 (0.343 to 0.719), not told from the null, which the interval holds;" in line
-    one = wide[wide["seed"] == 0].assign(low=wide["value"] - 0.02, high=wide["value"] + 0.08)
-    (line,) = [line for line in findings.attack_sentences(one) if "**scrub**" in line]
-    assert "AUC 0.450 (0.430 to 0.530, one seed), not told from the null" in line
-    (line,) = [line for line in findings.attack_sentences(one.assign(**NO_INTERVAL)) if "**scrub**" in line]
-    assert "without an interval: on neither side" in line
 
 
 @pytest.mark.fault("Intervals outside what is possible; sides by sign alone")
@@ -99,21 +139,47 @@ def test_shuffled_labels_off_the_line_are_named():
     assert findings.shuffled_sentence(rows.assign(kind="method")) == ""
 
 
-def test_without_power_nothing_is_ranked():
-    weak = GOOD.assign(value=np.where(GOOD["metric"] == "auc", 0.5 + 0.01 * GOOD["seed"], GOOD["value"]))
-    lines = findings.attack_sentences(weak)
-    assert "no ranking can be read" in lines[-1]
-    assert not any("scrub" in line for line in lines)
-
-
 @pytest.mark.fault("Intervals outside what is possible; sides by sign alone")
 def test_a_gap_beyond_what_can_be_is_not_shown():
-    assert findings.with_interval(np.array([0.0, 0.0, 1.0])) == "+33.3 points (95 % interval -85.3 to +96.1)"
-    assert findings.with_interval(np.array([0.0, 0.0, 1.0]), "separation", points=False).endswith("-1.101 to +1.768)")
+    assert findings.with_interval(np.array([0.0, 0.0, 1.0])) == "+33.3 (-85.3 to +96.1) points"
+    assert findings.with_interval(np.array([0.0, 0.0, 1.0]), "separation", points=False) == "+0.333 (-1.101 to +1.768)"
+
+
+def test_the_controls_say_what_can_be_read():
+    forget, kept, attack = findings.control_sentences(GOOD)
+    assert forget.startswith(
+        "Forget accuracy: original minus retrained +38.7 (+34.9 to +42.5) points; second retrained"
+    )
+    assert kept.endswith("the floor, not measured.")
+    assert attack.endswith("so it can be read.")
+
+
+def test_without_power_nothing_is_ranked():
+    weak = GOOD.assign(value=np.where(GOOD["metric"] == "auc", 0.5 + 0.01 * GOOD["seed"], GOOD["value"]))
+    assert "no ranking can be read" in findings.control_sentences(weak)[2]
+    off = GOOD.assign(value=GOOD["value"] + 0.3 * ((GOOD["metric"] == "auc") & (GOOD["method"] == "retrain")))
+    assert "only differences from it can be read" in findings.control_sentences(off)[2]
+    assert "gave no result" in findings.attack_sentences(GOOD, "rank_test")[0]
+
+
+def test_accuracy_that_does_not_see_the_original_is_said_to_be_blind():
+    same = GOOD.assign(value=np.where(GOOD["metric"] == "auc", GOOD["value"], 0.6))
+    assert "Accuracy cannot tell here" in findings.control_sentences(same)[2]
+    wide = GOOD[GOOD["method"] == "finetune"].assign(method="second_retrain")
+    wide["value"] = np.where(wide["metric"] == "forget_accuracy", 0.1, wide["value"])
+    assert "Accuracy cannot tell here" in findings.control_sentences(pd.concat([GOOD, wide]))[2]
+
+
+def test_hiding_the_output_is_named_where_accuracy_takes_it_for_forgetting():
+    hidden = GOOD[GOOD["method"] == "retrain"].assign(method="mask_logit")
+    assert "mask_logit" in " ".join(findings.control_sentences(pd.concat([GOOD, hidden])))
+    assert "mask_logit" not in " ".join(findings.control_sentences(GOOD))
 
 
 def test_one_seed_is_called_one_seed():
-    assert "one seed" in findings.with_interval(np.array([0.1]))
+    assert findings.with_interval(np.array([0.1])) == "+10.0 points, one run"
+    one = findings.control_sentences(GOOD[GOOD["seed"] == 0])
+    assert one[-1].startswith("One run is no verdict")
     assert figures.seeds_of(GOOD[GOOD["seed"] == 0]) == "one seed; bars, if any, are within the run"
     assert figures.seeds_of(GOOD) == "mean and 95 % interval over 3 seeds"
     assert figures.seeds_of(GOOD[(GOOD["seed"] < 2) | (GOOD["method"] != "scrub")]).endswith("over 2 to 3 seeds")
@@ -158,10 +224,13 @@ def test_without_a_retrained_model_nothing_is_concluded_and_that_is_said():
             {"method": "finetune", "metric": "test_accuracy", "value": 0.8, "status": "done"},
         ]
     ).assign(dataset="d", model="m", request="r", draw=0, seed=0, run=0, attack="", unit="share", low=None, high=None)
-    text = " ".join(findings.oracle_sentences(table) + findings.method_sentences(table))
-    assert "no retrained model** (needs the recipe)" in text
-    assert "against the original; whether it forgot is not known" in text
-    assert not any(verdict in text for verdict in findings.VERDICTS.values())
+    (line,) = findings.control_sentences(table)
+    assert "no retrained model** (needs the recipe)" in line
+    assert "not whether it forgot" in line
+    shown = findings.gaps_shown(table)
+    assert shown.index.name == "minus original"
+    assert shown.loc["finetune", "forget accuracy (points)"] == "-40.0"
+    assert shown.loc["retrain", "note"] == "not applicable (needs the recipe)"
 
 
 def test_a_class_that_pays_is_named_beside_the_mean():
@@ -175,12 +244,12 @@ def test_a_class_that_pays_is_named_beside_the_mean():
         for seed in (0, 1)
     ]
     part = pd.DataFrame(rows).assign(dataset="d", model="m", request="class-gone", draw=0, run=0)
-    (line,) = findings.class_sentences(part)
-    assert "more than 5 on the worst class (1 methods): **ssd** 80 points on cat (mean over classes 40.0" in line
-    assert "emptied: cat" in line
-    assert "salun" not in line
-    assert "no method loses more than 5" in findings.class_sentences(part[part["method"] != "ssd"])[0]
-    assert findings.class_sentences(part[part["method"] != "retrain"]) == []
+    lost = findings.class_gaps(part)
+    assert list(lost.index) == ["ssd", "salun", "second_retrain"]
+    assert lost.loc["ssd", ["worst class", "emptied"]].tolist() == ["cat", "cat"]
+    assert lost.loc["ssd", ["worst", "mean"]].tolist() == pytest.approx([80, 40])
+    assert lost.loc["salun", "emptied"] == ""
+    assert findings.class_gaps(part[part["method"] != "retrain"]).empty
 
 
 @pytest.mark.fault("A net, method or attack that raises")
@@ -189,10 +258,28 @@ def test_a_method_that_failed_in_one_run_of_three_is_not_averaged_in_silence():
     broken = (rows["method"] == "scrub") & (rows["seed"] == 2)
     rows.loc[broken, ["status", "reason", "metric", "value"]] = ["failed", "oh.", "", float("nan")]
     assert findings.failures(rows) == {"scrub": "failed in 1 of 3 runs (oh)"}
-    (line,) = [line for line in findings.method_sentences(rows) if line.startswith("**scrub**")]
-    assert line.endswith("against it. It failed in 1 of 3 runs (oh).")
+    assert findings.gaps_shown(rows).loc["scrub", ["n", "note"]].tolist() == ["2", "failed in 1 of 3 runs (oh)"]
     assert "failed: scrub" in figures.accuracies(rows).axes[0].get_title()
     found = overview.answers(rows).set_index("method")
     assert found.loc["scrub", ["failed", "runs"]].tolist() == [1, 3]
     assert "failed in 1 of 3 runs" in answer_table.answer_page(overview.answers(rows))
     figures.plt.close("all")
+
+
+def test_a_page_says_what_it_is_about_and_how_much_is_to_go(tmp_path):
+    scenario = Scenario(tmp_path, "synthetic_faces32", "small_cnn", "person:*20", start="sample")
+    about = findings.sets_table(scenario)["person:*20"]
+    share = len(scenario.samples["forget"]) / len(scenario.samples["trained"])
+    assert about["share of the training set"] == f"{share:.1%}"
+    assert about["forget"] == len(scenario.samples["forget"])
+    assert "synthetic" in about["data"]
+
+
+@pytest.mark.parametrize("real", [{"synthetic": False}, {"synthetic": False, "people": None, "files": ("a.png",)}])
+def test_images_of_real_people_and_of_a_user_are_not_shown(real, monkeypatch):
+    data, seen = load("synthetic_faces32", "sample"), []
+    monkeypatch.setattr(figures, "display", lambda thing, **_options: seen.append(thing))
+    figures.show_images(data, {"rendered": data.images[:3]}, "three faces")
+    figures.show_images(dataclasses.replace(data, **real), {"real": data.images[:3]}, "three faces")
+    assert "image/png" in seen[0]
+    assert "never put on a page" in seen[1].data

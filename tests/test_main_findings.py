@@ -8,8 +8,7 @@ from nbformat.v4 import new_notebook
 
 from forget_lib.show import links, overview
 from forget_lib.show import main_findings as answer
-from tests.test_findings import GOOD
-from tests.test_findings_faces import clear, table_of
+from tests.test_findings import GOOD, clear, table_of
 from tests.test_overview import near
 
 POOL, CHOSEN = ("d", "m", "pool-random-0.1"), ("d", "m", "pool-random-most_memorised-0.1")
@@ -75,7 +74,7 @@ def test_the_hardest_samples_are_told_by_pairs_of_methods():
     random, chosen = QUIET | LOUD, {key: value + 0.05 for key, value in (QUIET | LOUD).items()}
     (line,) = answer.hardest({POOL: pool(random), CHOSEN: pool(chosen, 0.95)}, linked)
     assert "original with AUC 0.950, for random samples 0.900" in line
-    assert "farther from 0.5 by +0.050 (95 % interval +0.050 to +0.050), mean over 2 methods" in line
+    assert "farther from 0.5 by +0.050 (+0.050 to +0.050), mean over 2 methods" in line
     assert "not both" in answer.hardest({POOL: pool(random)}, linked)[0]
 
 

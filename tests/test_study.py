@@ -148,7 +148,7 @@ def test_divergence_and_inapplicability_are_recorded_and_the_study_goes_on(scena
     assert "not finite" in status.loc["explodes", "reason"]
     assert status.loc["needs_scores", "status"] == "not applicable"
     assert status.loc["finetune", "status"] == "done"
-    assert any("memorisation scores" in line for line in findings.method_sentences(table))
+    assert "memorisation scores" in findings.gaps_shown(table).loc["needs_scores", "note"]
 
 
 def test_wrong_names_and_settings_are_refused_before_anything_runs(scenario, tmp_path):
@@ -242,7 +242,7 @@ def test_a_built_in_method_that_raises_on_someones_net_is_a_failed_record_that_i
     words = "boundary_shrink failed on the net Moody: KeyError: 'no gradient, please' (nets.py, line 13)."
     assert status.loc["boundary_shrink", "reason"] == words
     assert figures.comparison(table).loc["boundary_shrink"].unique().tolist() == ["failed"]
-    assert f"**boundary_shrink**: failed ({words})." in findings.method_sentences(table)
+    assert findings.gaps_shown(table).loc["boundary_shrink", "note"] == f"failed ({words.rstrip('.')})"
     assert "failed: boundary_shrink" in figures.accuracies(table).axes[0].get_title()
     found = overview.answers(table)
     assert found.set_index("method").loc["boundary_shrink", ["verdict", "failed", "runs"]].tolist() == ["failed", 1, 1]

@@ -11,7 +11,7 @@ import pandas as pd
 import seaborn
 import torch
 from IPython.core.pylabtools import print_figure
-from IPython.display import display
+from IPython.display import Markdown, display
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -125,6 +125,27 @@ def contact_sheet(data: ImageData, columns: int = 10, names: Sequence[str] | Non
         row[0].text(-0.15, 0.5, title, transform=row[0].transAxes, ha="right", va="center", fontsize=9)
     figure.suptitle(f"{data.label}: training images by class", y=0.94)
     return figure
+
+
+def show_images(data: ImageData, rows: Mapping[str, Tensor], alt: str) -> None:
+    """Shows images in rows, each under its title; images of real people, and a user's own, are not shown.
+
+    Args: rows: uint8 [n, C, H, W] by title; the first ten of each are drawn.
+    """
+    if not data.synthetic and (data.people is not None or data.files):
+        display(Markdown(f"*{data.label}: images of real people, and images of your own, are never put on a page.*"))
+        return
+    columns = max(1, min(10, max(map(len, rows.values()))))
+    size = (0.85 * columns, 0.95 * len(rows))
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    for line, (title, images) in zip(axes, rows.items(), strict=True):
+        line[0].set_title(title, loc="left", fontsize=8)
+        for axis, image in zip(line, images, strict=False):
+            axis.imshow(picture(image), cmap="gray", vmin=0, vmax=255)
+    figure.suptitle(data.label, fontsize=9)
+    show(figure, alt)
 
 
 def picture(image: Tensor) -> np.ndarray:

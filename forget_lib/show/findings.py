@@ -1,4 +1,4 @@
-"""Sentences computed from the tables: if the numbers change, so do the sentences."""
+"""Numbers that several pages share: gaps to the retrained model, what the controls show, and an interval as text."""
 
 import numpy as np
 import pandas as pd
@@ -8,11 +8,10 @@ from forget_lib.show.membership_views import has_power as attack_has_power
 from forget_lib.statistics.intervals import t_interval, within
 from forget_lib.statistics.measurement import gap_range
 from forget_lib.study.records import RUN, summary
+from forget_lib.study.scenario import EVALUATED, Scenario
 
 CONTROLS = ("original", "retrain", "second_retrain")
-SETS_TRAINED = ("forget", "retain")
 OF_CLASS = "test_accuracy_of_"
-LARGE_SHARE = 0.25
 MARGIN = 0.05
 """Forget accuracy this close to the retrained model's counts as near it, and so does a loss of utility."""
 
@@ -24,32 +23,45 @@ def paired_gap(
     asked = (table["metric"] == metric) & (table["attack"] == attack) & (table["run"] == 0)
     rows = table.loc[asked & table["method"].isin((method, reference)), [*RUN, "method", "value"]]
     # A pivot table does the same in three times the time, and a page asks for a thousand gaps.
-    found: dict[str, dict[tuple, list[float]]] = {method: {}, reference: {}}
+    values: dict[str, dict[tuple, list[float]]] = {method: {}, reference: {}}
     for *run, name, value in rows.itertuples(index=False, name=None):
         if not np.isnan(value):
-            found[name].setdefault(tuple(run), []).append(value)
-    both = sorted(found[method].keys() & found[reference].keys())
-    return np.array([np.mean(found[method][run]) - np.mean(found[reference][run]) for run in both])
+            values[name].setdefault(tuple(run), []).append(value)
+    both = sorted(values[method].keys() & values[reference].keys())
+    return np.array([np.mean(values[method][run]) - np.mean(values[reference][run]) for run in both])
+
+
+def interval_text(mean: float, low: float, high: float, form: str = ".3f") -> str:
+    """`x (low to high)`; the value alone where there is no interval."""
+    return f"{mean:{form}} ({low:{form}} to {high:{form}})" if np.isfinite([low, high]).all() else f"{mean:{form}}"
+
+
+def gap_interval(values: np.ndarray, metric: str = "") -> tuple[float, float, float]:
+    """Mean of gaps of a metric (by default a share), and its 95 % t-interval over runs; no ends for one run."""
+    if len(values) < 2:
+        return (float(values[0]) if len(values) else np.nan), np.nan, np.nan
+    return within(t_interval(values), gap_range(metric))[:3]
 
 
 def with_interval(values: np.ndarray, metric: str = "", *, points: bool = True) -> str:
-    """Mean of gaps of a metric (by default a share) with a 95 % t-interval over seeds, in points of a per cent or as it
-    is."""
-    scale, digits, unit = (100, 1, " points") if points else (1, 3, "")
+    """Gaps as text: mean and 95 % interval over runs, in points of a per cent or as they are."""
     if len(values) == 0:
         return "not measured"
-    if len(values) == 1:
-        return f"{values[0] * scale:+.{digits}f}{unit} (one seed)"
-    interval = within(t_interval(values), gap_range(metric))
-    mean, low, high = (f"{value * scale:+.{digits}f}" for value in interval[:3])
-    return f"{mean}{unit} (95 % interval {low} to {high})"
+    mean, low, high = gap_interval(values, metric)
+    text = (
+        interval_text(100 * mean, 100 * low, 100 * high, "+.1f") if points else interval_text(mean, low, high, "+.3f")
+    )
+    return f"{text}{' points' if points else ''}{', one run' if len(values) == 1 else ''}"
 
 
 def kept_metric(table: pd.DataFrame) -> str:
-    """The accuracy that unlearning must keep: on the other classes where classes are forgotten, else on the test
-    set."""
-    retained = "test_accuracy_retained"
-    return retained if retained in set(table["metric"]) else "test_accuracy"
+    """The accuracy that unlearning must keep: on the classes that stay where some go, else on the whole test set."""
+    return "test_accuracy_retained" if "test_accuracy_retained" in set(table["metric"]) else "test_accuracy"
+
+
+def has_oracle(table: pd.DataFrame) -> bool:
+    """Whether there is a retrained model to compare with; without the original's recipe there is none."""
+    return bool(((table["method"] == "retrain") & (table["status"] == "done")).any())
 
 
 def is_near(table: pd.DataFrame, method: str) -> tuple[bool, bool]:
@@ -61,117 +73,47 @@ def is_near(table: pd.DataFrame, method: str) -> tuple[bool, bool]:
     return bool(abs(forget.mean()) <= MARGIN), bool(kept.mean() >= -MARGIN)
 
 
-def has_oracle(table: pd.DataFrame) -> bool:
-    """Whether there is a retrained model to compare with; without the original's recipe there is none."""
-    return bool(((table["method"] == "retrain") & (table["status"] == "done")).any())
-
-
-def _without_oracle(table: pd.DataFrame, method: str) -> str:
-    """What a method did to the original, which is all that can be said where nothing was retrained."""
-    kept = kept_metric(table)
-    gaps = (with_interval(paired_gap(table, method, m, reference="original")) for m in ("forget_accuracy", kept))
-    forget, utility = gaps
-    moved = f"**{method}**: forget accuracy {forget}, {kept} {utility} against the original"
-    return f"{moved}; whether it forgot is not known."
-
-
-def oracle_sentences(table: pd.DataFrame) -> list[str]:
-    """What the retrained model shows about this request, or why there is none and what that costs."""
-    if not has_oracle(table):
-        reasons = table[table["method"] == "retrain"]["reason"].dropna().unique()
-        text = (
-            f"**There is no retrained model** ({'; '.join(reasons) or 'none was made'}). What can be said is how far "
-        )
-        return [text + "each method moved the original; that it forgot, or forgot too much, cannot."]
-    means = summary(table).set_index(["method", "attack", "metric"])["mean"]
-    kept = kept_metric(table)
-    forget, original = (f"{100 * means[name, '', 'forget_accuracy']:.1f} %" for name in ("retrain", "original"))
-    gap = with_interval(paired_gap(table, "retrain", kept, reference="original"))
-    found = [
-        f"The retrained model answers {forget} of the forget set correctly, the original {original}.",
-        f"On what is kept ({kept}) the retrained model differs from the original by {gap}.",
-    ]
-    floor = paired_gap(table, "second_retrain", kept)
-    if len(floor):
-        found.append(f"The floor: a second retrained model differs from the first on {kept} by {with_interval(floor)}.")
-    return found
-
-
-def failures(table: pd.DataFrame) -> dict[str, str]:
-    """Methods that failed, with in how many of their runs and the first reason, as text."""
+def failures(table: pd.DataFrame, status: str = "failed") -> dict[str, str]:
+    """Methods with that status, with in how many of their runs and the first reason, as text."""
     runs = table.drop_duplicates([*RUN, "method", "run"])
-    found = {}
-    for method, part in runs[runs["status"] == "failed"].groupby("method", sort=False):
-        of = int((runs["method"] == method).sum())
-        often = f"failed in {len(part)} of {of} runs" if len(part) < of else "failed"
-        found[method] = f"{often} ({str(part['reason'].iloc[0]).rstrip('.')})"
-    return found
+    texts = {}
+    for method, rows in runs[runs["status"] == status].groupby("method", sort=False):
+        number = int((runs["method"] == method).sum())
+        often = f"{status} in {len(rows)} of {number} runs" if len(rows) < number else status
+        texts[method] = f"{often} ({str(rows['reason'].iloc[0]).rstrip('.')})"
+    return texts
 
 
-VERDICTS = {
-    (True, True): f"near the retrained model on both (within {100 * MARGIN:.0f} points)",
-    (True, False): "forgets as the retrained model does, but loses utility",
-    (False, True): "keeps utility, but its forget accuracy is not the retrained model's",
-    (False, False): "far from the retrained model on both",
-}
+def gap_table(table: pd.DataFrame, metrics: tuple[tuple[str, str], ...] = ()) -> pd.DataFrame:
+    """Each model minus the retrained one, or minus the original where nothing could be retrained, paired by run.
 
-
-def failure(rows: pd.DataFrame) -> str:
-    """That a method failed or does not apply in every run of these rows, and why; empty where it gave a model."""
-    broken = rows[rows["status"] != "done"]
-    if len(broken) < len(rows):
-        return ""
-    return f"**{broken.iloc[0]['method']}**: {broken.iloc[0]['status']} ({broken.iloc[0]['reason']})."
-
-
-def method_sentences(table: pd.DataFrame) -> list[str]:
-    """For each method: is its forgetting near the retrained model's, and what did it cost in utility?"""
-    kept, failed = kept_metric(table), failures(table)
-    found = []
-    for method in dict.fromkeys(table["method"]):
-        if method in CONTROLS:
-            continue
-        if told := failure(table[table["method"] == method]):
-            found.append(told)
-            continue
-        note = f" It {failed[method]}." if method in failed else ""
-        if not has_oracle(table):
-            found.append(_without_oracle(table, method) + note)
-            continue
-        forget, utility = (with_interval(paired_gap(table, method, metric)) for metric in ("forget_accuracy", kept))
-        verdict = VERDICTS[is_near(table, method)]
-        found.append(f"**{method}**: {verdict}; forget accuracy {forget}, {kept} {utility} against it.{note}")
-    return found
-
-
-def class_sentences(table: pd.DataFrame) -> list[str]:
-    """What a mean over classes hides: each method's worst class beside its mean loss, and the classes that it emptied.
-
-    Losses of test accuracy are against the retrained model, over draws and seeds; a class that this one does not know
-    cannot be lost. Emptied: 1 % or less in some run, where the retrained model has 10 % or more. The worst of many
-    classes is bad by chance too: only methods beyond the second retrained model's worst are named, the first four.
+    Args: metrics: pairs of metric and attack; by default forget accuracy, what is kept, and the loss attack's AUC.
+    Returns: columns n, gap, low, high (95 % over runs; NaN for one run), index (metric, method).
     """
-    part = table[table["metric"].str.startswith(OF_CLASS) & (table["run"] == 0)]
-    index = [*RUN, "metric"]
-    wide = part.pivot_table(index=index, columns="method", values="value")
-    if "retrain" not in wide:
-        return []
-    known, lines = wide[wide["retrain"] > 0], []
-    lost = 100 * known.rsub(known["retrain"], axis=0).groupby("metric").mean()
-    floor = max(100 * MARGIN, lost["second_retrain"].max() if "second_retrain" in lost else 0.0)
-    for name in lost.columns.difference([*CONTROLS, "untrained"], sort=False):
-        worst, pair = lost[name].max(), known[[name, "retrain"]].dropna()
-        if not worst > floor:
-            continue
-        gone = pair[(pair[name] <= 0.01) & (pair["retrain"] >= 0.1)].index.get_level_values("metric").unique()
-        names = [each.removeprefix(OF_CLASS) for each in (lost[name].idxmax(), *gone)]
-        text = f"**{name}** {worst:.0f} points on {names[0]} (mean over classes {lost[name].mean():.1f}"
-        lines.append((worst, f"{text}; emptied: {', '.join(names[1:])})" if len(gone) else f"{text})"))
-    start = "Class by class, points of test accuracy lost against the retrained model"
-    if not lines:
-        return [f"{start}: no method loses more than {floor:.0f} on any class that stays."]
-    named = "; ".join(text for _, text in sorted(lines, reverse=True)[:4])
-    return [f"{start}, where more than {floor:.0f} on the worst class ({len(lines)} methods): {named}."]
+    reference = "retrain" if has_oracle(table) else "original"
+    usual = (("forget_accuracy", ""), (kept_metric(table), ""), ("auc", "loss_regression"))
+    rows = []
+    for metric, attack in metrics or usual:
+        for method in dict.fromkeys(table["method"]):
+            values = paired_gap(table, method, metric, attack, reference)
+            if len(values) and method != reference:
+                rows.append((metric, method, len(values), *gap_interval(values, metric)))
+    return pd.DataFrame(rows, columns=["metric", "method", "n", "gap", "low", "high"]).set_index(["metric", "method"])
+
+
+def gaps_shown(table: pd.DataFrame) -> pd.DataFrame:
+    """`gap_table` as text, a row a method, the nearest on the forget set first; methods without a model say why."""
+    gaps = gap_table(table)
+    shown: dict[str, dict[str, str]] = {}
+    for (metric, method), row in gaps.iterrows():
+        scale, form = (1, "+.3f") if metric == "auc" else (100, "+.1f")
+        title = "loss attack's AUC" if metric == "auc" else f"{metric.replace('_', ' ')} (points)"
+        shown.setdefault(method, {"n": f"{row.n:.0f}"})[title] = interval_text(*(scale * row[1:]), form)
+    order = gaps.loc["forget_accuracy", "gap"].abs().sort_values(kind="stable").index
+    frame = pd.DataFrame.from_dict(shown, orient="index").reindex(order)
+    for method, why in (failures(table) | failures(table, "not applicable")).items():
+        frame.loc[method, "note"] = why
+    return frame.fillna("–").rename_axis("minus retrained" if has_oracle(table) else "minus original")
 
 
 def has_power(table: pd.DataFrame, attack: str = "loss_regression", power: float = 0.05) -> bool | None:
@@ -189,78 +131,72 @@ def has_power(table: pd.DataFrame, attack: str = "loss_regression", power: float
     return bool(original["mean"] >= 0.5 + power and not original["low"] <= 0.5)
 
 
-def side_of_null(row: pd.Series) -> str:
-    """On which side of 0.5 an AUC lies by its interval: over seeds, or within the run where there is one."""
-    if np.isnan(row["low"]):
-        return "one run without an interval: on neither side of the null"
-    if row["low"] <= 0.5 <= row["high"]:
-        return "not told from the null, which the interval holds"
-    return f"{'above' if row['mean'] > 0.5 else 'below'} the null"
+def control_sentences(table: pd.DataFrame) -> list[str]:
+    """What the retrained models and the original show, and so what the gaps of methods can be read for."""
+    if not has_oracle(table):
+        reasons = "; ".join(table.loc[table["method"] == "retrain", "reason"].dropna().unique()) or "none was made"
+        lost = "Gaps are to the original: they say how far a method moved it, not whether it forgot."
+        return [f"**There is no retrained model** ({reasons}). {lost}"]
+    gaps, lines = gap_table(table), []
+    for metric in ("forget_accuracy", kept_metric(table)):
+        original, floor = (with_interval(paired_gap(table, name, metric)) for name in ("original", "second_retrain"))
+        title = metric.replace("_", " ").capitalize()
+        lines.append(f"{title}: original minus retrained {original}; second retrained minus first, the floor, {floor}.")
+    runs, gap, low, high = gaps.loc["forget_accuracy", "original"]
+    floor = gaps["gap"].get(("forget_accuracy", "second_retrain"), 0.0)
+    if abs(gap) <= max(MARGIN, abs(floor)) or low <= 0 <= high:
+        lines.append(
+            f"**Accuracy cannot tell here** what was forgotten: {100 * MARGIN:.0f} points or the floor reach so far."
+        )
+    lines += attack_sentences(table)
+    if ("forget_accuracy", "mask_logit") in gaps.index and all(is_near(table, "mask_logit")):
+        lines.append("mask_logit hides the output and forgets nothing, and is as near: **accuracy is no proof** here.")
+    return [*lines, "One run is no verdict on a method: the gaps have no interval."] if runs == 1 else lines
 
 
 def attack_sentences(table: pd.DataFrame, attack: str = "loss_regression") -> list[str]:
-    """Controls first: where the attack does not find the original's members, nothing is ranked."""
-    part = summary(table[(table["attack"] == attack) & (table["metric"] == "auc")])
-    if part.empty:
-        return [f"The attack {attack} gave no result here: too few exchangeable unseen samples."]
-    rows = part.set_index("method")
-
-    def text(name: str) -> str:
-        row = rows.loc[name]
-        if np.isnan(row["low"]):
-            return f"{row['mean']:.3f} (one seed)"
-        return f"{row['mean']:.3f} ({row['low']:.3f} to {row['high']:.3f}{'' if row['n'] > 1 else ', one seed'})"
-
-    found = share_sentences(table)
-    if "retrain" not in rows.index:
-        values = "; ".join(f"{name} {text(name)}" for name in rows.index)
-        return [*found, f"AUC of {attack}: {values}. Without a retrained model there is no null to hold them against."]
-    found += [
-        f"AUC of {attack}: original (positive control) {text('original')}, retrained (null 0.5) {text('retrain')}."
-    ]
-    retrain = rows.loc["retrain"]
-    if retrain["low"] > 0.5 or retrain["high"] < 0.5:
-        found.append("The retrained model's interval does not hold 0.5: not calibrated here, read differences only.")
+    """The AUC of an attack on its two controls, and whether anything can be read in it; first the positive control."""
+    areas = summary(table[(table["attack"] == attack) & (table["metric"] == "auc")]).set_index("method")
+    if "original" not in areas.index:
+        return [f"The attack {attack} gave no result here: too few unseen samples like those to forget."]
+    texts = {name: interval_text(*areas.loc[name, ["mean", "low", "high"]]) for name in CONTROLS if name in areas.index}
+    text = f"AUC of {attack}, 0.5 is guessing: {', '.join(f'{name} {area}' for name, area in texts.items())}"
     if not has_power(table, attack):
-        return [*found, "The positive control has no power here: **no ranking can be read**; a low AUC means nothing."]
-    for name in rows.index:
-        if name not in CONTROLS:
-            gap = with_interval(paired_gap(table, name, "auc", attack), points=False)
-            side = side_of_null(rows.loc[name])
-            found.append(f"**{name}**: AUC {text(name)}, {side}; against the retrained model {gap}.")
-    return found
+        return [f"{text}. It does not find what the original learned: **no ranking can be read**."]
+    null = areas.loc["retrain"] if "retrain" in areas.index else None
+    if null is not None and not (null["low"] > 0.5 or null["high"] < 0.5):
+        return [f"{text}. It finds the original and not the retrained model, so it can be read."]
+    return [f"{text}. The retrained model is not at 0.5: only differences from it can be read."]
 
 
-def relearning_sentences(table: pd.DataFrame) -> list[str]:
-    """Which methods relearn sooner or later than a retrained model, where the interval of AIN over seeds excludes 1."""
-    means = summary(table[(table["metric"] == "anamnesis_index") & (table["attack"] == "relearning")])
-    rows = means[~means["method"].isin(CONTROLS) & (means["n"] > 1)]
-    if rows.empty:
-        return []
-    sooner, later = rows[rows["high"] < 1]["method"], rows[rows["low"] > 1]["method"]
-    found = [f"Relearned sooner than by a retrained model (AIN under 1): {', '.join(sooner) or 'none'} of {len(rows)}."]
-    if len(later):
-        found.append(f"Later than by a retrained model (over-forgotten): {', '.join(later)}.")
-    floor = means[means["method"] == "second_retrain"]
-    if len(floor):
-        row = floor.iloc[0]
-        found.append(
-            f"The floor: a second retrained model has AIN {row['mean']:.2f} ({row['low']:.2f} to {row['high']:.2f})."
-        )
-    return found
+def class_gaps(table: pd.DataFrame) -> pd.DataFrame:
+    """Points of test accuracy that each model loses against the retrained one, class by class, over draws and seeds.
+
+    Classes that the retrained model does not know are left out. Returns: columns worst class, worst, mean (points) and
+    emptied (classes with 1 % or less in some run, 10 % or more in the retrained model), the worst first.
+    """
+    part = table[table["metric"].str.startswith(OF_CLASS) & (table["run"] == 0)]
+    wide = part.pivot_table(index=[*RUN, "metric"], columns="method", values="value")
+    columns = ["worst class", "worst", "mean", "emptied"]
+    if "retrain" not in wide:
+        return pd.DataFrame(columns=columns)
+    known = wide[wide["retrain"] > 0].rename(index=lambda name: str(name).removeprefix(OF_CLASS), level="metric")
+    lost = 100 * known.rsub(known["retrain"], axis=0).groupby("metric").mean().drop(columns="retrain")
+    gone = (known.le(0.01) & known["retrain"].ge(0.1).to_numpy()[:, None]).groupby("metric").any()
+    rows = {
+        name: (lost[name].idxmax(), lost[name].max(), lost[name].mean(), ", ".join(gone.index[gone[name]]))
+        for name in lost
+    }
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).sort_values("worst", ascending=False)
 
 
-def share_sentences(table: pd.DataFrame) -> list[str]:
-    """How much of the training set is forgotten, from the sizes of the two sets; a warning from a quarter on."""
-    sizes = [
-        table.loc[table["metric"] == f"{part}_accuracy", "n"].dropna() if "n" in table else [] for part in SETS_TRAINED
-    ]
-    if not all(len(part) for part in sizes):
-        return []
-    forget, retain = (float(part.iloc[0]) for part in sizes)
-    share = forget / (forget + retain)
-    note = "" if share < LARGE_SHARE else " That is far more than real requests, and easier to find."
-    return [f"The request is {share:.1%} of the training set.{note}"]
+def sets_table(scenario: Scenario) -> pd.DataFrame:
+    """What a page is about: data, model, what is to be forgotten, its share of the training set, sizes of the sets."""
+    sizes = {name: len(scenario.samples[name]) for name in EVALUATED}
+    share = sizes["forget"] / len(scenario.samples["trained"])
+    data = {"data": scenario.data.label, "source": scenario.data.source, "model": scenario.model}
+    data |= {"to forget": scenario.forgotten, "share of the training set": f"{share:.1%}"}
+    return pd.Series(data | sizes, name=scenario.request).to_frame()
 
 
 def power_sentence(strong: pd.DataFrame) -> str:
@@ -338,8 +274,7 @@ def overview_sentences(table: pd.DataFrame) -> list[str]:
             text += " (the untouched original is so too: accuracy cannot tell here)"
         power = has_power(part)
         note = "" if power is None else " No ranking can be read." if not power else " The attack has power here."
-        line = next(line for line in attack_sentences(part) if line.startswith(("AUC", "The attack")))
-        found.append(f"{text}. {line}{note}")
+        found.append(f"{text}. {attack_sentences(part)[0]}{note}")
     return found
 
 

@@ -1,6 +1,6 @@
 """The questions of the study and what the records answer: a sentence or two each, with intervals and the pages behind.
 
-Where records are missing the answer says so. Sentences on one scenario are in `findings` and `findings_faces`.
+Where records are missing the answer says so. What is said of one scenario is in `findings` and in its notebook.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from forget_lib.show.findings import CONTROLS, paired_gap, with_interval
-from forget_lib.show.findings_faces import PROBES, can_be_read
 from forget_lib.show.membership_views import ALPHA, WEAK, adjusted, has_power, passes_weak_fails_strong
 from forget_lib.show.overview import KINDS, STRONG, failing, in_points
 from forget_lib.statistics.intervals import t_interval
@@ -25,9 +24,24 @@ SHOWN = 8
 HARDER = {"mislabelled": "wrong labels", "most_memorised": "the most memorised samples"}
 
 
+PROBES = (
+    ("reidentification", "rank_1_forgotten", "re-identification at rank 1", 1),
+    ("verification", "separation", "separation d' of same from different", 1),
+    ("verification", "equal_error_rate", "equal error rate of verification", -1),
+)
+"""Attack, metric, its name for people, and 1 where a higher value means that more is left."""
+
+
 def is_method(name: str) -> bool:
     """Whether a name is a method to be judged: no reference model and no control of the study."""
     return name not in CONTROLS and not (name in METHODS and METHODS[name].control)
+
+
+def can_be_read(table: pd.DataFrame, attack: str, metric: str, sign: int = 1) -> bool:
+    """Whether the original shows more than the retrained model beyond the interval of their difference, paired by run;
+    never for a single run, which has no interval."""
+    gaps = sign * paired_gap(table, "original", metric, attack)
+    return len(gaps) > 1 and t_interval(gaps).low > 0
 
 
 def _scenarios(table: pd.DataFrame) -> dict[tuple[str, str, str], pd.DataFrame]:
