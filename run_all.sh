@@ -276,13 +276,17 @@ fetch_data() { # name
     "$PYTHON" -P - "$1" <<'PY'
 import sys
 
-from forget_lib.datasets import list_datasets, load
 from forget_lib.core.errors import ForgetError
+from forget_lib.datasets import list_datasets, load
+from forget_lib.datasets.age_weights import fetch_age_weights
 
 names = list_datasets() if sys.argv[1] == "all" else [sys.argv[1]]
 failed = False
 for name in names:
     try:
+        if name == "age-weights":
+            fetch_age_weights()
+            continue
         data = load(name)
         print(f"{name}: {len(data.labels)} + {len(data.test_labels)} images from {data.source}")
     except ForgetError as error:

@@ -2,12 +2,14 @@
 
 import csv
 import gzip
+import hashlib
 import importlib.util
 import os
 import socket
 import struct
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -238,47 +240,26 @@ def test_any_bytes_give_a_tensor_or_a_clear_error(tmp_path_factory, content):
 # Local files of CIFAR-10
 
 
-@pytest.fixture
-def binary_folder(data, monkeypatch) -> Path:
-    """A folder data/cifar10/cifar-10-batches-bin whose files hold ten records each."""
-    folder = data / "cifar10" / "cifar-10-batches-bin"
-    folder.mkdir(parents=True)
-    monkeypatch.setattr(cifar10, "BATCH", 10)
-    generator = np.random.default_rng(0)
-    for name in cifar10.BINARY_FILES:
-        records = generator.integers(0, 256, (10, cifar10.RECORD), dtype=np.uint8)
-        records[:, 0] = range(10)
-        (folder / name).write_bytes(records.tobytes())
-    return folder
-
-
-def test_the_binary_version_is_read(binary_folder):
-    arrays = cifar10.arrays_from_binary(binary_folder)
-    assert arrays.images.shape == (50, 3, 32, 32)
-    assert arrays.test_labels.tolist() == list(range(10))
-    record = np.fromfile(binary_folder / "data_batch_2.bin", np.uint8)[: cifar10.RECORD]
-    assert arrays.images[10, 1, 2, 3] == record[1 + 1024 + 2 * 32 + 3]
-
-
-@pytest.mark.parametrize("damage", ["truncated", "missing"])
-def test_a_damaged_batch_is_named_with_what_to_do(binary_folder, capsys, damage, no_downloads):
-    path = binary_folder / "data_batch_3.bin"
-    content = path.read_bytes()
-    path.unlink()
-    if damage == "truncated":
-        path.write_bytes(content[:-1])
-    assert load("cifar10").sampled
-    first = capsys.readouterr().out.splitlines()[0]
-    assert first.startswith("cifar10: local files: ")
-    assert "data_batch_3.bin" in first
-    assert "by hand" in first
-
-
 def test_an_archive_that_is_not_the_published_one_is_not_opened(data, capsys, no_downloads):
     (data / "cifar10").mkdir()
-    (data / "cifar10" / "cifar-10-binary.tar.gz").write_bytes(b"half of it")
+    (data / "cifar10" / cifar10.ARCHIVE).write_bytes(b"half of it")
     assert load("cifar10").sampled
-    assert "cifar-10-binary.tar.gz is truncated or damaged (MD5" in capsys.readouterr().out
+    assert "cifar-10-python.tar.gz is truncated or damaged (MD5" in capsys.readouterr().out
+    assert [path.name for path in (data / "cifar10").iterdir()] == [cifar10.ARCHIVE]
+
+
+def test_the_published_archive_is_unpacked_beside_itself(data, monkeypatch):
+    folder = data / "cifar10"
+    folder.mkdir()
+    with tarfile.open(folder / cifar10.ARCHIVE, "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("cifar-10-batches-py/data_batch_1"))
+    monkeypatch.setattr(cifar10, "ARCHIVE_MD5", hashlib.md5((folder / cifar10.ARCHIVE).read_bytes()).hexdigest())
+    read = []
+    monkeypatch.setattr(cifar10, "_from_torchvision", lambda root, download: read.append((root, download)))
+    cifar10._local(folder)
+    cifar10._local(folder)
+    assert read == [(folder, False)] * 2
+    assert (folder / "cifar-10-batches-py" / "data_batch_1").is_file()
 
 
 def test_a_pickle_that_is_not_the_published_one_is_never_loaded(data, capsys, no_downloads):

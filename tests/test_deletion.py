@@ -567,13 +567,12 @@ def test_purge_removes_what_a_killed_run_left_half_written(mine):
 
 @pytest.mark.fault("Purge that leaves a copy")
 def test_purge_finds_all_caches_of_these_images_however_their_place_is_written(mine, tmp_path, monkeypatch):
-    from forget_lib.datasets.own import cache_name
-    from forget_lib.datasets.own_reading import Options
+    from forget_lib.datasets.own import caches_of
 
     monkeypatch.setattr(purge, "data_folder", lambda: tmp_path / "caches")
     monkeypatch.setenv("HOME", str(mine))
-    given = [cache_name(mine / "faces", Options.of(options)) for options in ({}, {"size": 16}, {"mode": "grey"})]
-    others = [cache_name(mine / "elsewhere" / "faces", Options.of({})), "own-faces_012345-any-any"]
+    given = [f"{caches_of(mine / 'faces')}{options}" for options in ("any-any", "16-any", "any-grey")]
+    others = [f"{caches_of(mine / 'elsewhere' / 'faces')}any-any", "own-faces_012345-any-any"]
     for name in (*given, *others):
         (tmp_path / "caches" / name).mkdir(parents=True)
     path = mine / "first" / "request.yaml"

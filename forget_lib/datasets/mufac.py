@@ -2,18 +2,14 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from forget_lib.core.errors import DataError
-from forget_lib.core.paths import data_folder, one_line, samples_folder, shown
+from forget_lib.core.paths import data_folder, samples_folder, shown
 from forget_lib.datasets.archives import safe_extract
 from forget_lib.datasets.face_table import (
     AGE_LETTERS,
@@ -30,7 +26,7 @@ from forget_lib.datasets.face_table import (
 from forget_lib.datasets.image_data import ImageData, checksum_of
 from forget_lib.datasets.registry import dataset
 from forget_lib.datasets.sources import fetch, first_that_works
-from forget_lib.datasets.stored import LOCAL_TITLE, RESTORE, SAMPLE_TITLE
+from forget_lib.datasets.stored import LOCAL_TITLE, RESTORE, SAMPLE_TITLE, kept
 
 AGES = ("0-6", "7-12", "13-19", "20-30", "31-45", "46-55", "56-66", "67-80")
 ARCHIVE = "custom_korean_family_dataset_resolution_128.zip"
@@ -246,17 +242,4 @@ def pixels(faces: Sequence[Face], size: int, *, keep: bool) -> torch.Tensor:
     stats = [(face.path.name, (stat := face.path.stat()).st_size, stat.st_mtime_ns) for face in faces]
     key = hashlib.sha256(json.dumps([size, stats]).encode()).hexdigest()[:16]
     path = data_folder() / "cache" / f"faces-{key}.safetensors"
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.get_tensor("images")
-    except (OSError, SafetensorError):  # not there yet, or half written by a run that was killed
-        images = decode(faces, size)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-        os.close(handle)
-        save_file({"images": images}, temporary)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        print(f"no cache written to {shown(path.parent)} ({one_line(error)}); the data are used all the same")
-    return images
+    return kept(path, key, lambda: decode(faces, size))

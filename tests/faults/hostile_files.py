@@ -17,7 +17,6 @@ import torch
 from PIL import Image
 
 from forget_lib.datasets.archives import safe_extract
-from forget_lib.datasets.cifar10 import arrays_from_binary
 from forget_lib.datasets.face_table import decode, read_part
 from forget_lib.datasets.mnist import read_idx
 from forget_lib.datasets.orl import read_orl
@@ -297,8 +296,6 @@ def arrays() -> Iterator[Hostile]:
         yield Hostile(row, name, partial(given_arrays, "x", lambda _, c=content: c, read_idx))
         yield Hostile(row, f"{name}-gz", partial(given_arrays, "x.gz", lambda _, c=content: gzip.compress(c), read_idx))
     yield Hostile(row, "idx-gz-bomb", partial(given_arrays, "x.gz", lambda _: gz_bomb(), read_idx))
-    read_cifar = lambda path: arrays_from_binary(path.parent)  # noqa: E731
-    yield Hostile(row, "cifar-short", partial(given_arrays, "data_batch_1.bin", lambda _: b"\xff" * 99, read_cifar))
 
 
 def gz_bomb() -> bytes:
