@@ -103,7 +103,7 @@ def test_the_table_has_a_row_for_each_record_and_metric(tmp_path):
     for seed, value in ((0, 0.2), (1, 0.4)):
         write(tmp_path, run(seed, value=value))
         write(tmp_path, run(seed, "retrain", value / 2))
-    write(tmp_path, run(0, "retrain", 0.15, number=1))
+    write(tmp_path, run(0, "second_retrain", 0.15))
     table = records.load(tmp_path)
     assert len(table) == 5
     assert set(table["method"]) == {"finetune", "retrain", "second_retrain"}
@@ -113,6 +113,32 @@ def test_the_table_has_a_row_for_each_record_and_metric(tmp_path):
     low, high = means.loc["finetune", ["low", "high"]]  # a share cannot lie outside, its t-interval does
     assert 0 < low < 0.3 < high < 1
     assert np.isnan(means.loc["second_retrain", "low"])
+
+
+def test_measurements_of_several_items_are_summarised_apart_each_with_its_own_oracle(tmp_path):
+    for method, gain in (("finetune", 0.1), ("retrain", 0.0)):
+        measured = [
+            Measurement("class_accuracy", value + gain, item=item)._asdict()
+            for item, value in (("cat", 0.2), ("dog", 0.6))
+        ]
+        write(tmp_path, run(0, method) | {"measurements": measured})
+    means = records.summary(records.load(tmp_path)).set_index(["method", "item"])
+    assert means["mean"].to_dict() == pytest.approx({("finetune", "cat"): 0.3, ("finetune", "dog"): 0.7,
+                                                     ("retrain", "cat"): 0.2, ("retrain", "dog"): 0.6})  # fmt: skip
+    assert means.loc["finetune", "oracle"].to_dict() == pytest.approx({"cat": 0.2, "dog": 0.6})
+
+
+def test_a_dose_or_a_null_of_a_pooled_study_is_a_row_of_its_own_and_never_the_oracle(tmp_path):
+    for method, kind, share, value in (("a", "control", None, 0.1), ("b", "dose", 0.5, 0.2), ("c", "null", None, 0.3)):
+        about = {"kind": kind, "share": share, "measurements": [Measurement("auc", value)._asdict()]}
+        content = run(0, "retrain") | about
+        write_record(
+            record_folder(tmp_path, **{key: content[key] for key in records.KEYS} | {"method": method}), content
+        )
+    means = records.summary(records.load(tmp_path)).set_index("kind")
+    assert means["mean"].to_dict() == {"control": 0.1, "dose": 0.2, "null": 0.3}
+    assert means["share"].dropna().to_dict() == {"dose": 0.5}
+    assert set(means["oracle"]) == {0.1}
 
 
 def test_the_interval_of_a_mean_is_the_one_of_the_statistics(tmp_path):

@@ -22,7 +22,6 @@ SHARE = 0.1
 """The model counts as having relearned at (1 - SHARE) of the original's forget accuracy."""
 GRID = (*range(11), 12, 15, 20, 25, 30, 40, 50, 60)
 """Mini-batches after which it is looked; the last is the limit, at which a count is censored."""
-PREFIX = "relearned_accuracy_after_"
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def relearning(inputs: WeightsInput) -> list[Measurement]:
     """Train on the forget set again and count mini-batches until 90 % of the original's forget accuracy is back.
 
     Far fewer than a retrained model needs: the knowledge was only hidden. Far more: over-forgotten. A count at the
-    limit (`relearning_cut` is 1) is a lower bound. `relearned_accuracy_after_<n>` holds the curve.
+    limit (`relearning_cut` is 1) is a lower bound. `relearned_accuracy` holds the curve, a mini-batch count an item.
     """
     curve = relearning_curve(inputs)
     wanted = (1 - SHARE) * inputs.original_accuracy
@@ -101,5 +100,5 @@ def relearning(inputs: WeightsInput) -> list[Measurement]:
     return [
         Measurement("relearning_steps", float(steps), unit="batches", n=samples),
         Measurement("relearning_cut", cut, unit="", n=samples),
-        *(Measurement(f"{PREFIX}{step}", value, n=samples) for step, value in curve.items()),
+        *(Measurement("relearned_accuracy", value, n=samples, item=str(step)) for step, value in curve.items()),
     ]

@@ -100,7 +100,7 @@ def _methods(folder: Path) -> dict[str, Mapping[str, Any]]:
     found = {}
     for path in sorted(folder.glob("*/run0/model.safetensors")):
         record = records.read_record(path.parent)
-        if record and record["status"] == "done" and record["method"] not in ("original", "retrain"):
+        if record and record["status"] == "done" and record["method"] not in ("original", "retrain", "second_retrain"):
             found[record["method"]] = record.get("settings", {})
     return found
 

@@ -293,12 +293,11 @@ def heat_map(axis: plt.Axes, grid: pd.DataFrame, most: float, form: str = "", ev
 
 def class_heat_map(table: pd.DataFrame) -> Figure:
     """Test accuracy by class and method (%), means over seeds."""
-    prefix = "test_accuracy_of_"
-    part = table[table["metric"].str.startswith(prefix)]
-    grid = part.pivot_table(index="method", columns="metric", values="value", sort=False) * 100
+    part = table[table["metric"] == "class_accuracy"]
+    grid = part.pivot_table(index="method", columns="item", values="value", sort=False) * 100
     grid = grid.reindex(method_order(part))
     figure, axis = plt.subplots(figsize=(0.62 * grid.shape[1] + 2, 0.34 * grid.shape[0] + 1.6))
-    image = heat_map(axis, grid.rename(columns=lambda name: name.removeprefix(prefix)), 100, ".0f")
+    image = heat_map(axis, grid, 100, ".0f")
     axis.set_title(f"Test accuracy by class (%): {_scenario(table)}", fontsize=10)
     figure.colorbar(image, ax=axis, label="%")
     return figure

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from forget_lib.attacks.relearning import PREFIX
 from forget_lib.core.errors import ForgetError
 from forget_lib.show.figures import (
     ACCURACIES,
@@ -44,17 +43,15 @@ def style_of(name: str, number: int) -> dict[str, object]:
 
 def layer_likeness(table: pd.DataFrame) -> Figure:
     """Linear CKA by layer: how alike each model's layers are to the retrained model's, and to the original's."""
-    means = summary(table[table["metric"].str.startswith("cka_to_")])
+    means = summary(table[table["metric"].isin(["cka_to_retrain", "cka_to_original"])])
     if means.empty:
         raise ForgetError("The table holds no CKA; run the scenario again to measure it.")
-    parts = means["metric"].str.extract(r"cka_to_(original|retrain)_(.+)")
-    means["other"], means["layer"] = parts[0], parts[1]
-    layers = list(dict.fromkeys(means["layer"]))
+    layers = list(dict.fromkeys(means["item"]))
     names = [name for name in method_order(means) if name in set(means["method"])]
     size = (1.6 * len(layers) + 3.6, 0.3 * len(names) + 1.7)
     figure, axes = plt.subplots(1, 2, figsize=size, sharey=True, layout="constrained")
     for axis, other, title in zip(axes, ("retrain", "original"), ("to the retrained", "to the original"), strict=True):
-        wide = means[means["other"] == other].pivot(index="method", columns="layer", values="mean")
+        wide = means[means["metric"] == f"cka_to_{other}"].pivot(index="method", columns="item", values="mean")
         image = heat_map(axis, wide.reindex(index=names, columns=layers), 1, ".2f")
         axis.set_title(title, fontsize=9)
     figure.colorbar(image, ax=axes, label="linear CKA (1: alike)")
@@ -104,10 +101,10 @@ def _padded(ends: tuple[float, float]) -> tuple[float, float]:
 
 def relearning_curves(table: pd.DataFrame) -> Figure:
     """Accuracy on the forget set while it is learned again, mean over seeds, against mini-batches (symlog axis)."""
-    means = summary(table[table["metric"].str.startswith(PREFIX)])
+    means = summary(table[table["metric"] == "relearned_accuracy"])
     if means.empty:
         raise ForgetError("The table holds no relearning curves; ask for the attack `relearning` in the scenario.")
-    means["step"] = means["metric"].str.removeprefix(PREFIX).astype(int)
+    means["step"] = means["item"].astype(int)
     figure, axis = plt.subplots(figsize=(6.6, 3.8))
     for number, name in enumerate(method_order(means)):
         part = means[means["method"] == name].sort_values("step")
@@ -124,7 +121,7 @@ def relearning_curves(table: pd.DataFrame) -> Figure:
 def relearning_table(table: pd.DataFrame) -> pd.DataFrame:
     """Mini-batches until relearned and AIN by method as text, with 95 % t-intervals over seeds; ">" where some runs
     were cut by the limit, so that the number is a lower bound."""
-    means = summary(table[table["attack"] == "relearning"]).set_index(["metric", "method"])
+    means = summary(table[(table["attack"] == "relearning") & (table["item"] == "")]).set_index(["metric", "method"])
     names, rows = method_order(table[table["attack"] == "relearning"]), {}
     for name in names:
         cut = means["mean"].get(("relearning_cut", name), 0) > 0

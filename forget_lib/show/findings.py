@@ -11,7 +11,6 @@ from forget_lib.study.records import RUN, summary
 from forget_lib.study.scenario import EVALUATED, Scenario
 
 CONTROLS = ("original", "retrain", "second_retrain")
-OF_CLASS = "test_accuracy_of_"
 MARGIN = 0.05
 """Forget accuracy this close to the retrained model's counts as near it, and so does a loss of utility."""
 
@@ -175,14 +174,14 @@ def class_gaps(table: pd.DataFrame) -> pd.DataFrame:
     Classes that the retrained model does not know are left out. Returns: columns worst class, worst, mean (points) and
     emptied (classes with 1 % or less in some run, 10 % or more in the retrained model), the worst first.
     """
-    part = table[table["metric"].str.startswith(OF_CLASS) & (table["run"] == 0)]
-    wide = part.pivot_table(index=[*RUN, "metric"], columns="method", values="value")
+    part = table[(table["metric"] == "class_accuracy") & (table["run"] == 0)]
+    wide = part.pivot_table(index=[*RUN, "item"], columns="method", values="value")
     columns = ["worst class", "worst", "mean", "emptied"]
     if "retrain" not in wide:
         return pd.DataFrame(columns=columns)
-    known = wide[wide["retrain"] > 0].rename(index=lambda name: str(name).removeprefix(OF_CLASS), level="metric")
-    lost = 100 * known.rsub(known["retrain"], axis=0).groupby("metric").mean().drop(columns="retrain")
-    gone = (known.le(0.01) & known["retrain"].ge(0.1).to_numpy()[:, None]).groupby("metric").any()
+    known = wide[wide["retrain"] > 0]
+    lost = 100 * known.rsub(known["retrain"], axis=0).groupby("item").mean().drop(columns="retrain")
+    gone = (known.le(0.01) & known["retrain"].ge(0.1).to_numpy()[:, None]).groupby("item").any()
     rows = {
         name: (lost[name].idxmax(), lost[name].max(), lost[name].mean(), ", ".join(gone.index[gone[name]]))
         for name in lost

@@ -7,7 +7,8 @@ from typing import NamedTuple
 class Measurement(NamedTuple):
     """One number: its name, value, interval and unit; `attack` and `null` where it belongs to an attack.
 
-    low, high: ends of a 95 % interval within this run, or None. n: number of samples behind it.
+    low, high: ends of a 95 % interval within this run, or None. n: number of samples behind it. item: the one of many
+    that it is about (a class, a layer, a number of mini-batches), or empty.
     """
 
     metric: str
@@ -18,6 +19,7 @@ class Measurement(NamedTuple):
     attack: str = ""
     n: int | None = None
     null: float | None = None
+    item: str = ""
 
 
 ANYTHING, POSITIVE = (-math.inf, math.inf), (0.0, math.inf)
@@ -33,13 +35,14 @@ RANGES_OF = {
     "activation_distance_forget": (0.0, math.sqrt(2)),
     "js_divergence_forget": (0.0, math.log(2)),
     "relearning_cut": (0.0, 1.0),
+    "cka_to_original": (0.0, 1.0),
+    "cka_to_retrain": (0.0, 1.0),
 }
 """Metrics whose unit does not say what they can be: differences, ratios, and those without a unit."""
 
 
 def range_of(metric: str, unit: str = "share") -> tuple[float, float]:
     """What a metric can be. Intervals that are shown lie within it, see `statistics.within`."""
-    unit = "share" if metric.startswith("cka_") else unit
     return RANGES_OF.get(metric, RANGES.get(unit, ANYTHING))
 
 

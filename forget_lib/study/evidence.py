@@ -28,7 +28,6 @@ CKA_SAMPLES = 300
 """Test samples on which layers are compared: more than twice the width of the layers of the small nets."""
 EPOCH_SAMPLES = 500
 """The first so many samples of each set are looked at after an epoch of unlearning."""
-CKA = "cka_to_{other}_{layer}"
 RATES = {"class": 0.002, "other": 0.05}
 """Rates of relearning by kind of request, at which a retrained model needs about 20 mini-batches: a class that a net
 has never seen comes in a few steps, single samples take longer. The same for all models of a scenario."""
@@ -101,7 +100,7 @@ def layer_likeness(scenario: Scenario, model: nn.Module, others: Mapping[str, Pa
                 value = metrics.linear_cka(own[layer], theirs[layer])
             except ForgetError:  # a dead layer is constant, and alike to nothing
                 value = 0.0
-            found.append(Measurement(CKA.format(other=name, layer=layer), value, unit="", n=len(images)))
+            found.append(Measurement(f"cka_to_{name}", value, unit="", n=len(images), item=layer))
     return found
 
 

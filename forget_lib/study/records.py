@@ -29,11 +29,13 @@ from forget_lib.core.user_code import source_hash
 from forget_lib.statistics.intervals import possible_ends
 from forget_lib.statistics.measurement import Measurement, range_of
 
-SCHEMA = 1
+SCHEMA = 2
 LIBRARY = __name__.split(".")[0]
 RUN = ["dataset", "model", "request", "draw", "seed"]
 """Columns that say which run of which scenario a row is of."""
 KEYS = [*RUN, "method", "run"]
+OF_POOLS: Mapping[str, Any] = {"kind": "", "share": np.nan}
+"""What only records of a pooled study say of themselves, and what stands in the table for the others."""
 FIELDS: Mapping[str, type] = {"measurements": list, "cost": dict, "files": dict}
 """What run.json holds under these keys, where it has them; the rest is the writer's own."""
 
@@ -199,11 +201,9 @@ def load(profile: str | Path) -> pd.DataFrame:
     """All records of a profile as one tidy table, a row for each record and metric.
 
     Args: profile: a name ("quick") or the path of a results folder, or of any folder of records below one.
-    A second retrained model (method retrain, run 1) is the floor and stands under the method name second_retrain.
-    Returns: columns dataset, model, request, draw, seed, method, run, attack, metric, unit, value, low, high, n, null,
-        source, synthetic, sampled, status, reason, seconds, sample_passes, folder. A record that failed or did not
-        apply has
-        one row with an empty metric.
+    Returns: columns dataset, model, request, draw, seed, method, run, kind, share, attack, metric, item, unit, value,
+        low, high, n, null, source, synthetic, sampled, status, reason, cost_seconds, cost_sample_passes, folder. A
+        record that failed or did not apply has one row with an empty metric.
     Raises: ForgetError where there are no records.
     """
     root = Path(profile) if os.sep in str(profile) or Path(profile).is_dir() else RESULTS / str(profile)
@@ -227,8 +227,7 @@ def tidy(records: Iterable[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:
             print(f"{folder} is no record ({', '.join(wrong) or 'measurements'}): left out.", file=sys.stderr)
             continue
         common = {key: run[key] for key in KEYS}
-        if run["method"] == "retrain" and run["run"] == 1:
-            common |= {"method": "second_retrain", "run": 0}
+        common |= {key: run.get(key, default) for key, default in OF_POOLS.items()}
         common |= {key: run.get(key) for key in ("source", "synthetic", "sampled", "status", "reason")}
         common |= {f"cost_{key}": value for key, value in (run.get("cost") or {}).items()}
         common["folder"] = folder
@@ -238,7 +237,7 @@ def tidy(records: Iterable[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:
         return pd.DataFrame()
     table = pd.DataFrame(rows).sort_values(KEYS, kind="stable", ignore_index=True)
     # A column that holds None is one of Python objects, over which pandas goes value by value: minutes for a big study.
-    numbers = ["value", "low", "high", "null"]
+    numbers = ["value", "low", "high", "null", "share"]
     return table.astype(dict.fromkeys(numbers, float))
 
 
@@ -255,15 +254,19 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
 
     Args: runs: the table of `load`. Method seeds (run) of one draw and seed are averaged first: the unit is the
         original.
-    Returns: columns dataset, model, request, method, attack, metric, unit, mean, low, high, n, oracle.
+    Returns: columns dataset, model, request, method, kind, share, attack, metric, item, unit, mean, low, high, n,
+        oracle.
         Under two seeds low and high are those within the run, such as an attack's interval over samples, or empty.
         Ends that the metric cannot reach are moved, see `statistics.possible_ends`: a t-interval at three seeds may
         reach beyond, a share does not.
     """
     runs = runs[runs["metric"] != ""]
-    keys = ["dataset", "model", "request", "method", "attack", "metric", "unit"]
-    units = runs.groupby([*keys, "draw", "seed"], sort=False)[["value", "low", "high"]].mean().reset_index()
-    groups = units.groupby(keys, sort=False)
+    left_out = OF_POOLS | {"item": ""}
+    runs = runs.assign(**{key: default for key, default in left_out.items() if key not in runs})
+    keys = ["dataset", "model", "request", "method", "kind", "share", "attack", "metric", "item", "unit"]
+    rows = runs.groupby([*keys, "draw", "seed"], sort=False, dropna=False)
+    units = rows[["value", "low", "high"]].mean().reset_index()
+    groups = units.groupby(keys, sort=False, dropna=False)
     table = groups.agg(mean=("value", "mean"), low=("low", "first"), high=("high", "first"), n=("value", "size"))
     many = table["n"] > 1  # one original: only the interval within its run, if it has one
     if not np.isfinite(units["value"][groups["value"].transform("size") > 1]).all():
@@ -274,9 +277,9 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
     table = table.reset_index()
     ranges = np.array([range_of(*pair) for pair in zip(table["metric"], table["unit"], strict=True)]).reshape(-1, 2)
     table["low"], table["high"] = possible_ends(table["mean"], table["low"], table["high"], *ranges.T)
-    same = ["dataset", "model", "request", "attack", "metric"]
-    oracle = table[table["method"] == "retrain"][[*same, "mean"]].rename(columns={"mean": "oracle"})
-    return table.merge(oracle, on=same, how="left")
+    same = ["dataset", "model", "request", "attack", "metric", "item"]
+    retrained = table[(table["method"] == "retrain") & table["kind"].isin(["", "control"])]
+    return table.merge(retrained[[*same, "mean"]].rename(columns={"mean": "oracle"}), on=same, how="left")
 
 
 def write_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

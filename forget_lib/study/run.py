@@ -34,10 +34,12 @@ from forget_lib.unlearning import METHODS, UnlearningTask, get_method, unlearn
 from forget_lib.unlearning.registry import check_settings, default_settings
 from forget_lib.unlearning.sisa import ensemble_of, is_ensemble
 
-EVALUATION_VERSION = 1
+EVALUATION_VERSION = 2
 """Raised when the evaluation of a model gives other numbers; records of before are then made again."""
 
 SECOND_RETRAIN = 1
+SAME_METHOD = {"second_retrain": ("retrain", SECOND_RETRAIN)}
+"""Records that are called after what they are for, and the method with its seed that makes them."""
 WITH_HISTORY = ("uniform_kl", "finetune", "negative_gradient_plus", "scrub")
 """Methods whose metrics are recorded after each epoch; on all samples that would cost more than most methods do."""
 __all__ = ["EVALUATED", "Scenario", "make_scenario", "original", "run_method", "run_methods", "with_plugins"]
@@ -160,9 +162,8 @@ def evaluate(
         for index, title in enumerate(scenario.data.classes):
             here = labels["test"] == index
             if here.any():
-                found.append(
-                    Measurement(f"test_accuracy_of_{title}", float(right["test"][here].mean()), n=int(here.sum()))
-                )
+                value = float(right["test"][here].mean())
+                found.append(Measurement("class_accuracy", value, n=int(here.sum()), item=title))
     embedded: dict[str, np.ndarray] = {}
     for name in scenario.attacks if attacks is None else attacks:
         needs = get_attack(name).needs
@@ -232,20 +233,21 @@ def run_method(
 ) -> dict[str, Any]:
     """One method on one scenario: its record, read from disk where it is up to date, else made now.
 
-    "original" evaluates the model as it is. A method that does not apply, diverges or fails on the net leaves a record
-    that says so.
+    "original" evaluates the model as it is, "second_retrain" is retrained with another seed. A method that does not
+    apply, diverges or fails on the net leaves a record that says so.
     Args: settings: the method's settings; those left out are as chosen by tuning, else the defaults. run: seed of
         the method. reference: folder of the retrained model's record, to measure distances from it.
     Returns: the content of run.json.
     Raises: UnknownNameError, ForgetError for settings, before anything is computed.
     """
     settings = dict(settings or {})
-    if name != "original":
-        check_settings(name, settings)
-        chosen = with_chosen(name, settings, *scenario.tuned_for)
-        settings = default_settings(name, scenario.recipe.epochs) | chosen
+    method, number = SAME_METHOD.get(name, (name, run))
+    if method != "original":
+        check_settings(method, settings)
+        chosen = with_chosen(method, settings, *scenario.tuned_for)
+        settings = default_settings(method, scenario.recipe.epochs) | chosen
     code: list[int | str] = [TRAINING_VERSION, NETS_VERSION, EVALUATION_VERSION]
-    code += [] if name == "original" else [code_of(get_method(name))]
+    code += [] if name == "original" else [code_of(get_method(method))]
     code += [code_of(get_attack(each)) for each in scenario.attacks] + scenario.own_code
     about = describe(scenario) | {"request": scenario.parsed.name, "request_text": scenario.request_text}
     about |= {"method": name, "run": run, "settings": settings}
@@ -263,7 +265,7 @@ def run_method(
     def on_epoch(epoch: int, model: nn.Module) -> None:
         epochs.append({"epoch": epoch} | evidence.epoch_accuracies(scenario, model))
 
-    task = make_task(scenario, run, on_epoch if name in WITH_HISTORY else None, name)
+    task = make_task(scenario, number, on_epoch if name in WITH_HISTORY else None, method)
     about |= {"key": key, **records.provenance(), "written": _now(), "reason": None}
 
     def not_done(status: str, reason: str) -> dict[str, Any]:
@@ -271,7 +273,7 @@ def run_method(
         return read_record(folder)
 
     try:
-        model = start if name == "original" else unlearn(name, start, task, **settings)
+        model = start if name == "original" else unlearn(method, start, task, **settings)
     except NotApplicableError as error:
         return not_done("not applicable", str(error))
     except ForgetError as error:
@@ -347,7 +349,7 @@ def run_methods(scenario: Scenario, methods: Mapping[str, Mapping[str, Any] | No
         check_settings(name, settings or {})
     rows: list[tuple[str, Mapping[str, Any] | None, int]] = [
         ("retrain", {}, 0),
-        ("retrain", {}, SECOND_RETRAIN),
+        ("second_retrain", {}, 0),
         ("original", {}, 0),
     ]
     rows += [(name, settings, 0) for name, settings in methods.items() if name not in ("original", "retrain")]
@@ -363,7 +365,7 @@ def run_methods(scenario: Scenario, methods: Mapping[str, Mapping[str, Any] | No
             flush=True,
         )
     table = records.load(scenario.folder("original").parent.parent)
-    return table[table["method"].isin([*(name for name, _, _ in rows), "second_retrain"])].reset_index(drop=True)
+    return table[table["method"].isin([name for name, _, _ in rows])].reset_index(drop=True)
 
 
 def load_model(scenario: Scenario, name: str, run: int = 0) -> nn.Module:
