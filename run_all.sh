@@ -268,6 +268,10 @@ as_user() { # module, arguments
     cd "$FORGET_FROM" && exec "$PYTHON" -P -m "$@"
 }
 
+is_answer() { # file or folder: is it the report of a deletion request, or holds it one?
+    (cd "$FORGET_FROM" && grep -qs -e '"kind": *"forget deletion report"' -- "$1" "$1/report.json")
+}
+
 as_root() { if [ "$(id -u)" -eq 0 ]; then say --allow-root; fi; }
 
 fetch_data() { # name
@@ -367,7 +371,7 @@ main() {
         submit | verify)
             use_environment requirements.txt
             # The file tells what it is: the report of a deletion request, or a record of the leaderboard.
-            if [ "$command" = verify ] && [ $# -gt 0 ] && (as_user forget_lib.deletion.kind "$1"); then
+            if [ "$command" = verify ] && [ $# -gt 0 ] && is_answer "$1"; then
                 as_user workflow.deletion verify "$@"
             fi
             as_user workflow.leaderboard "$command" "$@"

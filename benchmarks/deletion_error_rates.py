@@ -30,8 +30,8 @@ sys.path.insert(0, str(REPOSITORY))
 from forget_lib import datasets  # noqa: E402
 from forget_lib.core import paths  # noqa: E402
 from forget_lib.datasets.requests import Request  # noqa: E402
-from forget_lib.deletion import trace, verdict  # noqa: E402
-from forget_lib.deletion.margins import MARGINS_VERSION, margins_of  # noqa: E402
+from forget_lib.deletion import verdict  # noqa: E402
+from forget_lib.deletion.measure import MEASURE_VERSION, margins_of  # noqa: E402
 from forget_lib.models.nets import NETS_VERSION  # noqa: E402
 from forget_lib.models.recipe import Recipe  # noqa: E402
 from forget_lib.models.stacked import STACKED_VERSION  # noqa: E402
@@ -144,7 +144,7 @@ def margins(case: Case, seed: int, kept_share: float) -> dict[str, np.ndarray]:
 
 def cached(case: Case, seed: int, kept_share: float, folder: Path) -> dict[str, np.ndarray]:
     """`margins`, read from `folder` where the same code made them before."""
-    code = [MARGINS_VERSION, STACKED_VERSION, TRAINING_VERSION, NETS_VERSION]
+    code = [MEASURE_VERSION, STACKED_VERSION, TRAINING_VERSION, NETS_VERSION]
     about = {"case": dataclasses.asdict(case), "kept": kept_share, "models": (REFERENCES, ORIGINALS, KEPT, SHARES)}
     path = folder / f"{records.key_of(**about, seed=seed, code=code)[:24]}.npz"
     if path.is_file():
@@ -164,7 +164,7 @@ def judge(found: dict[str, np.ndarray], rule: verdict.Rule) -> list[dict[str, ob
     names = [*SHARES, *([MASKED] if f"{MASKED}/{verdict.OUTPUTS}" in found else [])]
     for name in names:
         readings = {
-            reading: trace.read(
+            reading: verdict.read(
                 found[f"{name}/{reading}"][0],
                 *(found[f"{part}/{reading}"] for part in ("references", "originals", "kept")),
             )
@@ -215,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     verdicts.round(5).to_csv(options.out / "verdicts.csv", index=False)
     table.round(5).to_csv(options.out / "error_rates.csv", index=False)
-    about = {"rule": dataclasses.asdict(rule), "references": REFERENCES, "originals": ORIGINALS, "kept": KEPT}
+    about = {"rule": rule.model_dump(), "references": REFERENCES, "originals": ORIGINALS, "kept": KEPT}
     about |= {
         "seeds": [options.first, options.first + options.seeds - 1],
         "source": datasets.load("cifar16", start="sample").source,

@@ -28,8 +28,8 @@ from forget_lib import datasets  # noqa: E402
 from forget_lib.core import paths  # noqa: E402
 from forget_lib.datasets.requests import Request  # noqa: E402
 from forget_lib.datasets.samples import Samples  # noqa: E402
-from forget_lib.deletion import trace  # noqa: E402
-from forget_lib.deletion.margins import margins_of  # noqa: E402
+from forget_lib.deletion import verdict  # noqa: E402
+from forget_lib.deletion.measure import margins_of  # noqa: E402
 from forget_lib.deletion.verdict import OUTPUTS  # noqa: E402
 from forget_lib.models.train import Meter, accuracy, set_threads  # noqa: E402
 from forget_lib.study.pools import MEMORISING, PoolPlan, train_nets  # noqa: E402
@@ -122,7 +122,7 @@ def run_methods(seed: int) -> list[dict[str, object]]:
             total, now, test = total + cost, margins(model), accuracy(model, given.test)
             for earlier in range(step + 1):
                 columns = [place[int(index)] for index in given.requests[earlier]]
-                value = trace.traces(now[None, columns], *(part[:, columns] for part in families))[0]
+                value = verdict.traces(now[None, columns], *(part[:, columns] for part in families))[0]
                 row = {"seed": seed, "method": name, "step": step + 1, "earlier": earlier + 1, "trace": float(value)}
                 rows.append(row | {"test_accuracy": test, "cost": total})
     return rows

@@ -1,5 +1,6 @@
 """A deletion request from its file to its report, on a tiny data set of the user's own."""
 
+import contextlib
 import dataclasses
 import json
 import pickle
@@ -7,6 +8,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,12 +18,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from forget_lib.core.errors import ForgetError
+from forget_lib.core.paths import REPOSITORY
 from forget_lib.datasets.own import CACHE_FROM
+from forget_lib.deletion import answer as answers
 from forget_lib.deletion import case as cases
-from forget_lib.deletion import ledger, purge, recommend, record, references, respond, verdict, verify, views
-from forget_lib.deletion.kind import is_report
-from forget_lib.deletion.record import file_hash
-from forget_lib.deletion.request_file import RequestError, keep_copy, read_request
+from forget_lib.deletion import evidence, ledger, purge, recommend, references, report, verdict, verify
+from forget_lib.deletion.report import file_hash
+from forget_lib.deletion.request import keep_copy, read_request
+from forget_lib.study import run
 from workflow.deletion import main
 from workflow.pages.page import output_markdown2html
 
@@ -67,23 +71,35 @@ def write_request(folder, *, name="first", forget="class:a", method="retrain", t
     return path
 
 
+def page_of(path) -> dict[str, Any]:
+    """What the cells of the notebook leave, run in this process on a request."""
+    notebook = json.loads((REPOSITORY / "notebooks" / "10_deletion_request.ipynb").read_text())
+    names: dict[str, Any] = {}
+    with contextlib.chdir(REPOSITORY / "notebooks"):
+        for cell in notebook["cells"]:
+            if cell["cell_type"] == "code":
+                exec("".join(cell["source"]), names)
+                if "parameters" in cell["metadata"].get("tags", []):
+                    names["request"] = str(path)
+    return names
+
+
 def answered(path):
-    """Everything that the notebook does."""
-    case = record.prepare(path)
-    choice = recommend.choose(case)
-    answer = respond.respond(case, choice)
-    model, _ = respond.unlearned_model(case, respond.original_of(case), choice)
-    earlier = respond.reevaluate(case, model, answer.rule)
-    content = record.build(answer, earlier, {"written": ledger.now()})
-    return answer, content, record.write(answer, content)
+    names = page_of(path)
+    return names["answer"], names["content"], names["path"]
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
+def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("forget")
     write_data(folder)
-    path = write_request(folder, title=BAD_NAME)
-    return (folder, *answered(path))
+    return folder, page_of(write_request(folder, title=BAD_NAME))
+
+
+@pytest.fixture(scope="module")
+def shared(page):
+    folder, names = page
+    return folder, names["answer"], names["content"], names["path"]
 
 
 @pytest.fixture
@@ -116,10 +132,12 @@ def outcomes(report, **options) -> dict[str, str]:
 def test_the_original_and_a_hidden_class_fail_and_a_retrained_model_does_not(shared):
     _, answer, content, _ = shared
     assert content["verdict"]["outcome"] == answer.verdict.outcome != verdict.FAIL
-    assert answer.controls[respond.ORIGINAL].outcome == verdict.FAIL
-    assert answer.controls[respond.MASKED].outcome == verdict.FAIL
-    assert answer.attacks.loc["trace, outputs", respond.ORIGINAL] == pytest.approx(1, abs=0.5)
-    curve = answer.curve.set_index(["attack", "share"])["power"]
+    assert answer.controls[answers.ORIGINAL].outcome == verdict.FAIL
+    assert answer.controls[answers.MASKED].outcome == verdict.FAIL
+    assert evidence.attack_table(answer.measured, answer.families).loc[
+        "trace, outputs", answers.ORIGINAL
+    ] == pytest.approx(1, abs=0.5)
+    curve = evidence.error_curve(answer.families, answer.rule.alpha).set_index(["attack", "share"])["power"]
     assert curve["trace, outputs", 0.0] == pytest.approx(0.05, abs=0.01)
     assert curve["trace, outputs", 1.0] > 0.9
 
@@ -130,7 +148,7 @@ def test_the_report_holds_no_path_no_image_and_no_plain_hash(shared):
     assert str(folder) not in text
     assert answer.case.scenario.data.checksum not in text
     assert len(content["data"]["forget"]) == content["images"]
-    key = ledger.key_beside(respond.ledger_of(answer.case))
+    key = ledger.key_beside(answer.case.ledger)
     forget = answer.case.scenario.samples["forget"]
     assert content["data"]["forget"] == ledger.fingerprints(key, forget.images, forget.labels)
     assert content["data"]["forget"] != ledger.fingerprints(b"another", forget.images, forget.labels)
@@ -140,13 +158,13 @@ def test_two_runs_of_the_same_request_give_the_same_report_apart_from_times(shar
     folder, _, content, _ = shared
     shutil.rmtree(folder / "first")
     _, again, _ = answered(folder / "first.yaml")
-    assert record.report_digest(again) == record.report_digest(content)
+    assert report.report_digest(again) == report.report_digest(content)
     assert len(ledger.read_ledger(folder / "ledger.jsonl")) == 1
 
 
 def test_verify_finds_a_sound_report_sound_without_and_with_the_data(shared):
     folder, _, _, path = shared
-    (folder / "first" / "report.html").write_text(record.report_digest(record.read_report(path)))
+    (folder / "first" / "report.html").write_text(report.report_digest(report.read_report(path)))
     assert set(outcomes(path).values()) == {"ok"}
     assert set(outcomes(path, with_data=True).values()) == {"ok"}
     assert main(["verify", str(path.parent), "--data"]) == 0
@@ -185,7 +203,7 @@ def test_a_file_that_is_no_report_is_refused(tmp_path):
         path = tmp_path / "report.json"
         path.write_text(text)
         with pytest.raises(ForgetError, match="report"):
-            record.read_report(path)
+            report.read_report(path)
 
 
 def test_purge_lists_first_then_removes_what_carries_the_data_and_keeps_the_chain(mine):
@@ -215,7 +233,7 @@ def test_a_ledger_that_was_edited_is_named_and_nothing_is_added(mine):
     good = path.read_text()
     path.write_text(good.replace('"outcome":"', '"outcome":"x'))
     with pytest.raises(ledger.LedgerError, match=r"line 1: .*changed"):
-        record.prepare(mine / "first.yaml")
+        report.prepare(mine / "first.yaml")
     path.write_text(good[:-20])
     with pytest.raises(ledger.LedgerError, match="line 1: it is incomplete"):
         ledger.append(path, {})
@@ -242,8 +260,7 @@ def test_a_later_request_measures_the_earlier_one_again(mine):
     assert content["returned_images"] == len(mine_forget(mine))
     assert len(ledger.read_ledger(mine / "ledger.jsonl")) == 3
     shutil.rmtree(mine / "first" / "references")
-    model, _ = respond.unlearned_model(answer.case, respond.original_of(answer.case), answer.choice)
-    assert "its references were purged" in respond.reevaluate(answer.case, model, answer.rule).iloc[0]["why"]
+    assert "its references were purged" in answers.reevaluate(answer).iloc[0]["why"]
 
 
 @pytest.mark.fault("Answers overwritten, ledger entries confused, whole records called damaged")
@@ -252,14 +269,14 @@ def test_a_folder_with_the_answer_to_another_request_is_refused_and_left_as_it_i
     path = mine / "bob" / "first.yaml"
     path.parent.mkdir()
     path.write_text((mine / "first.yaml").read_text().replace("class:a", "class:b"))
-    with pytest.raises(RequestError, match=r"first.yaml, line 9: .*answer to another request"):
-        record.prepare(path)
+    with pytest.raises(ForgetError, match=r"first.yaml, line 9: .*answer to another request"):
+        report.prepare(path)
     assert main(["run", str(path)]) == 1
     assert {path: path.read_bytes() for path in (mine / "first").rglob("*") if path.is_file()} == before
     # The same request with another budget goes on there.
     text = (mine / "first.yaml").read_text()
     (mine / "first.yaml").write_text(text.replace("references: 6", "references: 7"))
-    record.prepare(mine / "first.yaml")
+    report.prepare(mine / "first.yaml")
 
 
 @pytest.mark.parametrize(
@@ -273,11 +290,11 @@ def test_a_folder_with_the_answer_to_another_request_is_refused_and_left_as_it_i
 )
 @pytest.mark.fault("Answers overwritten, ledger entries confused, whole records called damaged")
 def test_another_model_is_another_request(mine, old, new):
-    case = record.prepare(mine / "first.yaml")
+    case = report.prepare(mine / "first.yaml")
     save_file(case.scenario.new_model(0).state_dict(), mine / "w.safetensors")
     (mine / "first.yaml").write_text((mine / "first.yaml").read_text().replace(old, new))
-    with pytest.raises(RequestError, match="answer to another request"):
-        record.opened(mine / "first.yaml")
+    with pytest.raises(ForgetError, match="answer to another request"):
+        report.opened(mine / "first.yaml")
 
 
 NET = """from torch import nn
@@ -295,26 +312,26 @@ def test_models_whose_files_have_the_same_name_are_told_apart_and_the_first_answ
         text = path.read_text().replace("{name: mlp}", '{name: "net.py:make"}')
         path.write_text(text.replace(f"{mine}/{place}/r", f"{mine}/out"))
     answer, content, path = answered(mine / "prod" / "r.yaml")
-    assert record.asked_in(record.read_report(path)) == respond.asked(answer.case)
+    assert report.asked_in(report.read_report(path)) == answer.case.asked
     assert str(mine) not in json.dumps(content)
     before = path.read_bytes()
-    with pytest.raises(RequestError, match="answer to another request"):
-        record.prepare(mine / "lab" / "r.yaml")
+    with pytest.raises(ForgetError, match="answer to another request"):
+        report.prepare(mine / "lab" / "r.yaml")
     assert path.read_bytes() == before
-    record.prepare(mine / "prod" / "r.yaml")
+    report.prepare(mine / "prod" / "r.yaml")
     (mine / "prod" / "net.py").write_text(NET.format(width=16))
-    with pytest.raises(RequestError, match="answer to another request"):
-        record.prepare(mine / "prod" / "r.yaml")
+    with pytest.raises(ForgetError, match="answer to another request"):
+        report.prepare(mine / "prod" / "r.yaml")
 
 
 @pytest.mark.fault("Answers overwritten, ledger entries confused, whole records called damaged")
 def test_weights_that_were_given_are_the_model_however_they_were_trained(mine):
     path = mine / "first.yaml"
-    save_file(record.prepare(path).scenario.new_model(0).state_dict(), mine / "w.safetensors")
+    save_file(report.prepare(path).scenario.new_model(0).state_dict(), mine / "w.safetensors")
     path.write_text(path.read_text().replace("{name: mlp}", "{name: mlp, weights: w.safetensors}"))
-    first = respond.asked(cases.open_case(read_request(path)))
+    first = cases.open_case(read_request(path)).asked
     path.write_text(path.read_text().replace("epochs: 8", "epochs: 9"))
-    assert respond.asked(cases.open_case(read_request(path))) == first
+    assert cases.open_case(read_request(path)).asked == first
 
 
 @pytest.mark.fault("Answers overwritten, ledger entries confused, whole records called damaged")
@@ -329,13 +346,13 @@ def test_requests_whose_folders_have_the_same_name_are_told_apart_in_one_ledger(
     entries = ledger.read_ledger(mine / "ledger.jsonl")
     assert [entry["folder"] for entry in entries] == ["first", "bob/first"]
     assert entries[0]["request"] != entries[1]["request"]
-    again = respond.earlier_requests(answer.case)
+    again = answers.earlier_requests(answer.case)
     assert [entry["number"] for entry in again] == [1]
 
 
 def test_an_interrupted_answer_goes_on_where_it_was(mine, monkeypatch):
     shutil.rmtree(mine / "first")
-    case = record.prepare(mine / "first.yaml")
+    case = report.prepare(mine / "first.yaml")
     choice, measured, real = recommend.choose(case), [], references.measure
 
     def interrupted(scenario, model):
@@ -346,8 +363,8 @@ def test_an_interrupted_answer_goes_on_where_it_was(mine, monkeypatch):
 
     monkeypatch.setattr(references, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        respond.respond(case, choice)
-    respond.respond(case, choice)
+        answers.respond(case, choice)
+    answers.respond(case, choice)
     assert len(measured) == 5 + len(references.planned(case, 0.25)) - 4
 
 
@@ -363,7 +380,7 @@ def test_a_case_goes_to_other_processes_without_its_data(shared):
 
 def test_too_little_memory_or_disk_is_said_and_what_to_do(mine, monkeypatch):
     shutil.rmtree(mine / "first" / "references")
-    case = record.prepare(mine / "first.yaml")
+    case = report.prepare(mine / "first.yaml")
     jobs = references.planned(case, 0.25)[:3]
 
     def no_memory(*_arguments):
@@ -396,17 +413,17 @@ def test_too_little_memory_or_disk_is_said_and_what_to_do(mine, monkeypatch):
 def test_a_request_that_matches_nothing_or_everything_names_its_line(shared, tmp_path, forget, words):
     write_data(tmp_path)
     path = write_request(tmp_path, forget=forget)
-    with pytest.raises(RequestError, match="line 6") as caught:
+    with pytest.raises(ForgetError, match="line 6") as caught:
         cases.open_case(read_request(path))
     assert words in str(caught.value)
 
 
 def test_a_recipe_that_does_not_reproduce_the_model_weakens_the_verdict(shared):
     _, answer, _, _ = shared
-    worse = dict(answer.measured[respond.ORIGINAL]) | {"validation_accuracy": np.array(0.1)}
-    concerns = respond.evidence.concerns_of(answer.case, worse, answer.families, answer.rule)
+    worse = dict(answer.measured[answers.ORIGINAL]) | {"validation_accuracy": np.array(0.1)}
+    concerns = evidence.concerns_of(answer.case, worse, answer.families, answer.rule)
     assert "does not reproduce" in concerns[0]
-    found = respond.evidence.judge(answer.case, worse, answer.families, answer.rule, concerns)
+    found = evidence.judge(answer.case, worse, answer.families, answer.rule, concerns)
     assert found.outcome == verdict.UNDECIDED
 
 
@@ -423,19 +440,19 @@ def test_weights_that_saw_the_held_out_images_weaken_the_verdict_and_it_is_said_
     families = dataclasses.replace(answer.families, originals=originals)
     given = dataclasses.replace(answer.case)
     monkeypatch.setattr(cases.Case, "weights", answer.case.folder / "given.safetensors")
-    saw = dict(answer.measured[respond.ORIGINAL]) | measures(retain=1.0, validation=1.0, test=1.0)
-    (concern,) = respond.evidence.concerns_of(given, saw, families, answer.rule)
+    saw = dict(answer.measured[answers.ORIGINAL]) | measures(retain=1.0, validation=1.0, test=1.0)
+    (concern,) = evidence.concerns_of(given, saw, families, answer.rule)
     assert "probably seen the held-out images" in concern
     assert "held_out (indices: FILE)" in concern
     assert "all of it was training" in concern
-    found = respond.evidence.judge(given, saw, families, answer.rule, (concern,))
+    found = evidence.judge(given, saw, families, answer.rule, (concern,))
     assert found.outcome == verdict.UNDECIDED
     fair = dict(saw) | measures(retain=1.0, validation=0.6, test=0.5)
-    assert respond.evidence.concerns_of(given, fair, families, answer.rule) == ()
+    assert evidence.concerns_of(given, fair, families, answer.rule) == ()
     # Where models trained here know unseen images as well as trained ones, being as good on both says nothing.
     easy = [dict(each) | measures(retain=1.0, validation=1.0, test=0.99) for each in originals]
     families = dataclasses.replace(answer.families, originals=easy)
-    assert respond.evidence.concerns_of(given, saw, families, answer.rule) == ()
+    assert evidence.concerns_of(given, saw, families, answer.rule) == ()
 
 
 @pytest.mark.fault("Given weights that saw the held-out images")
@@ -445,33 +462,33 @@ def test_a_trace_far_above_1_is_a_concern_where_weights_were_given(shared, monke
         np.stack([m["outputs"] for m in group]).mean(0)
         for group in (answer.families.retrained, answer.families.originals)
     )
-    closer = dict(answer.measured[respond.ORIGINAL]) | {"outputs": originals + 2 * (originals - retrained)}
-    assert respond.evidence.concerns_of(answer.case, closer, answer.families, answer.rule) == ()
+    closer = dict(answer.measured[answers.ORIGINAL]) | {"outputs": originals + 2 * (originals - retrained)}
+    assert evidence.concerns_of(answer.case, closer, answer.families, answer.rule) == ()
     monkeypatch.setattr(cases.Case, "weights", answer.case.folder / "given.safetensors")
-    (concern,) = respond.evidence.concerns_of(answer.case, closer, answer.families, answer.rule)
+    (concern,) = evidence.concerns_of(answer.case, closer, answer.families, answer.rule)
     assert "better than the recipe explains" in concern
     assert "held_out" in concern
 
 
 def test_weights_of_another_training_or_another_model_are_noticed(shared, mine):
     _, answer, _, _ = shared
-    retrained = answer.measured[respond.FRESH]
-    concerns = respond.evidence.concerns_of(answer.case, retrained, answer.families, answer.rule)
+    retrained = answer.measured[answers.FRESH]
+    concerns = evidence.concerns_of(answer.case, retrained, answer.families, answer.rule)
     assert any("do not look trained on" in concern for concern in concerns)
     save_file({"weight": torch.zeros(3)}, mine / "other.safetensors")
     path = mine / "first.yaml"
     path.write_text(path.read_text().replace("{name: mlp}", "{name: mlp, weights: other.safetensors}"))
-    with pytest.raises(RequestError, match=r"other\.safetensors does not fit mlp"):
+    with pytest.raises(ForgetError, match=r"other\.safetensors does not fit mlp"):
         cases.open_case(read_request(path))
 
 
 def test_given_weights_are_the_original(mine):
-    case = record.prepare(mine / "first.yaml")
-    trained = cases.original_of(case)
+    case = report.prepare(mine / "first.yaml")
+    trained = run.original(case.scenario)
     save_file(trained.state_dict(), mine / "given.safetensors")
     path = mine / "first.yaml"
     path.write_text(path.read_text().replace("{name: mlp}", "{name: mlp, weights: given.safetensors}"))
-    given = cases.original_of(cases.open_case(read_request(path)))
+    given = run.original(cases.open_case(read_request(path)).scenario)
     assert all(torch.equal(value, given.state_dict()[name]) for name, value in trained.state_dict().items())
     listed = {each.path.name: each.action for each in purge.artefacts(mine / "first")}
     assert "given.safetensors" not in listed  # the copy of the request names no weights
@@ -482,35 +499,32 @@ def test_given_weights_are_the_original(mine):
     assert listed["given.safetensors"] == "remove"
 
 
-def test_text_of_others_is_escaped(shared):
-    _, answer, _, _ = shared
-    assert "<script>" not in views.request_table(answer.case)._repr_html_()
-    for figure in (views.traces(answer), views.error_curve(answer)):
-        figure.canvas.draw()
-    assert "Not enough" in views.verdict_text(answer) or "Pass" in views.verdict_text(answer)
-    assert "$" not in views.plain_label("a $x$ b").replace(r"\$", "")
+def test_text_of_others_is_escaped(page):
+    _, names = page
+    assert BAD_NAME in names["rows"].values()
+    assert "<script>" not in pd.Series(names["rows"]).to_frame()._repr_html_()
+    assert "Not enough" in names["lines"][0] or "Pass" in names["lines"][0]
 
 
 @pytest.mark.fault("Pages: escaped twice, pictures missing, names of others, folders, width")
-def test_a_browser_shows_the_reasons_and_the_text_of_others_as_they_are(shared):
-    _, answer, content, _ = shared
-    text = as_read(views.verdict_text(answer))
+def test_a_browser_shows_the_reasons_and_the_text_of_others_as_they_are(page):
+    content, text = page[1]["content"], as_read("\n".join(page[1]["lines"]))
     said = [*content["verdict"]["reasons"], *content["verdict"]["needed"]]
     assert said
     assert all(" ".join(each.split()) in text for each in said)
     hostile = f"{BAD_NAME} & &amp; &#43; `code` [a](b) ![i](j) <b>x</b> \\(x\\) ~~s~~ | # + - 1. * _e_"
-    assert as_read(f"- {views.safe(hostile)}").strip() == hostile
-    assert "<script" not in output_markdown2html(views.safe(hostile))
-    assert "<b>" not in output_markdown2html(views.safe(hostile))
+    assert as_read(f"- {report.safe(hostile)}").strip() == hostile
+    assert "<script" not in output_markdown2html(report.safe(hostile))
+    assert "<b>" not in output_markdown2html(report.safe(hostile))
 
 
 @pytest.mark.fault("Answers overwritten, ledger entries confused, whole records called damaged")
 def test_an_unlearned_model_is_read_back_and_nothing_is_called_damaged(shared, monkeypatch, capfd):
     folder, answer, content, path = shared
-    case = record.prepare(folder / "first.yaml")
-    original = respond.original_of(case)
-    monkeypatch.setattr(respond, "unlearn", None)  # would raise
-    _, cost = respond.unlearned_model(case, original, answer.choice)
+    case = report.prepare(folder / "first.yaml")
+    original = run.original(case.scenario)
+    monkeypatch.setattr(answers, "unlearn", None)  # would raise
+    _, cost = answers.unlearned_model(case, original, answer.choice)
     assert cost == pytest.approx(answer.cost)
     assert file_hash(case.folder / "unlearned" / "model.safetensors") == content["model"]["after"]
     assert set(outcomes(path, with_data=True).values()) <= {"ok", "not possible"}
@@ -520,23 +534,26 @@ def test_an_unlearned_model_is_read_back_and_nothing_is_called_damaged(shared, m
 def test_a_method_that_does_not_fit_the_request_is_refused_with_its_line(mine):
     for method, words in (("unsirr", "Did you mean"), ("attack_and_reset", "convolution")):
         path = write_request(mine, method=method)
-        with pytest.raises(RequestError, match="line 7") as caught:
+        with pytest.raises(ForgetError, match="line 7") as caught:
             recommend.choose(cases.open_case(read_request(path)))
         assert words in str(caught.value)
 
 
 @pytest.mark.fault("Pages: escaped twice, pictures missing, names of others, folders, width")
 def test_a_report_names_nobody_but_the_person_it_is_about(mine, capfd, monkeypatch):
-    tried = pd.DataFrame({"method": ["finetune", "random_label", "uniform_kl", "negative_gradient"], "fits": True})
+    tried = pd.DataFrame(
+        {"method": ["finetune", "random_label", "uniform_kl", "negative_gradient"], "fits": True, "score": 0}
+    )
     monkeypatch.setattr(recommend, "recommend", lambda _case: tried)
     arrays = dict(np.load(mine / "data.npz"))
     np.savez(mine / "data.npz", **arrays | {"classes": np.array(["Anna Alm", "Berta Bo", "Clara Cox"])})
     trial = "budget: {references: 6, originals: 3, kept: 3, shares: 0, processes: 1, methods: 4, trials: 2}"
     path = write_request(mine, name="case7", forget="class:Berta Bo", method="auto")
     path.write_text(re.sub("^budget: .*$", trial, path.read_text(), flags=re.MULTILINE))
-    answer, content, report = answered(path)
-    said = [report.read_text(), *map(str, views.summary(answer).values()), *views.findings(answer)]
-    said += [views.request_table(answer.case).to_string(), *capfd.readouterr()]
+    names = page_of(path)
+    content = names["content"]
+    said = [names["path"].read_text(), *map(str, names["about"].values()), *names["sentences"], *names["lines"]]
+    said += [*map(str, names["rows"].values()), *capfd.readouterr()]
     text = "\n".join(said)
     assert "Berta" in text
     assert "Anna" not in text
@@ -552,8 +569,8 @@ def test_methods_that_need_data_which_are_gone_are_not_recommended(mine):
     assert "retain" in table.loc["finetune", "reason"]
     assert table.loc["negative_gradient", "fits"]
     assert {"gap", "low", "high", "cost"} <= set(table.columns)
-    with pytest.raises(RequestError, match="no reference model can be retrained"):
-        respond.respond(cases.open_case(read_request(path)), {"method": "negative_gradient", "settings": {}})
+    with pytest.raises(ForgetError, match="no reference model can be retrained"):
+        answers.respond(cases.open_case(read_request(path)), {"method": "negative_gradient", "settings": {}})
 
 
 def test_purge_removes_what_a_killed_run_left_half_written(mine):
@@ -597,7 +614,7 @@ def faces_answered(mine, monkeypatch, name: str) -> set[str]:
     (mine / "link").symlink_to(mine / "store" / "faces")
     asked = write_request(mine, name="pictures")
     asked.write_text(asked.read_text().replace(f"{mine}/data.npz", name))
-    case = record.prepare(asked)
+    case = report.prepare(asked)
     content = json.loads((mine / "first" / "report.json").read_text())
     content["data"] |= {"caches": case.scenario.data.caches}
     (mine / "pictures" / "report.json").write_text(json.dumps(content))
@@ -697,14 +714,3 @@ def test_purge_says_what_the_verdict_means_for_the_model_that_is_kept(mine, caps
     assert ("without the data" in rows["unlearned"]) == passed
     assert ("still carries the data" in said) == (outcome == verdict.FAIL)
     assert ("not shown that" in said) == (outcome not in (verdict.PASS, verdict.FAIL))
-
-
-@pytest.mark.parametrize("text", ["", "[]", '{"kind": "leaderboard"}'])
-def test_other_files_are_no_reports(tmp_path, text):
-    path = tmp_path / "report.json"
-    path.write_text(text)
-    assert not is_report(path)
-    assert not is_report(tmp_path / "none")
-    path.write_text('{"kind": "forget deletion report"}')
-    assert is_report(path)
-    assert is_report(tmp_path)

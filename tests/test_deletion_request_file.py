@@ -1,5 +1,6 @@
 """The request file: what is read, and how each mistake names its line."""
 
+import re
 import shutil
 import unicodedata
 
@@ -9,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from forget_lib.core import settings as core_settings
 from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.own import load_own
 from forget_lib.deletion import case as cases
-from forget_lib.deletion import request_file
-from forget_lib.deletion.request_file import RequestError, read_request
+from forget_lib.deletion import request as request_file
+from forget_lib.deletion.request import read_request
 from tests.test_deletion import REQUEST, write_data, write_request
 
 GOOD = """version: 1
@@ -47,10 +49,10 @@ def test_a_short_request_gets_the_defaults(tmp_path):
     [
         (("forget: class:5", "forgot: class:5"), 8, "Did you mean 'forget'"),
         (("  start: sample", "  strat: sample"), 4, "Did you mean 'start'"),
-        (("version: 1", "version: 2"), 1, "this program reads 1"),
-        (("version: 1", "version: yes"), 1, "expected int"),
-        (("forget: class:5", "forget: class:5\nmargin: 0.3"), 9, "from 0 to 0.25"),
-        (("forget: class:5", "forget: class:5\nmargin: .nan"), 9, "from 0 to 0.25"),
+        (("version: 1", "version: 2"), 1, "expected a whole number from 1 to 1 (of this schema; this program reads 1)"),
+        (("version: 1", "version: yes"), 1, "expected a whole number"),
+        (("forget: class:5", "forget: class:5\nmargin: 0.3"), 9, "expected a number above 0 and below 0.25"),
+        (("forget: class:5", "forget: class:5\nmargin: .nan"), 9, "expected a number above 0 and below 0.25"),
         (("forget: class:5", "forget: random:0.1"), 8, "names what is to go"),
         (("forget: class:5", "forget: class:*2"), 8, "names what is to go"),
         (("forget: class:5", "forget: official:list"), 8, "names what is to go"),
@@ -58,7 +60,7 @@ def test_a_short_request_gets_the_defaults(tmp_path):
         (("forget: class:5", "forget: {files: []}"), 8, "expected files"),
         (("forget: class:5", "forget: {class: [010]}"), 8, "in quotes"),
         (("forget: class:5", "forget: {random: [a]}"), 8, "Unknown kind of request with a list 'random'"),
-        (("forget: class:5", "forget: class:5\nbudget: 3"), 9, "holds keys of its own"),
+        (("forget: class:5", "forget: class:5\nbudget: 3"), 9, "budget is 3; expected keys of its own"),
         (("forget: class:5", "forget: class:5\nbudget:\n  references: 1"), 10, "from 3 to 200"),
         (("forget: class:5", "forget: class:5\nforget: class:6"), 9, "given twice; the first is in line 8"),
         (("epochs: 3", "epochs: 0"), 7, "expected a whole number from 1"),
@@ -68,7 +70,7 @@ def test_a_short_request_gets_the_defaults(tmp_path):
         (("forget: class:5", "forget: class:5\nmethod: scrub\nsettings: {learning_rate: 1e-3}"), 10, "write 1.0e-3"),
         (("epochs: 3", "epoch: 3"), 7, "Did you mean 'epochs'"),
         (("forget: class:5", "forget: [class:5"), 9, "not YAML"),
-        (("forget: class:5", "forget: !!python/object/apply:os.system ['true']"), 8, "expected text"),
+        (("forget: class:5", "forget: !!python/object/apply:os.system ['true']"), 8, "not YAML of plain values"),
         (("name: mnist", "name: &a mnist\n  start: *a"), 4, "aliases"),
         (("forget: class:5", "forget: class:5\nsettings: {epochs: 1}"), 9, "belong to a method"),
         (("forget: class:5", "forget: class:5\navailable: [retained]"), 9, "some of forget, retain"),
@@ -76,7 +78,7 @@ def test_a_short_request_gets_the_defaults(tmp_path):
 )
 def test_a_mistake_names_its_line(tmp_path, change, line, words):
     path = written(tmp_path, GOOD.replace(*change))
-    with pytest.raises(RequestError, match=rf"request.yaml, line {line}: ") as caught:
+    with pytest.raises(ForgetError, match=rf"request.yaml, line {line}: ") as caught:
         read_request(path)
     assert words in str(caught.value)
 
@@ -85,31 +87,46 @@ def test_a_mistake_names_its_line(tmp_path, change, line, words):
 def test_all_mistakes_of_a_recipe_are_named_each_with_its_line(tmp_path):
     recipe = "recipe:\n  epochs: 2.5\n  momentum: 1.5\n  learning_rate: 0.02"
     path = written(tmp_path, GOOD.replace("recipe: {epochs: 3, learning_rate: 0.02}", recipe))
-    with pytest.raises(RequestError, match=r"line 8: epochs of the recipe.*\n.*line 9: momentum of the recipe"):
+    with pytest.raises(ForgetError, match=r"line 8: epochs of the recipe.*\n.*line 9: momentum of the recipe"):
         read_request(path)
 
 
 @pytest.mark.parametrize("key", ["version", "recipe", "forget"])
 def test_a_missing_key_is_named_with_its_meaning(tmp_path, key):
     path = written(tmp_path, "\n".join(line for line in GOOD.splitlines() if not line.startswith(key)))
-    with pytest.raises(RequestError, match=f"{key} is missing"):
+    with pytest.raises(ForgetError, match=f"{key} is missing"):
         read_request(path)
 
 
 def test_a_file_that_is_not_there_or_too_large_or_no_mapping_is_refused(tmp_path, monkeypatch):
-    with pytest.raises(RequestError, match="cannot be read"):
+    with pytest.raises(ForgetError, match="cannot be read"):
         read_request(tmp_path / "none.yaml")
-    with pytest.raises(RequestError, match="key: value"):
+    with pytest.raises(ForgetError, match="key: value"):
         read_request(written(tmp_path, "- a\n- b\n"))
-    monkeypatch.setattr(request_file, "LARGEST", 10)
-    with pytest.raises(RequestError, match="at most 10"):
+    monkeypatch.setattr(core_settings, "LARGEST", 10)
+    with pytest.raises(ForgetError, match="at most 10"):
         read_request(written(tmp_path, GOOD))
 
 
-def test_the_schema_as_a_table_has_every_key_and_its_default():
-    table = request_file.describe_schema().set_index("key")
-    assert table.loc["forget", "default"] == "needed"
-    assert table.loc["budget.references", "default"] == "8"
+def test_every_key_says_what_it_means_and_the_schema_is_one_of_json():
+    schema = request_file.Asked.model_json_schema()
+    parts = [schema, *(schema["$defs"][name] for name in ("Data", "Model", "HeldOut", "Budget", "Write"))]
+    keys = [each for part in parts for each in part["properties"].values()]
+    assert len(keys) > 25
+    assert all(each.get("description") or "$ref" in each for each in keys)
+    assert {"version", "data", "model", "recipe", "forget"} == set(schema["required"])
+
+
+def test_all_mistakes_of_a_file_are_named_at_once_in_the_order_of_its_lines(tmp_path):
+    wrong = (
+        GOOD.replace("start: sample", "strat: sample")
+        .replace("epochs: 3", "epochs: 0")
+        .replace("class:5", "random:0.1")
+    )
+    with pytest.raises(ForgetError) as caught:
+        read_request(written(tmp_path, wrong + "budget: {references: 1, kept: 2.5}\nmargin: 1\n"))
+    lines = [int(number) for number in re.findall(r"^request.yaml, line (\d+): ", str(caught.value), re.MULTILINE)]
+    assert lines == [4, 7, 8, 9, 9, 10]
 
 
 @pytest.mark.fault("The wrong data: file names, numbers, commas")
@@ -187,7 +204,7 @@ def test_a_person_who_also_stands_in_held_out_or_test_images_is_refused_or_dropp
     write_data(tmp_path)
     (tmp_path / "held.txt").write_text("\n".join(map(str, range(0, 180, 7))))
     path = write_request(tmp_path, forget="person:p0-1", extra="held_out: {indices: held.txt}\n")
-    with pytest.raises(RequestError, match="also stands in"):
+    with pytest.raises(ForgetError, match="also stands in"):
         cases.open_case(read_request(path))
     text = path.read_text().replace("held.txt", "held.txt, drop_requested: true")
     path.write_text(text)
@@ -245,7 +262,7 @@ def test_a_file_is_found_by_its_path_and_never_by_another_file_of_its_name(pets)
 @pytest.mark.fault("The wrong data: file names, numbers, commas")
 def test_all_names_that_fit_no_file_or_several_are_refused_at_once(pets):
     names = "005.png, nothing/here/005.png, train/cat/3.png, train/cat/"
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(ForgetError) as caught:
         files_of(pets, f"{{files: [{names}]}}")
     message = str(caught.value)
     assert "line 6: " in message
@@ -257,7 +274,7 @@ def test_all_names_that_fit_no_file_or_several_are_refused_at_once(pets):
 
 @pytest.mark.fault("The wrong data: file names, numbers, commas")
 def test_many_unknown_files_are_counted_and_not_listed(pets):
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(ForgetError) as caught:
         files_of(pets, f"{{files: [{', '.join(f'x{index}' for index in range(400))}]}}")
     assert len(str(caught.value)) < 2000
     assert "… and 390 more" in str(caught.value)
@@ -266,14 +283,14 @@ def test_many_unknown_files_are_counted_and_not_listed(pets):
 @pytest.mark.fault("The wrong data: file names, numbers, commas")
 def test_a_requested_file_of_the_test_set_is_said_to_lie_there_or_dropped(pets):
     names = "{files: [train/cat/005.png, test/owl/010.png]}"
-    with pytest.raises(RequestError, match=r"1 of the files lie in the test set.*: test/owl/010.png"):
+    with pytest.raises(ForgetError, match=r"1 of the files lie in the test set.*: test/owl/010.png"):
         case_of(pets, names)
     scenario = case_of(pets, names, "held_out: {drop_requested: true}\n").scenario
     assert len(scenario.samples["test"]) == len(scenario.data.test_labels) - 1
     gone = scenario.data.test_images[scenario.data.test_files.index("test/owl/010.png")]
     assert not any(image.equal(gone) for image in scenario.samples["test"].images)
     assert len(scenario.sets.forget) == 1
-    with pytest.raises(RequestError, match="nothing to forget"):
+    with pytest.raises(ForgetError, match="nothing to forget"):
         case_of(pets, "{files: [test/owl/010.png]}", "held_out: {drop_requested: true}\n")
 
 
@@ -294,7 +311,7 @@ def test_a_file_is_found_in_either_spelling_of_unicode(pets):
         assert files_of(pets, f"{{files: ['{name}']}}") == [f"train/cat/{decomposed}"], name
     (pets / "train" / "cat" / "006.png").rename(pets / "train" / "cat" / composed)
     assert files_of(pets, f"{{files: [train/cat/{composed}]}}") == [f"train/cat/{composed}"]
-    with pytest.raises(RequestError, match="is the name of 2 files"):
+    with pytest.raises(ForgetError, match="is the name of 2 files"):
         files_of(pets, f"{{files: ['{composed}']}}")
 
 

@@ -1,5 +1,6 @@
 """The trace on margins worked out by hand, and the verdict as a pure function."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 from scipy import stats
 
 from forget_lib.core.errors import ForgetError, TooFewError
-from forget_lib.deletion import evidence, trace, verdict
-from forget_lib.deletion.trace import Reading
+from forget_lib.deletion import evidence, verdict
+from forget_lib.deletion.verdict import Reading
 
 RULE = verdict.load_rule()
 KEPT = (0.24, 0.25, 0.26)
@@ -27,7 +28,7 @@ def test_the_trace_is_0_for_retrained_1_for_original_and_linear_between():
     retrained = np.array([[0.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
     trained = retrained + np.array([2.0, 4.0])
     models = np.array([[0.0, 1.0], [2.0, 5.0], [1.0, 3.0], [-2.0, -3.0], [4.0, -1.0]])
-    assert trace.traces(models, retrained, trained) == pytest.approx([0, 1, 0.5, -1, 0])
+    assert verdict.traces(models, retrained, trained) == pytest.approx([0, 1, 0.5, -1, 0])
 
 
 def test_noise_of_the_references_moves_neither_end_of_the_scale():
@@ -37,7 +38,7 @@ def test_noise_of_the_references_moves_neither_end_of_the_scale():
         noise = generator.normal(size=(14, 40))
         given = noise[6:12] + direction
         both = np.stack([noise[12], noise[13] + direction])
-        found.append(trace.traces(both, noise[:6], given))
+        found.append(verdict.traces(both, noise[:6], given))
     assert np.mean(found, axis=0) == pytest.approx([0, 1], abs=0.1)
 
 
@@ -45,8 +46,8 @@ def test_the_deviation_of_a_reading_is_that_of_fresh_retrained_models():
     generator, direction, ratios = np.random.default_rng(1), np.full(60, 1.0), []
     for _ in range(400):
         noise = generator.normal(size=(13, 60))
-        found = trace.read(noise[12], noise[:8], noise[8:12] + direction)
-        ratios.append(found.value / verdict.prediction_error(found))
+        found = verdict.read(noise[12], noise[:8], noise[8:12] + direction)
+        ratios.append(found.value / found.error)
     # Student's t with 7 degrees of freedom: variance 7 / 5.
     assert np.var(ratios) == pytest.approx(1.4, abs=0.35)
     assert np.mean(ratios) == pytest.approx(0, abs=0.2)
@@ -54,10 +55,10 @@ def test_the_deviation_of_a_reading_is_that_of_fresh_retrained_models():
 
 def test_too_few_models_are_refused_and_no_difference_gives_no_certainty():
     with pytest.raises(TooFewError, match="at least 3"):
-        trace.leave_one_out(np.zeros((2, 4)), np.zeros((3, 4)))
+        verdict.leave_one_out(np.zeros((2, 4)), np.zeros((3, 4)))
     generator = np.random.default_rng(2)
     noise = generator.normal(size=(12, 3))
-    found = trace.read(noise[0], noise[:8], noise[:4])
+    found = verdict.read(noise[0], noise[:8], noise[:4])
     assert decided(found, reading(0.0)).outcome == verdict.UNDECIDED
 
 
@@ -68,10 +69,10 @@ def test_a_new_head_sees_a_class_that_is_hidden_at_the_output():
     known = centres[labels] + generator.normal(size=(12, 5))
     unknown = centres[retained[::5]] + generator.normal(size=(12, 5))
     retain = centres[retained] + generator.normal(size=(60, 5))
-    assert trace.probe_margins(known, labels, retain, retained, 3).mean() > 0
-    assert trace.probe_margins(unknown, labels, retain, retained, 3).mean() < 0
+    assert verdict.probe_margins(known, labels, retain, retained, 3).mean() > 0
+    assert verdict.probe_margins(unknown, labels, retain, retained, 3).mean() < 0
     with pytest.raises(TooFewError, match="at least 2"):
-        trace.probe_margins(known[:1], labels[:1], retain, retained, 3)
+        verdict.probe_margins(known[:1], labels[:1], retain, retained, 3)
 
 
 def test_a_trace_near_0_passes_and_one_far_from_it_fails_on_either_side():
@@ -114,7 +115,7 @@ def test_a_wide_interval_is_not_enough_evidence_and_says_what_is_needed():
     ],
 )
 def test_too_few_models_images_or_people_are_not_enough_evidence_even_where_the_trace_is_large(change, about, word):
-    found = decided(reading(0.9)._replace(**change), reading(0.9, 0.1), **about)
+    found = decided(dataclasses.replace(reading(0.9), **change), reading(0.9, 0.1), **about)
     assert found.outcome == verdict.UNDECIDED
     assert any(word in need for need in found.needed)
 
@@ -138,12 +139,15 @@ def test_the_rule_is_complete_and_in_range(tmp_path):
     assert verdict.load_rule(0.1).margin == 0.1
     text = verdict.CONFIG.read_text()
     path = tmp_path / "rule.yaml"
-    for change, word in ((("alpha", "alhpa"), "alhpa"), (("power: 0.8", "power: 8"), "between 0 and 1")):
+    for change, word in (
+        (("alpha", "alhpa"), "alhpa"),
+        (("power: 0.8", "power: 8"), "expected a number above 0 and below 1"),
+    ):
         path.write_text(text.replace(*change))
         with pytest.raises(ForgetError, match=word):
             verdict.load_rule(path=path)
     path.write_text("\n".join(line for line in text.splitlines() if not line.startswith("margin")))
-    with pytest.raises(ForgetError, match="lacks margin"):
+    with pytest.raises(ForgetError, match="margin is missing"):
         verdict.load_rule(path=path)
     with pytest.raises(ForgetError, match="outputs, embedding"):
         verdict.decide({"outputs": reading(0.0)}, RULE, images=50)

@@ -12,7 +12,7 @@ from forget_lib.core import user_code
 from forget_lib.core.errors import DataError, ForgetError
 from forget_lib.datasets.samples import Samples
 from forget_lib.deletion import case as cases
-from forget_lib.deletion.request_file import RequestError, read_request
+from forget_lib.deletion.request import read_request
 from forget_lib.models import nets
 from forget_lib.models.given_weights import check_given, put_weights, read_weights
 from forget_lib.study import run
@@ -125,13 +125,13 @@ def test_a_deletion_request_asks_in_the_line_of_the_model(numbered, tmp_path):
         f"  weights: {numbered}/w.pt\nrecipe: {{epochs: 1, batch_size: 16}}\nforget: class:10\n"
     )
     path.write_text(text)
-    with pytest.raises(RequestError, match=r"line 4: .*normalised.*which class"):
+    with pytest.raises(ForgetError, match=r"line 4: .*normalised.*which class"):
         cases.open_case(read_request(path))
     path.write_text(text.replace("/d'", f"/d?classes={AS_TEXT}'").replace(":make'", f":make?{UNIT}'"))
     case = cases.open_case(read_request(path))
-    assert run.evaluate(case.scenario, cases.original_of(case), ("forget",), ())[0][0].value == 1
+    assert run.evaluate(case.scenario, run.original(case.scenario), ("forget",), ())[0][0].value == 1
     path.write_text(path.read_text().replace("w.pt", "m.py"))
-    with pytest.raises(RequestError, match=r"line 5: m\.py holds pickled objects"):
+    with pytest.raises(ForgetError, match=r"line 5: m\.py holds pickled objects"):
         cases.open_case(read_request(path))
 
 

@@ -16,8 +16,8 @@ from forget_lib.datasets.mnist import read_idx
 from forget_lib.datasets.own import load_own
 from forget_lib.datasets.requests import parse_request
 from forget_lib.deletion.ledger import read_ledger
-from forget_lib.deletion.record import read_report
-from forget_lib.deletion.request_file import read_request
+from forget_lib.deletion.report import read_report
+from forget_lib.deletion.request import read_request
 from forget_lib.demo.images import read_picture
 from forget_lib.models.given_weights import read_weights
 from forget_lib.study.records import load

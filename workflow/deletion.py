@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(request: Path) -> int:
     """Answers a request by running the notebook on it; everything that can be wrong with it is said before."""
-    from forget_lib.deletion.record import opened, read_report
+    from forget_lib.deletion.report import opened, read_report
     from workflow.pages.page import export_html
     from workflow.pages.run import run_notebook
 

@@ -5,47 +5,60 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from forget_lib.core.errors import ForgetError, first_few
-from forget_lib.core.names import composed, request_text
-from forget_lib.core.paths import RESULTS
+from forget_lib.core.names import composed, public_name, request_text
+from forget_lib.core.paths import RESULTS, sha256_of
 from forget_lib.datasets import ImageData, load
-from forget_lib.datasets.requests import Request, Sets, class_index, draw_sets
+from forget_lib.datasets.requests import NAMED, Request, Sets, class_index, draw_sets
 from forget_lib.datasets.samples import Samples
-from forget_lib.deletion.request_file import FILES, DeletionRequest
-from forget_lib.models.given_weights import check_given, put_weights, require_described
+from forget_lib.deletion import ledger
+from forget_lib.deletion.request import FILES, DeletionRequest
+from forget_lib.models.given_weights import put_weights, require_described
 from forget_lib.models.recipe import make_recipe
 from forget_lib.models.train import set_threads
-from forget_lib.study import run
-from forget_lib.study.scenario import Scenario
+from forget_lib.study import plugins
+from forget_lib.study.scenario import Scenario, public_recipe
 
 FOLDER = RESULTS / "forget"
 HELD_OUT_ADVICE = (
     "If it did see them, name images that it never saw: in held_out (indices: FILE), and for the test set in a folder "
     "or part `test`. If all of it was training, add new images first: what the model saw cannot stand for unseen ones."
 )
-GROUPS = {"person": ("people", "person_names"), "family": ("families", "family_names")}
+GROUPS = {"person": "people", "family": "families"}
+"""Kinds of request about people, and where the data hold whom an image shows."""
+
+
+MODEL = ("name", "code", "weights", "training")
+"""What tells one model from another, see `Case.model`."""
 
 
 @dataclass(frozen=True)
 class RequestedScenario(Scenario):
     """A scenario of the study whose held-out images may be given one by one.
 
-    held_out: pool indices that the model never saw; None: as the study draws them. drop: take test and held-out images
-    of the requested people out of the sets, instead of refusing the request. requested_test: test images that are
-    requested one by one, and taken out.
+    given: file of the trained weights, in place of those in the model's name. held_out: pool indices that the model
+    never saw; None: as the study draws them. drop: take test and held-out images of the requested people out of the
+    sets, instead of refusing the request. requested_test: test images that are requested one by one, and taken out.
     """
 
+    given: str = ""
     held_out: tuple[int, ...] | None = None
     drop: bool = False
     requested_test: tuple[int, ...] = ()
+
+    @property
+    def weights(self) -> str:
+        """File of the weights that the original model is given, or empty where it is trained here."""
+        return self.given or super().weights
 
     @cached_property
     def sets(self) -> Sets:
@@ -57,7 +70,7 @@ class RequestedScenario(Scenario):
     @cached_property
     def samples(self) -> dict[str, Samples]:
         """The six sets by name, without requested test images where these are dropped."""
-        found = Scenario.samples.func(self)
+        found = dict(super().samples)
         standing = also_in_test(self.data, self.parsed)
         standing[list(self.requested_test)] = True
         if self.drop and standing.any():
@@ -75,11 +88,9 @@ class Case:
     notes: tuple[str, ...] = ()
 
     @property
-    def weights(self) -> Path | None:
-        """File of the trained weights that the request gives, or None where the model is trained here."""
-        if self.request["model.weights"]:
-            return self.request.located("model.weights")
-        return Path(self.scenario.weights) if self.scenario.weights else None
+    def ledger(self) -> Path:
+        """Where the ledger of this request is."""
+        return self.request.ledger_of(self.folder)
 
     @property
     def people(self) -> int | None:
@@ -88,9 +99,44 @@ class Case:
         return len(staying.unique()) if self.scenario.groups_people and staying is not None else None
 
     @property
-    def classes(self) -> int:
-        """Number of classes of the model."""
-        return len(self.scenario.data.classes)
+    def weights(self) -> Path | None:
+        """File of the trained weights that the request gives, or None where the model is trained here."""
+        return Path(self.scenario.weights) if self.scenario.weights else None
+
+    @cached_property
+    def fingerprints(self) -> list[str]:
+        """Keyed hashes of the requested images, see `ledger.fingerprints`."""
+        forget = self.scenario.samples["forget"]
+        return ledger.fingerprints(ledger.key_beside(self.ledger), forget.images, forget.labels)
+
+    @property
+    def data_fingerprint(self) -> str:
+        """Keyed hash of the whole data set."""
+        return ledger.fingerprint(ledger.key_beside(self.ledger), self.scenario.data.checksum.encode())
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """The model for the report: its name without folders, hashes of the user's code behind it, and the SHA-256 of
+        the given weights or, where it is trained here, of its training (recipe, seed and indices of the images)."""
+        scenario, weights, training = self.scenario, "", ""
+        if self.weights:
+            weights = sha256_of(self.weights)
+        else:
+            recipe = public_recipe(dataclasses.asdict(scenario.recipe))
+            training = ledger.digest([recipe, scenario.seed, scenario.sets.trained.tolist()])
+        code = plugins.own_code(scenario.model, "" if self.weights else scenario.recipe.function)
+        return dict(zip(MODEL, (public_name(scenario.model), code, weights, training), strict=True))
+
+    @property
+    def asked(self) -> str:
+        """SHA-256 (hex) of what is asked: which images of which data, and of which model. Two files with the same name
+        are told apart by it; the method and the budget are no part of it."""
+        return asked_digest(self.data_fingerprint, self.fingerprints, self.model)
+
+
+def asked_digest(data: str, forget: Sequence[str], model: Mapping[str, Any]) -> str:
+    """The digest of `Case.asked` from its parts: fingerprints of the data and of the images, and the model."""
+    return ledger.digest([data, list(forget), [model.get(key) for key in MODEL]])
 
 
 def open_case(request: DeletionRequest, folder: Path | None = None) -> Case:
@@ -100,10 +146,8 @@ def open_case(request: DeletionRequest, folder: Path | None = None) -> Case:
     """
     set_threads(1)
     where = folder or (request.located("write.folder") if request["write.folder"] else FOLDER / request.name)
-    try:
+    with request.blaming("data.name"):
         data = load(request["data.name"], request["data.start"])
-    except ForgetError as error:
-        raise request.wrong("data.name", str(error)) from error
     text, requested_test = _request_text(request, data)
     scenario = RequestedScenario(
         Path(where) / "records",
@@ -116,28 +160,22 @@ def open_case(request: DeletionRequest, folder: Path | None = None) -> Case:
         device=request["device"],
         recipe=make_recipe(request["recipe"]),
         attacks=(),
+        given=str(request.located("model.weights")) if request["model.weights"] else "",
         held_out=_held_out(request, len(data.labels)),
         drop=request["held_out.drop_requested"],
         requested_test=requested_test,
     )
-    case = Case(request, scenario, Path(where))
-    try:
-        model, weights = scenario.new_model(0), case.weights
-        if weights:
+    with request.blaming("model.name"):
+        model = scenario.new_model(0)
+        if scenario.weights:
             require_described(model, scenario.model, data, scenario.dataset)
-    except ForgetError as error:
-        raise request.wrong("model.name", str(error)) from error
-    try:
-        if weights:
-            put_weights(model, weights, scenario.model)
-    except ForgetError as error:
-        raise request.wrong("model.weights", str(error)) from error
-    try:
+    with request.blaming("model.weights"):
+        if scenario.weights:
+            put_weights(model, scenario.weights, scenario.model)
+    with request.blaming("forget"):
         check_held_out(scenario)
         _ = scenario.samples
-    except ForgetError as error:
-        raise request.wrong("forget", str(error)) from error
-    return dataclasses.replace(case, notes=tuple(_notes(case)))
+    return Case(request, scenario, Path(where), tuple(_notes(scenario)))
 
 
 def _request_text(request: DeletionRequest, data: ImageData) -> tuple[str, tuple[int, ...]]:
@@ -146,20 +184,18 @@ def _request_text(request: DeletionRequest, data: ImageData) -> tuple[str, tuple
     if isinstance(asked, str) or FILES not in asked:
         return request_text(asked), ()
     if not data.files:
-        raise request.wrong("forget", "files can be named for own data (own:PATH) only; give indices instead")
-    try:
+        raise request.error("forget", "files can be named for own data (own:PATH) only; give indices instead")
+    with request.blaming("forget"):
         pool, test = find_files(data, asked[FILES], request.base)
-    except ForgetError as error:
-        raise request.wrong("forget", str(error)) from error
     if test and not request["held_out.drop_requested"]:
         names = first_few([data.test_files[index] for index in test])
-        raise request.wrong(
+        raise request.error(
             "forget",
             f"{len(test)} of the files lie in the test set, which the model never saw: {names}. Leave them out of the "
             "request, or set drop_requested under held_out to leave them out of all sets; they have to be deleted too",
         )
     if not pool:
-        raise request.wrong("forget", "all of the files lie in the test set: there is nothing to forget")
+        raise request.error("forget", "all of the files lie in the test set: there is nothing to forget")
     return "indices:" + ",".join(map(str, pool)), tuple(test)
 
 
@@ -215,7 +251,7 @@ def _held_out(request: DeletionRequest, pool: int) -> tuple[int, ...] | None:
     try:
         found = tuple(int(word) for word in path.read_text(encoding="utf-8-sig").replace(",", " ").split())
     except (OSError, ValueError) as error:
-        raise request.wrong(
+        raise request.error(
             "held_out.indices", f"{path.name} cannot be read as indices, one a line ({error})"
         ) from error
     outside = [index for index in found if not 0 <= index < pool]
@@ -225,7 +261,7 @@ def _held_out(request: DeletionRequest, pool: int) -> tuple[int, ...] | None:
             if outside
             else "two or more different indices are needed"
         )
-        raise request.wrong("held_out.indices", f"{path.name}: {reason}")
+        raise request.error("held_out.indices", f"{path.name}: {reason}")
     return found
 
 
@@ -237,29 +273,23 @@ def requested(data: ImageData, request: Request) -> Tensor:
     if request.kind == "class":
         return torch.isin(data.labels, torch.tensor([class_index(data, member) for member in request.members]))
     if request.kind == "indices":
-        beyond = [member for member in request.members if int(member) >= len(data.labels)]
-        if beyond:
-            raise ForgetError(f"Index {beyond[0]} is not in {data.name}: its pool has {len(data.labels)} samples.")
-        return torch.isin(torch.arange(len(data.labels)), torch.tensor([int(member) for member in request.members]))
-    ids, names = _group(data, request)
-    return torch.isin(ids, torch.tensor([names.index(member) for member in request.members]))
-
-
-def _group(data: ImageData, request: Request) -> tuple[Tensor, tuple[str, ...]]:
-    ids, names = (getattr(data, attribute) for attribute in GROUPS[request.kind])
-    if ids is None:
+        indices = torch.tensor([int(member) for member in request.members])
+        if int(indices.max()) >= len(data.labels):
+            raise ForgetError(f"Index {indices.max()} is not in {data.name}: its pool has {len(data.labels)} samples.")
+        return torch.isin(torch.arange(len(data.labels)), indices)
+    if getattr(data, GROUPS[request.kind]) is None:
         raise ForgetError(f"{data.name} has no {request.kind} ids; name a class or indices instead.")
-    return ids, names
+    return _shows(data, request, getattr(data, GROUPS[request.kind]))
 
 
 def also_in_test(data: ImageData, request: Request) -> Tensor:
     """Which test images show a requested person or family, bool [T]; none for other requests."""
-    if request.kind not in GROUPS:
-        return torch.zeros(len(data.test_labels), dtype=torch.bool)
-    _, names = _group(data, request)
-    ids = getattr(data, f"test_{GROUPS[request.kind][0]}")
-    if ids is None:
-        return torch.zeros(len(data.test_labels), dtype=torch.bool)
+    ids = getattr(data, f"test_{GROUPS[request.kind]}") if request.kind in GROUPS else None
+    return torch.zeros(len(data.test_labels), dtype=torch.bool) if ids is None else _shows(data, request, ids)
+
+
+def _shows(data: ImageData, request: Request, ids: Tensor) -> Tensor:
+    names = getattr(data, NAMED[request.kind])
     return torch.isin(ids, torch.tensor([names.index(member) for member in request.members]))
 
 
@@ -319,9 +349,8 @@ def sets_with(data: ImageData, request: Request, held: Tensor, drop: bool) -> Se
     return Sets(forget, retain, *parts, data.labels.clone())
 
 
-def _notes(case: Case) -> list[str]:
+def _notes(scenario: RequestedScenario) -> list[str]:
     """What the report has to say about the sets."""
-    scenario = case.scenario
     images, sets = scenario.data.images, scenario.sets
     seen = {images[index].numpy().tobytes() for index in sets.forget.tolist()}
     copies = sum(images[index].numpy().tobytes() in seen for index in sets.retain.tolist())
@@ -331,7 +360,7 @@ def _notes(case: Case) -> list[str]:
             f"{copies} images that stay are exact copies of requested ones: the model goes on learning from them. Name "
             "them in the request too, or say why they may stay."
         )
-    if case.weights and scenario.held_out is None:
+    if scenario.weights and scenario.held_out is None:
         unseen = len(scenario.data.labels) - len(sets.trained)
         found.append(
             f"The model came with its weights. {unseen} images of the pool were drawn here and are taken, as are the "
@@ -340,16 +369,3 @@ def _notes(case: Case) -> list[str]:
     if scenario.drop:
         found.append("Held-out and test images of the request were left out of all sets; they have to be deleted too.")
     return found
-
-
-def original_of(case: Case) -> nn.Module:
-    """The trained model: the given weights, or trained now by the recipe (kept as a record); in eval mode.
-
-    Raises: DataError for weights that are not this model's.
-    """
-    if not case.request["model.weights"]:
-        return run.original(case.scenario)
-    scenario = case.scenario
-    model = put_weights(scenario.new_model(0), case.request.located("model.weights"), scenario.model)
-    check_given(model, scenario.samples["trained"], scenario.data.classes)
-    return model.eval()

@@ -1,18 +1,19 @@
-"""From measurements to evidence: tables beside the references, the error curve, the readings of the verdict."""
+"""From measurements to evidence: the readings of the verdict, what may be wrong with them, attacks, the error curve."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from forget_lib.attacks.parts.per_sample import location_and_spread
-from forget_lib.deletion import trace, verdict
+from forget_lib.deletion import references, verdict
 from forget_lib.deletion.case import HELD_OUT_ADVICE, Case
+from forget_lib.deletion.measure import SETS
 from forget_lib.deletion.references import KEPT, ORIGINALS, RETRAINED, Job
-from forget_lib.deletion.verdict import EMBEDDING, OUTPUTS, READINGS, Rule, Verdict
+from forget_lib.deletion.verdict import OUTPUTS, READINGS, Reading, Rule, Verdict
 from forget_lib.statistics.intervals import auc, t_interval, within
 from forget_lib.statistics.measurement import range_of
 
@@ -23,25 +24,21 @@ NO_GAP = 0.01
 """Largest difference of accuracies on training and on held-out images that counts as none."""
 FEWEST_CONTROLS = 8
 """Fewest control images for an attack that compares with them."""
-ATTACKS = {
-    "forget accuracy": "is the answer still right?",
-    "loss against controls": "AUC of the loss, forget images against images never trained on; one threshold for all",
-    "LiRA, offline": "AUC of the margin relative to the retrained models, image by image",
-    "relearning": "mean accuracy while the forget set is learned again",
-    "re-identification": "is the nearest image in the embedding of the same person, or class?",
-    "trace, outputs": "the fixed statistic at the outputs",
-    "trace, embedding": "the fixed statistic in the embedding",
-}
-"""From weak to strong: the number that each attack gives for a model, and what it asks."""
+ATTACKS = (
+    "forget accuracy", "loss against controls", "LiRA, offline", "relearning", "re-identification", "trace, outputs",
+    "trace, embedding",
+)  # fmt: skip
+"""From weak to strong: the number that each attack gives for a model."""
+ACCURACIES = (*(f"{name}_accuracy" for name in SETS), "test_accuracy_kept")
 
 
 @dataclass(frozen=True)
 class Families:
     """Measurements by family: retrained [K], originals [L], kept by share (each a list)."""
 
-    retrained: list[Measured]
-    originals: list[Measured]
-    kept: dict[float, list[Measured]]
+    retrained: Sequence[Measured]
+    originals: Sequence[Measured]
+    kept: Mapping[float, Sequence[Measured]]
 
     @classmethod
     def of(cls, found: Mapping[Job, Measured]) -> Families:
@@ -53,18 +50,33 @@ class Families:
         by_name = {name: [m for job, m in found.items() if job.family == name] for name in (RETRAINED, ORIGINALS)}
         return cls(by_name[RETRAINED], by_name[ORIGINALS], dict(sorted(kept.items())))
 
+    def margins(self, reading: str) -> tuple[np.ndarray, np.ndarray]:
+        """Margins of a reading: [K, n] of the retrained models, [L, n] of the originals."""
+        return stacked(self.retrained, reading), stacked(self.originals, reading)
 
-def readings(model: Measured, families: Families, rule: Rule) -> dict[str, trace.Reading]:
+
+def stored(case: Case, rule: Rule, *, any_key: bool = False) -> Families | None:
+    """The references of a case as they were kept, of whatever code with `any_key`; None where one is missing."""
+    jobs = references.planned(case, rule.kept_share)
+    keys = {job: None if any_key else references.key_of(case, job) for job in jobs}
+    found = {job: references.read_arrays(case.folder / "references" / f"{job.name}.npz", keys[job]) for job in jobs}
+    return None if any(arrays is None for arrays in found.values()) else Families.of(found)
+
+
+def stacked(models: Sequence[Measured], name: str) -> np.ndarray:
+    """One measurement of several models, [models, …]."""
+    return np.stack([model[name] for model in models])
+
+
+def readings(model: Measured, families: Families, rule: Rule) -> dict[str, Reading]:
     """The two readings of the verdict. Raises: TooFewError below 3 models a side."""
-    found = {}
-    for name in READINGS:
-        stacked = [np.stack([each[name] for each in group]) for group in (families.retrained, families.originals)]
-        kept = families.kept.get(rule.kept_share)
-        found[name] = trace.read(model[name], *stacked, np.stack([each[name] for each in kept]) if kept else None)
-    return found
+    kept = families.kept.get(rule.kept_share, ())
+    return {
+        name: verdict.read(model[name], *families.margins(name), [each[name] for each in kept]) for name in READINGS
+    }
 
 
-def judge(case: Case, model: Measured, families: Families, rule: Rule, concerns: tuple[str, ...]) -> Verdict:
+def judge(case: Case, model: Measured, families: Families, rule: Rule, concerns: Sequence[str]) -> Verdict:
     """The verdict on a model of this case."""
     images = len(case.scenario.sets.forget)
     return verdict.decide(readings(model, families, rule), rule, images=images, people=case.people, concerns=concerns)
@@ -72,87 +84,79 @@ def judge(case: Case, model: Measured, families: Families, rule: Rule, concerns:
 
 def concerns_of(case: Case, original: Measured, families: Families, rule: Rule) -> tuple[str, ...]:
     """Reasons why the references are no measure for the model: another accuracy, or weights of another training."""
-    found = []
-    own, theirs = float(original["validation_accuracy"]), [float(m["validation_accuracy"]) for m in families.originals]
-    mean, spread = float(np.mean(theirs)), float(np.std(theirs, ddof=1))
-    allowed = max(rule.reproduced, 3 * spread)
-    seen = _saw_held_out(case, original, families, rule)
-    if seen:
-        found.append(seen)
+    concerns = []
+    own = float(original["validation_accuracy"])
+    theirs = stacked(families.originals, "validation_accuracy")
+    mean, allowed = float(theirs.mean()), max(rule.reproduced, 3 * float(theirs.std(ddof=1)))
+    if case.weights and _knows_held_out(original, families, rule):
+        concerns.append(
+            "The model has probably seen the held-out images: it is as good on them as on its training images "
+            f"(accuracy {_held_out(original):.3f} and {float(original['retain_accuracy']):.3f}), and models trained "
+            f"here without them are {100 * np.mean([_gap(each) for each in families.originals]):.0f} points worse on "
+            f"them. {HELD_OUT_ADVICE}"
+        )
     elif abs(own - mean) > allowed:
-        found.append(
+        concerns.append(
             f"The recipe does not reproduce the model: it gives a validation accuracy of {mean:.3f}, the model has "
             f"{own:.3f} (allowed: {allowed:.3f} apart). Mend the recipe: these references are no measure."
         )
-    reading = readings(original, families, rule)[OUTPUTS]
-    if not reading.value > 0.5:
-        found.append(
-            f"The weights given do not look trained on the requested images: their trace is {reading.value:.2f}, where "
+    trace = readings(original, families, rule)[OUTPUTS].value
+    if not trace > 0.5:
+        concerns.append(
+            f"The weights given do not look trained on the requested images: their trace is {trace:.2f}, where "
             "models trained on all of it have 1. Are they the weights of this model, and these its data?"
         )
-    if case.weights and reading.value > FAR_ABOVE:
-        found.append(
-            f"The weights given know the requested images better than the recipe explains: their trace is "
-            f"{reading.value:.2f}, where models trained by it on all images have 1. Were they trained longer, or on "
-            f"images that are taken for unseen here? Mend the recipe. {HELD_OUT_ADVICE}"
+    if case.weights and trace > FAR_ABOVE:
+        concerns.append(
+            f"The weights given know the requested images better than the recipe explains: their trace is {trace:.2f}, "
+            "where models trained by it on all images have 1. Were they trained longer, or on images that are taken "
+            f"for unseen here? Mend the recipe. {HELD_OUT_ADVICE}"
         )
-    return tuple(found)
+    return tuple(concerns)
 
 
-def _saw_held_out(case: Case, original: Measured, families: Families, rule: Rule) -> str:
-    """What to say where given weights are as good on held-out images as on training images, and models that are
-    trained here without the held-out ones are not; else empty."""
-    gaps = [_held_out_gap(each) for each in families.originals]
-    usual, spread = float(np.mean(gaps)), float(np.std(gaps, ddof=1))
-    if not case.weights or _held_out_gap(original) > NO_GAP or usual < max(rule.reproduced, 2 * spread):
-        return ""
-    return (
-        "The model has probably seen the held-out images: it is as good on them as on its training images (accuracy "
-        f"{_held_out_accuracy(original):.3f} and {float(original['retain_accuracy']):.3f}), and models trained here "
-        f"without them are {100 * usual:.0f} points worse on them. {HELD_OUT_ADVICE}"
-    )
+def _knows_held_out(original: Measured, families: Families, rule: Rule) -> bool:
+    """Whether a model is as good on held-out images as on training images, and models trained here are not."""
+    gaps = np.array([_gap(each) for each in families.originals])
+    return _gap(original) <= NO_GAP and gaps.mean() >= max(rule.reproduced, 2 * gaps.std(ddof=1))
 
 
-def _held_out_accuracy(model: Measured) -> float:
+def _held_out(model: Measured) -> float:
     return float(np.mean([model["validation_accuracy"], model["test_accuracy"]]))
 
 
-def _held_out_gap(model: Measured) -> float:
+def _gap(model: Measured) -> float:
     """Accuracy on training images less that on validation and test images, in [-1, 1]."""
-    return float(model["retain_accuracy"]) - _held_out_accuracy(model)
+    return float(model["retain_accuracy"]) - _held_out(model)
 
 
-def attack_values(models: list[Measured], families: Families) -> dict[str, np.ndarray]:
-    """The number of each attack for each model, float [M]; not a number where it does not apply.
+def attack_values(models: Sequence[Measured], families: Families) -> pd.DataFrame:
+    """The number of each attack (columns) for each model; not a number where it does not apply.
 
     Retrained models that are among the references must be judged by `reference_values`.
     """
-    values = {name: np.full(len(models), np.nan) for name in ATTACKS}
-    margins = np.stack([each[OUTPUTS] for each in families.retrained])
-    controls = np.stack([each["controls"] for each in families.retrained])
-    for row, model in enumerate(models):
-        values["forget accuracy"][row] = model["forget_accuracy"]
-        values["relearning"][row] = model["relearning"]
-        values["re-identification"][row] = model["reidentified"]
+    references = {name: stacked(families.retrained, name) for name in (OUTPUTS, "controls")}
+    rows = []
+    for model in models:
+        row = {"forget accuracy": float(model["forget_accuracy"]), "relearning": float(model["relearning"])}
+        row["re-identification"] = float(model["reidentified"])
         if len(model["controls"]) >= FEWEST_CONTROLS:
-            values["loss against controls"][row] = auc(model[OUTPUTS], model["controls"])
-            values["LiRA, offline"][row] = auc(
-                _relative(model[OUTPUTS], margins), _relative(model["controls"], controls)
-            )
-    for name, reading in (("trace, outputs", OUTPUTS), ("trace, embedding", EMBEDDING)):
-        rows = np.stack([each[reading] for each in models])
-        given = (np.stack([each[reading] for each in group]) for group in (families.retrained, families.originals))
-        values[name] = trace.traces(rows, *given)
-    return values
+            row["loss against controls"] = auc(model[OUTPUTS], model["controls"])
+            row["LiRA, offline"] = auc(*(_relative(model[name], references[name]) for name in (OUTPUTS, "controls")))
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=list(ATTACKS), dtype=float)
+    for reading in READINGS:
+        table[f"trace, {reading}"] = verdict.traces(stacked(models, reading), *families.margins(reading))
+    return table
 
 
-def reference_values(families: Families) -> dict[str, np.ndarray]:
+def reference_values(families: Families) -> pd.DataFrame:
     """The number of each attack for each retrained model [K], judged by the other K - 1."""
     rows = []
-    for k in range(len(families.retrained)):
+    for k, model in enumerate(families.retrained):
         others = [each for i, each in enumerate(families.retrained) if i != k]
-        rows.append(attack_values([families.retrained[k]], Families(others, families.originals, {})))
-    return {name: np.concatenate([row[name] for row in rows]) for name in ATTACKS}
+        rows.append(attack_values([model], Families(others, families.originals, {})))
+    return pd.concat(rows, ignore_index=True)
 
 
 def _relative(margins: np.ndarray, references: np.ndarray) -> np.ndarray:
@@ -164,18 +168,16 @@ def _relative(margins: np.ndarray, references: np.ndarray) -> np.ndarray:
 def attack_table(candidates: Mapping[str, Measured], families: Families) -> pd.DataFrame:
     """One row an attack: its value for each candidate, the retrained mean and the SD between retrained models."""
     references = reference_values(families)
-    found = attack_values(list(candidates.values()), families)
-    table = pd.DataFrame({name: found[name] for name in ATTACKS}, index=list(candidates)).T
-    table["retrained"] = [references[name].mean() for name in ATTACKS]
-    table["SD of retrained"] = [references[name].std(ddof=1) for name in ATTACKS]
+    table = attack_values(list(candidates.values()), families).set_axis(list(candidates)).T
+    table["retrained"] = [references[name].to_numpy().mean() for name in ATTACKS]
+    table["SD of retrained"] = [references[name].to_numpy().std(ddof=1) for name in ATTACKS]
     return table.rename_axis("attack")
 
 
 def accuracy_table(candidates: Mapping[str, Measured], families: Families) -> pd.DataFrame:
     """Accuracy by set for each candidate, and the retrained mean with its 95 % t-interval; shares."""
-    names = ["forget_accuracy", "retain_accuracy", "validation_accuracy", "test_accuracy", "test_accuracy_kept"]
-    table = pd.DataFrame({name: {each: float(m[each]) for each in names} for name, m in candidates.items()})
-    intervals = [within(t_interval([float(m[each]) for m in families.retrained]), range_of(each)) for each in names]
+    table = pd.DataFrame({name: {each: float(m[each]) for each in ACCURACIES} for name, m in candidates.items()})
+    intervals = [within(t_interval(stacked(families.retrained, each)), range_of(each)) for each in ACCURACIES]
     table["retrained"] = [interval.value for interval in intervals]
     table["low"], table["high"] = [i.low for i in intervals], [i.high for i in intervals]
     return table.rename_axis("accuracy")
@@ -188,16 +190,17 @@ def error_curve(families: Families, alpha: float) -> pd.DataFrame:
     mean value at this share. Columns attack, share, value (mean), power, models.
     """
     references, rows = reference_values(families), []
-    groups = {0.0: families.retrained, **families.kept, 1.0: families.originals}
-    found = {share: references if share == 0 else attack_values(group, families) for share, group in groups.items()}
+    groups = {**families.kept, 1.0: families.originals}
+    found = {0.0: references} | {share: attack_values(group, families) for share, group in groups.items()}
     for name in ATTACKS:
-        spread = float(references[name].std(ddof=1))
-        for share, group in groups.items():
-            value = float(found[share][name].mean())
-            reading = trace.Reading(value, max(spread, 1e-6), len(families.retrained))
-            shift = 0.0 if share == 0 else value - float(references[name].mean())
+        usual = references[name].to_numpy()
+        spread = max(float(usual.std(ddof=1)), 1e-6)
+        for share, values in found.items():
+            value = float(values[name].to_numpy().mean())
+            shift = 0.0 if share == 0 else value - float(usual.mean())
+            reading = Reading(value, spread, len(usual))
             power = verdict.detection_power(shift, reading, alpha) if np.isfinite(value) else float("nan")
-            rows.append([name, share, value, power, len(group)])
+            rows.append([name, share, value, power, len(values)])
     return pd.DataFrame(rows, columns=["attack", "share", "value", "power", "models"])
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from forget_lib.attacks.relearning import WeightsInput, relearning_curve
 from forget_lib.datasets.samples import Samples, concatenate
-from forget_lib.deletion.margins import margins_of
+from forget_lib.deletion.verdict import EMBEDDING, OUTPUTS, probe_margins
 from forget_lib.models.train import accuracy, embed, predict
 from forget_lib.statistics.scores import phi
 from forget_lib.study.evidence import relearning_rate
@@ -16,11 +16,11 @@ from forget_lib.study.scenario import Scenario
 
 MEASURE_VERSION = 1
 """Raised when the measurements behind a verdict give other numbers; records of before are then made again."""
-
 RELEARNING = (0, 1, 2, 3, 5, 8, 12)
 """Mini-batches after which relearning is looked at; the mean accuracy over them is one number a model."""
 SETS = ("forget", "retain", "validation", "test")
-DISTRACTORS = 400
+RETAINED, DISTRACTORS = 1000, 400
+"""Retain samples that teach the new head, and that stand in the gallery; the same ones for all models."""
 
 
 def measure(scenario: Scenario, model: nn.Module) -> dict[str, np.ndarray]:
@@ -34,14 +34,35 @@ def measure(scenario: Scenario, model: nn.Module) -> dict[str, np.ndarray]:
     samples, classes = scenario.samples, len(scenario.data.classes)
     found = margins_of(model, samples["forget"], samples["retain"], classes)
     controls = control_samples(scenario)
-    labels = controls.labels.cpu().numpy()
-    found["controls"] = phi(predict(model, controls).numpy(), labels) if len(labels) else np.empty(0)
+    found["controls"] = (
+        phi(predict(model, controls).numpy(), controls.labels.cpu().numpy()) if len(controls) else np.empty(0)
+    )
     for name in SETS:
         found[f"{name}_accuracy"] = np.array(accuracy(model, samples[name]))
     found["test_accuracy_kept"] = np.array(accuracy(model, scenario.test_kept))
-    found["relearning"] = np.array(relearning(scenario, model))
-    found["reidentified"] = np.array(reidentified(scenario, model))
+    curve = relearning_curve(WeightsInput(model, samples["forget"], 1.0, relearning_rate(scenario)), RELEARNING)
+    found["relearning"] = np.array(float(np.mean(list(curve.values()))))
+    found["reidentified"] = np.array(reidentified(model, samples["forget"], samples["retain"]))
     return found
+
+
+def margins_of(model: nn.Module, forget: Samples, retain: Samples, classes: int) -> dict[str, np.ndarray]:
+    """The two readings of one model: margins of the forget samples, float64 [n]. The model is not changed.
+
+    Raises: ForgetError for a model without `features`.
+    """
+    teaching = _some(retain, RETAINED, seed=0)
+    labels = forget.labels.cpu().numpy()
+    known, taught = (embed(model, samples).numpy() for samples in (forget, teaching))
+    return {
+        OUTPUTS: phi(predict(model, forget).numpy(), labels),
+        EMBEDDING: probe_margins(known, labels, taught, teaching.labels.cpu().numpy(), classes),
+    }
+
+
+def _some(samples: Samples, number: int, seed: int) -> Samples:
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))[:number]
+    return samples.subset(order.to(samples.labels.device))
 
 
 def control_samples(scenario: Scenario) -> Samples:
@@ -51,22 +72,13 @@ def control_samples(scenario: Scenario) -> Samples:
     return every.subset(torch.isin(every.labels, samples["forget"].labels.unique()))
 
 
-def relearning(scenario: Scenario, model: nn.Module) -> float:
-    """Mean accuracy on the forget set over the first mini-batches of learning it again, in [0, 1]."""
-    inputs = WeightsInput(model, scenario.samples["forget"], 1.0, relearning_rate(scenario))
-    curve = relearning_curve(inputs, RELEARNING)
-    return float(np.mean(list(curve.values())))
-
-
-def reidentified(scenario: Scenario, model: nn.Module) -> float:
+def reidentified(model: nn.Module, forget: Samples, retain: Samples) -> float:
     """Share of forget samples whose nearest other image in the embedding is of the same person, or class; in [0, 1].
 
     The gallery: the other forget samples and some of those who stay. Not a number where each is alone.
     """
-    forget, retain = scenario.samples["forget"], scenario.samples["retain"]
-    order = torch.randperm(len(retain), generator=torch.Generator().manual_seed(1))[:DISTRACTORS]
-    others = retain.subset(order.to(retain.labels.device))
-    owners = _owner(forget)
+    others = _some(retain, DISTRACTORS, seed=1)
+    owners = (forget.labels if forget.people is None else forget.people).cpu()
     if len(owners) < 2 or (torch.bincount(owners) == 1).all():
         return float("nan")
     gallery = torch.nn.functional.normalize(torch.cat([embed(model, forget), embed(model, others)]), dim=1)
@@ -75,7 +87,3 @@ def reidentified(scenario: Scenario, model: nn.Module) -> float:
     # Those who stay are other people by definition, whatever their ids.
     named = torch.cat([owners, torch.full((len(others),), -1)])
     return float((named[near.argmax(dim=1)] == owners).double().mean())
-
-
-def _owner(samples: Samples) -> Tensor:
-    return (samples.labels if samples.people is None else samples.people).cpu()

@@ -20,29 +20,29 @@ from forget_lib.core.names import OWN, is_code, is_own, split_options
 from forget_lib.core.paths import data_folder, find
 from forget_lib.datasets.own import caches_of
 from forget_lib.deletion import ledger
-from forget_lib.deletion.record import read_report, report_digest
-from forget_lib.deletion.request_file import DeletionRequest, read_request
+from forget_lib.deletion.report import read_report, report_digest
+from forget_lib.deletion.request import DeletionRequest, read_request
 from forget_lib.deletion.verdict import FAIL, PASS, UNDECIDED
 
-DERIVED = (
-    ("records", "the original model and its records: it was trained on the requested images"),
-    ("references", "measurements of all models on the requested images, some of them trained on these"),
-    ("trial", "models and records of the trial, trained on the requested images"),
-    ("notebook", "executed notebooks and logs of the report, with the images they show"),
-)
+DERIVED = {
+    "records": "the original model and its records: it was trained on the requested images",
+    "references": "measurements of all models on the requested images, some of them trained on these",
+    "trial": "models and records of the trial, trained on the requested images",
+    "notebook": "executed notebooks and logs of the report, with the images they show",
+}
 MODEL = {
     PASS: "the answer itself: the model without the data",
     FAIL: "the model of an answer that failed: it still carries the data; do not use it, and retrain without them",
     UNDECIDED: "the model of an answer without enough evidence: it is not shown that the data are gone from it",
 }
 """What the unlearned model is, by outcome of the verdict."""
-KEPT = (
-    ("report.json", "the evidence: keyed hashes and numbers, no image"),
-    ("report.html", "the same for people; pictures of requested images are taken out"),
-    ("request.yaml", "what was asked; it may name a person, delete it by hand if that must go too"),
-    ("request.base", "the folder that paths in the request start from, as seen from here"),
-    ("purge.json", "this list, with dates"),
-)
+KEPT = {
+    "report.json": "the evidence: keyed hashes and numbers, no image",
+    "report.html": "the same for people; pictures of requested images are taken out",
+    "request.yaml": "what was asked; it may name a person, delete it by hand if that must go too",
+    "request.base": "the folder that paths in the request start from, as seen from here",
+    "purge.json": "this list, with dates",
+}
 CACHED = "cached copies of these images, made again when needed"
 OF_OWN = re.compile(r"own-[A-Za-z0-9_.]+_[0-9a-f]{6}-")
 """What `own.caches_of` gives; of nothing else that a report says is a file removed."""
@@ -52,6 +52,8 @@ UNTOLD = "the answer is older and does not name its caches; look for own-… in 
 OTHERS = "caches of other folders or tables that hold the same pictures are not known here"
 REMAINS = "half written by a run that was killed; it may hold weights or images"
 PICTURES = re.compile(r'<img[^>]*alt="Requested images[^"]*"[^>]*>', re.IGNORECASE)
+CHAIN = "the chain of all requests; a gap would look like tampering"
+KEY = "needed to check fingerprints and to find an image that comes back; remove it last"
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,19 @@ class Artefact:
 
     @property
     def size(self) -> int:
-        """Bytes, of everything in it."""
-        if self.path.is_file():
-            return self.path.stat().st_size
-        return sum(each.stat().st_size for each in self.path.rglob("*") if each.is_file())
+        """Bytes, of everything in it; 0 where it is not there."""
+        files = [self.path] if self.path.is_file() else self.path.rglob("*")
+        return sum(each.stat().st_size for each in files if each.is_file())
+
+    def act(self) -> None:
+        """Does what `action` says. Raises: OSError."""
+        if self.action == "remove" and self.path.is_dir():
+            shutil.rmtree(self.path)
+        elif self.action == "remove":
+            self.path.unlink()
+        elif self.action == "strip":
+            text = self.path.read_text(encoding="utf-8")
+            write_text(self.path, PICTURES.sub("<em>Pictures of requested images were removed.</em>", text))
 
 
 def artefacts(folder: Path, *, given_weights: bool = False) -> list[Artefact]:
@@ -79,67 +90,61 @@ def artefacts(folder: Path, *, given_weights: bool = False) -> list[Artefact]:
     folder = Path(folder)
     if not (folder / "report.json").is_file():
         raise ForgetError(f"{folder.name} holds no report.json; name the folder of an answered request.")
-    found = [Artefact(folder / name, "remove", why) for name, why in DERIVED if (folder / name).exists()]
-    found += [Artefact(path, "remove", REMAINS) for path in _remains(folder, {each.path for each in found})]
+    content, request = read_report(folder / "report.json"), read_request(folder / "request.yaml")
+    found = [Artefact(folder / name, "remove", why) for name, why in DERIVED.items() if (folder / name).exists()]
+    found += _remains(folder, {each.path for each in found})
     page = folder / "report.html"
     if page.is_file() and PICTURES.search(page.read_text(encoding="utf-8")):
         found.append(Artefact(page, "strip", "shows requested images"))
     known = {each.path.name for each in found}
-    content = read_report(folder / "report.json")
-    kept = (("unlearned", MODEL[content["verdict"]["outcome"]]), *KEPT)
-    found += [Artefact(folder / n, "keep", why) for n, why in kept if (folder / n).exists() and n not in known]
-    request = read_request(folder / "request.yaml")
-    found += _outside(request, given_weights, content["data"].get("caches"))
-    where = folder.parent / "ledger.jsonl"
-    if request["write.ledger"]:
-        where = request.located("write.ledger")
-    for path, why in (
-        (where, "the chain of all requests; a gap would look like tampering"),
-        (
-            where.with_suffix(".key"),
-            "needed to check fingerprints and to find an image that comes back; remove it last",
-        ),
-    ):
-        if path.exists():
-            found.append(Artefact(path, "keep", why))
-        else:
-            found.append(Artefact(path, "by hand", "not found there: the answer, or this, was moved since"))
+    kept = {"unlearned": MODEL[content["verdict"]["outcome"]], **KEPT}
+    found += [
+        Artefact(folder / name, "keep", why)
+        for name, why in kept.items()
+        if (folder / name).exists() and name not in known
+    ]
+    found += _weights(request, given_weights) + _data(request["data.name"], content["data"].get("caches"))
+    where = request.ledger_of(folder)
+    for path, why in ((where, CHAIN), (where.with_suffix(".key"), KEY)):
+        moved = Artefact(path, "by hand", "not found there: the answer, or this, was moved since")
+        found.append(Artefact(path, "keep", why) if path.exists() else moved)
     return found
 
 
-def _remains(folder: Path, removed: set[Path]) -> list[Path]:
+def _remains(folder: Path, removed: set[Path]) -> list[Artefact]:
     """Hidden files and folders that a killed run was still writing: outermost ones, outside of what goes anyway."""
     found: list[Path] = []
     for path in sorted(folder.rglob(".*")):
         if path.suffix != ".lock" and not (removed | set(found)) & set(path.parents):
             found.append(path)
-    return found
+    return [Artefact(path, "remove", REMAINS) for path in found]
 
 
-def _outside(request: DeletionRequest, given_weights: bool, told: str | None) -> list[Artefact]:
-    """The given weights, caches of the data, and the data themselves. told: what names of caches begin with by the
-    report, which holds wherever data and answer have gone since; None in reports of before it was kept."""
-    found = []
-    if request["model.weights"]:
-        path = request.located("model.weights")
-        action, why = "by hand", "the original model, as it was given, was not found there: removed or moved since"
-        if path.exists():
-            action = "remove" if given_weights else "by hand"
-            why = "the original model, as it was given; add --weights to remove it here"
-        found.append(Artefact(path, action, why))
-    name = request["data.name"]
+def _weights(request: DeletionRequest, given_weights: bool) -> list[Artefact]:
+    if not request["model.weights"]:
+        return []
+    path, action = request.located("model.weights"), "remove" if given_weights else "by hand"
+    if path.exists():
+        return [Artefact(path, action, "the original model, as it was given; add --weights to remove it here")]
+    return [
+        Artefact(path, "by hand", "the original model, as it was given, was not found there: removed or moved since")
+    ]
+
+
+def _data(name: str, told: str | None) -> list[Artefact]:
+    """The data themselves and their caches. told: what names of caches begin with by the report, which holds wherever
+    data and answer have gone since; None in reports of before it was kept."""
     if is_own(name):
         base = split_options(name.removeprefix(OWN))[0]
         source = find(base)
         begun = {caches_of(source), *filter(OF_OWN.fullmatch, [told or ""])}
         caches = sorted({cache for each in begun for cache in data_folder().glob(f"{each}*")})
-        found += [Artefact(cache, "remove", CACHED) for cache in caches]
         gone = not is_code(base) and not source.exists()
         reasons = [GONE if gone else DATA, *([UNTOLD] if gone and told is None else []), OTHERS]
-        found.append(Artefact(source, "by hand", "; ".join(reasons)))
-        return found
+        removed = [Artefact(cache, "remove", CACHED) for cache in caches]
+        return [*removed, Artefact(source, "by hand", "; ".join(reasons))]
     fetched = [path for path in sorted(data_folder().glob("*")) if path.is_dir() and name.startswith(path.name)]
-    found += [Artefact(path, "by hand", "the data themselves, as fetched") for path in fetched]
+    found = [Artefact(path, "by hand", "the data themselves, as fetched") for path in fetched]
     if name.startswith("mufac") and (data_folder() / "cache").exists():
         found.append(Artefact(data_folder() / "cache", "remove", CACHED))
     return found
@@ -147,7 +152,7 @@ def _outside(request: DeletionRequest, given_weights: bool, told: str | None) ->
 
 def table(found: list[Artefact]) -> pd.DataFrame:
     """Artefacts as a table: what, bytes, action, why; folders above are left out."""
-    rows = [[each.path.name, each.size if each.path.exists() else 0, each.action, each.why] for each in found]
+    rows = [[each.path.name, each.size, each.action, each.why] for each in found]
     return pd.DataFrame(rows, columns=["what", "bytes", "action", "why"])
 
 
@@ -159,17 +164,13 @@ def purge(folder: Path, *, given_weights: bool = False) -> dict[str, Any]:
     """
     folder = Path(folder)
     found = artefacts(folder, given_weights=given_weights)
-    where = next((each.path for each in found if each.path.suffix == ".jsonl"), folder.parent / "ledger.jsonl")
+    where = read_request(folder / "request.yaml").ledger_of(folder)
     ledger.read_ledger(where)
     rows, failed = [], []
     for each in found:
         row = {"what": each.path.name, "action": each.action, "why": each.why, "bytes": each.size, "time": ledger.now()}
         try:
-            if each.action == "remove":
-                shutil.rmtree(each.path) if each.path.is_dir() else each.path.unlink()
-            elif each.action == "strip":
-                text = each.path.read_text(encoding="utf-8")
-                write_text(each.path, PICTURES.sub("<em>Pictures of requested images were removed.</em>", text))
+            each.act()
         except OSError as error:
             failed.append(f"{each.path.name} ({error.strerror})")
             row["action"] = "failed"

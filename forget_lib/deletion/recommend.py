@@ -18,7 +18,6 @@ from forget_lib.core import paths
 from forget_lib.core.errors import ForgetError, NotApplicableError
 from forget_lib.core.files import write_text
 from forget_lib.deletion.case import Case
-from forget_lib.deletion.request_file import DeletionRequest
 from forget_lib.study import records as results
 from forget_lib.study import run, tuning
 from forget_lib.study.chosen import with_chosen
@@ -148,20 +147,20 @@ def choose(case: Case) -> dict[str, Any]:
 
     Returns: method, settings, why, and the trial and recommendation behind it.
     """
-    request: DeletionRequest = case.request
+    request = case.request
     if request["method"] != "auto":
         try:
             reason = why_not(case, request["method"])
         except ForgetError as error:
-            raise request.wrong("method", str(error)) from error
+            raise request.error("method", str(error)) from error
         if reason and request["method"] != "retrain":
-            raise request.wrong("method", str(NotApplicableError(reason)))
+            raise request.error("method", str(NotApplicableError(reason)))
         settings = with_chosen(request["method"], request["settings"], *case.scenario.tuned_for)
         return {"method": request["method"], "settings": settings, "why": "the request names it", "trial": None}
     table = recommend(case)
     fitting = table[table["fits"]]["method"].head(request["budget.methods"]).tolist()
     if not fitting:
-        raise request.wrong("available", "no method fits what is left of the data and the budget; retrain instead")
+        raise request.error("available", "no method fits what is left of the data and the budget; retrain instead")
     tried = trial(case, fitting)
     best = min(tried, key=lambda name: (tried[name]["score"], name))
     score, settings = tried[best]["score"], tried[best]["settings"]

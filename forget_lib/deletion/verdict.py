@@ -1,59 +1,62 @@
-"""The one rule by which a deletion request is judged: three outcomes, fixed in workflow/config/verdict.yaml.
+r"""The one rule by which a deletion request is judged, and the fixed statistic that it looks at.
 
-*pass*: every reading of the trace is equivalent to the retrained references (two one-sided tests within its margin),
-none differs from them significantly, and the same test would notice a retraining that kept a quarter of the forget
-set. *fail*: a reading differs significantly. *not enough evidence*: everything else, with what would be needed.
+For the forget samples x, let m(x) be a margin of a model, :math:`\bar m_0` its mean over K models retrained without
+them and :math:`\bar m_1` its mean over L models trained with them. The *trace* of a model is the projection
 
-A pass says that this statistic saw no difference larger than the margin. It is no statement about the law.
+.. math:: t(m) = \frac{\sum_x w_x (m(x) - \bar m_0(x)) - b_0}{\sum_x w_x^2 - b_0 - b_1}, \qquad w = \bar m_1 - \bar m_0,
+
+0 on average for retraining, 1 for the original; below 0 is over-forgotten. :math:`b_0 = \sum_x s_0^2(x) / K` and
+:math:`b_1 = \sum_x s_1^2(x) / L` take out what the noise of the two means adds (:math:`s^2`: variance between models).
+It is read at the *outputs* (the logit margin of the label) and in the *embedding* (the margin of a new linear head on
+the frozen features), which looks through everything that only hides an answer at the output.
+
+*pass*: both readings are equivalent to the retrained references (two one-sided tests within the margin), none differs
+from them significantly, and the same test would notice a retraining that kept a quarter of the forget set. *fail*: a
+reading differs significantly. *not enough evidence*: everything else, with what would be needed. The numbers of the
+rule are fixed in workflow/config/verdict.yaml. A pass says that this statistic saw no difference larger than the
+margin. It is no statement about the law.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
+from pydantic import Field
 from scipy import stats
 
-from forget_lib.core.errors import ForgetError, unknown
+from forget_lib.core.errors import ForgetError, TooFewError
 from forget_lib.core.paths import REPOSITORY
-from forget_lib.deletion.trace import Reading
+from forget_lib.core.settings import Settings, check_file, read_yaml
 
 CONFIG = REPOSITORY / "workflow" / "config" / "verdict.yaml"
-PASS, FAIL, UNDECIDED = "pass", "fail", "not enough evidence"
-OUTCOMES = (PASS, FAIL, UNDECIDED)
-OUTPUTS, EMBEDDING = "outputs", "embedding"
-READINGS = (OUTPUTS, EMBEDDING)
+PASS, FAIL, UNDECIDED = OUTCOMES = ("pass", "fail", "not enough evidence")
+OUTPUTS, EMBEDDING = READINGS = ("outputs", "embedding")
 AT = {OUTPUTS: "At the outputs", EMBEDDING: "In the embedding"}
 STEPS = 1000
+RIDGE = 1.0
+"""Penalty of the new head, relative to the mean square of a feature: it looks along the directions in which the
+features vary most. A hundredth of it made the reading of a small net's embedding three to five times as noisy."""
+FEWEST = 3
+"""Fewest models a side for a trace at all; the rule asks for more."""
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(Settings):
     """The numbers of the rule; see workflow/config/verdict.yaml for what each one means."""
 
-    margin: float
-    embedding_margin: float
-    alpha: float
-    power: float
-    kept_share: float
-    fewest_references: int
-    fewest_kept: int
+    margin: float = Field(gt=0, lt=1)
+    embedding_margin: float = Field(gt=0, lt=1)
+    alpha: float = Field(gt=0, lt=1)
+    power: float = Field(gt=0, lt=1)
+    kept_share: float = Field(gt=0, lt=1)
+    fewest_references: int = Field(ge=3)
+    fewest_kept: int = Field(ge=3)
     fewest_images: int
     fewest_people: int
-    reproduced: float
-
-    def __post_init__(self) -> None:
-        shares = ("margin", "embedding_margin", "alpha", "power", "kept_share", "reproduced")
-        for name in shares:
-            if not 0 < getattr(self, name) < 1:
-                raise ForgetError(f"{name} of the verdict's rule must lie between 0 and 1; got {getattr(self, name)}.")
-        if min(self.fewest_references, self.fewest_kept) < 3:
-            raise ForgetError("The verdict's rule needs at least 3 references of each kind.")
+    reproduced: float = Field(gt=0, lt=1)
 
     def margin_of(self, reading: str) -> float:
         """Margin of a reading, on the scale of the trace."""
@@ -65,18 +68,130 @@ def load_rule(margin: float | None = None, path: Path = CONFIG) -> Rule:
 
     Raises: ForgetError for a rule that lacks a number or has one too many.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ForgetError(f"The verdict's rule {path} cannot be read: {error}") from error
-    known = [field.name for field in dataclasses.fields(Rule)]
-    for name in content:
-        if name not in known:
-            raise unknown("number of the verdict's rule", name, known)
-    missing = [name for name in known if name not in content]
-    if missing:
-        raise ForgetError(f"The verdict's rule {path.name} lacks {', '.join(missing)}.")
-    return Rule(**content if margin is None else content | {"margin": margin})
+    rule = check_file(Rule, read_yaml(path, "rule of the verdict"), "rule of the verdict")
+    return rule if margin is None else rule.model_copy(update={"margin": margin})
+
+
+# --- the trace --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The trace of a model beside that of the references.
+
+    value: of the model judged. deviation: SD over retrained references of the trace of one model. references: how many.
+    kept: traces of retrainings that kept a share of the forget set, for the power of the test.
+    """
+
+    value: float
+    deviation: float
+    references: int
+    kept: tuple[float, ...] = ()
+
+    @property
+    def error(self) -> float:
+        """Standard error of one model's trace against the mean of K references: SD sqrt(1 + 1 / K), never 0."""
+        return max(self.deviation * math.sqrt(1 + 1 / self.references), 1e-9)
+
+
+def scale_of(retrained: np.ndarray, trained: np.ndarray) -> float:
+    """Denominator of the trace, for margins [K, n] and [L, n]; NaN where it is not above 0."""
+    weights = trained.mean(axis=0) - retrained.mean(axis=0)
+    length = float(weights @ weights) - sum(_noise(margins) for margins in (retrained, trained))
+    return length if length > 0 else math.nan
+
+
+def _noise(margins: np.ndarray) -> float:
+    """Expected squared distance of the mean of these models from the mean of all such models."""
+    return float(margins.var(axis=0, ddof=1).sum()) / len(margins)
+
+
+def _along(models: np.ndarray, retrained: np.ndarray, trained: np.ndarray) -> np.ndarray:
+    """Numerator of the trace of each model, float64 [M]."""
+    without = retrained.mean(axis=0)
+    return (models - without) @ (trained.mean(axis=0) - without) - _noise(retrained)
+
+
+def traces(models: np.ndarray, retrained: np.ndarray, trained: np.ndarray) -> np.ndarray:
+    """t(m) of each model, float64 [M]; NaN where models with and without the forget set cannot be told apart.
+
+    models: margins [M, n]. retrained: [K, n] of models trained without the forget set. trained: [L, n], with it.
+    """
+    return _along(models, retrained, trained) / scale_of(retrained, trained)
+
+
+def leave_one_out(retrained: np.ndarray, trained: np.ndarray) -> np.ndarray:
+    """Trace of each retrained model [K], judged by the other K - 1, on the scale of all.
+
+    Raises: TooFewError below 3 models a side.
+    """
+    if min(len(retrained), len(trained)) < FEWEST:
+        raise TooFewError(
+            f"A trace needs at least {FEWEST} models trained with and {FEWEST} without the forget set; "
+            f"got {len(trained)} and {len(retrained)}."
+        )
+    others = [np.delete(retrained, k, axis=0) for k in range(len(retrained))]
+    alone = [_along(retrained[k : k + 1], others[k], trained)[0] for k in range(len(retrained))]
+    return np.array(alone) / scale_of(retrained, trained)
+
+
+def read(
+    margins: np.ndarray, retrained: np.ndarray, trained: np.ndarray, kept: Sequence[np.ndarray] | np.ndarray = ()
+) -> Reading:
+    """The reading of a model with margins [n], beside [K, n], [L, n] and [J, n] of retrainings that kept a share.
+
+    The SD is that of the leave-one-out traces, times (K - 1) / K: leaving one out stretches them by that much. It is
+    infinite, and the traces 0, where models with and without the forget set cannot be told apart.
+    Raises: TooFewError below 3 models a side.
+    """
+    alone, number = leave_one_out(retrained, trained), len(retrained)
+    values = traces(np.stack([margins, *kept]), retrained, trained)
+    if not (np.isfinite(values).all() and np.isfinite(alone).all()):
+        return Reading(0.0, math.inf, number, (0.0,) * len(kept))
+    deviation = float(alone.std(ddof=1)) * (number - 1) / number
+    return Reading(float(values[0]), deviation, number, tuple(map(float, values[1:])))
+
+
+def probe_margins(
+    forget: np.ndarray, forget_labels: np.ndarray, retain: np.ndarray, retain_labels: np.ndarray, classes: int
+) -> np.ndarray:
+    """Margin of the label under a new linear head, for each forget sample, float64 [n].
+
+    forget [n, D], retain [m, D]: features of one model. The head is a ridge regression of one-hot labels on the retain
+    samples and one half of the forget samples; the other half is read, then the halves change places. The margin is
+    the label's response less the largest other one, unbounded. Halves alternate within each class, in the order given.
+    Raises: TooFewError below 2 forget samples.
+    """
+    forget, retain = (np.asarray(features, dtype=np.float64) for features in (forget, retain))
+    if len(forget) < 2:
+        raise TooFewError("A probe of the embedding needs at least 2 forget samples.")
+    second = np.zeros(len(forget), dtype=bool)
+    second[np.argsort(forget_labels, kind="stable")[1::2]] = True
+    margins = np.empty(len(forget))
+    for learned, asked in ((~second, second), (second, ~second)):
+        features = np.concatenate([retain, forget[learned]])
+        labels = np.concatenate([retain_labels, forget_labels[learned]])
+        response = _ridge(features, np.eye(classes)[labels], forget[asked])
+        rows, own = np.arange(int(asked.sum())), forget_labels[asked]
+        value = response[rows, own].copy()
+        response[rows, own] = -np.inf
+        margins[asked] = value - response.max(axis=1)
+    return margins
+
+
+def _ridge(features: np.ndarray, targets: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Response [q, C] of a ridge regression with intercept; features are scaled by one number, so that directions
+    stay as they are."""
+    middle, level = features.mean(axis=0), targets.mean(axis=0)
+    centred = features - middle
+    scale = max(float(np.sqrt((centred**2).mean())), 1e-12)
+    centred = centred / scale
+    gram = centred.T @ centred / len(centred) + RIDGE * np.eye(centred.shape[1])
+    weights = np.linalg.solve(gram, centred.T @ (targets - level) / len(centred))
+    return (queries - middle) / scale @ weights + level
+
+
+# --- the verdict ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -98,6 +213,10 @@ class Findings:
     power: float
     margin: float
 
+    def said(self, name: str) -> str:
+        """The beginning of a sentence about the reading of this name."""
+        return f"{AT[name]} the trace is {self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -109,40 +228,35 @@ class Verdict:
     findings: Mapping[str, Findings]
 
 
-def prediction_error(reading: Reading) -> float:
-    """Standard error of one model's trace against the mean of K references: SD sqrt(1 + 1 / K), never 0."""
-    return max(reading.deviation * math.sqrt(1 + 1 / reading.references), 1e-9)
-
-
 def detection_power(trace: float, reading: Reading, alpha: float) -> float:
     """Chance in [0, 1] that a model with this expected trace differs significantly at level `alpha` (two-sided t).
 
     The noncentral t is integrated over the spread of the estimated SD, which stays exact far out in the tails.
     """
-    freedom, shift = reading.references - 1, trace / prediction_error(reading)
+    freedom, shift = reading.references - 1, trace / reading.error
     critical = float(stats.t.ppf(1 - alpha / 2, freedom))
     spread = np.sqrt(stats.chi2.ppf((np.arange(STEPS) + 0.5) / STEPS, freedom) / freedom)
     return float((stats.norm.sf(critical * spread - shift) + stats.norm.cdf(-critical * spread - shift)).mean())
 
 
-def examine(name: str, reading: Reading, rule: Rule, readings: int) -> Findings:
+def examine(name: str, reading: Reading, rule: Rule) -> Findings:
     """The tests of one reading; differences are tested at alpha over the number of readings (Bonferroni)."""
-    freedom, error, margin = reading.references - 1, prediction_error(reading), rule.margin_of(name)
+    freedom, error, margin = reading.references - 1, reading.error, rule.margin_of(name)
+    alpha = rule.alpha / len(READINGS)
     half = float(stats.t.ppf(1 - rule.alpha, freedom)) * error
-    critical = float(stats.t.ppf(1 - rule.alpha / readings / 2, freedom)) * error
     power = math.nan
     if reading.kept:
-        power = detection_power(sum(reading.kept) / len(reading.kept), reading, rule.alpha / readings)
+        power = detection_power(sum(reading.kept) / len(reading.kept), reading, alpha)
     return Findings(
-        reading.value,
-        error,
-        reading.value - half,
-        reading.value + half,
-        float(2 * stats.t.sf(abs(reading.value) / error, freedom)),
-        float(stats.t.sf((margin - abs(reading.value)) / error, freedom)),
-        critical,
-        power,
-        margin,
+        value=reading.value,
+        standard_error=error,
+        low=reading.value - half,
+        high=reading.value + half,
+        p_difference=float(2 * stats.t.sf(abs(reading.value) / error, freedom)),
+        p_equivalence=float(stats.t.sf((margin - abs(reading.value)) / error, freedom)),
+        critical=float(stats.t.ppf(1 - alpha / 2, freedom)) * error,
+        power=power,
+        margin=margin,
     )
 
 
@@ -154,49 +268,44 @@ def decide(
     people: int | None = None,
     concerns: Sequence[str] = (),
 ) -> Verdict:
-    """The verdict: a pure function of the readings, the rule and what is known of the case.
+    """The verdict: a pure function of the readings (outputs and embedding), the rule and what is known of the case.
 
-    Args: readings: by name, outputs and embedding. images: samples to forget. people: people who stay, where people
-        are forgotten. concerns: reasons why the references are not comparable with the model; any of them leaves
-        "not enough evidence".
+    images: samples to forget. people: people who stay, where people are forgotten. concerns: reasons why the
+    references are not comparable with the model; any of them leaves "not enough evidence".
     Raises: ForgetError for other readings than the fixed ones.
     """
     if set(readings) != set(READINGS):
         raise ForgetError(f"The verdict takes the readings {', '.join(READINGS)}; got {', '.join(readings)}.")
-    found = {name: examine(name, readings[name], rule, len(readings)) for name in READINGS}
+    findings = {name: examine(name, readings[name], rule) for name in READINGS}
     lacking = _too_few(readings, rule, images, people)
     if concerns or lacking:
-        needed = [
-            *(need for _, need in lacking),
-            *(("references that are comparable with the model",) if concerns else ()),
-        ]
-        return Verdict(UNDECIDED, (*concerns, *(reason for reason, _ in lacking)), tuple(needed), found)
-    differing = [name for name in READINGS if abs(found[name].value) > found[name].critical]
+        needed = [f"at least {least} {what} (now {there})" for what, there, least in lacking]
+        needed += ["references that are comparable with the model"] if concerns else []
+        reasons = [f"There are {there} {what}; the rule asks for {least}." for what, there, least in lacking]
+        return Verdict(UNDECIDED, (*concerns, *reasons), tuple(needed), findings)
+    differing = [name for name in READINGS if abs(findings[name].value) > findings[name].critical]
     if differing:
-        return Verdict(FAIL, tuple(_difference(name, found[name]) for name in differing), (), found)
-    reasons, needed = _undecided(found, readings, rule)
+        return Verdict(FAIL, tuple(_difference(name, findings[name]) for name in differing), (), findings)
+    reasons, needed = _undecided(findings, readings, rule)
     if reasons:
-        return Verdict(UNDECIDED, tuple(reasons), tuple(needed), found)
-    return Verdict(PASS, tuple(_equivalence(name, found[name]) for name in READINGS), (), found)
+        return Verdict(UNDECIDED, tuple(reasons), tuple(needed), findings)
+    within = (f"{each.said(name)}, within the margin of {each.margin:g}." for name, each in findings.items())
+    return Verdict(PASS, tuple(within), (), findings)
 
 
-def _too_few(readings: Mapping[str, Reading], rule: Rule, images: int, people: int | None) -> list[tuple[str, str]]:
-    """Reasons and needs where there are too few models, images or people for any verdict."""
-    counts = {
-        "retrained references": (min(each.references for each in readings.values()), rule.fewest_references),
-        f"retrainings that keep {rule.kept_share:.0%}": (
-            min(len(each.kept) for each in readings.values()),
-            rule.fewest_kept,
-        ),
-        "images to forget": (images, rule.fewest_images),
-    }
-    if people is not None:
-        counts["people who stay"] = (people, rule.fewest_people)
-    return [
-        (f"There are {there} {what}; the rule asks for {least}.", f"at least {least} {what} (now {there})")
-        for what, (there, least) in counts.items()
-        if there < least
+def _too_few(
+    readings: Mapping[str, Reading], rule: Rule, images: int, people: int | None
+) -> list[tuple[str, int, int]]:
+    """What there is too little of for any verdict: what, how many there are, how many the rule asks for."""
+    kept = f"retrainings that keep {rule.kept_share:.0%}"
+    counts = [
+        ("retrained references", min(each.references for each in readings.values()), rule.fewest_references),
+        (kept, min(len(each.kept) for each in readings.values()), rule.fewest_kept),
+        ("images to forget", images, rule.fewest_images),
     ]
+    if people is not None:
+        counts.append(("people who stay", people, rule.fewest_people))
+    return [(what, there, least) for what, there, least in counts if there < least]
 
 
 def _difference(name: str, found: Findings) -> str:
@@ -207,41 +316,32 @@ def _difference(name: str, found: Findings) -> str:
     )
 
 
-def _equivalence(name: str, found: Findings) -> str:
-    return (
-        f"{AT[name]} the trace is {found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f}), within the margin of "
-        f"{found.margin:g}."
-    )
-
-
 def _undecided(
-    found: Mapping[str, Findings], readings: Mapping[str, Reading], rule: Rule
+    findings: Mapping[str, Findings], readings: Mapping[str, Reading], rule: Rule
 ) -> tuple[list[str], list[str]]:
     """Reasons against a pass, and what would be needed."""
     reasons, needed = [], []
-    best = max(each.power for each in found.values())
+    best = max(each.power for each in findings.values())
     if not best >= rule.power:
         reasons.append(
             f"The test would notice a retraining that kept {rule.kept_share:.0%} of the forget set with a chance of "
             f"only {best:.0%}; the rule asks for {rule.power:.0%}."
         )
         needed.append("more images of the request, or a model that depends on them more: the trace varies too much")
-    for name, each in found.items():
+    for name, each in findings.items():
         if not each.p_equivalence <= rule.alpha:
             reasons.append(
-                f"{AT[name]} the trace is {each.value:+.2f} ({each.low:+.2f} to {each.high:+.2f}): not clearly "
-                f"different from retraining, but not shown to lie within the margin of {each.margin:g} either."
+                f"{each.said(name)}: not clearly different from retraining, but not shown to lie within the margin of "
+                f"{each.margin:g} either."
             )
-            needed.append(_need(name, each, readings[name], rule))
+            needed.append(f"{name}: {_need(each, readings[name], rule)}")
     return reasons, needed
 
 
-def _need(name: str, found: Findings, reading: Reading, rule: Rule) -> str:
+def _need(found: Findings, reading: Reading, rule: Rule) -> str:
     """What would make a model with no trace at all pass in this reading."""
-    enough = found.margin / found.standard_error
-    if enough > float(stats.t.ppf(1 - rule.alpha, reading.references - 1)):
-        return f"{name}: a model whose trace is nearer to 0, by unlearning more (or less) or by retraining"
-    best = found.margin / (reading.deviation * float(stats.norm.ppf(1 - rule.alpha)) or math.inf)
-    if best > 1.1:
-        return f"{name}: more retrained references than {reading.references}"
-    return f"{name}: more images of the request; references alone cannot narrow the interval to {found.margin:g}"
+    if found.margin / found.standard_error > float(stats.t.ppf(1 - rule.alpha, reading.references - 1)):
+        return "a model whose trace is nearer to 0, by unlearning more (or less) or by retraining"
+    if found.margin / (reading.deviation * float(stats.norm.ppf(1 - rule.alpha)) or math.inf) > 1.1:
+        return f"more retrained references than {reading.references}"
+    return f"more images of the request; references alone cannot narrow the interval to {found.margin:g}"

@@ -7,26 +7,25 @@ requested images, and the model's measurements and the verdict come out again.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from forget_lib.core.errors import ForgetError
-from forget_lib.deletion import evidence, ledger, references, verdict
+from forget_lib.deletion import evidence, ledger, verdict
+from forget_lib.deletion.answer import UNLEARNED
 from forget_lib.deletion.case import open_case
 from forget_lib.deletion.measure import measure
-from forget_lib.deletion.record import file_hash, read_report, report_digest
-from forget_lib.deletion.request_file import read_request
-from forget_lib.deletion.respond import UNLEARNED, ledger_of
-from forget_lib.deletion.trace import Reading
-from forget_lib.study import records
+from forget_lib.deletion.report import file_hash, read_report, report_digest
+from forget_lib.deletion.request import read_request
+from forget_lib.deletion.verdict import Reading, Rule
+from forget_lib.study import run
 
 TOLERANCE = 1e-3
 """How far a number may be off on another machine."""
+INCOMPLETE = (KeyError, TypeError, AttributeError, ValueError, ForgetError)
+"""What may come of a report that lacks something or holds it in another form."""
 
 
 class Check(NamedTuple):
@@ -46,9 +45,7 @@ def verify(path: Path, *, with_data: bool = False) -> list[Check]:
     content, folder = read_report(path), path.parent
     checks = [_verdict_follows(content), _rule_is_the_configs(content), _page(content, folder)]
     checks += [_ledger(content, folder), _weights(content, folder)]
-    if with_data:
-        checks += _with_data(content, folder)
-    return checks
+    return checks + (_with_data(content, folder) if with_data else [])
 
 
 def passed(checks: list[Check]) -> bool:
@@ -56,71 +53,59 @@ def passed(checks: list[Check]) -> bool:
     return all(check.outcome != "failed" for check in checks)
 
 
-def _reading(content: Mapping[str, Any]) -> Reading:
-    deviation = math.inf if content["deviation"] is None else content["deviation"]
-    return Reading(content["value"], deviation, content["references"], tuple(content["kept"]))
+def _checked(name: str, right: bool, why_not: str = "", detail: str = "") -> Check:
+    return Check(name, "ok", detail) if right else Check(name, "failed", why_not)
 
 
 def _verdict_follows(content: Mapping[str, Any]) -> Check:
     """The verdict again, from the readings and the rule in the report."""
     name = "the verdict follows from the numbers"
     try:
-        rule = verdict.Rule(**content["rule"])
-        again = verdict.decide(
-            {each: _reading(content["readings"][each]) for each in verdict.READINGS},
-            rule,
-            images=content["images"],
-            people=content["people"],
-            concerns=content["concerns"],
-        )
-    except (KeyError, TypeError, ForgetError) as error:
+        readings = {}
+        for each, found in content["readings"].items():
+            deviation = math.inf if found["deviation"] is None else found["deviation"]
+            readings[each] = Reading(found["value"], deviation, found["references"], tuple(found["kept"]))
+        about = {key: content[key] for key in ("images", "people", "concerns")}
+        again = verdict.decide(readings, Rule(**content["rule"]), **about).outcome
+        said = content["verdict"]["outcome"]
+    except INCOMPLETE as error:
         return Check(name, "failed", f"the report is not complete ({error})")
-    said = content["verdict"]["outcome"]
-    return Check(name, "ok" if again.outcome == said else "failed", f"computed: {again.outcome}, written: {said}")
+    computed = f"computed: {again}, written: {said}"
+    return _checked(name, again == said, computed, computed)
 
 
 def _rule_is_the_configs(content: Mapping[str, Any]) -> Check:
-    rule = dataclasses.asdict(verdict.load_rule(content["rule"]["margin"]))
-    other = [name for name, value in rule.items() if content["rule"].get(name) != value]
-    detail = f"differs in {', '.join(other)}: the known error rates are not this rule's" if other else ""
-    return Check("the rule is the frozen one", "failed" if other else "ok", detail)
+    rule, written = verdict.load_rule().model_dump(), content.get("rule") or {}
+    off = [name for name, value in rule.items() if name != "margin" and written.get(name) != value]
+    why_not = f"differs in {', '.join(off)}: the known error rates are not this rule's"
+    return _checked("the rule is the frozen one", not off, why_not)
 
 
 def _page(content: Mapping[str, Any], folder: Path) -> Check:
-    page = folder / "report.html"
+    name, page = "the page belongs to the report", folder / "report.html"
     if not page.is_file():
-        return Check("the page belongs to the report", "not possible", "there is no report.html beside it")
-    there = report_digest(content) in page.read_text(encoding="utf-8")
-    return Check("the page belongs to the report", "ok" if there else "failed", "" if there else "other digest")
-
-
-def _ledger_path(folder: Path) -> Path:
-    kept = folder / "request.yaml"
-    if kept.is_file():
-        request = read_request(kept)
-        if request["write.ledger"]:
-            return request.located("write.ledger")
-    return folder.parent / "ledger.jsonl"
+        return Check(name, "not possible", "there is no report.html beside it")
+    return _checked(name, report_digest(content) in page.read_text(encoding="utf-8"), "other digest")
 
 
 def _ledger(content: Mapping[str, Any], folder: Path) -> Check:
-    name, where = "the ledger is whole and holds this report", _ledger_path(folder)
+    name, request = "the ledger is whole and holds this report", folder / "request.yaml"
+    where = read_request(request).ledger_of(folder) if request.is_file() else folder.parent / "ledger.jsonl"
     if not where.is_file():
         return Check(name, "not possible", "the ledger is not here")
     try:
         entries = ledger.read_ledger(where)
     except ForgetError as error:
         return Check(name, "failed", str(error))
-    own = [entry["number"] for entry in entries if entry.get("report") == report_digest(content)]
-    return Check(name, "ok" if own else "failed", f"line {own[0]}" if own else "no line has this report's digest")
+    lines = [entry["number"] for entry in entries if entry.get("report") == report_digest(content)]
+    return _checked(name, bool(lines), "no line has this report's digest", f"line {lines[0]}" if lines else "")
 
 
 def _weights(content: Mapping[str, Any], folder: Path) -> Check:
     name, path = "the model is the one judged", folder / "unlearned" / "model.safetensors"
     if not path.is_file():
         return Check(name, "not possible", "the unlearned model is not here")
-    same = file_hash(path) == content["model"]["after"]
-    return Check(name, "ok" if same else "failed", "" if same else "its SHA-256 differs from the report's")
+    return _checked(name, file_hash(path) == content["model"]["after"], "its SHA-256 differs from the report's")
 
 
 def _with_data(content: Mapping[str, Any], folder: Path) -> list[Check]:
@@ -129,33 +114,27 @@ def _with_data(content: Mapping[str, Any], folder: Path) -> list[Check]:
         case = open_case(read_request(folder / "request.yaml"), folder)
     except ForgetError as error:
         return [Check("the data are there", "not possible", str(error))]
-    key, forget = ledger.key_beside(ledger_of(case)), case.scenario.samples["forget"]
-    same = ledger.fingerprints(key, forget.images, forget.labels) == content["data"]["forget"]
-    checks = [Check("the fingerprints are those of the requested images", "ok" if same else "failed")]
-    model = case.scenario.new_model(0)
+    same = case.fingerprints == content["data"]["forget"]
+    checks = [_checked("the fingerprints are those of the requested images", same)]
     try:
-        model.load_state_dict(records.read_state(folder / "unlearned"))
-    except (ForgetError, RuntimeError) as error:
+        model = run.read_model(case.scenario, folder / "unlearned")
+    except ForgetError as error:
         return [*checks, Check("the model's numbers come out again", "not possible", str(error))]
-    measured = measure(case.scenario, model.eval())
+    measured = measure(case.scenario, model)
     written = {row["accuracy"]: row[UNLEARNED] for row in content["accuracies"]}
     off = [name for name, value in written.items() if abs(float(measured[name]) - value) > TOLERANCE]
-    detail = f"differs in {', '.join(off)}" if off else ""
-    checks.append(Check("the model's accuracies come out again", "failed" if off else "ok", detail))
-    return [*checks, _readings_again(content, case, folder, measured)]
+    checks.append(_checked("the model's accuracies come out again", not off, f"differs in {', '.join(off)}"))
+    name, rule = "the readings come out again", Rule(**content["rule"])
+    families = evidence.stored(case, rule, any_key=True)
+    if families is None:
+        why = "the references' measurements were purged; train them again to check"
+        return [*checks, Check(name, "not possible", why)]
+    readings = evidence.readings(measured, families, rule)
+    off = [each for each, reading in readings.items() if not _same(reading, content["readings"][each])]
+    return [*checks, _checked(name, not off, f"differs in {', '.join(off)}")]
 
 
-def _readings_again(content: Mapping[str, Any], case: Any, folder: Path, measured: Mapping[str, np.ndarray]) -> Check:
-    name, rule = "the readings come out again", verdict.Rule(**content["rule"])
-    jobs = references.planned(case, rule.kept_share)
-    found = {job: references.read_arrays(folder / "references" / f"{job.name}.npz", None) for job in jobs}
-    if any(arrays is None for arrays in found.values()):
-        return Check(name, "not possible", "the references' measurements were purged; train them again to check")
-    again = evidence.readings(measured, evidence.Families.of(found), rule)
-    off = [
-        each
-        for each, reading in again.items()
-        if abs(reading.value - content["readings"][each]["value"]) > TOLERANCE
-        or abs(reading.deviation - (content["readings"][each]["deviation"] or math.inf)) > TOLERANCE
-    ]
-    return Check(name, "failed" if off else "ok", f"differs in {', '.join(off)}" if off else "")
+def _same(reading: Reading, written: Mapping[str, Any]) -> bool:
+    deviation = math.inf if written["deviation"] is None else written["deviation"]
+    near = reading.deviation == deviation or abs(reading.deviation - deviation) <= TOLERANCE
+    return near and abs(reading.value - written["value"]) <= TOLERANCE

@@ -7,16 +7,14 @@ from pathlib import Path
 
 import yaml
 
-from forget_lib.core.errors import ForgetError
 from forget_lib.core.names import short_name, split_options
 from forget_lib.core.paths import REPOSITORY
 from forget_lib.datasets.face_table import read_part
 from forget_lib.datasets.own import load_own
 from forget_lib.datasets.requests import parse_request
-from forget_lib.deletion.kind import is_report
 from forget_lib.deletion.ledger import read_ledger
-from forget_lib.deletion.record import read_report
-from forget_lib.deletion.request_file import read_request
+from forget_lib.deletion.report import read_report
+from forget_lib.deletion.request import read_request
 from forget_lib.study import chosen
 from forget_lib.study.records import load, read_record, record_folder
 from tests.faults.hostile import Hostile, canary
@@ -219,18 +217,11 @@ def index_of_pages(path: Path) -> object:
     return write_index(path.parent / "results")
 
 
-def report_kind(path: Path) -> object:
-    if is_report(path):
-        raise AssertionError("it is no report")
-    raise ForgetError("no report")
-
-
 JSON_READERS: dict[str, Reader] = {
     "record": table_of_records,
     "notebook": declared_parameters,
     "executed": index_of_pages,
     "report": read_report,
-    "kind": report_kind,
     "ledger": read_ledger,
     "leaderboard": read_entry,
 }

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
+import string
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel
 
 from forget_lib.core.errors import ForgetError
 from forget_lib.core.files import write_text
 from forget_lib.core.paths import sha256_of
 from forget_lib.deletion import evidence, ledger
-from forget_lib.deletion.case import Case, open_case
-from forget_lib.deletion.kind import KIND
-from forget_lib.deletion.request_file import as_written, keep_copy, read_request
-from forget_lib.deletion.respond import UNLEARNED, Answer, asked, asked_digest, ledger_of, model_asked, plain, returned
+from forget_lib.deletion.answer import UNLEARNED, Answer, returned
+from forget_lib.deletion.case import Case, asked_digest, open_case
+from forget_lib.deletion.request import as_written, keep_copy, read_request
 from forget_lib.study import records
 from forget_lib.study.scenario import EVALUATED
 
+KIND = "forget deletion report"
 SCHEMA = 1
 LIMITS = (
     "A pass says that this statistic saw no difference beyond the margin from models retrained without the data.",
@@ -37,41 +41,39 @@ def file_hash(path: Path) -> str:
 
 
 def build(answer: Answer, earlier: pd.DataFrame, times: Mapping[str, Any]) -> dict[str, Any]:
-    """The report's content. earlier: of `respond.reevaluate`. times: whatever differs from run to run."""
-    case, scenario = answer.case, answer.case.scenario
-    key, data = ledger.key_beside(ledger_of(case)), scenario.data
-    forget = scenario.samples["forget"]
-    curve = answer.curve
-    readings = evidence.readings(answer.measured[UNLEARNED], answer.families, answer.rule)
+    """The report's content. earlier: of `answer.reevaluate`. times: whatever differs from run to run."""
+    case, scenario, about = answer.case, answer.case.scenario, (answer.measured, answer.families)
+    curve = evidence.error_curve(answer.families, answer.rule.alpha)
+    original = scenario.folder("original", request=scenario.parsed.original_name) / "model.safetensors"
     content = {
         "kind": KIND,
         "schema": SCHEMA,
         "name": case.folder.name,
         "request": as_written(case.request),
         "data": {
-            "title": data.label,
-            "synthetic": data.synthetic,
-            "sampled": data.sampled,
-            "caches": data.caches,
+            "title": scenario.data.label,
+            "synthetic": scenario.data.synthetic,
+            "sampled": scenario.data.sampled,
+            "caches": scenario.data.caches,
             "sizes": {name: len(scenario.samples[name]) for name in EVALUATED},
             "fingerprint_method": "HMAC-SHA-256 with the key beside the ledger, 32 hex digits",
-            "fingerprint": ledger.fingerprint(key, data.checksum.encode()),
-            "forget": ledger.fingerprints(key, forget.images, forget.labels),
+            "fingerprint": case.data_fingerprint,
+            "forget": case.fingerprints,
         },
         "model": {
-            **model_asked(case),
-            "classes": case.classes,
-            "before": _original_hash(case),
+            **case.model,
+            "classes": len(scenario.data.classes),
+            "before": file_hash(case.weights or original),
             "after": file_hash(case.folder / "unlearned" / "model.safetensors"),
         },
-        "method": dict(answer.choice) | {"cost_in_retrainings": answer.cost},
+        "method": {**answer.choice, "cost_in_retrainings": answer.cost},
         "rule": answer.rule,
-        "readings": readings,
+        "readings": evidence.readings(answer.measured[UNLEARNED], answer.families, answer.rule),
         "concerns": answer.concerns,
         "verdict": answer.verdict,
         "controls": answer.controls,
-        "accuracies": answer.accuracies,
-        "attacks": answer.attacks,
+        "accuracies": evidence.accuracy_table(*about),
+        "attacks": evidence.attack_table(*about),
         "error_curve": curve,
         "smallest_noticed": evidence.smallest_noticed(curve, answer.rule.power),
         "earlier_requests": earlier,
@@ -79,23 +81,27 @@ def build(answer: Answer, earlier: pd.DataFrame, times: Mapping[str, Any]) -> di
         "notes": case.notes,
         "limits": LIMITS,
         "versions": records.provenance(),
+        "people": case.people,
+        "images": len(scenario.samples["forget"]),
     }
-    content["people"], content["images"] = case.people, len(forget)
-    return plain(content) | {"times": dict(times)}
+    text = json.dumps(content, default=_as_json)
+    plain = json.loads(text, parse_float=lambda number: round(float(number), 6), parse_constant=lambda _: None)
+    return plain | {"times": dict(times)}
 
 
-def _original_hash(case: Any) -> str:
-    """SHA-256 of the weights before unlearning: the given file, or the record of the training here."""
-    if case.weights:
-        return file_hash(case.weights)
-    folder = case.scenario.folder("original", request=case.scenario.parsed.original_name)
-    return file_hash(folder / "model.safetensors")
+def _as_json(value: Any) -> Any:
+    if isinstance(value, pd.DataFrame):
+        return value.reset_index().to_dict("records")
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, Mapping):
+        return dict(value)
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value.item()
 
 
 def asked_in(content: Mapping[str, Any]) -> str:
-    """What a report answers, as `respond.asked` says it of a case."""
-    data = content["data"]
-    return asked_digest(data["fingerprint"], data["forget"], content["model"])
+    """What a report answers, as `Case.asked` says it."""
+    return asked_digest(content["data"]["fingerprint"], content["data"]["forget"], content["model"])
 
 
 def report_digest(content: Mapping[str, Any]) -> str:
@@ -103,21 +109,19 @@ def report_digest(content: Mapping[str, Any]) -> str:
     return ledger.digest({name: value for name, value in content.items() if name != "times"})
 
 
-def write(answer: Answer, content: Mapping[str, Any]) -> Path:
+def write(case: Case, content: Mapping[str, Any]) -> Path:
     """Writes report.json and adds the request to the ledger, once for each digest; returns the path of the report.
 
     Raises: ForgetError if it cannot be written; LedgerError if the ledger is damaged.
     """
-    case, own = answer.case, report_digest(content)
-    path = case.folder / "report.json"
+    own, path = report_digest(content), case.folder / "report.json"
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    where = ledger_of(case)
-    if not any(entry.get("report") == own for entry in ledger.read_ledger(where)):
+    if not any(entry.get("report") == own for entry in ledger.read_ledger(case.ledger)):
         entry = {
             "kind": "request",
             "time": ledger.now(),
             "name": case.folder.name,
-            "folder": os.path.relpath(case.folder, where.parent),
+            "folder": os.path.relpath(case.folder, case.ledger.parent),
             "request": asked_in(content),
             "outcome": content["verdict"]["outcome"],
             "trace": content["readings"]["outputs"]["value"],
@@ -125,53 +129,56 @@ def write(answer: Answer, content: Mapping[str, Any]) -> Path:
             "weights": content["model"]["after"],
             "report": own,
         }
-        ledger.append(where, entry)
+        ledger.append(case.ledger, entry)
     return path
 
 
 def read_report(path: Path) -> dict[str, Any]:
     """A report from its file. Raises: ForgetError if it is none, or of another schema."""
+    path = Path(path)
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise ForgetError(f"{Path(path).name} cannot be read as a report: {error}.") from error
+        raise ForgetError(f"{path.name} cannot be read as a report: {error}.") from error
     if not isinstance(content, dict) or content.get("kind") != KIND:
-        raise ForgetError(f"{Path(path).name} is no deletion report; it is the report.json of an answered request.")
+        raise ForgetError(f"{path.name} is no deletion report; it is the report.json of an answered request.")
     if content.get("schema") != SCHEMA:
-        raise ForgetError(f"{Path(path).name} has schema {content.get('schema')}; this program reads {SCHEMA}.")
+        raise ForgetError(f"{path.name} has schema {content.get('schema')}; this program reads {SCHEMA}.")
     return content
 
 
 def opened(path: str | Path, folder: Path | None = None) -> Case:
     """The case of a request, with everything checked before anything is computed or written.
 
-    Raises: RequestError, also where the folder holds the answer to another request; LedgerError where the ledger is
-        damaged.
+    Raises: ForgetError, also where the folder holds the answer to another request; LedgerError for a damaged ledger.
     """
     case = open_case(read_request(path), folder)
-    ledger.read_ledger(ledger_of(case))
-    _refuse_folder_of_another(case)
-    return case
-
-
-def _refuse_folder_of_another(case: Case) -> None:
+    ledger.read_ledger(case.ledger)
     report = case.folder / "report.json"
-    if report.is_file() and asked_in(read_report(report)) != asked(case):
-        raise case.request.wrong(
+    if report.is_file() and asked_in(read_report(report)) != case.asked:
+        raise case.request.error(
             "write.folder",
             f"{case.folder} holds the answer to another request: other images, other data or another model "
             "(its code, weights, recipe or seed). Give this one a folder of its own (write: {folder: …}); or delete "
             "that folder, if nobody needs the answer in it",
         )
+    return case
 
 
 def prepare(path: str | Path, folder: Path | None = None) -> Case:
-    """As `opened`, and a copy of the request is kept beside the answer. Raises: as `opened`; ForgetError."""
+    """As `opened`, and a copy of the request is kept beside the answer."""
     case = opened(path, folder)
     try:
         keep_copy(Path(path), case.folder / "request.yaml")
     except OSError as error:
-        raise ForgetError(
-            f"Cannot write to {case.folder}: {error.strerror}. Mend the rights, or free space."
-        ) from error
+        message = f"Cannot write to {case.folder}: {error.strerror}. Mend the rights, or free space."
+        raise ForgetError(message) from error
     return case
+
+
+def safe(text: object) -> str:
+    """Text of somebody else's for a Markdown cell: no HTML, no Markdown, no maths.
+
+    Only Markdown's own escape is used: HTML is escaped once, by what renders the cell.
+    """
+    return re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", " ".join(str(text).split()))
