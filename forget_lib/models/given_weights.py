@@ -211,7 +211,7 @@ def require_described(model: nn.Module, model_name: str, data: ImageData, data_n
     if not isinstance(model, OwnModel):
         return
     asked = []
-    if not (model.spec.mean and model.spec.std):
+    if not (model.spec.options.mean and model.spec.options.std):
         asked.append(
             "How were the images normalised that the weights were trained on? Add to the name of the model: "
             f"{_joint(model_name)}mean=0&std=1 for pixels from 0 to 1 (ToTensor alone, or a net that normalises by "

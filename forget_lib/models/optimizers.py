@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import torch
@@ -10,21 +11,29 @@ from torch import Tensor, nn
 from forget_lib.models.recipe import Recipe, require_recipe
 
 
-def _lean(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
-    """The optimizer without its ties to torch's compiler, which it imports at its first step: more than a second in
-    every process, charged to whatever trains first. Nothing here compiles a step; the update is the same.
-    """
+@cache
+def _without_compiler() -> None:
+    """Keeps torch's optimizers from importing its compiler at their first step: more than a second in every process,
+    charged to whatever trains first. Nothing here compiles a step; the update is the same."""
     for function in vars(torch.optim.Optimizer).values():
         plain = getattr(function, "__wrapped__", None)
         if plain is not None:
             vars(plain).setdefault("__dynamo_disable", plain)
+
+
+def _lean(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """The optimizer whose step is the update alone, without torch's bookkeeping around it."""
     update = inspect.unwrap(kind.step)
+
+    def begin(self: torch.optim.Optimizer, *given: Any, **named: Any) -> None:
+        _without_compiler()
+        kind.__init__(self, *given, **named)
 
     @torch.no_grad()
     def step(self: torch.optim.Optimizer) -> None:
         update(self)
 
-    return type(kind.__name__, (kind,), {"step": step})
+    return type(kind.__name__, (kind,), {"__init__": begin, "step": step})
 
 
 SGD, Adam = _lean(torch.optim.SGD), _lean(torch.optim.Adam)

@@ -12,64 +12,76 @@ study has them, (x - 0.5) / 0.25. Other options go to the function.
 """
 
 import inspect
-import math
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
 from forget_lib.core.errors import ForgetError, meant
 from forget_lib.core.names import split_options
 from forget_lib.core.paths import one_line
+from forget_lib.core.settings import Settings, faults_of
 from forget_lib.core.user_code import imports_late, load_function, running
+
+
+def _decimals(value: Any) -> Any:
+    """`0.485,0.456,0.406` or one number as a tuple of numbers."""
+    parts = value.split(",") if isinstance(value, str) else [value]
+    try:
+        return tuple(float(part) for part in parts)
+    except (TypeError, ValueError):
+        return value
+
+
+def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
+    if any(value <= 0 for value in values):
+        raise ValueError("deviations are larger than 0")
+    return values
+
+
+Decimals = Annotated[
+    tuple[FiniteFloat, ...], BeforeValidator(_decimals), Field(description="finite numbers such as 0.485,0.456,0.406")
+]
+
+
+class Options(Settings):
+    """Options of a model's name; see the head of this file."""
+
+    weights: str = ""
+    channels: Annotated[int | None, Field(ge=1, le=16, description="what the model wants to see")] = None
+    size: Annotated[int | None, Field(ge=1, le=4096, description="side of the square images, pixels")] = None
+    mean: Decimals = ()
+    std: Annotated[Decimals, AfterValidator(_positive)] = ()
+
+
+NO_OPTIONS = Options()
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a model's name says: the function, the preprocessing, where the weights are, arguments of the function."""
+    """What a model's name says: the function, the options, and arguments of the function."""
 
     function: str
-    weights: str = ""
-    channels: int | None = None
-    size: int | None = None
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    options: Options = NO_OPTIONS
     arguments: tuple[tuple[str, Any], ...] = ()
 
 
 def parse_spec(name: str) -> Spec:
-    """Reads a model's name with its options. Raises: ForgetError for values that cannot be."""
+    """Reads a model's name with its options. Raises: ForgetError for all values that cannot be."""
     function, given = split_options(name)
-    numbers = {}
-    for key in ("mean", "std"):
-        value = given.pop(key, ())
-        parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
-        try:
-            numbers[key] = tuple(float(part) for part in parts)
-        except (TypeError, ValueError) as error:
-            raise ForgetError(f"{key} is {value!r}; expected numbers such as {key}=0.485,0.456,0.406.") from error
-        if not all(map(math.isfinite, numbers[key])):
-            raise ForgetError(f"{key} is {numbers[key]}; expected finite numbers.")
-    if any(not value > 0 for value in numbers["std"]):
-        raise ForgetError(f"std is {numbers['std']}; deviations are larger than 0.")
-    whole = {}
-    for key, highest in (("channels", 16), ("size", 4096)):
-        whole[key] = given.pop(key, None)
-        if whole[key] is not None and not (type(whole[key]) is int and 1 <= whole[key] <= highest):
-            raise ForgetError(
-                f"{key} is {whole[key]!r}{meant(whole[key])}; it must be a whole number from 1 to {highest}."
-            )
-    weights = str(given.pop("weights", ""))
-    odd = [f"{key} is {value!r}{meant(value)}." for key, value in given.items() if meant(value)]
-    if odd:
-        raise ForgetError(f"Options of {function}: " + " ".join(odd))
-    return Spec(function, weights, **whole, **numbers, arguments=tuple(sorted(given.items())))
+    known = {key: given.pop(key) for key in Options.model_fields if key in given}
+    faults = list(faults_of(Options, known, "model's name").values())
+    faults += [f"{key} is {value!r}{meant(value)}" for key, value in given.items() if meant(value)]
+    if faults:
+        raise ForgetError(f"Options of {function}: {'; '.join(faults)}.")
+    return Spec(function, Options(**known), tuple(sorted(given.items())))
 
 
 class OwnModel(nn.Module):
@@ -83,19 +95,20 @@ class OwnModel(nn.Module):
         super().__init__()
         self.net, self.spec, self.code = net, spec, code
         for name, default in (("mean", 0.0), ("std", 1.0)):
-            values = torch.tensor(getattr(spec, name) or (default,))
+            values = torch.tensor(getattr(spec.options, name) or (default,))
             self.register_buffer(name, values.reshape(1, -1, 1, 1), persistent=False)
 
     def preprocessed(self, images: Tensor) -> Tensor:
         """The study's batches as the net wants them: a copy, contiguous, since nets view their input and some change it
         in place."""
-        spec = self.spec
-        if spec.channels is not None and images.shape[1] != spec.channels:
+        options = self.spec.options
+        if options.channels is not None and images.shape[1] != options.channels:
             grey = images.mean(1, keepdim=True) if images.shape[1] > 1 else images
-            images = grey.expand(-1, spec.channels, -1, -1)
-        if spec.size is not None and images.shape[2:] != (spec.size, spec.size):
-            images = functional.interpolate(images, (spec.size, spec.size), mode="bilinear", antialias=True)
-        images = (images * 0.25 + 0.5 - self.mean) / self.std if spec.mean or spec.std else images
+            images = grey.expand(-1, options.channels, -1, -1)
+        if options.size is not None and images.shape[2:] != (options.size, options.size):
+            images = functional.interpolate(images, (options.size, options.size), mode="bilinear", antialias=True)
+        if options.mean or options.std:
+            images = (images * 0.25 + 0.5 - self.mean) / self.std
         return images.clone(memory_format=torch.contiguous_format)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -160,7 +173,9 @@ def _late(function: Callable[..., Any]) -> Path | None:
 
 def _made(spec: Spec, function: Callable[..., Any], input_shape: tuple[int, int, int], classes: int) -> nn.Module:
     """Calls the factory with what its signature asks for."""
-    shape = (spec.channels or input_shape[0], *((spec.size, spec.size) if spec.size else input_shape[1:]))
+    options = spec.options
+    sides = (options.size, options.size) if options.size else input_shape[1:]
+    shape = (options.channels or input_shape[0], *sides)
     known = {"num_classes": classes, "number_of_classes": classes, "input_shape": shape, "in_channels": shape[0]}
     try:
         parameters = inspect.signature(function).parameters
@@ -190,8 +205,8 @@ def _checked(spec: Spec, function: Callable[..., Any], input_shape: tuple[int, i
 
     Returns: the name of the head within the net, or None. Raises: ForgetError for an output that is not logits.
     """
-    channels = spec.channels or input_shape[0]
-    if not {len(spec.mean), len(spec.std)} <= {0, 1, channels}:
+    channels = spec.options.channels or input_shape[0]
+    if not {len(spec.options.mean), len(spec.options.std)} <= {0, 1, channels}:
         raise ForgetError(f"mean and std do not fit images of {channels} channels; give one number or {channels}.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

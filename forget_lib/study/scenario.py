@@ -130,7 +130,7 @@ class Scenario:
     @property
     def weights(self) -> str:
         """File of the weights that the original model is given, or empty where it is trained here."""
-        return parse_spec(self.model).weights if is_own(self.model) else ""
+        return parse_spec(self.model).options.weights if is_own(self.model) else ""
 
     @property
     def classes(self) -> tuple[int, ...]:
