@@ -122,7 +122,5 @@ def test_pages_are_found_by_scenario_the_first_draw_first(tmp_path, told, scenar
     pages = links.pages_of(tmp_path)
     assert pages[scenario] == ["../03_x/b.html", "../03_x/a.html"]
     assert links.linked([scenario], pages) == f"[mnist mlp {scenario[2]}](../03_x/b.html)"
-    assert links.numbered(scenario, pages) == "Pages: [1](../03_x/b.html) [2](../03_x/a.html)"
-    assert links.numbered(scenario, {}) == ""
     assert links.linked([scenario], {}) == f"mnist mlp {scenario[2]}"
     assert links.pages_of(tmp_path / "none") == {}

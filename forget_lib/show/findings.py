@@ -8,9 +8,9 @@ from forget_lib.show.membership_views import has_power as attack_has_power
 from forget_lib.statistics.intervals import t_interval, within
 from forget_lib.statistics.measurement import gap_range
 from forget_lib.study.records import RUN, summary
-from forget_lib.study.scenario import EVALUATED, Scenario
 
 CONTROLS = ("original", "retrain", "second_retrain")
+ENDS = ["mean", "low", "high"]
 MARGIN = 0.05
 """Forget accuracy this close to the retrained model's counts as near it, and so does a loss of utility."""
 
@@ -84,11 +84,8 @@ def failures(table: pd.DataFrame, status: str = "failed") -> dict[str, str]:
 
 
 def gap_table(table: pd.DataFrame, metrics: tuple[tuple[str, str], ...] = ()) -> pd.DataFrame:
-    """Each model minus the retrained one, or minus the original where nothing could be retrained, paired by run.
-
-    Args: metrics: pairs of metric and attack; by default forget accuracy, what is kept, and the loss attack's AUC.
-    Returns: columns n, gap, low, high (95 % over runs; NaN for one run), index (metric, method).
-    """
+    """Each model minus the retrained one, or the original where nothing could be retrained: n, gap, low and high (95 %
+    over runs, paired; NaN for one) by metric and method. Args: metrics: pairs of metric and attack."""
     reference = "retrain" if has_oracle(table) else "original"
     usual = (("forget_accuracy", ""), (kept_metric(table), ""), ("auc", "loss_regression"))
     rows = []
@@ -107,7 +104,9 @@ def gaps_shown(table: pd.DataFrame) -> pd.DataFrame:
     for (metric, method), row in gaps.iterrows():
         scale, form = (1, "+.3f") if metric == "auc" else (100, "+.1f")
         title = "loss attack's AUC" if metric == "auc" else f"{metric.replace('_', ' ')} (points)"
-        shown.setdefault(method, {"n": f"{row.n:.0f}"})[title] = interval_text(*(scale * row[1:]), form)
+        shown.setdefault(method, {"n": f"{row.n:.0f}"})[title] = interval_text(
+            scale * row.gap, scale * row.low, scale * row.high, form
+        )
     order = gaps.loc["forget_accuracy", "gap"].abs().sort_values(kind="stable").index
     frame = pd.DataFrame.from_dict(shown, orient="index").reindex(order)
     for method, why in (failures(table) | failures(table, "not applicable")).items():
@@ -116,11 +115,8 @@ def gaps_shown(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def has_power(table: pd.DataFrame, attack: str = "loss_regression", power: float = 0.05) -> bool | None:
-    """Whether the attack finds the original's members: the AUC's low end (one seed: the AUC, if the interval within the
-    run leaves out 0.5) is over 0.5 + power.
-
-    Returns: None where the attack gave no result.
-    """
+    """Whether an attack finds the original's members: its AUC over seeds has its low end over 0.5 + power, or the AUC
+    of the only seed lies there, its interval not on 0.5. None where it gave no result."""
     part = summary(table[(table["attack"] == attack) & (table["metric"] == "auc") & (table["method"] == "original")])
     if part.empty:
         return None
@@ -147,55 +143,41 @@ def control_sentences(table: pd.DataFrame) -> list[str]:
         lines.append(
             f"**Accuracy cannot tell here** what was forgotten: {100 * MARGIN:.0f} points or the floor reach so far."
         )
-    lines += attack_sentences(table)
+    lines.append(attack_sentence(table))
     if ("forget_accuracy", "mask_logit") in gaps.index and all(is_near(table, "mask_logit")):
         lines.append("mask_logit hides the output and forgets nothing, and is as near: **accuracy is no proof** here.")
     return [*lines, "One run is no verdict on a method: the gaps have no interval."] if runs == 1 else lines
 
 
-def attack_sentences(table: pd.DataFrame, attack: str = "loss_regression") -> list[str]:
-    """The AUC of an attack on its two controls, and whether anything can be read in it; first the positive control."""
+def attack_sentence(table: pd.DataFrame, attack: str = "loss_regression") -> str:
+    """The AUC of an attack on original and retrained models, and whether the gaps of methods can be read."""
     areas = summary(table[(table["attack"] == attack) & (table["metric"] == "auc")]).set_index("method")
     if "original" not in areas.index:
-        return [f"The attack {attack} gave no result here: too few unseen samples like those to forget."]
-    texts = {name: interval_text(*areas.loc[name, ["mean", "low", "high"]]) for name in CONTROLS if name in areas.index}
-    text = f"AUC of {attack}, 0.5 is guessing: {', '.join(f'{name} {area}' for name, area in texts.items())}"
+        return f"The attack {attack} gave no result here: too few unseen samples like those to forget."
+    texts = [f"{name} {interval_text(*areas.loc[name, ENDS])}" for name in CONTROLS if name in areas.index]
+    reading = "The retrained model is not at 0.5: only differences from it can be read."
     if not has_power(table, attack):
-        return [f"{text}. It does not find what the original learned: **no ranking can be read**."]
-    null = areas.loc["retrain"] if "retrain" in areas.index else None
-    if null is not None and not (null["low"] > 0.5 or null["high"] < 0.5):
-        return [f"{text}. It finds the original and not the retrained model, so it can be read."]
-    return [f"{text}. The retrained model is not at 0.5: only differences from it can be read."]
+        reading = "It does not find what the original learned: **no ranking can be read**."
+    elif "retrain" in areas.index and not (areas.loc["retrain", "low"] > 0.5 or areas.loc["retrain", "high"] < 0.5):
+        reading = "It finds the original and not the retrained model, so it can be read."
+    return f"AUC of {attack}, 0.5 is guessing: {', '.join(texts)}. {reading}"
 
 
 def class_gaps(table: pd.DataFrame) -> pd.DataFrame:
-    """Points of test accuracy that each model loses against the retrained one, class by class, over draws and seeds.
-
-    Classes that the retrained model does not know are left out. Returns: columns worst class, worst, mean (points) and
-    emptied (classes with 1 % or less in some run, 10 % or more in the retrained model), the worst first.
-    """
+    """Points of test accuracy that each model loses against the retrained one, over draws and seeds: its worst class,
+    the loss there, the mean over classes, and the classes emptied (1 % or less in some run, where the retrained model
+    has 10 % or more). Classes that the retrained model does not know are left out; the worst model comes first."""
     part = table[(table["metric"] == "class_accuracy") & (table["run"] == 0)]
-    wide = part.pivot_table(index=[*RUN, "item"], columns="method", values="value")
+    wide = part.pivot_table("value", [*RUN, "item"], "method")
     columns = ["worst class", "worst", "mean", "emptied"]
     if "retrain" not in wide:
         return pd.DataFrame(columns=columns)
     known = wide[wide["retrain"] > 0]
     lost = 100 * known.rsub(known["retrain"], axis=0).groupby("item").mean().drop(columns="retrain")
-    gone = (known.le(0.01) & known["retrain"].ge(0.1).to_numpy()[:, None]).groupby("item").any()
-    rows = {
-        name: (lost[name].idxmax(), lost[name].max(), lost[name].mean(), ", ".join(gone.index[gone[name]]))
-        for name in lost
-    }
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).sort_values("worst", ascending=False)
-
-
-def sets_table(scenario: Scenario) -> pd.DataFrame:
-    """What a page is about: data, model, what is to be forgotten, its share of the training set, sizes of the sets."""
-    sizes = {name: len(scenario.samples[name]) for name in EVALUATED}
-    share = sizes["forget"] / len(scenario.samples["trained"])
-    data = {"data": scenario.data.label, "source": scenario.data.source, "model": scenario.model}
-    data |= {"to forget": scenario.forgotten, "share of the training set": f"{share:.1%}"}
-    return pd.Series(data | sizes, name=scenario.request).to_frame()
+    gone = (known[known["retrain"] >= 0.1] <= 0.01).groupby("item").any()
+    emptied = [", ".join(gone.index[gone[name]]) for name in lost]
+    frame = pd.DataFrame({"worst class": lost.idxmax(), "worst": lost.max(), "mean": lost.mean(), "emptied": emptied})
+    return frame.sort_values("worst", ascending=False)
 
 
 def power_sentence(strong: pd.DataFrame) -> str:
@@ -273,7 +255,7 @@ def overview_sentences(table: pd.DataFrame) -> list[str]:
             text += " (the untouched original is so too: accuracy cannot tell here)"
         power = has_power(part)
         note = "" if power is None else " No ranking can be read." if not power else " The attack has power here."
-        found.append(f"{text}. {attack_sentences(part)[0]}{note}")
+        found.append(f"{text}. {attack_sentence(part)}{note}")
     return found
 
 

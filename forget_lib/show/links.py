@@ -41,12 +41,6 @@ def _scenarios(given: Mapping[str, Any]) -> Iterable[Scenario]:
         yield (*names, f"pool-random-{kind}{pool['evaluation'] / pool['samples']:.3g}")
 
 
-def numbered(scenario: Scenario, pages: Mapping[Scenario, list[str]]) -> str:
-    """Links to all pages of a scenario in Markdown; empty where it has none."""
-    links = [f"[{number}]({page})" for number, page in enumerate(pages.get(tuple(scenario), []), 1)]
-    return f"Pages: {' '.join(links)}" if links else ""
-
-
 def linked(names: Iterable[Scenario], pages: Mapping[Scenario, list[str]]) -> str:
     """Scenarios in Markdown, each a link to its first page where it has one; empty for none."""
     first = {scenario: links[0] for scenario, links in pages.items()}
