@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from forget_lib.core.errors import ForgetError
-from forget_lib.demo import faces
-from forget_lib.demo.images import data_url, read_picture, to_tensor
+from forget_lib.demo.images import Box, crop_face, data_url, find_faces, read_picture, to_tensor
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
@@ -97,7 +96,7 @@ def test_a_picture_becomes_what_a_model_reads():
 
 
 def test_no_face_is_found_where_there_is_none():
-    assert faces.find_faces(Image.new("RGB", (300, 300), "grey")) == []
+    assert find_faces(Image.new("RGB", (300, 300), "grey")) == []
 
 
 def test_faces_are_found_one_and_several():
@@ -105,16 +104,16 @@ def test_faces_are_found_one_and_several():
     if not files:
         pytest.skip("no sample of faces")
     each = [Image.open(file).convert("RGB").resize((240, 240)) for file in files]
-    assert sum(len(faces.find_faces(face)) >= 1 for face in each) >= len(each) // 2
-    seen = [face for face in each if faces.find_faces(face)]
+    assert sum(len(find_faces(face)) >= 1 for face in each) >= len(each) // 2
+    seen = [face for face in each if find_faces(face)]
     pair = Image.new("RGB", (560, 280), "grey")
     pair.paste(seen[0], (20, 20))
     pair.paste(seen[1], (300, 20))
-    assert len(faces.find_faces(pair)) >= 2
+    assert len(find_faces(pair)) >= 2
 
 
 def test_a_crop_stays_inside_the_picture_and_is_square():
     picture = Image.new("RGB", (200, 120))
-    for box in (faces.Box(0, 0, 50), faces.Box(150, 70, 50), faces.Box(40, 0, 120)):
-        width, height = faces.crop_face(picture, box).size
+    for box in (Box(0, 0, 50), Box(150, 70, 50), Box(40, 0, 120)):
+        width, height = crop_face(picture, box).size
         assert width == height <= 120

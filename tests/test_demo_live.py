@@ -10,9 +10,8 @@ import pytest
 from forget_lib.datasets import load
 from forget_lib.datasets.registry import DATASETS, dataset
 from forget_lib.demo import find_entries, open_bench
-from forget_lib.demo.library import live_choices, shared_data
-from forget_lib.demo.live import Progress, forget_live
-from forget_lib.demo.live_panel import LivePanel
+from forget_lib.demo.live import LivePanel, Progress, forget_live
+from forget_lib.demo.studies import live_choices
 from forget_lib.study import run as study
 
 PEOPLE = 6
@@ -22,12 +21,10 @@ RECIPE = {"epochs": 4, "batch_size": 16, "learning_rate": 0.05}
 @pytest.fixture
 def bench(blobs, tmp_path):
     """Blobs of people in families, with originals for requests by class and by person."""
-    shared_data.cache_clear()
     for request in ("class:c1", "person:*1"):
         scenario = study.make_scenario(tmp_path, RECIPE, (), dataset="blobs", model="mlp", request=request)
         study.run_methods(scenario, {"uniform_kl": {}})
-    yield open_bench(find_entries(tmp_path)[0], tmp_path)
-    shared_data.cache_clear()
+    return open_bench(find_entries(tmp_path)[0], tmp_path)
 
 
 def run(bench, request: str, method: str = "uniform_kl"):
@@ -65,7 +62,7 @@ def test_the_panel_forgets_a_person_to_the_end(bench):
 
     asyncio.run(story())
     assert "Done in" in panel.status.value
-    assert "person:" in panel.output.value
+    assert "person:" in panel.result.value
 
 
 @pytest.fixture

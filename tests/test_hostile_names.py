@@ -9,7 +9,7 @@ import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from forget_lib.demo import markup
+from forget_lib.demo.parts import html, probability_bars
 from forget_lib.show import findings
 from workflow.pages.index import write_index
 from workflow.pages.page import export_html
@@ -88,14 +88,17 @@ def test_a_name_is_text_in_the_index(name, tmp_path):
 def test_a_name_is_text_in_the_widgets(name):
     image = torch.zeros(1, 8, 8, dtype=torch.uint8)
     pieces = [
-        markup.status(name),
-        markup.note(name),
-        markup.picture(image, name, caption=name),
-        markup.legend([name], ["#000"]),
-        markup.bars({name: [0.5]}, [name], ["#000"], name),
-        markup.dots({name: np.array([0.0, 1.0])}, ["#000"], name),
-        markup.matrix(np.eye(2), [name, "b"], "#000", name),
-        markup.probability_bars({name: torch.tensor([0.6, 0.4])}, [name, "b"], ["#000"]),
-        markup.histogram(np.array([0.0, 1.0]), {name: np.ones(1), "b": np.ones(1)}, ["#000", "#111"], 0.5),
+        html.status(name),
+        html.note(name),
+        html.picture(image, name, caption=name),
+        html.pictures([(image, name)], name),
+        html.legend([name], ["#000"]),
+        html.bars({name: [0.5]}, [name], ["#000"], name),
+        html.dots({name: np.array([0.0, 1.0])}, ["#000"], 0.0, 1.0, name),
+        html.matrix(np.eye(2), [name, "b"], "#000", name),
+        html.histogram(0.0, 1.0, {name: np.ones(1), "b": np.ones(1)}, ["#000", "#111"], 0.5),
+        html.how_to_compare(name, 0.5),
+        html.pairs(2, 1, 1, name, 0.5),
+        probability_bars({name: torch.tensor([0.6, 0.4])}, [name, "b"], ["#000"]),
     ]
     assert Active("".join(pieces)).found == []

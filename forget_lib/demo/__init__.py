@@ -1,6 +1,6 @@
-"""The demo: widgets for a notebook, and the logic behind them, which needs no browser."""
+"""The demo: a page of widgets on the models of a study, and the logic behind them, which needs no browser."""
 
-from forget_lib.demo.library import Bench, Entry, find_entries, open_bench
 from forget_lib.demo.page import Demo
+from forget_lib.demo.studies import Bench, Entry, find_entries, open_bench
 
 __all__ = ["Bench", "Demo", "Entry", "find_entries", "open_bench"]

@@ -1,53 +1,49 @@
-"""Two models side by side: accuracies by class, predictions, a map of their features, layers."""
+"""Compare two models: by class, by prediction, on a map of their features, layer by layer."""
 
 from dataclasses import dataclass
 
+import ipywidgets
 import numpy as np
+import seaborn
 import torch
+from ipycanvas import Canvas, hold_canvas
+from scipy.linalg import orthogonal_procrustes
+from sklearn.decomposition import PCA
 from torch import Tensor
 
-from forget_lib.demo.library import Bench
+from forget_lib.demo import parts
+from forget_lib.demo.parts import html
+from forget_lib.demo.studies import Bench
+from forget_lib.models.train import embed
+from forget_lib.show.record_views import prediction_shares
 from forget_lib.statistics.intervals import Interval, clopper_pearson
-from forget_lib.statistics.metrics import cka_by_layer, per_class_accuracy
+from forget_lib.statistics.metrics import cka_by_layer
 
-MAP_POINTS = 400
-CKA_IMAGES = 500
+MAP_POINTS, CKA_IMAGES = 400, 500
+MOST_CLASSES = 20
+SIDE, EDGE, DOT, NEAR = 320, 14, 4, 8
+"""In pixels: a map, its margin, a point, and how near to a point a click selects it."""
+SHOWN = 12
 
 
 def class_accuracies(logits: Tensor, labels: Tensor, classes: int) -> list[Interval | None]:
     """Accuracy of each class with its exact 95 % interval; None for a class without samples."""
-    rates = per_class_accuracy(logits, labels)
-    found: list[Interval | None] = []
-    for label in range(classes):
-        count = int((labels == label).sum())
-        rate = rates[label] if label < len(rates) else float("nan")
-        found.append(clopper_pearson(round(float(rate) * count), count) if count else None)
-    return found
-
-
-def prediction_matrix(logits: Tensor, labels: Tensor, classes: int) -> np.ndarray:
-    """Share of the samples of each true class (row) that get each prediction (column): float [K, K], rows sum to 1.
-
-    A class without samples has a row of zeros.
-    """
-    counts = torch.zeros(classes, classes, dtype=torch.float64)
-    counts.index_put_((labels, logits.argmax(1)), torch.ones(len(labels), dtype=torch.float64), accumulate=True)
-    return (counts / counts.sum(1, keepdim=True).clamp(min=1)).numpy()
+    right, counts = labels[logits.argmax(1) == labels].bincount(minlength=classes), labels.bincount(minlength=classes)
+    pairs = zip(right.tolist(), counts.tolist(), strict=True)
+    return [clopper_pearson(hits, count) if count else None for hits, count in pairs]
 
 
 @dataclass(frozen=True)
 class FeatureMap:
     """Where the same samples lie in two models' feature spaces.
 
-    Attributes: first, second: float [N, 2] in [0, 1]. labels, predicted_first, predicted_second: int64 [N].
-        images: uint8 [N, C, H, W]. explained: share of the first model's variance on the two axes.
+    Attributes: places: a float [N, 2] in [0, 1] a model. labels, predicted (a model each): int64 [N]. images: uint8
+        [N, C, H, W]. explained: share of the first model's variance on the two axes.
     """
 
-    first: np.ndarray
-    second: np.ndarray
-    labels: Tensor
-    predicted_first: Tensor
-    predicted_second: Tensor
+    places: list[np.ndarray]
+    labels: np.ndarray
+    predicted: list[np.ndarray]
     images: Tensor
     explained: float
 
@@ -60,35 +56,152 @@ def aligned_projection(features: np.ndarray, reference: np.ndarray) -> tuple[np.
     Returns: positions of `features`, of `reference` (float [N, 2]), and the share of variance the two axes hold.
     """
     moved, fixed = (part - part.mean(axis=0) for part in (features.astype(np.float64), reference.astype(np.float64)))
-    left, _, right = np.linalg.svd(moved.T @ fixed)
-    _, singular, axes = np.linalg.svd(fixed, full_matrices=False)
-    basis = axes[:2].T
-    total = float((singular**2).sum())
-    share = float((singular[:2] ** 2).sum()) / total if total else 0.0
-    return moved @ (left @ right) @ basis, fixed @ basis, share
+    turn, _ = orthogonal_procrustes(moved, fixed)
+    layout = PCA(2, svd_solver="full").fit(fixed)
+    share = float(np.nan_to_num(layout.explained_variance_ratio_).sum())
+    return layout.transform(moved @ turn), layout.transform(fixed), share
 
 
-def feature_map(bench: Bench, first: str, second: str, points: int = MAP_POINTS) -> FeatureMap:
+def feature_map(bench: Bench, first: str, second: str) -> FeatureMap:
     """The map of two models on test samples, evenly spread over the test set."""
     samples = bench.samples("test")
-    every = torch.linspace(0, len(samples) - 1, min(points, len(samples))).round().long()
+    every = torch.linspace(0, len(samples) - 1, min(MAP_POINTS, len(samples))).round().long()
     part = samples.subset(every.to(samples.labels.device))
-    features, predicted = [], []
-    for name in (first, second):
-        model = bench.model(name)
-        with torch.inference_mode():
-            batches = [model.features(x) for x, _ in part.batches(batch_size=500, shuffle=False, augment=False)]
-            joined = torch.cat(batches)
-            predicted.append(model.head(joined).argmax(1).cpu())
-        features.append(joined.flatten(1).float().cpu().numpy())
-    two, one, explained = aligned_projection(features[1], features[0])
-    low = np.minimum(one.min(axis=0), two.min(axis=0))
-    span = np.maximum(one.max(axis=0), two.max(axis=0)) - low
-    one, two = ((each - low) / np.where(span == 0, 1, span) for each in (one, two))
-    return FeatureMap(one, two, part.labels.cpu(), *predicted, part.images.cpu(), explained)
+    features = [embed(bench.model(name), part).numpy() for name in (first, second)]
+    predicted = [bench.logits(name, "test")[every].argmax(1).numpy() for name in (first, second)]
+    moved, fixed, explained = aligned_projection(features[1], features[0])
+    low = np.minimum(fixed.min(axis=0), moved.min(axis=0))
+    span = np.maximum(fixed.max(axis=0), moved.max(axis=0)) - low
+    places = [(each - low) / np.where(span == 0, 1, span) for each in (fixed, moved)]
+    return FeatureMap(places, part.labels.cpu().numpy(), predicted, part.images.cpu(), explained)
 
 
-def layer_similarity(bench: Bench, first: str, second: str) -> dict[str, float]:
-    """Linear CKA by layer of two models on test images, in [0, 1]; 1 is the same up to a turn."""
-    images = bench.samples("test").images[:CKA_IMAGES]
-    return cka_by_layer(bench.model(first), bench.model(second), images)
+class ComparePanel(parts.Panel):
+    """`chosen` says which points of the map are selected (bool [N])."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map: FeatureMap | None = None
+        self.chosen = np.zeros(0, dtype=bool)
+        self._quiet = False
+        self._corner: tuple[float, float] | None = None
+        self.first, self.second = parts.dropdown("First model"), parts.dropdown("Second model")
+        self.select = parts.dropdown("Select on the maps")
+        self.tables, self.explained, self.found, self.layers = (ipywidgets.HTML() for _ in range(4))
+        self.titles = [ipywidgets.HTML() for _ in range(2)]
+        self.canvases = [Canvas(width=SIDE, height=SIDE, layout={"width": f"{SIDE}px"}) for _ in range(2)]
+        for canvas in self.canvases:
+            canvas.add_class("fd-map")
+            canvas.on_client_ready(self.paint)
+            canvas.on_mouse_down(self._press)
+            canvas.on_mouse_up(self._release)
+        for choice in (self.first, self.second):
+            choice.observe(lambda _change: self.compute(), "value")
+        self.select.observe(lambda change: self.select_by(change["new"]), "value")
+        maps = parts.wrapping(*(ipywidgets.VBox(pair) for pair in zip(self.titles, self.canvases, strict=True)))
+        controls = parts.wrapping(self.first, self.second)
+        views = [self.tables, self.explained, self.select, maps, self.found, self.layers]
+        self.widget.children = [controls, self.status, *views]
+
+    @parts.guarded
+    def show(self, bench: Bench) -> None:
+        self._quiet = True
+        super().show(bench)
+        labels = [(f"label {name}", index) for index, name in enumerate(bench.data.classes)]
+        parts.set_options(self.select, [("nothing", None), ("where the models disagree", "disagree"), *labels])
+        self._quiet = False
+        self.compute()
+
+    def refresh(self) -> None:
+        options = [(title, name) for name, title in self.bench.titles.items()]
+        parts.set_options(self.first, options, "original")
+        parts.set_options(self.second, options, parts.PREFERRED if parts.PREFERRED in self.bench.titles else "retrain")
+
+    @parts.guarded
+    def compute(self) -> None:
+        """All views for the two models chosen."""
+        if self._quiet:
+            return
+        bench, names, classes = self.bench, (self.first.value, self.second.value), self.bench.data.classes
+        titles, labels = [bench.titles[name] for name in names], bench.samples("test").labels.cpu()
+        logits = [bench.logits(name, "test") for name in names]
+        pairs = zip(*(class_accuracies(each, labels, len(classes)) for each in logits), strict=True)
+        caption = f"Accuracy by class on {len(labels)} test images; thin lines: 95 % intervals"
+        bars = html.bars(dict(zip(classes, pairs, strict=True)), titles, [parts.ORIGINAL, parts.UNLEARNED], caption)
+        self.tables.value = bars + self._matrices(logits, labels, titles)
+        self.map = feature_map(bench, *names)
+        one, two = (bench.model(name) for name in names)
+        likeness = cka_by_layer(one, two, bench.samples("test").images[:CKA_IMAGES])
+        layers = {layer: [min(1.0, value)] for layer, value in likeness.items()}
+        caption = f"Linear CKA by layer, {titles[0]} and {titles[1]}: 100 % is the same up to a turn"
+        self.layers.value = html.bars(layers, ["Similarity"], [parts.OTHER], caption)
+        for place, title in enumerate(titles):
+            self.titles[place].value = html.note(f"Features of {title}")
+        self.explained.value = html.how_to_compare(titles[0], self.map.explained)
+        self.select_by(self.select.value)
+        self.say(f"{titles[0]} and {titles[1]}, on the test set of {bench.data.label}.")
+
+    def _matrices(self, logits: list[Tensor], labels: Tensor, titles: list[str]) -> str:
+        classes = self.bench.data.classes
+        if len(classes) > MOST_CLASSES:
+            return html.note(f"{len(classes)} classes are too many for a prediction matrix.")
+        pieces = []
+        for each, title, colour in zip(logits, titles, (parts.ORIGINAL, parts.UNLEARNED), strict=True):
+            shares = prediction_shares(each.numpy(), labels.numpy())
+            pieces.append(
+                html.matrix(shares, classes, colour, f"{title}: predictions in % (across) of each label (down)")
+            )
+        return html.row(pieces)
+
+    def _press(self, x: float, y: float) -> None:
+        self._corner = (x, y)
+
+    def _release(self, x: float, y: float) -> None:
+        if self._corner is not None:
+            self.select_frame(*self._corner, x, y)
+            self._corner = None
+
+    @parts.guarded
+    def select_frame(self, left: float, top: float, right: float, bottom: float) -> None:
+        """Selects the points of either map inside a frame in pixels; a click selects what is near."""
+        if self.map is not None:
+            low, high = np.minimum((left, top), (right, bottom)) - NEAR, np.maximum((left, top), (right, bottom)) + NEAR
+            points = np.stack([_pixels(places) for places in self.map.places])
+            self._use(((low <= points) & (points <= high)).all(axis=2).any(axis=0))
+
+    @parts.guarded
+    def select_by(self, what: str | int | None) -> None:
+        """Selects nothing (None), the points where the models disagree ("disagree"), or of a label (its index)."""
+        if self.map is not None:
+            disagree = self.map.predicted[0] != self.map.predicted[1]
+            self._use(disagree if what == "disagree" else self.map.labels == (-1 if what is None else what))
+
+    def _use(self, chosen: np.ndarray) -> None:
+        self.chosen = chosen
+        self.paint()
+        count, classes, pieces = int(chosen.sum()), self.bench.data.classes, []
+        for index in np.flatnonzero(chosen)[:SHOWN]:
+            true, one, two = (classes[each[index]] for each in (self.map.labels, *self.map.predicted))
+            words = f"{true}: first {one}, second {two}"
+            pieces.append(html.picture(self.map.images[index], f"Test image labelled {words}", 64, words))
+        more = f", the first {SHOWN} shown" if count > SHOWN else ""
+        self.found.value = html.note(f"{count} of {len(chosen)} points selected{more}.") + html.row(pieces)
+
+    def paint(self) -> None:
+        """Draws both maps: selected points bright and on top, or all of them where none is selected."""
+        if self.map is None:
+            return
+        bright = self.chosen if self.chosen.any() else np.ones(len(self.map.labels), dtype=bool)
+        order = np.argsort(bright, kind="stable")
+        palette = np.array(seaborn.color_palette("colorblind")) * 255
+        colours = palette[self.map.labels[order] % len(palette)]
+        sizes, strengths = np.where(bright, DOT, DOT - 1)[order], np.where(bright, 0.9, 0.15)[order]
+        for canvas, places in zip(self.canvases, self.map.places, strict=True):
+            x, y = _pixels(places)[order].T
+            with hold_canvas():
+                canvas.clear()
+                canvas.fill_styled_circles(x, y, sizes, colours, strengths)
+
+
+def _pixels(places: np.ndarray) -> np.ndarray:
+    return EDGE + places * (SIDE - 2 * EDGE)

@@ -1,22 +1,23 @@
-"""Forgetting while someone watches: progress by sample passes, time left, and a stop at any step."""
+"""Forget live: choose what and how, watch it happen, stop it if you like, see what it did."""
 
+import asyncio
 import copy
 import dataclasses
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
-import torch
-from torch import nn
+import ipywidgets
+from torch import Tensor, nn
 
-from forget_lib.core.errors import ForgetError
-from forget_lib.datasets import Samples
-from forget_lib.demo.library import Bench, load_original, scenario_for
+from forget_lib.demo import parts
+from forget_lib.demo.parts import html
+from forget_lib.demo.studies import Bench, live_choices, probabilities
 from forget_lib.models.train import Meter, accuracy
 from forget_lib.study.chosen import with_chosen
-from forget_lib.study.run import make_task
+from forget_lib.study.run import load_model, make_task
 from forget_lib.study.scenario import Scenario
 from forget_lib.unlearning import get_method, list_methods, unlearn
 from forget_lib.unlearning.registry import why_not_applicable
@@ -24,25 +25,19 @@ from forget_lib.unlearning.registry import why_not_applicable
 REPORT_SECONDS = 0.2
 REPLAY_EPOCHS = 5
 """A replay goes on to this epoch, for tuned settings often stop after the first, where there is not much to see."""
+SHOWN = 6
+NAMES = {"forget": "to be forgotten", "retain": "kept", "test": "test set of what is kept"}
 
 
 class Cancelled(Exception):
     """Someone asked to stop."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a method is: share in [0, 1] of the work, seconds spent and left (None while unknown)."""
+class Progress(NamedTuple):
+    """How far a method is: share in [0, 1] of the work, and words for the status line."""
 
     share: float
-    spent: float
-    left: float | None
-
-    @property
-    def text(self) -> str:
-        """For the status line."""
-        left = "" if self.left is None else f", about {max(0.0, self.left):.0f} s left"
-        return f"{self.share:.0%} done, {self.spent:.0f} s{left}"
+    text: str
 
 
 class LiveMeter(Meter):
@@ -53,8 +48,7 @@ class LiveMeter(Meter):
 
     def __init__(self, expected: float, stop: threading.Event, report: Callable[[Progress], None]) -> None:
         super().__init__()
-        self.expected, self._stop, self._report = max(1.0, expected), stop, report
-        self._reported = 0.0
+        self.expected, self._stop, self._report, self._reported = max(1.0, expected), stop, report, 0.0
 
     def attach(self, model: nn.Module) -> nn.Module:
         """Counts all later passes of `model`, and looks at each whether to stop."""
@@ -76,43 +70,35 @@ class LiveMeter(Meter):
         if now - self._reported >= REPORT_SECONDS:
             self._reported = now
             share, spent = min(0.99, self.passes / self.expected), self.wall_seconds
-            self._report(Progress(share, spent, spent / share * (1 - share) if share > 0.02 else None))
+            left = f", about {spent / share * (1 - share):.0f} s left" if share > 0.02 else ""
+            self._report(Progress(share, f"{share:.0%} done, {spent:.0f} s{left}"))
 
 
 @dataclass(frozen=True)
 class LiveResult:
     """What a live forgetting gave.
 
-    Attributes: request (text), method, settings. scenario: with the sets of that request. model: the unlearned one.
-        before, after: accuracy by name of set. seconds: of the method alone.
+    Attributes: title: under which the model is listed. scenario: with the sets of the request. original, model: before
+        and after. sizes, before, after: images and accuracy by name of set: forget, retain and test, of which only
+        classes that are kept. seconds: of the method alone.
     """
 
-    request: str
-    method: str
-    settings: dict[str, Any]
+    title: str
     scenario: Scenario
     original: nn.Module
     model: nn.Module
+    sizes: dict[str, int]
     before: dict[str, float]
     after: dict[str, float]
     seconds: float
-
-    @property
-    def title(self) -> str:
-        """The name under which the model is listed."""
-        return f"Live: {get_method(self.method).title}, {self.request}"
 
 
 def live_methods(bench: Bench) -> list[tuple[str, str]]:
     """(title, name) of the methods that can run on the bench's scenario; the recorded ones first, then the others."""
     task, model = make_task(bench.scenario), bench.model("original")
-    fits = [
-        name
-        for name in list_methods(controls=False)
-        if why_not_applicable(name, model, task) is None and name != "retrain"
-    ]
-    first = [name for name in ("uniform_kl", *bench.entry.methods) if name in fits]
-    return [(get_method(name).title, name) for name in dict.fromkeys([*first, *fits, "retrain"])]
+    fits = [name for name in list_methods(controls=False) if why_not_applicable(name, model, task) is None]
+    first = [name for name in (parts.PREFERRED, *bench.entry.methods, *fits) if name in fits and name != "retrain"]
+    return [(get_method(name).title, name) for name in dict.fromkeys([*first, "retrain"])]
 
 
 def forget_live(
@@ -123,90 +109,165 @@ def forget_live(
     Args: request: such as `class:3`. stop: set it to stop at the next step. report: called from this thread.
     Raises: Cancelled; ForgetError and its kinds (unknown names, methods that do not apply, diverged weights).
     """
-    report(Progress(0.0, 0.0, None))
-    scenario = scenario_for(bench.entry, bench.scenario.root, request, bench.scenario.start, bench.scenario.device)
-    start = load_original(scenario)
-    chosen = with_chosen(method, {}, *scenario.tuned_for)
-    settings = get_method(method).settings | chosen
-    epochs = scenario.recipe.epochs if method == "retrain" else int(settings.get("epochs", 1))
-    meter = LiveMeter(expected_passes(scenario, method, epochs), stop, report)
+    report(Progress(0.0, "0% done"))
+    scenario = bench.scenario.asking(request)
+    original = load_model(scenario, "original")
+    settings = get_method(method).settings | with_chosen(method, {}, *scenario.tuned_for)
     # Only epochs that a method has as a setting are known in number, and can correct the estimate.
-    counted = epochs if "epochs" in settings or method == "retrain" else 0
-
-    def on_epoch(epoch: int, _model: nn.Module) -> None:
-        meter.epoch_done(epoch, counted)
-
-    task = dataclasses.replace(make_task(scenario, 0, on_epoch, method), meter=meter)
-    model = unlearn(method, start, task, **settings)
+    epochs = scenario.recipe.epochs if method == "retrain" else int(settings.get("epochs", 0))
+    uses = "retain" if method == "retrain" else get_method(method).uses
+    touched = sum(len(scenario.samples[part]) for part in ("forget", "retain") if part in uses)
+    meter = LiveMeter(3.0 * max(1, epochs) * touched, stop, report)
+    task = make_task(scenario, 0, lambda epoch, _model: meter.epoch_done(epoch, epochs), method)
+    model = unlearn(method, original, dataclasses.replace(task, meter=meter), **settings)
     seconds = meter.wall_seconds
     if stop.is_set():
         raise Cancelled
-    before, after = (
-        {name: accuracy(each, part) for name, part in measured(scenario).items()} for each in (start, model)
-    )
-    return LiveResult(request, method, settings, scenario, start, model, before, after, seconds)
-
-
-def measured(scenario: Scenario) -> dict[str, Samples]:
-    """What a live result is measured on: forget, retain and test set; of the test set only the classes that are kept,
-    where classes are to go."""
-    return {name: scenario.samples[name] for name in ("forget", "retain")} | {"test": scenario.test_kept}
-
-
-def expected_passes(scenario: Scenario, method: str, epochs: int) -> float:
-    """A first guess of the sample passes of a method: `epochs` of training on what it uses."""
-    sizes = {part: len(scenario.samples[part]) for part in ("forget", "retain")}
-    uses = get_method(method).uses
-    touched = sum(size for part, size in sizes.items() if part in uses or (method == "retrain" and part == "retain"))
-    return 3.0 * epochs * max(1, touched)
+    sets = {name: scenario.samples[name] for name in ("forget", "retain")} | {"test": scenario.test_kept}
+    before, after = ({name: accuracy(each, part) for name, part in sets.items()} for each in (original, model))
+    sizes = {name: len(part) for name, part in sets.items()}
+    title = f"Live: {get_method(method).title}, {request}"
+    return LiveResult(title, scenario, original, model, sizes, before, after, seconds)
 
 
 @dataclass
 class Replay:
-    """The states of a model, epoch by epoch, as uniform KL forgets; epoch 0 is the original.
+    """A model epoch by epoch as it forgets; epoch 0 is the original.
 
     Attributes: states: weights by epoch, on the CPU. accuracies: of forget and validation set, by epoch. recorded: the
         epoch at which the study stopped.
     """
 
     template: nn.Module
-    states: list[dict[str, torch.Tensor]]
-    accuracies: list[dict[str, float]]
     recorded: int
-
-    def __len__(self) -> int:
-        return len(self.states)
+    states: list[dict[str, Tensor]] = dataclasses.field(default_factory=list)
+    accuracies: list[dict[str, float]] = dataclasses.field(default_factory=list)
 
     def model(self, epoch: int) -> nn.Module:
-        """The model after `epoch` epochs; the same object each time, with other weights.
-
-        Raises: ForgetError for an epoch that was not recorded.
-        """
-        if not 0 <= epoch < len(self.states):
-            raise ForgetError(f"Epoch {epoch} was not recorded; there are epochs 0 to {len(self.states) - 1}.")
+        """The model after `epoch` epochs; the same object each time, with other weights."""
         self.template.load_state_dict(self.states[epoch])
         return self.template.eval()
 
 
-def replay(bench: Bench, method: str = "uniform_kl", stop: threading.Event | None = None) -> Replay:
-    """Runs a method again from the original as it was recorded, and keeps the weights after each epoch.
+def replay(bench: Bench, stop: threading.Event) -> Replay:
+    """Runs uniform KL again from the original as it was recorded, or on to `REPLAY_EPOCHS`, keeping all weights.
 
-    It goes on to `REPLAY_EPOCHS` where the study stopped earlier.
     Raises: Cancelled; ForgetError if the method does not apply.
     """
-    stop = stop or threading.Event()
-    scenario, start = bench.scenario, bench.model("original")
-    states: list[dict[str, torch.Tensor]] = []
-    accuracies: list[dict[str, float]] = []
+    scenario, original = bench.scenario, bench.model("original")
+    settings = bench.entry.methods.get(parts.PREFERRED) or with_chosen(parts.PREFERRED, {}, *scenario.tuned_for)
+    settings = get_method(parts.PREFERRED).settings | settings
+    found = Replay(copy.deepcopy(original), int(settings["epochs"]))
 
     def on_epoch(_epoch: int, model: nn.Module) -> None:
-        states.append({name: value.detach().cpu().clone() for name, value in model.state_dict().items()})
-        accuracies.append({part: accuracy(model, scenario.samples[part]) for part in ("forget", "validation")})
+        found.states.append({name: value.detach().cpu().clone() for name, value in model.state_dict().items()})
+        found.accuracies.append({part: accuracy(model, scenario.samples[part]) for part in ("forget", "validation")})
 
-    settings = bench.entry.methods.get(method) or with_chosen(method, {}, *scenario.tuned_for)
-    settings = get_method(method).settings | settings
-    recorded = int(settings["epochs"])
     meter = LiveMeter(float("inf"), stop, lambda _progress: None)
-    task = dataclasses.replace(make_task(scenario, 0, on_epoch, method), meter=meter)
-    unlearn(method, start, task, **settings | {"epochs": max(recorded, REPLAY_EPOCHS)})
-    return Replay(copy.deepcopy(start), states, accuracies, recorded)
+    task = dataclasses.replace(make_task(scenario, 0, on_epoch, parts.PREFERRED), meter=meter)
+    unlearn(parts.PREFERRED, original, task, **settings | {"epochs": max(found.recorded, REPLAY_EPOCHS)})
+    return found
+
+
+class LivePanel(parts.Panel):
+    """Runs one method at a time in a thread."""
+
+    def __init__(self, picked: Callable[[], Tensor | None], done: Callable[[LiveResult], None]) -> None:
+        """Args: picked: gives the image chosen in the gallery, uint8 [C, H, W]. done: called with each result."""
+        super().__init__()
+        self._picked, self._done = picked, done
+        self._stop = threading.Event()
+        self.what, self.method = parts.dropdown("Forget"), parts.dropdown("Method")
+        self.start = parts.button("Forget now", "Run the method on the original model", "primary")
+        self.cancel = parts.button("Cancel", "Stop at the next step")
+        self.cancel.disabled = True
+        self.bar = ipywidgets.FloatProgress(description="Progress", min=0, max=1, **parts.WIDE)
+        self.start.on_click(lambda _button: self.begin())
+        self.cancel.on_click(lambda _button: self.stop())
+        controls = parts.wrapping(self.what, self.method, self.start, self.cancel)
+        self.widget.children = [ipywidgets.HTML(html.live_note()), controls, self.bar, self.status, self.result]
+
+    @parts.guarded
+    def show(self, bench: Bench) -> None:
+        self._stop.set()
+        super().show(bench)
+        options = live_choices(bench)
+        parts.set_options(self.what, options, bench.entry.request)
+        parts.set_options(self.method, live_methods(bench), parts.PREFERRED)
+        self.result.value, self.bar.value, self.start.disabled = "", 0, not options
+        self.say("Ready." if options else "No original model is recorded for class, person or family requests here.")
+
+    def begin(self) -> asyncio.Task | None:
+        """Starts the chosen method in the background, unless one is running."""
+        running = not self.cancel.disabled
+        return None if running else self.in_background(self.run())
+
+    def stop(self) -> None:
+        """Asks the method to stop at its next step."""
+        self._stop.set()
+        self.say("Stopping …")
+
+    async def run(self) -> None:
+        """Runs the chosen method to its end, or until it is stopped; the controls come back in any case."""
+        bench, stop, loop = self.bench, threading.Event(), asyncio.get_running_loop()
+        self._stop = stop
+        self._busy(True)
+        self.say("Starting …")
+
+        def report(progress: Progress) -> None:
+            loop.call_soon_threadsafe(self._tick, stop, progress)
+
+        try:
+            result = await asyncio.to_thread(forget_live, bench, self.what.value, self.method.value, stop, report)
+            if bench is self.bench:
+                self._finish(result)
+        except Cancelled:
+            self.bar.value = 0
+            self.say("Cancelled; nothing was changed. You can start again.")
+        except Exception as error:
+            self.complain(error)
+        finally:
+            stop.set()  # what was reported before the end comes after it
+            self._busy(False)
+
+    def _busy(self, busy: bool) -> None:
+        for control in (self.what, self.method, self.start):
+            control.disabled = busy
+        self.cancel.disabled = not busy
+
+    def _tick(self, stop: threading.Event, progress: Progress) -> None:
+        if not stop.is_set():
+            self.bar.value = progress.share
+            self.say(progress.text)
+
+    def _finish(self, result: LiveResult) -> None:
+        self.bar.value = 1
+        before, after = result.before, result.after
+        groups = {f"{words} ({result.sizes[name]})": [before[name], after[name]] for name, words in NAMES.items()}
+        caption = f"Accuracy before and after: {result.title.removeprefix('Live: ')}"
+        bars = html.bars(groups, ["Before", "After"], [parts.ORIGINAL, parts.UNLEARNED], caption)
+        self.result.value = bars + self._images(result)
+        self._done(result)
+        self.say(
+            f"Done in {result.seconds:.1f} s: of the images to be forgotten {100 * after['forget']:.0f} % are still "
+            f"recognised, of the test images of what is kept {100 * after['test']:.0f} %."
+        )
+
+    def _images(self, result: LiveResult) -> str:
+        """Some images to be forgotten with the probability of their own label, and the image picked in the gallery."""
+        forget, classes = result.scenario.samples["forget"], result.scenario.data.classes
+        models = {"Before": result.original, "After": result.model}
+        before, after = (probabilities(model, forget.images[:SHOWN]) for model in models.values())
+        items = []
+        for place, label in enumerate(forget.labels[:SHOWN].tolist()):
+            change = f"{100 * before[place, label]:.0f} % → {100 * after[place, label]:.0f} %"
+            items.append((forget.images[place], f"{classes[label]}: {change}"))
+        alt = "An image to be forgotten; probability of its label, before and after: "
+        found = html.note("Images to be forgotten, with the probability of their own label before and after:")
+        found += html.pictures(items, alt, 84)
+        picked = self._picked()
+        if picked is not None and picked.shape == forget.images.shape[1:]:
+            shares = {name: probabilities(model, picked[None])[0] for name, model in models.items()}
+            found += html.note("The image picked in the gallery:") + html.picture(picked, "The picked image", 84)
+            found += parts.probability_bars(shares, classes, [parts.ORIGINAL, parts.UNLEARNED])
+        return found

@@ -1,56 +1,68 @@
 """Your own picture: uploaded or taken, checked, its face found where the models know faces; in memory only."""
 
+from collections.abc import Callable
+from typing import Any
+
+import anywidget
 import ipywidgets
+import traitlets
 from PIL import Image
 
-from forget_lib.demo import markup
-from forget_lib.demo.faces import Box, crop_face, find_faces, with_frames
-from forget_lib.demo.images import read_picture, to_tensor
-from forget_lib.demo.library import Bench
-from forget_lib.demo.panel import PREFERRED, Panel, bars_of, dropdown, guarded, set_options, wrapping
-from forget_lib.demo.picture_input import PictureInput
+from forget_lib.demo import parts
+from forget_lib.demo.images import MOST_BYTES, Box, crop_face, find_faces, read_picture, to_tensor, with_frames
+from forget_lib.demo.parts import html
+from forget_lib.demo.studies import Bench
 
-PRIVACY = (
-    "Your picture is processed in the memory of this computer only: it is not saved, not logged and not sent anywhere, "
-    "and is gone when you choose another or close the page."
-)
+WAITING = "The camera is on. Nothing leaves this page before you press Take the picture."
 
 
-class OwnImage(Panel):
+class PictureInput(anywidget.AnyWidget):
+    """Buttons for a file and for the camera; what is chosen or taken comes as bytes that no widget state keeps.
+
+    A file of more than `most_bytes` is refused in the browser: the server would close the line on it.
+    """
+
+    _esm = (parts.ASSETS / "picture_input.js").read_text(encoding="utf-8")
+    most_bytes = traitlets.Int(MOST_BYTES).tag(sync=True)
+
+    def __init__(self, taken: Callable[[bytes], None], said: Callable[[str, bool], None]) -> None:
+        """Args: taken: called with the bytes of a picture. said: with a sentence, and whether it is a problem."""
+        super().__init__()
+        self._taken, self._said = taken, said
+        self.on_msg(self._answer)
+
+    def _answer(self, _widget: Any, content: dict[str, Any], buffers: list[memoryview]) -> None:
+        if "problem" in content:
+            self._said(str(content["problem"]), True)
+        elif content.get("ready"):
+            self._said(WAITING, False)
+        elif buffers:
+            self._taken(bytes(buffers[0]))
+
+
+class OwnImage(parts.ImagePanel):
     """Upload a JPEG or PNG, or take a picture; `picture` is what was read, `faces` where its faces are."""
 
     def __init__(self) -> None:
         super().__init__()
         self.picture: Image.Image | None = None
         self.faces: list[Box] = []
-        self.method = dropdown("Unlearned by")
         self.input = PictureInput(self.read, lambda text, problem: self.say(text, error=problem))
-        self.face = dropdown("Face")
+        self.face = parts.dropdown("Face")
         self.face.layout.display = "none"
         self.seen = ipywidgets.HTML()
-        self.result = ipywidgets.HTML()
-        self.method.observe(lambda _change: self.show_result(), "value")
-        self.face.observe(lambda _change: self.show_result(), "value")
-        self.widget.children = [
-            ipywidgets.HTML(markup.note(PRIVACY)),
-            wrapping(self.input, self.method, self.face),
-            self.status,
-            self.seen,
-            self.result,
-        ]
+        for choice in (self.method, self.face):
+            choice.observe(lambda _change: self.show_result(), "value")
+        controls = parts.wrapping(self.input, self.method, self.face)
+        self.widget.children = [ipywidgets.HTML(html.privacy()), controls, self.status, self.seen, self.result]
 
-    @guarded
+    @parts.guarded
     def show(self, bench: Bench) -> None:
         super().show(bench)
-        set_options(self.method, bench.unlearned, PREFERRED)
         if self.picture is not None:
             self.take(self.picture)
 
-    def refresh(self) -> None:
-        """Lists the models there are, after one was added."""
-        set_options(self.method, self.bench.unlearned, PREFERRED)
-
-    @guarded
+    @parts.guarded
     def read(self, content: bytes) -> None:
         """Reads the bytes of an upload; what is wrong with them is said in the status line."""
         self.picture, self.faces = None, []
@@ -62,42 +74,34 @@ class OwnImage(Panel):
         """Shows what the models say of a picture."""
         self.picture = picture
         self.faces = find_faces(picture) if self.bench.shows_faces else []
-        options = [(f"face {number}", number - 1) for number in range(1, len(self.faces) + 1)]
-        set_options(self.face, options)
+        parts.set_options(self.face, [(f"face {number}", number - 1) for number in range(1, len(self.faces) + 1)])
         self.face.layout.display = "" if len(self.faces) > 1 else "none"
-        self.say(self._words())
+        self.say(f"{picture.width}×{picture.height} pixels read; {self._words()}")
         self.show_result()
 
     def _words(self) -> str:
-        size = f"{self.picture.width}×{self.picture.height} pixels read"
         if not self.bench.shows_faces:
-            return f"{size}; the models of {self.bench.data.title} see the middle square of it."
+            return f"the models of {self.bench.data.title} see the middle square of it."
         if not self.faces:
-            return f"{size}; no face was found, so nothing is asked of the models. Try a frontal, well-lit face."
+            return "no face was found, so nothing is asked of the models. Try a frontal, well-lit face."
         if len(self.faces) == 1:
-            return f"{size}; one face was found."
-        return f"{size}; {len(self.faces)} faces were found, the largest is used. Choose another under Face."
+            return "one face was found."
+        return f"{len(self.faces)} faces were found, the largest is used. Choose another under Face."
 
-    @guarded
+    @parts.guarded
     def show_result(self) -> None:
         """Bars for the picture, or for its chosen face."""
-        if self.picture is None or self.method.value is None:
+        shown = part = self.picture
+        if shown is None or part is None or self.method.value is None:
             return
-        shown, part = self.picture, self.picture
-        if self.bench.shows_faces:
-            if not self.faces:
-                self.seen.value = markup.picture(self.picture, "Your picture; no face was found", 320)
-                self.result.value = ""
-                return
+        if self.bench.shows_faces and not self.faces:
+            self.seen.value, self.result.value = html.picture(shown, "Your picture; no face was found", 320), ""
+            return
+        if self.faces:
             chosen = int(self.face.value or 0)
-            shown, part = (
-                with_frames(self.picture, self.faces, chosen),
-                crop_face(self.picture, self.faces[chosen]),
-            )
+            shown, part = with_frames(shown, self.faces, chosen), crop_face(shown, self.faces[chosen])
         image = to_tensor(part, tuple(self.bench.data.images.shape[1:]))
-        pieces = [
-            markup.picture(shown, "Your picture" + (", faces framed" if self.faces else ""), 320, "Your picture"),
-            markup.picture(image, "What the models see of it", 120, "What the models see"),
-        ]
-        self.seen.value = markup.row(pieces)
-        self.result.value = bars_of(self.bench, self.method.value, image)
+        alt = "Your picture, faces framed" if self.faces else "Your picture"
+        seen = html.picture(image, "What the models see of it", 120, "What the models see")
+        self.seen.value = html.row([html.picture(shown, alt, 320, "Your picture"), seen])
+        self.result.value = self.bars(image)

@@ -6,29 +6,28 @@ from pathlib import Path
 
 import ipywidgets
 from IPython.display import Javascript, display
+from torch import Tensor
 
-from forget_lib.core.errors import ForgetError, UnknownNameError, unknown
-from forget_lib.demo import markup
-from forget_lib.demo.attack_panel import AttackPanel
-from forget_lib.demo.compare_panel import ComparePanel
-from forget_lib.demo.digit_pad import DigitPad
+from forget_lib.core.errors import ForgetError, unknown
+from forget_lib.demo import parts
+from forget_lib.demo.attack import AttackPanel
+from forget_lib.demo.compare import ComparePanel
+from forget_lib.demo.digit import DigitPad
 from forget_lib.demo.gallery import Gallery
-from forget_lib.demo.library import MISSING, Bench, Entry, find_entries, open_bench
-from forget_lib.demo.live import LiveResult
-from forget_lib.demo.live_panel import LivePanel
+from forget_lib.demo.live import LivePanel, LiveResult
 from forget_lib.demo.own_image import OwnImage
-from forget_lib.demo.panel import Panel, dropdown, guarded
-from forget_lib.demo.style import NAMES, sheet
+from forget_lib.demo.parts import html
+from forget_lib.demo.studies import Bench, Entry, find_entries, open_bench
 from forget_lib.study.run import provenance_table
 from forget_lib.unlearning import list_methods
 
 DIGITS = "mnist"
 
 
-class Demo(Panel):
-    """All panels on the scenarios of one results folder.
+class Demo(parts.Panel):
+    """All panels on the studies of one results folder.
 
-    Attributes: entries: the scenarios there. panels: by name. Where there is none, `section` shows what to run.
+    Attributes: entries: the studies there. panels: by name. Where there is none, `section` shows what to run.
     """
 
     def __init__(self, root: str | Path, start: str = "sample", device: str = "cpu", seed: int | None = None) -> None:
@@ -37,10 +36,8 @@ class Demo(Panel):
         self._begun = time.perf_counter()
         self.root, self.start, self.device = Path(root), start, device
         self.entries = find_entries(self.root)
-        self.gallery = Gallery(seed)
-        self.live = LivePanel(self._picked, self._add)
-        self.digits = DigitPad()
-        self.panels: dict[str, Panel] = {
+        self.gallery, self.live, self.digits = Gallery(seed), LivePanel(self._picked, self._add), DigitPad()
+        self.panels: dict[str, parts.Panel] = {
             "gallery": self.gallery,
             "own image": OwnImage(),
             "digit": self.digits,
@@ -48,13 +45,18 @@ class Demo(Panel):
             "compare": ComparePanel(),
             "attack": AttackPanel(),
         }
-        self.study = dropdown("Study", [(entry.label, index) for index, entry in enumerate(self.entries)])
+        self.study = parts.dropdown("Study", [(entry.label, index) for index, entry in enumerate(self.entries)])
         self.source, self.provenance = ipywidgets.HTML(), ipywidgets.HTML()
-        style = ipywidgets.HTML(sheet(), layout={"display": "none"})
+        sheet = f"<style>{(parts.ASSETS / 'page.css').read_text(encoding='utf-8')}</style>"
+        style = ipywidgets.HTML(sheet, layout={"display": "none"})
         self.widget.children = [style, self.study, self.status, self.source]
+        self.missing = (
+            f"There is nothing to show yet: no models in results/{self.root.name}. Run ./run_all.sh quick first, then "
+            "open this page again."
+        )
         if not self.entries:
             self.study.disabled = True
-            self.say(MISSING.format(folder=f"results/{self.root.name}"), error=True)
+            self.say(self.missing, error=True)
             return
         self._open_first()
         self.study.observe(lambda change: self.turn_to(self.entries[change["new"]]), "value")
@@ -78,22 +80,20 @@ class Demo(Panel):
 
         Raises: UnknownNameError for a panel that does not exist.
         """
-        if name == "study":
-            return self.widget
-        if name not in self.panels and name != "provenance":
-            raise _unknown_panel(name, self.panels)
-        if not self.entries:
-            return ipywidgets.HTML(markup.note(MISSING.format(folder=f"results/{self.root.name}")))
-        return self.provenance if name == "provenance" else self.panels[name].widget
+        widgets = {"study": self.widget, "provenance": self.provenance}
+        widgets |= {each: panel.widget for each, panel in self.panels.items()}
+        if name not in widgets:
+            raise unknown("panel of the demo", name, widgets)
+        return widgets[name] if self.entries or name == "study" else ipywidgets.HTML(html.note(self.missing))
 
     def open(self) -> ipywidgets.Widget:
         """Names the sliders of the page for screen readers, and returns the choice of study."""
-        display(Javascript(NAMES))
-        return self.section("study")
+        display(Javascript((parts.ASSETS / "names.js").read_text(encoding="utf-8")))
+        return self.widget
 
-    @guarded
+    @parts.guarded
     def turn_to(self, entry: Entry) -> None:
-        """Shows another scenario in all panels; one that cannot be opened leaves the old one where it is."""
+        """Shows another study in all panels; one that cannot be opened leaves the old one where it is."""
         self._open(entry)
 
     def _open(self, entry: Entry) -> None:
@@ -102,29 +102,28 @@ class Demo(Panel):
         self.bench = bench
         for panel in self.panels.values():
             panel.show(self._digit_bench(bench) if panel is self.digits else bench)
-        data = bench.data
-        notes = [f"{data.label}, from: {data.source}. {len(bench.unlearned)} unlearned models."]
-        unknown_here = [name for name in bench.titles if name in bench.entry.methods and name not in list_methods()]
+        unknown_here = [name for name in bench.titles if name in entry.methods and name not in list_methods()]
+        notes = [f"{bench.data.label}, from: {bench.data.source}. {len(bench.unlearned)} unlearned models."]
         notes += [f"{name} is not known here: it is shown as recorded, and cannot run." for name in unknown_here]
         notes += [f"{name} cannot be shown: {reason}" for name, reason in bench.broken.items()]
-        self.source.value = markup.note(" ".join(notes))
+        self.source.value = html.note(" ".join(notes))
         table = provenance_table(self._begun, bench.scenario, profile=self.root.name)
         self.provenance.value = table.to_html(header=False, border=0)
         self.say(f"Ready: {entry.label}.")
 
     def _digit_bench(self, bench: Bench) -> Bench:
         """Digits are always read by MNIST models, if any are there."""
-        if bench.entry.dataset == DIGITS:
-            return bench
-        if self.digits.bench is not None and self.digits.bench.entry.dataset == DIGITS:
-            return self.digits.bench
+        before = getattr(self.digits, "bench", bench)
+        for candidate in (bench, before):
+            if candidate.entry.dataset == DIGITS:
+                return candidate
         for entry in self.entries:
             if entry.dataset == DIGITS:
                 with suppress(ForgetError):  # it is named where that study is chosen
                     return open_bench(entry, self.root, self.start, self.device)
         return bench
 
-    def _picked(self):
+    def _picked(self) -> Tensor | None:
         return self.gallery.picked.image if self.gallery.picked else None
 
     def _add(self, result: LiveResult) -> None:
@@ -132,7 +131,3 @@ class Demo(Panel):
         for panel in self.panels.values():
             if panel is not self.live and panel.bench is self.bench:
                 panel.refresh()
-
-
-def _unknown_panel(name: str, panels: dict[str, Panel]) -> UnknownNameError:
-    return unknown("panel of the demo", name, ["study", *panels, "provenance"])

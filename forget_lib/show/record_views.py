@@ -31,6 +31,14 @@ def first_folders(table: pd.DataFrame, methods: Sequence[str] = SHOWN) -> dict[s
     return {name: Path(folders[name]) for name in methods if name in folders.index}
 
 
+def prediction_shares(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Share of the samples of each label (row) that get each prediction (column): float [K, K]; a row sums to 1, or to
+    0 for a label without samples. logits: float [N, K]. labels: int [N]."""
+    counts = np.zeros((logits.shape[1], logits.shape[1]))
+    np.add.at(counts, (labels, logits.argmax(1)), 1)
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+
 def prediction_table(folders: dict[str, Path], part: str = "test") -> pd.DataFrame:
     """How often each class is predicted for each label: columns model, label, predicted, share (of the label's images).
 
@@ -39,11 +47,8 @@ def prediction_table(folders: dict[str, Path], part: str = "test") -> pd.DataFra
     frames = []
     for name, folder in folders.items():
         arrays = records.read_predictions(folder)
-        labels, classes = arrays[f"{part}_labels"], arrays[f"{part}_logits"].shape[1]
-        counts = np.zeros((classes, classes))
-        np.add.at(counts, (labels, arrays[f"{part}_logits"].argmax(1)), 1)
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        label, predicted = np.divmod(np.arange(classes**2), classes)
+        shares = prediction_shares(arrays[f"{part}_logits"], arrays[f"{part}_labels"])
+        label, predicted = np.divmod(np.arange(shares.size), len(shares))
         frames.append(pd.DataFrame({"model": name, "label": label, "predicted": predicted, "share": shares.ravel()}))
     return pd.concat(frames, ignore_index=True)
 

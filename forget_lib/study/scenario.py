@@ -13,7 +13,7 @@ from torch import nn
 
 from forget_lib.attacks import get_attack
 from forget_lib.core.errors import ForgetError
-from forget_lib.core.names import is_own, public_name, short_name
+from forget_lib.core.names import is_own, listed_request, public_name, short_name
 from forget_lib.core.paths import sha256_of
 from forget_lib.datasets import ImageData, Samples, load
 from forget_lib.datasets.requests import (
@@ -85,7 +85,9 @@ class Scenario:
         if asked.count is not None:
             return f"{asked.kind}:*{asked.count}"
         if asked.kind in NAMED:
-            return request_for(self.data, asked.kind, asked.members)
+            text = request_for(self.data, asked.kind, asked.members)
+            alike = parse_request(text).members == asked.members
+            return text if alike else listed_request(asked.kind, asked.members)
         return f"{asked.kind}:{','.join(asked.members)}"
 
     @cached_property

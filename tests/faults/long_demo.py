@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from forget_lib.demo import Demo
-from forget_lib.demo.drawing import example
+from forget_lib.demo.digit import example
 from forget_lib.study import run
 from tests.demo_study import make_records
 from tests.test_demo_images import BAD, encoded

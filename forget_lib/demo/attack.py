@@ -1,0 +1,217 @@
+"""Attack it: can a threshold on the model's confidence tell forgotten images from unseen ones?"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ipywidgets
+import numpy as np
+
+from forget_lib.core.errors import ForgetError, TooFewError
+from forget_lib.demo import parts
+from forget_lib.demo.parts import html
+from forget_lib.demo.studies import Bench, method_title
+from forget_lib.models.recipe import make_recipe
+from forget_lib.statistics.intervals import Interval, auc_interval, clopper_pearson, sign_flip_test
+from forget_lib.statistics.scores import phi
+from forget_lib.study import records
+from forget_lib.study.membership import make_plan
+from forget_lib.study.pools import Pool, load_pool, load_unlearned, memorisation
+from forget_lib.study.targets import references_about
+
+FEWEST, SHOWN, STEPS, BINS, OFFERED = 2, 12, 100, 24, 24
+
+
+class Guess(NamedTuple):
+    """What a threshold gives: rates of forget and unseen samples at or above it, with exact 95 % intervals."""
+
+    found: Interval
+    accused: Interval
+
+
+class Guessing:
+    """Scores float [n], [m] of forget and unseen samples under one model: the logit margin, high where it is sure.
+
+    Only these two sets meet: they come from the same classes and differ in nothing but that one was trained on.
+    """
+
+    def __init__(self, forget: np.ndarray, unseen: np.ndarray) -> None:
+        """Raises: TooFewError where either has fewer than two samples."""
+        if min(len(forget), len(unseen)) < FEWEST:
+            raise TooFewError(
+                f"There are {len(forget)} forgotten and {len(unseen)} unseen samples; the attack needs {FEWEST} each."
+            )
+        self.forget, self.unseen = forget, unseen
+        self.range = (float(min(forget.min(), unseen.min())), float(max(forget.max(), unseen.max())))
+
+    def at(self, threshold: float) -> Guess:
+        """The guess "score >= threshold means: it was trained on"."""
+        rates = [clopper_pearson(int((each >= threshold).sum()), len(each)) for each in (self.forget, self.unseen)]
+        return Guess(*rates)
+
+
+class AttackPanel(parts.Panel):
+    """`guessing` holds the scores of the chosen model, `guess` what the slider's threshold gives; `one` shows one image
+    under a pool of nets, where there is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.guessing: Guessing | None = None
+        self.guess: Guess | None = None
+        self._quiet = False
+        self.one = OneImage()
+        self.model = parts.dropdown("Attacked model")
+        self.threshold = ipywidgets.FloatSlider(description="Threshold", readout_format=".1f", **parts.WIDE)
+        self.picture = ipywidgets.HTML()
+        self.model.observe(lambda _change: self.compute(), "value")
+        self.threshold.observe(lambda _change: self.look(), "value")
+        views = [self.picture, self.threshold, self.result]
+        self.widget.children = [self.model, self.status, *views, self.one.widget]
+
+    @parts.guarded
+    def show(self, bench: Bench) -> None:
+        self._quiet = True
+        super().show(bench)
+        self._quiet = False
+        self.compute()
+        self.one.show(bench)
+
+    def refresh(self) -> None:
+        titles, request = self.bench.titles.items(), self.bench.entry.request
+        # One that forgot something else live cannot be judged on these sets.
+        fits = [(title, name) for name, title in titles if name != "live" or title.endswith(request)]
+        parts.set_options(self.model, fits, "original")
+
+    @parts.guarded
+    def compute(self) -> None:
+        """Scores of the chosen model, with the threshold at the median of the unseen scores: without a look at the
+        forget set."""
+        if self._quiet:
+            return
+        bench, name = self.bench, self.model.value
+        self.guessing, self.picture.value, self.result.value = None, "", ""
+        margins = [
+            phi(bench.logits(name, part).numpy(), bench.samples(part).labels.cpu().numpy())
+            for part in ("forget", "unseen")
+        ]
+        self.guessing = Guessing(*margins)
+        low, high = self.guessing.range
+        self._quiet = True
+        # A slider refuses max < min, so that its ends are first moved apart, then set.
+        self.threshold.min, self.threshold.max = min(low, self.threshold.min), max(high, self.threshold.max)
+        self.threshold.value = float(np.median(self.guessing.unseen))
+        self.threshold.min, self.threshold.max = low, max(high, low + 0.1)
+        self.threshold.step = max(0.01, (high - low) / STEPS)
+        self._quiet = False
+        area = auc_interval(*margins)
+        words = f"AUC {area.value:.2f} (95 % interval {area.low:.2f} to {area.high:.2f}); 0.5 is guessing."
+        self.say(f"{bench.titles[name]}: {words}")
+        self.look()
+
+    @parts.guarded
+    def look(self) -> None:
+        """Everything that depends on the threshold."""
+        if self._quiet or self.guessing is None:
+            return
+        scores = {"forgotten images": self.guessing.forget, "unseen images": self.guessing.unseen}
+        low, high = self.guessing.range
+        edges = np.linspace(low, max(high, low + 0.1), BINS + 1)
+        shares = {f"{words} ({len(each)})": np.histogram(each, edges)[0] / len(each) for words, each in scores.items()}
+        threshold = self.threshold.value
+        self.picture.value = html.histogram(low, edges[-1], shares, [parts.ORIGINAL, parts.UNLEARNED], threshold)
+        self.guess = self.guessing.at(threshold)
+        rates = {"forgotten, found (TPR": self.guess.found, "unseen, accused (FPR": self.guess.accused}
+        bars = {f"{words}, {100 * r.low:.0f} to {100 * r.high:.0f} %)": [r] for words, r in rates.items()}
+        caption = "Rates with exact 95 % intervals (Clopper-Pearson)"
+        table = html.bars(bars, ["Share above the threshold"], [parts.OTHER], caption)
+        self.result.value = html.guess(*self.guess) + table + self._found(self.guessing.forget, threshold)
+
+    def _found(self, scores: np.ndarray, threshold: float) -> str:
+        samples, classes = self.bench.samples("forget"), self.bench.data.classes
+        order = np.argsort(-scores, kind="stable")
+        shown = order[scores[order] >= threshold][:SHOWN].tolist()
+        words = [f"{classes[int(samples.labels[index])]}, score {scores[index]:.1f}" for index in shown]
+        items = [(samples.images[index], text) for index, text in zip(shown, words, strict=True)]
+        none = "No forgotten image is above the threshold."
+        heading = "Forgotten images above the threshold, the surest first:" if shown else none
+        return html.note(heading) + html.pictures(items, "Forgotten image found: ")
+
+
+class OneImage(parts.Panel):
+    """One image under the nets of the study's `pool`, trained with and without it; a sentence where there is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool: Pool | None = None
+        self.sample, self.method = parts.dropdown("Image"), parts.dropdown("After method")
+        self.controls = parts.wrapping(self.sample, self.method)
+        for choice in (self.sample, self.method):
+            choice.observe(lambda _change: self.look(), "value")
+        title = ipywidgets.HTML("<h3>One image under many nets</h3>")
+        self.widget.children = [title, self.status, self.controls, self.result]
+
+    def show(self, bench: Bench) -> None:
+        self.pool, self.result.value, self.controls.layout.display = None, "", "none"
+        try:
+            pool, self.folder, self.methods = open_pool(bench)
+        except ForgetError as error:
+            self.say(str(error))
+            return
+        scores, labels, samples = memorisation(pool), pool.plan.labels.tolist(), np.sort(pool.plan.evaluation)
+        order = samples[np.argsort(-scores[samples], kind="stable")]
+        order = order[np.unique(np.linspace(0, len(order) - 1, OFFERED).round().astype(int))].tolist()
+        names = {i: f"{bench.data.classes[labels[i]]}, memorised {scores[i]:+.2f} (sample {i})" for i in order}
+        parts.set_options(self.sample, [(words, index) for index, words in names.items()])
+        parts.set_options(self.method, [(method_title(name), name) for name in self.methods], parts.PREFERRED)
+        self.bench, self.pool, self.controls.layout.display = bench, pool, ""
+        self.look()
+
+    @parts.guarded
+    def look(self) -> None:
+        """How sure each net is of the label of the chosen image, before and after the method; a row of dots a group."""
+        if self.pool is None:
+            return
+        plan, sample, method = self.pool.plan, self.sample.value, self.method.value
+        title, label = method_title(method), self.bench.data.classes[int(plan.labels[sample])]
+        self.result.value = ""
+        about = references_about(plan, method, self.methods[method])
+        after = self.pool.references(np.array([sample]), load_unlearned(plan, self.folder, method, about))
+        member, labels = after.membership[:, 0], plan.labels[[sample]].numpy()
+        first, second = (phi(each, labels)[:, 0] for each in (after.logits, after.unlearned_logits))
+        groups = {"trained on it": first[member], "trained on it, then unlearned": second[member]}
+        groups |= {"never saw it, same method": second[~member], "never saw it": first[~member]}
+        surer, still = first[member] > first[~member], second[member] > second[~member]
+        try:  # exact for models that are independent of the coin; a rank test of all in against all out is not
+            p_value = sign_flip_test(second[member] - second[~member])
+        except TooFewError:
+            p_value = None
+        picture = html.picture(plan.images[sample], f"Sample {sample} of the pool, labelled {label}", 96, label)
+        words = html.pairs(len(surer), int(surer.sum()), int(still.sum()), title, p_value)
+        low, high = (float(end([*first, *second])) for end in (min, max))
+        named = {f"{words} ({len(each)})": each for words, each in groups.items()}
+        caption = "How sure each net is of the label (logit margin; one dot a net)"
+        dots = html.dots(named, [parts.ORIGINAL, parts.UNLEARNED, parts.OTHER, parts.RETRAINED], low, high, caption)
+        self.result.value = picture + words + dots
+        self.say(f"Sample {sample}, labelled {label}, under {plan.number} nets, before and after {title}.")
+
+
+def open_pool(bench: Bench) -> tuple[Pool, Path, dict[str, Any]]:
+    """The pool of a bench's data set and model, its folder, and the settings of the methods run on it; never trained.
+
+    Raises: ForgetError where there is none, naming those that there are, or where it is not up to date.
+    """
+    root, entry = bench.scenario.root, bench.entry
+    name = f"{entry.dataset}-{entry.model}"
+    runs = [records.read_record(path) for path in sorted(root.glob(f"{name}/pool-*/draw*/seed*/*/run0"))]
+    done = [run for run in runs if run and run["status"] == "done"]
+    if not done:
+        there = " or ".join(sorted({path.parent.name.replace("-", ", ", 1) for path in root.glob("*/pool-*")}))
+        what = f"choose a study of {there}." if there else "run ./run_all.sh quick first."
+        raise ForgetError(f"This needs many nets, trained with and without the image; none are of this study: {what}")
+    first = done[0]
+    if first["data_checksum"] != bench.data.checksum:
+        raise ForgetError("The pool of reference nets was trained on other data; run the study again.")
+    sizes = {key: first["pool"][key] for key in ("samples", "evaluation", "number", "held_out") if key in first["pool"]}
+    plan = make_plan(bench.data, recipe=make_recipe(first["recipe"]), model=entry.model, seed=first["seed"], **sizes)
+    folder = root / "pools" / f"{name}-{plan.key[:12]}"
+    methods = {run["method"]: run["settings"] for run in done if (folder / run["method"]).is_dir()}
+    return load_pool(plan, folder), folder, methods

@@ -1,0 +1,234 @@
+"""The studies on disk that can be shown, and the models of one of them, ready to be asked."""
+
+import contextlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from forget_lib.core.errors import ForgetError
+from forget_lib.datasets import ImageData, Samples
+from forget_lib.datasets.requests import NAMED, Request, draw_sets, parse_request, request_for
+from forget_lib.datasets.samples import normalise
+from forget_lib.models.recipe import make_recipe
+from forget_lib.models.train import predict, set_threads
+from forget_lib.study import records
+from forget_lib.study.run import load_model
+from forget_lib.study.scenario import Scenario
+from forget_lib.unlearning import get_method, list_methods
+
+TITLES = {
+    "mnist": "Digits (MNIST)",
+    "synthetic_faces32": "Faces by age (synthetic, 32×32)",
+    "synthetic_faces": "Faces by age (synthetic)",
+    "synthetic_identity": "Faces by person (synthetic)",
+    "cifar10": "Objects (CIFAR-10)",
+    "cifar16": "Objects (CIFAR-10, 16×16)",
+    "mufac": "Faces by age (MUFAC)",
+    "orl": "Faces by person (ORL)",
+    "lfw": "Faces by person (LFW)",
+}
+"""What people read in the list of studies, in its order; other data sets follow under their own names."""
+PLURAL = {"class": "classes", "person": "people", "family": "families"}
+CONTROLS = ("original", "retrain", "second_retrain")
+"""Models that every study has: they are no methods to choose from."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One study on disk: its retrained model and at least one method are there.
+
+    Attributes: dataset, model, request (as text), draw, seed, recipe: as in the record of the retrained model.
+        methods: settings of each recorded method by name.
+    """
+
+    dataset: str
+    model: str
+    request: str
+    draw: int
+    seed: int
+    recipe: Mapping[str, Any]
+    methods: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def label(self) -> str:
+        """For the list of studies: data set, model and what was forgotten."""
+        return f"{TITLES.get(self.dataset, self.dataset)}: forget {request_words(self.request)} ({self.model})"
+
+
+def request_words(text: str) -> str:
+    """What a request asks for, for people: `class:*8` is "8 classes drawn at random"."""
+    asked = parse_request(text)
+    if asked.fraction is not None:
+        share = f"{100 * asked.fraction:g} % of the images"
+        return f"{share}, drawn at random" if asked.kind == "random" else f"the {share} that are mislabelled"
+    if asked.count is not None:
+        return f"{asked.count} {PLURAL[asked.kind]} drawn at random"
+    if asked.kind == "indices":
+        return f"{len(asked.members)} chosen images"
+    return "the published list" if asked.kind == "official" else f"{asked.kind} {', '.join(asked.members)}"
+
+
+def find_entries(root: str | Path) -> list[Entry]:
+    """The studies under a results folder that can be shown, well-known data sets first; one draw and seed of each."""
+    found: dict[tuple[str, str, str], Entry] = {}
+    for folder in sorted(Path(root).glob("*/*/draw*/seed*/retrain/run0")):
+        record = _with_model(folder)
+        others = [_with_model(path) for path in sorted(folder.parent.parent.glob("*/run0"))]
+        methods = {each["method"]: each.get("settings", {}) for each in others if each}
+        methods = {name: settings for name, settings in methods.items() if name not in CONTROLS}
+        if record is None or not methods:
+            continue
+        keys = {name: record[name] for name in ("dataset", "model", "draw", "seed", "recipe")}
+        entry = Entry(request=record["request_text"], methods=methods, **keys)
+        found.setdefault((entry.dataset, entry.model, entry.request), entry)
+    order = {name: place for place, name in enumerate(TITLES)}
+    return sorted(found.values(), key=lambda e: (order.get(e.dataset, len(order)), e.dataset, e.model, e.request))
+
+
+def _with_model(folder: Path) -> dict[str, Any] | None:
+    """The record of a folder if it is whole and its model was kept."""
+    record = records.read_record(folder)
+    done = record is not None and record.get("status") == "done" and "request_text" in record
+    return record if done and (folder / "model.safetensors").is_file() else None
+
+
+@dataclass
+class Bench:
+    """The models of one study: "original", "retrain", the recorded methods, and what is added later.
+
+    Attributes: entry, scenario. titles: model names and what people read, in order. broken: why a recorded
+        method's model cannot be shown, by its name. models: those loaded so far.
+    """
+
+    entry: Entry
+    scenario: Scenario
+    titles: dict[str, str]
+    broken: dict[str, str] = field(default_factory=dict)
+    models: dict[str, nn.Module] = field(default_factory=dict)
+    _logits: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+
+    @property
+    def data(self) -> ImageData:
+        """The data set."""
+        return self.scenario.data
+
+    @property
+    def unlearned(self) -> list[tuple[str, str]]:
+        """(title, name) of all models but the original and the retrained one."""
+        return [(title, name) for name, title in self.titles.items() if name not in CONTROLS]
+
+    @property
+    def shows_faces(self) -> bool:
+        """Whether an image for these models is a face, which must be found and cut out first."""
+        return self.data.people is not None or "face" in self.data.name or "identity" in self.data.name
+
+    def model(self, name: str) -> nn.Module:
+        """A model by name, loaded on first use. Raises: ForgetError if its record is damaged."""
+        if name not in self.models:
+            self.models[name] = load_model(self.scenario, name)
+        return self.models[name]
+
+    def add(self, name: str, title: str, model: nn.Module) -> None:
+        """Puts a model beside the recorded ones, or in the place of an older one of that name."""
+        self.models[name], self.titles[name] = model.eval(), title
+        self._logits = {key: value for key, value in self._logits.items() if key[0] != name}
+
+    def probabilities(self, name: str, images: Tensor) -> Tensor:
+        """Class probabilities float32 [N, K] of uint8 images [N, C, H, W] under a model."""
+        return probabilities(self.model(name), images)
+
+    def logits(self, name: str, part: str) -> Tensor:
+        """Logits float32 [N, K] of one of the six sets ("test", "forget", "unseen", …) under a model, computed once."""
+        if (name, part) not in self._logits:
+            self._logits[name, part] = predict(self.model(name), self.samples(part))
+        return self._logits[name, part]
+
+    def samples(self, part: str) -> Samples:
+        """One of the six sets."""
+        return self.scenario.samples[part]
+
+
+@torch.inference_mode()
+def probabilities(model: nn.Module, images: Tensor) -> Tensor:
+    """Class probabilities float32 [N, K] of uint8 images [N, C, H, W]; the model is in eval mode."""
+    device = next(model.parameters()).device
+    return model(normalise(images.to(device))).softmax(1).float().cpu()
+
+
+def method_title(name: str) -> str:
+    """What people read for a method: its title, or its name where the plugin that it comes from is not loaded."""
+    return get_method(name).title if name in list_methods() else name
+
+
+def open_bench(entry: Entry, root: str | Path, start: str = "sample", device: str = "cpu") -> Bench:
+    """The bench of a study on disk; a method whose recorded model cannot be loaded is left out.
+
+    Args: start: first step of the data chain. device: where the models run.
+    Raises: ForgetError if the data are not those of the record, a name is not known any more, or the original or the
+        retrained model cannot be loaded.
+    """
+    set_threads(1)
+    keys = {name: getattr(entry, name) for name in ("dataset", "model", "request", "draw", "seed")}
+    scenario = Scenario(Path(root), start=start, device=device, recipe=make_recipe(entry.recipe), attacks=(), **keys)
+    with contextlib.redirect_stdout(io.StringIO()):  # where the data came from is shown on the page
+        data = scenario.data
+    record = records.read_record(scenario.folder("retrain")) or {}
+    if record.get("data_checksum") != data.checksum:
+        raise ForgetError(
+            f"The models of {entry.label} were trained on other data ({record.get('source')}) than {data.source}. "
+            "Set start to the step they came from, or run the study again."
+        )
+    bench = Bench(entry, scenario, {"original": "Original", "retrain": "Retrained"})
+    for name in list(bench.titles):
+        bench.model(name)
+    for name in entry.methods:
+        try:
+            load_model(scenario, name)  # forgotten again: with all methods' models in memory, a large net fills it
+            bench.titles[name] = method_title(name)
+        except ForgetError as error:
+            bench.broken[name] = str(error)
+    return bench
+
+
+def live_choices(bench: Bench) -> list[tuple[str, str]]:
+    """What can be forgotten live, as (words, request): classes, families and people that the original was trained on.
+
+    Where no original was trained for families, a family is forgotten as all its people that the one for people knows.
+    """
+    data = bench.data
+    classes, families, people = (_trained(bench, kind) for kind in ("class", "family", "person"))
+    kind = "person" if set(data.classes) <= set(data.person_names) else "class"
+    found = [(f"{kind} {name}", request_for(data, "class", [name])) for name in classes]
+    found += [(f"family {name}", request_for(data, "family", [name])) for name in families]
+    if not families:
+        found += [(f"family {name}", request_for(data, "person", each)) for name, each in _families(data, people)]
+    return found + [(f"person {name}", request_for(data, "person", [name])) for name in people]
+
+
+def _trained(bench: Bench, kind: str) -> list[str]:
+    """Names of the classes, people or families that the original for such requests knows; none without an original."""
+    data, names = bench.data, getattr(bench.data, NAMED[kind])
+    folder = bench.scenario.folder("original", request=Request(kind).original_name)
+    if len(names) < 2 or not (folder / "model.safetensors").is_file():
+        return []
+    if kind == "class":
+        return list(names)
+    ids = data.people if kind == "person" else data.families
+    trained = draw_sets(data, Request(kind, count=1), bench.entry.draw).trained
+    return [] if ids is None else [names[index] for index in ids[trained].unique().tolist()]
+
+
+def _families(data: ImageData, people: list[str]) -> list[tuple[str, list[str]]]:
+    """The families with at least two of these people, and who they are."""
+    if data.people is None or data.families is None:
+        return []
+    found: dict[str, list[str]] = {}
+    for person, family in sorted(dict(zip(data.people.tolist(), data.families.tolist(), strict=True)).items()):
+        if data.person_names[person] in people:
+            found.setdefault(data.family_names[family], []).append(data.person_names[person])
+    return [(name, each) for name, each in found.items() if len(each) > 1]
