@@ -145,6 +145,7 @@ def open_case(request: DeletionRequest, folder: Path | None = None) -> Case:
     folder: in place of the request's own. Raises: RequestError with the line of the key that does not fit.
     """
     set_threads(1)
+    plugins.load_from_environment()
     where = folder or (request.located("write.folder") if request["write.folder"] else FOLDER / request.name)
     with request.blaming("data.name"):
         data = load(request["data.name"], request["data.start"])

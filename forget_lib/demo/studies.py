@@ -16,7 +16,7 @@ from forget_lib.datasets.requests import NAMED, Request, draw_sets, parse_reques
 from forget_lib.datasets.samples import normalise
 from forget_lib.models.recipe import make_recipe
 from forget_lib.models.train import predict, set_threads
-from forget_lib.study import records
+from forget_lib.study import plugins, records
 from forget_lib.study.run import load_model
 from forget_lib.study.scenario import Scenario
 from forget_lib.unlearning import get_method, list_methods
@@ -174,6 +174,7 @@ def open_bench(entry: Entry, root: str | Path, start: str = "sample", device: st
     """
     set_threads(1)
     keys = {name: getattr(entry, name) for name in ("dataset", "model", "request", "draw", "seed")}
+    plugins.load_from_environment()
     scenario = Scenario(Path(root), start=start, device=device, recipe=make_recipe(entry.recipe), attacks=(), **keys)
     with contextlib.redirect_stdout(io.StringIO()):  # where the data came from is shown on the page
         data = scenario.data
