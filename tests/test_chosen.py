@@ -106,6 +106,6 @@ def test_the_first_methods_are_tuned_wherever_digits_and_objects_are_reported(pr
 @pytest.mark.parametrize("text", ["methods: [1, 2]", "nothing: here", "methods: {finetune: [", ""])
 def test_a_damaged_file_says_how_to_make_it_again(folder, text):
     (folder / "blobs-mlp-mislabelled.yaml").write_text(text)
-    with pytest.raises(ForgetError, match=r"forget_lib\.study\.tuning"):
+    with pytest.raises(ForgetError, match=r"workflow\.tuning"):
         chosen.with_chosen("finetune", {}, "blobs", "mlp", "mislabelled")
     assert chosen.file_to_write("blobs", "mlp", "mislabelled", "abc").name == "blobs-mlp-mislabelled.yaml"

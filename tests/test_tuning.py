@@ -16,8 +16,9 @@ from forget_lib.models.train import Meter
 from forget_lib.study import chosen, run, tuning
 from forget_lib.unlearning import get_method, list_methods, unlearn
 from forget_lib.unlearning.registry import check_settings
+from workflow import tuning as command
 
-SETTINGS = sorted((tuning.CONFIG / "settings").glob("*.yaml"))
+SETTINGS = sorted((chosen.FOLDER).glob("*.yaml"))
 
 
 def blobs_scenario(folder, request="class:c1", **recipe):
@@ -35,7 +36,7 @@ def test_every_method_has_as_many_trials_for_each_kind_of_request():
         assert all(len({str(trial) for trial in trials}) == tuning.TRIALS for trials in kinds.values())
 
 
-@pytest.mark.parametrize("path", sorted((tuning.CONFIG / "tuning").glob("spaces*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((tuning.SPACES).glob("spaces*.yaml")), ids=lambda path: path.stem)
 def test_every_file_of_spaces_can_be_read(path):
     assert set(tuning.load_spaces(path)) <= set(list_methods(controls=False))
 
@@ -171,7 +172,7 @@ def test_the_command_line_writes_the_choice_with_all_that_is_behind_it(blobs, tm
     out = tmp_path / "settings.yaml"
     arguments = ["--dataset", "blobs", "--model", "mlp", "--request", "class:c1", "--results", str(tmp_path / "r")]
     arguments += ["--recipe", "{epochs: 10, batch_size: 16, learning_rate: 0.05}", "--out", str(out)]
-    assert tuning.main([*arguments, "--methods", "ssd", "finetune"]) == 0
+    assert command.main([*arguments, "--methods", "ssd", "finetune"]) == 0
     written = yaml.safe_load(out.read_text())
     assert written["tuned_on"] == "class:c2"
     assert (written["draws"], written["seeds"]) == ([100, 101], [100, 101])
@@ -185,7 +186,7 @@ def test_the_command_line_writes_the_choice_with_all_that_is_behind_it(blobs, tm
 
 def test_the_command_line_says_what_is_wrong(blobs, tmp_path, capsys):
     arguments = ["--dataset", "blobs", "--model", "mlp", "--request", "class:c9", "--results", str(tmp_path)]
-    assert tuning.main(arguments) == 1
+    assert command.main(arguments) == 1
     assert "error: Unknown class" in capsys.readouterr().err
 
 
@@ -194,14 +195,14 @@ def test_tuning_can_go_on_method_by_method_on_the_same_data_only(blobs, tmp_path
     arguments = ["--dataset", "blobs", "--model", "mlp", "--request", "class:c1", "--results", str(tmp_path / "r")]
     arguments += ["--recipe", "{epochs: 10, batch_size: 16, learning_rate: 0.05}", "--out", str(out), "--add"]
     for name in ("random_label", "ssd"):
-        assert tuning.main([*arguments, "--repeats", "1", "--methods", name]) == 0
+        assert command.main([*arguments, "--repeats", "1", "--methods", name]) == 0
     written = yaml.safe_load(out.read_text())
     assert set(written["methods"]) == set(written["trials"]) == {"random_label", "ssd"}
     assert set(written["cost"]["by_method"]) == {"random_label", "ssd"}
-    assert tuning.main([*arguments, "--repeats", "1", "--methods", "scrub", "--spaces", "spaces_whole"]) == 0
+    assert command.main([*arguments, "--repeats", "1", "--methods", "scrub", "--spaces", "spaces_whole"]) == 0
     assert yaml.safe_load(out.read_text())["space"] == "spaces; spaces_whole for scrub"
     before = out.read_text()
-    assert tuning.main([*arguments, "--repeats", "2", "--methods", "finetune"]) == 1
+    assert command.main([*arguments, "--repeats", "2", "--methods", "finetune"]) == 1
     assert "made with another draws, seeds" in capsys.readouterr().err
     assert out.read_text() == before
 
@@ -212,7 +213,7 @@ def test_settings_of_own_data_are_called_after_the_data_s_checksum_and_name_no_f
     images = write_folder(blobs, tmp_path / "mnist", 40)
     arguments = ["--dataset", f"own:{images}", "--model", "mlp", "--request", "class:c1", "--repeats", "1"]
     arguments += ["--recipe", "{epochs: 1, batch_size: 16, learning_rate: 0.05}", "--results", str(tmp_path / "r")]
-    assert tuning.main([*arguments, "--methods", "ssd"]) == 0
+    assert command.main([*arguments, "--methods", "ssd"]) == 0
     checksum = load(f"own:{images}").checksum
     (path,) = (tmp_path / "settings").iterdir()
     assert path.name == f"mnist-{checksum[:8]}-mlp-class.yaml"

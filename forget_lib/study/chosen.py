@@ -25,16 +25,13 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def settings_file(dataset: str, model: str, request_kind: str, checksum: str = "") -> Path:
     """Where the chosen settings for this data set, model and kind of request are, if there are any.
 
-    Args: checksum: of the data. Settings tuned on exactly these go before those tuned on another version of the data
-        set, such as its sample: from 4,000 images to 54,000 they do not carry over well. A user's own data have those
-        of exactly these data, or none.
+    Settings tuned on exactly the data of this checksum go before those tuned on another version of the data set, such
+    as its sample: they do not carry over well. A user's own data have those of exactly these data, or none.
     """
-    known_as = SAME_DATA.get(dataset, dataset)
-    if is_own(dataset):
-        known_as = f"{plain_name(dataset)}-{checksum[:8]}"
+    known_as = f"{plain_name(dataset)}-{checksum[:8]}" if is_own(dataset) else SAME_DATA.get(dataset, dataset)
     shared = FOLDER / f"{known_as}-{short_name(model)}-{SAME_AS.get(request_kind, request_kind)}.yaml"
-    own = _own(shared, checksum)
-    return own if checksum and own.is_file() else shared
+    exact = _exact(shared, checksum)
+    return exact if checksum and exact.is_file() else shared
 
 
 def file_to_write(dataset: str, model: str, request_kind: str, checksum: str) -> Path:
@@ -45,20 +42,17 @@ def file_to_write(dataset: str, model: str, request_kind: str, checksum: str) ->
         other = path.is_file() and _content(path).get("checksum") != checksum
     except ForgetError:
         return path
-    return _own(path, checksum) if other else path
+    return _exact(path, checksum) if other else path
 
 
-def _own(shared: Path, checksum: str) -> Path:
+def _exact(shared: Path, checksum: str) -> Path:
     return shared.with_name(f"{shared.stem}-{checksum[:8]}.yaml")
 
 
 @lru_cache
 def read_settings(path: Path) -> dict[str, Any]:
     """The content of a file of chosen settings, read once: settings by name under "methods", and what they were tuned
-    on; no methods where there is no file.
-
-    Raises: ForgetError if the file is damaged.
-    """
+    on; no methods where there is no file. Raises: ForgetError if the file is damaged."""
     return _content(path) if path.is_file() else {"methods": {}}
 
 
@@ -68,7 +62,7 @@ def _content(path: Path) -> dict[str, Any]:
         return content | {"methods": {name: dict(entry) for name, entry in content["methods"].items()}}
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ForgetError(
-            f"{path.name} cannot be read ({error}); make it again with python -m forget_lib.study.tuning."
+            f"{path.name} cannot be read ({error}); make it again with python -m workflow.tuning."
         ) from error
 
 
@@ -76,9 +70,6 @@ def with_chosen(
     method: str, given: Mapping[str, Any], dataset: str, model: str, request_kind: str, checksum: str = ""
 ) -> dict[str, Any]:
     """The settings given, on top of those chosen by tuning (see `settings_file`); what neither names stays at the
-    method's default.
-
-    Raises: ForgetError if the file of chosen settings is damaged.
-    """
-    found = read_settings(settings_file(dataset, model, request_kind, checksum))["methods"]
-    return found.get(method, {}) | dict(given)
+    method's default. Raises: ForgetError if the file of chosen settings is damaged."""
+    chosen = read_settings(settings_file(dataset, model, request_kind, checksum))["methods"]
+    return chosen.get(method, {}) | dict(given)
