@@ -14,13 +14,20 @@ import torch
 
 from forget_lib.core.user_code import source_hash
 
-MAIN = "__main__"
-LIBRARY = __name__.split(".")[0]
+MAIN, LIBRARY = "__main__", __name__.split(".")[0]
 SCALARS = (str, bytes, int, float, complex, bool, type(None), type(...), type(NotImplemented), range, slice)
 CONTAINERS = (tuple, list, dict, set, frozenset, MappingProxyType)
+HOLDING = {
+    CodeType: ("co_code", "co_names", "co_varnames", "co_consts"),
+    property: ("fget", "fset", "fdel"),
+    staticmethod: ("__func__",),
+    classmethod: ("__func__",),
+    functools.cached_property: ("func",),
+}
+"""Attributes that say all that a value of this type does."""
 ADDED = {"__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__", "_abc_impl"}
 """What Python adds to a class."""
-Found = dict[int, tuple[int, Any]]
+Met = dict[int, tuple[int, Any]]
 """Number and value of all that was met, by its id; the values are held, since an id is given again."""
 
 
@@ -39,28 +46,28 @@ def cell_digest(function: Callable[..., Any]) -> str:
     return _digest(function, {})
 
 
-def _digest(value: Any, found: Found) -> str:
+def _digest(value: Any, met: Met) -> str:
     digest = hashlib.sha256()
-    for part in _parts(value, found):
+    for part in _parts(value, met):
         digest.update(f"{len(part)}:{part}".encode(errors="surrogatepass"))
     return digest.hexdigest()[:16]
 
 
-def _parts(value: Any, found: Found) -> Iterator[str]:
+def _parts(value: Any, met: Met) -> Iterator[str]:
     """What a value adds to the digest; where it was met before, only its number."""
     yield type(value).__qualname__
     if type(value) in SCALARS:
         yield hashlib.sha256(value).hexdigest() if type(value) is bytes else repr(value)
-    elif id(value) in found:
-        yield f"again {found[id(value)][0]}"
+    elif id(value) in met:
+        yield f"again {met[id(value)][0]}"
     else:
         if type(value) is not tuple:  # equal constants may be one tuple or several
-            found[id(value)] = len(found), value
+            met[id(value)] = len(met), value
         if type(value) in (set, frozenset):
-            yield from sorted(_digest(each, dict(found)) for each in value)
+            yield from sorted(_digest(each, dict(met)) for each in value)
         else:
             for each in _content(value):
-                yield from _parts(each, found)
+                yield from _parts(each, met)
 
 
 def _content(value: Any) -> Iterator[Any]:
@@ -70,22 +77,14 @@ def _content(value: Any) -> Iterator[Any]:
         yield from (each for item in value.items() for each in item) if hasattr(value, "items") else value
     elif isinstance(value, FunctionType):
         yield from _of_function(value)
-    elif isinstance(value, CodeType):
-        yield from (value.co_code, value.co_names, value.co_varnames, value.co_consts)
+    elif type(value) in HOLDING:
+        yield from (getattr(value, name) for name in HOLDING[type(value)])
     elif isinstance(value, type) and is_of_a_cell(value):
         yield value.__bases__
         yield {name: content for name, content in vars(value).items() if name not in ADDED}
     elif isinstance(value, ModuleType | type):
         yield getattr(value, "__qualname__", "")
         yield _source(value.__name__ if isinstance(value, ModuleType) else value.__module__)
-    elif isinstance(value, torch.Tensor):
-        yield from _of_tensor(value)
-    elif isinstance(value, property):
-        yield from (value.fget, value.fset, value.fdel)
-    elif isinstance(value, staticmethod | classmethod):
-        yield value.__func__
-    elif isinstance(value, functools.cached_property):
-        yield value.func
     elif isinstance(getattr(value, "__wrapped__", None), FunctionType):  # as lru_cache makes it
         yield value.__wrapped__
     else:
@@ -100,9 +99,7 @@ def _of_function(function: FunctionType) -> Iterator[Any]:
             with contextlib.suppress(ValueError):  # it is empty as yet
                 yield cell.cell_contents
     if module != MAIN:
-        yield function.__qualname__
-        yield _source(module)
-        yield getattr(function, "__wrapped__", None)
+        yield from (function.__qualname__, _source(module), getattr(function, "__wrapped__", None))
         return
     names, modules = _names(function.__code__)
     yield from (function.__globals__[name] for name in sorted(names) if name in function.__globals__)
@@ -114,11 +111,8 @@ def _names(code: CodeType) -> tuple[set[str], set[str]]:
     steps = list(dis.get_instructions(code))
     names = {step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     modules = {step.argval for step in steps if step.opname == "IMPORT_NAME"}
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            inner = _names(constant)
-            names, modules = names | inner[0], modules | inner[1]
-    return names, modules
+    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return names.union(*(each[0] for each in inner)), modules.union(*(each[1] for each in inner))
 
 
 def _source(module: str | None) -> str:
@@ -129,19 +123,15 @@ def _source(module: str | None) -> str:
     return f"{module} {source_hash(module or MAIN) or secrets.token_hex()}"
 
 
-def _of_tensor(tensor: torch.Tensor) -> Iterator[Any]:
-    try:
-        held = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-    except (RuntimeError, TypeError, NotImplementedError):  # such as a sparse one
-        held = secrets.token_bytes()
-    yield from (str(tensor.dtype), tuple(tensor.shape), tensor.requires_grad, held)
-
-
 def _as_pickled(value: Any) -> Iterator[Any]:
-    """What pickle would keep of an object: its class and what it holds."""
+    """What pickle would keep of an object: its class and what it holds; of a tensor its bytes."""
     try:
+        if isinstance(value, torch.Tensor):
+            held = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+            yield from (str(value.dtype), tuple(value.shape), value.requires_grad, held)
+            return
         kept = value.__reduce_ex__(4)
-    except Exception:  # an object's own code can raise anything
+    except Exception:  # a sparse tensor; an object's own code can raise anything
         yield secrets.token_hex()
         return
     if isinstance(kept, str):  # known by its name alone

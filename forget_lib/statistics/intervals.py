@@ -4,8 +4,6 @@ Pure functions on numpy arrays (float64). With too few values an estimator refus
 needed. t-intervals over seeds, a bootstrap from 10 seeds on, an exact test from 6 seeds on.
 """
 
-from __future__ import annotations
-
 import bisect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +18,9 @@ BOOTSTRAP_FROM = 10
 """Number of seeds from which a bootstrap interval is used instead of a t-interval."""
 SIGN_FLIP_FROM = 6
 """Fewest seeds for a sign-flip test: with 5 the smallest two-sided p is 0.0625."""
+EXACT_TO = 20
+"""Most differences of which all flips of their signs are tried; beyond, `FLIPS` random ones."""
+FLIPS = 100_000
 NEGATIVES_PER_FALSE_POSITIVE = 10
 """A rate of false positives f is only quoted with at least 10 / f negatives."""
 
@@ -63,26 +64,45 @@ def _array(values: Values, fewest: int, what: str) -> np.ndarray:
 
 
 def t_interval(values: Values, level: float = 0.95) -> Interval:
-    """Mean with Student's t-interval, for 2 seeds or more.
-
-    Assumes roughly normal values; the width at 2 or 3 seeds is large, and honest. It knows no bounds: before it is
-    shown, an interval goes through `within`.
-    Raises: TooFewError below 2 values.
-    """
+    """Mean with Student's t-interval, for 2 seeds or more: wide at 2 or 3, and honest. It knows no bounds: before it is
+    shown, an interval goes through `within`."""
     array = _array(values, 2, "A t-interval")
     half = stats.t.ppf((1 + level) / 2, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array))
     return Interval(float(array.mean()), float(array.mean() - half), float(array.mean() + half), len(array))
 
 
+def bootstrap_interval(values: Values, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Mean with a bootstrap-t interval, for 10 seeds or more.
+
+    It follows skewed values and, unlike the percentile interval, keeps its coverage at 10 values.
+    Source: Efron & Tibshirani 1993, chapter 12.
+    """
+    array = _array(values, BOOTSTRAP_FROM, "A bootstrap interval")
+    size, mean, error = len(array), array.mean(), array.std(ddof=1) / math.sqrt(len(array))
+    if error == 0:
+        return Interval(float(mean), float(mean), float(mean), size)
+    drawn = array[np.random.default_rng(seed).integers(0, size, (resamples, size))]
+    errors = drawn.std(axis=1, ddof=1) / math.sqrt(size)
+    usable = errors > error * 1e-6
+    pivots = (drawn.mean(axis=1)[usable] - mean) / errors[usable]
+    low, high = np.quantile(pivots, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(mean), float(mean - high * error), float(mean - low * error), size)
+
+
+def mean_interval(values: Values, level: float = 0.95) -> Interval:
+    """Mean over seeds: t-interval, bootstrap from 10 values on."""
+    enough = np.size(values) >= BOOTSTRAP_FROM
+    return bootstrap_interval(values, level) if enough else t_interval(values, level)
+
+
 def possible_ends(
-    mean: Values, low: Values, high: Values, least: Values, most: Values
+    mean: Values | float, low: Values | float, high: Values | float, least: Values | float, most: Values | float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ends of intervals around means of quantities that lie in [least, most]; an end that would lie outside is moved.
 
     It is then taken on a scale that ends there: the logit of the place in the range, or the logarithm of the distance
     from the only bound (delta method, slope at the mean). Ends inside stay as they are, and so do intervals whose mean
-    is no possible value. All are arrays or numbers; a bound may be infinite.
-    Source: Korn & Graubard, Survey Methodology 1998.
+    is no possible value. A bound may be infinite. Source: Korn & Graubard, Survey Methodology 1998.
     """
     mean, low, high, least, most = (np.asarray(each, dtype=np.float64) for each in (mean, low, high, least, most))
     return _lower_end(mean, low, least, most), -_lower_end(-mean, -high, -most, -least)
@@ -102,11 +122,24 @@ def within(interval: Interval, bounds: tuple[float, float]) -> Interval:
     return interval._replace(low=float(low), high=float(high))
 
 
+def seeds_needed(standard_deviation: float, margin: float, level: float = 0.95) -> int:
+    """Fewest seeds at which the t-interval of a mean is at most +-`margin` wide, given the SD between seeds."""
+    if standard_deviation < 0 or margin <= 0:
+        raise ForgetError(f"Expected an SD >= 0 and a margin > 0, got {standard_deviation} and {margin}.")
+
+    def half_width(number: int) -> float:
+        return stats.t.ppf((1 + level) / 2, number - 1) * standard_deviation / math.sqrt(number)
+
+    enough = 2
+    while half_width(enough) > margin:
+        enough *= 2
+    return bisect.bisect_left(range(enough + 1), True, lo=2, key=lambda number: half_width(number) <= margin)
+
+
 def auc(members: Values, non_members: Values) -> float:
     """Area under the ROC curve: P(member scores higher) + P(tie) / 2, in [0, 1]; 0.5 is chance.
 
     Signed: a value below 0.5 says that members score *lower*. Exact with ties (mid-ranks).
-    Raises: TooFewError when a side is empty.
     """
     positive = _array(members, 1, "AUC, members")
     negative = _array(non_members, 1, "AUC, non-members")
@@ -118,7 +151,7 @@ def auc_interval(members: Values, non_members: Values, level: float = 0.95) -> I
     """AUC of one target model with DeLong's interval over samples, within [0, 1]; `n` counts both sides.
 
     Samples count as independent given the model; over several models use `mean_interval` of their AUCs.
-    Raises: TooFewError below 2 samples a side. Source: DeLong et al., Biometrics 1988.
+    Source: DeLong et al., Biometrics 1988.
     """
     positive = _array(members, 2, "An AUC interval, members")
     negative = _array(non_members, 2, "An AUC interval, non-members")
@@ -133,10 +166,7 @@ def auc_interval(members: Values, non_members: Values, level: float = 0.95) -> I
 
 
 def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Interval:
-    """Exact binomial interval of a share. Conservative: covers at least `level`.
-
-    Raises: TooFewError without a trial; ForgetError if successes lie outside 0..trials.
-    """
+    """Exact binomial interval of a share. Conservative: covers at least `level`."""
     if trials < 1:
         raise TooFewError("A Clopper-Pearson interval needs at least 1 trial, got 0.")
     if not 0 <= successes <= trials:
@@ -167,108 +197,10 @@ def tpr_at_fpr(members: Values, non_members: Values, target: float = 0.01, level
             f"non-members, got {len(negative)}; pool more target models or quote the AUC only."
         )
     threshold = negative[math.floor(target * len(negative) + 1e-9)]
-    found, false = int((positive > threshold).sum()), int((negative > threshold).sum())
+    found = clopper_pearson(int((positive > threshold).sum()), len(positive), level)
     return DetectionRate(
-        float(threshold),
-        clopper_pearson(found, len(positive), level),
-        clopper_pearson(false, len(negative), level),
+        float(threshold), found, clopper_pearson(int((negative > threshold).sum()), len(negative), level)
     )
-
-
-def bootstrap_interval(values: Values, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Mean with a bootstrap-t interval, for 10 seeds or more.
-
-    It follows skewed values and, unlike the percentile interval, keeps its coverage at 10 values.
-    Raises: TooFewError below 10 values. Source: Efron & Tibshirani 1993, chapter 12.
-    """
-    array = _array(values, BOOTSTRAP_FROM, "A bootstrap interval")
-    size, mean, error = len(array), array.mean(), array.std(ddof=1) / math.sqrt(len(array))
-    if error == 0:
-        return Interval(float(mean), float(mean), float(mean), size)
-    drawn = array[np.random.default_rng(seed).integers(0, size, (resamples, size))]
-    errors = drawn.std(axis=1, ddof=1) / math.sqrt(size)
-    usable = errors > error * 1e-6
-    pivots = (drawn.mean(axis=1)[usable] - mean) / errors[usable]
-    low, high = np.quantile(pivots, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(mean), float(mean - high * error), float(mean - low * error), size)
-
-
-def mean_interval(values: Values, level: float = 0.95) -> Interval:
-    """Mean over seeds: t-interval, bootstrap from 10 values on. Raises: TooFewError below 2 values."""
-    enough = np.size(values) >= BOOTSTRAP_FROM
-    return bootstrap_interval(values, level) if enough else t_interval(values, level)
-
-
-def differences(values: Values | Mapping, reference: Values | Mapping) -> np.ndarray:
-    """values - reference, seed by seed. Two mappings are matched by key (seed, draw), two sequences by position.
-
-    Raises: ForgetError when lengths or keys differ.
-    """
-    if isinstance(values, Mapping) and isinstance(reference, Mapping):
-        if set(values) != set(reference):
-            unmatched = sorted(map(str, set(values) ^ set(reference)))
-            raise ForgetError(f"Paired values must have the same seeds; only one side has {', '.join(unmatched)}.")
-        values, reference = [values[key] for key in values], [reference[key] for key in values]
-    if len(values) != len(reference):
-        raise ForgetError(f"Paired values must have the same length, got {len(values)} and {len(reference)}.")
-    return np.asarray(values, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
-
-
-def paired_difference(values: Values | Mapping, reference: Values | Mapping, level: float = 0.95) -> Interval:
-    """Mean of values - reference, paired by seed; interval as in `mean_interval`. See `differences`."""
-    return mean_interval(differences(values, reference), level)
-
-
-def sign_flip_test(paired: Values, limit: int = 20, draws: int = 100_000, seed: int = 0) -> float:
-    """Two-sided p-value that paired differences are symmetric about 0, from all 2^n flips of their signs.
-
-    Exact up to `limit` differences, by random flips (never below 1 / (draws + 1)) beyond.
-    Raises: TooFewError below 6 differences, where p < 0.05 cannot be reached.
-    """
-    array = _array(paired, SIGN_FLIP_FROM, "A sign-flip test")
-    size = len(array)
-    if size <= limit:
-        sums = np.zeros(1)
-        for value in array:
-            sums = np.concatenate([sums + value, sums - value])
-        return float((np.abs(sums) >= abs(array.sum()) - 1e-12 * np.abs(array).sum()).mean())
-    signs = np.random.default_rng(seed).integers(0, 2, (draws, size), dtype=np.int8) * 2 - 1
-    extreme = np.abs(signs @ array) >= abs(array.sum()) - 1e-12 * np.abs(array).sum()
-    return float((extreme.sum() + 1) / (draws + 1))
-
-
-def holm(p_values: Values) -> np.ndarray:
-    """p-values adjusted by Holm within one metric family: reject where the result is <= alpha.
-
-    Order of the input is kept; results are >= the input and at most 1. Raises: ForgetError outside [0, 1].
-    """
-    array = _array(p_values, 1, "Holm's adjustment")
-    if (array < 0).any() or (array > 1).any():
-        raise ForgetError("p-values must lie in [0, 1].")
-    order = np.argsort(array)
-    stepped = np.minimum(1, np.maximum.accumulate(array[order] * np.arange(len(array), 0, -1)))
-    adjusted = np.empty_like(array)
-    adjusted[order] = stepped
-    return adjusted
-
-
-def tost(paired: Values, margin: float, alpha: float = 0.05) -> Equivalence:
-    """Two one-sided t-tests: is the mean paired difference inside (-margin, margin)?
-
-    `margin` must be fixed before looking (config). This, not a non-significant difference, supports "equal to
-    retraining". `low`, `high`: the 1 - 2 alpha t-interval, inside the margin exactly when `equivalent`.
-    Raises: TooFewError below 2 differences; ForgetError for a margin that is not positive.
-    """
-    if margin <= 0:
-        raise ForgetError(f"An equivalence margin must be positive, got {margin}.")
-    array = _array(paired, 2, "An equivalence test")
-    mean, low, high, size = t_interval(array, 1 - 2 * alpha)
-    error = array.std(ddof=1) / math.sqrt(size)
-    if error == 0:
-        p_value = 0.0 if abs(mean) < margin else 1.0
-    else:
-        p_value = float(stats.t.sf((margin - abs(mean)) / error, size - 1))
-    return Equivalence(p_value, low, high, p_value <= alpha)
 
 
 def cluster_bootstrap(
@@ -289,13 +221,75 @@ def cluster_bootstrap(
     if people < BOOTSTRAP_FROM:
         raise TooFewError(f"A bootstrap by person needs at least {BOOTSTRAP_FROM} people, got {people}.")
     members = [np.flatnonzero(codes == person) for person in range(people)]
-    generator = np.random.default_rng(seed)
-    drawn = generator.integers(0, people, (resamples, people))
+    drawn = np.random.default_rng(seed).integers(0, people, (resamples, people))
     values = np.array([statistic(np.concatenate([members[person] for person in row])) for row in drawn])
     widened = stats.t.ppf((1 - level) / 2, people - 1) * math.sqrt(people / (people - 1))
     tail = stats.norm.cdf(widened)
     low, high = np.quantile(values, [tail, 1 - tail])
     return Interval(float(statistic(np.arange(len(codes)))), float(low), float(high), int(people))
+
+
+def differences(values: Values | Mapping, reference: Values | Mapping) -> np.ndarray:
+    """values - reference, seed by seed. Two mappings are matched by key (seed, draw), two sequences by position."""
+    if isinstance(values, Mapping) and isinstance(reference, Mapping):
+        if set(values) != set(reference):
+            unmatched = sorted(map(str, set(values) ^ set(reference)))
+            raise ForgetError(f"Paired values must have the same seeds; only one side has {', '.join(unmatched)}.")
+        values, reference = [values[key] for key in values], [reference[key] for key in values]
+    if len(values) != len(reference):
+        raise ForgetError(f"Paired values must have the same length, got {len(values)} and {len(reference)}.")
+    return np.asarray(values, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
+
+
+def paired_difference(values: Values | Mapping, reference: Values | Mapping, level: float = 0.95) -> Interval:
+    """Mean of values - reference, paired by seed; interval as in `mean_interval`. See `differences`."""
+    return mean_interval(differences(values, reference), level)
+
+
+def sign_flip_test(paired: Values) -> float:
+    """Two-sided p-value that paired differences are symmetric about 0, from all 2^n flips of their signs.
+
+    Exact up to `EXACT_TO` differences, by random flips (never below 1 / (FLIPS + 1)) beyond.
+    Raises: TooFewError below 6 differences, where p < 0.05 cannot be reached.
+    """
+    array = _array(paired, SIGN_FLIP_FROM, "A sign-flip test")
+    least = abs(array.sum()) - 1e-12 * np.abs(array).sum()
+    if len(array) <= EXACT_TO:
+        sums = np.zeros(1)
+        for value in array:
+            sums = np.concatenate([sums + value, sums - value])
+        return float((np.abs(sums) >= least).mean())
+    signs = np.random.default_rng(0).integers(0, 2, (FLIPS, len(array)), dtype=np.int8) * 2 - 1
+    return float(((np.abs(signs @ array) >= least).sum() + 1) / (FLIPS + 1))
+
+
+def holm(p_values: Values) -> np.ndarray:
+    """p-values adjusted by Holm within one metric family, in the order given: reject where the result is <= alpha."""
+    array = _array(p_values, 1, "Holm's adjustment")
+    if (array < 0).any() or (array > 1).any():
+        raise ForgetError("p-values must lie in [0, 1].")
+    order = np.argsort(array)
+    adjusted = np.empty_like(array)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(array[order] * np.arange(len(array), 0, -1)))
+    return adjusted
+
+
+def tost(paired: Values, margin: float, alpha: float = 0.05) -> Equivalence:
+    """Two one-sided t-tests: is the mean paired difference inside (-margin, margin)?
+
+    `margin` must be fixed before looking (config). This, not a non-significant difference, supports "equal to
+    retraining". `low`, `high`: the 1 - 2 alpha t-interval, inside the margin exactly when `equivalent`.
+    """
+    if margin <= 0:
+        raise ForgetError(f"An equivalence margin must be positive, got {margin}.")
+    array = _array(paired, 2, "An equivalence test")
+    mean, low, high, size = t_interval(array, 1 - 2 * alpha)
+    error = array.std(ddof=1) / math.sqrt(size)
+    if error == 0:
+        p_value = 0.0 if abs(mean) < margin else 1.0
+    else:
+        p_value = float(stats.t.sf((margin - abs(mean)) / error, size - 1))
+    return Equivalence(p_value, low, high, p_value <= alpha)
 
 
 def crossed_variance_components(table: np.ndarray) -> dict[str, float]:
@@ -325,20 +319,3 @@ def crossed_variance_components(table: np.ndarray) -> dict[str, float]:
         "draw x seed": crossed,
     }
     return {name: max(0.0, float(value)) for name, value in estimates.items()} | {"run": run_squares}
-
-
-def seeds_needed(standard_deviation: float, margin: float, level: float = 0.95) -> int:
-    """Fewest seeds at which the t-interval of a mean is at most +-`margin` wide, given the SD between seeds.
-
-    Raises: ForgetError for a negative SD or a margin that is not positive.
-    """
-    if standard_deviation < 0 or margin <= 0:
-        raise ForgetError(f"Expected an SD >= 0 and a margin > 0, got {standard_deviation} and {margin}.")
-
-    def half_width(number: int) -> float:
-        return stats.t.ppf((1 + level) / 2, number - 1) * standard_deviation / math.sqrt(number)
-
-    enough = 2
-    while half_width(enough) > margin:
-        enough *= 2
-    return bisect.bisect_left(range(enough + 1), True, lo=2, key=lambda number: half_width(number) <= margin)
