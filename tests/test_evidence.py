@@ -14,7 +14,7 @@ from forget_lib.datasets.samples import Samples
 from forget_lib.models.nets import build
 from forget_lib.models.train import embed
 from forget_lib.show import figures_models, record_views
-from forget_lib.study import evidence, records
+from forget_lib.study import measure, records
 from forget_lib.study import run as study
 
 
@@ -70,7 +70,7 @@ def test_a_record_that_was_made_again_is_compared_with_anew(table, asked):
     model = study.load_model(asked, "retrain")
 
     def likeness() -> list[float]:
-        return [measured.value for measured in evidence.layer_likeness(asked, model, {"retrain": folder})]
+        return [measured.value for measured in measure.layer_likeness(asked, model, {"retrain": folder})]
 
     assert likeness() == pytest.approx([1, 1], abs=1e-6)
     run = {key: entry for key, entry in records.read_record(folder).items() if key != "files"}
@@ -86,7 +86,7 @@ def test_probes_share_embeddings_and_measure_what_each_measures_alone(asked, mon
         embedded.append(len(samples))
         return embed(model, samples)
 
-    monkeypatch.setattr(study, "embed", watched)
+    monkeypatch.setattr(measure, "embed", watched)
     together, _ = study.evaluate(asked, model, ("test",), probes)
     assert sorted(embedded) == sorted(len(asked.samples[part]) for part in ("trained", "validation", "test"))
     alone = [study.evaluate(asked, model, ("test",), (name,))[0] for name in probes]
@@ -111,8 +111,8 @@ def test_a_map_has_one_layout_for_all_models_and_says_what_is_forgotten(table, a
 
 def test_a_random_request_maps_forget_samples(asked):
     random = dataclasses.replace(asked, request="random:0.2")
-    samples, number = evidence.map_samples(random)
-    assert number == min(evidence.MAP_FORGET, len(random.samples["forget"]))
+    samples, number = measure.map_samples(random)
+    assert number == min(measure.MAP_FORGET, len(random.samples["forget"]))
     assert torch.equal(samples.images[:number], random.samples["forget"].images[:number])
 
 
@@ -155,4 +155,4 @@ def test_an_embedding_that_diverged_is_cut_and_stays_finite(scenario):
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(1e4)
-    assert np.isfinite(evidence.embeddings(scenario, model)["map_embedding"]).all()
+    assert np.isfinite(measure.embeddings(scenario, model)["map_embedding"]).all()

@@ -10,7 +10,7 @@ from forget_lib.core import user_code
 from forget_lib.core.errors import ForgetError, UnknownNameError
 from forget_lib.datasets.own import write_folder
 from forget_lib.show import answer_table, figures, findings, main_findings, overview
-from forget_lib.study import records
+from forget_lib.study import measure, records
 from forget_lib.study import run as study
 from forget_lib.unlearning import METHODS, list_methods, method
 
@@ -309,7 +309,7 @@ def test_a_net_that_cannot_be_measured_after_a_method_is_a_failed_record(scenari
     def broken(*_: object) -> None:
         raise IndexError("oh")
 
-    monkeypatch.setattr(study, "evaluate", broken)
+    monkeypatch.setattr(measure, "evaluate", broken)
     record = study.run_method(scenario, "finetune")
     assert record["status"] == "failed"
     assert record["reason"].startswith("finetune could not be measured on mlp: IndexError: oh (test_study.py, line ")

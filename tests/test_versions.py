@@ -76,24 +76,12 @@ def test_an_attack_with_other_numbers_has_another_version(name):
 
 KEYS = """
 import sys
-from forget_lib.core.errors import ForgetError
 from forget_lib.study import run
 given = {"dataset": "mnist", "model": "mlp", "request": "class:5", "start": "sample"}
 scenario = run.make_scenario(sys.argv[1], {"epochs": 1}, **given)
 found = {}
-run.read_record = lambda folder: None
-run.original = lambda scenario: None
-run.make_task = lambda *given: None
-
-def refuse(*given, **settings):
-    raise ForgetError("nothing is unlearned here")
-
-run.unlearn = refuse
-def stop(folder, about, **files):
-    found[about["method"]] = about["key"]
-run.write_record = stop
 for name in ("finetune", "uniform_kl", "scrub"):
-    run.run_method(scenario, name)
+    found[name] = run.prepare(scenario, name, {}).about["key"]
 print(sorted(found.items()))
 """
 

@@ -21,7 +21,7 @@ from forget_lib.models.train import TRAINING_VERSION, Meter, accuracy, predict
 from forget_lib.statistics import intervals
 from forget_lib.study import records, tuning
 from forget_lib.study import run as study
-from forget_lib.study.evidence import relearning_rate
+from forget_lib.study.measure import attack, relearning_rate
 from forget_lib.study.scenario import Scenario, describe, make_scenario, seed_of
 from forget_lib.study.tuning import BudgetMeter, OverBudgetError
 from forget_lib.unlearning import get_method, unlearn
@@ -77,7 +77,7 @@ def measures(scenario: Scenario, model: nn.Module) -> dict[str, Any]:
     labels = {part: samples[part].labels for part in logits}
     found["attacks"] = []
     for name in ATTACKS:
-        areas = [m.value for m in study.attack(scenario, name, logits, labels) if m.metric == "auc"]
+        areas = [m.value for m in attack(scenario, name, logits, labels) if m.metric == "auc"]
         found["attacks"].append(areas[0] if areas else 0.5)
     seed = seed_of("relearning", scenario.seed, scenario.draw)
     curve = relearning_curve(WeightsInput(model, samples["forget"], 1.0, relearning_rate(scenario), seed=seed))

@@ -11,7 +11,7 @@ from forget_lib.datasets.samples import Samples, concatenate
 from forget_lib.deletion.verdict import EMBEDDING, OUTPUTS, probe_margins
 from forget_lib.models.train import accuracy, embed, predict
 from forget_lib.statistics.scores import phi
-from forget_lib.study.evidence import relearning_rate
+from forget_lib.study.measure import relearning_rate
 from forget_lib.study.scenario import Scenario
 
 MEASURE_VERSION = 1

@@ -19,7 +19,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from scipy import stats
+from torch import Tensor
 
 from forget_lib.core.cell_code import cell_digest, is_of_a_cell
 from forget_lib.core.errors import ForgetError
@@ -38,6 +42,29 @@ OF_POOLS: Mapping[str, Any] = {"kind": "", "share": np.nan}
 """What only records of a pooled study say of themselves, and what stands in the table for the others."""
 FIELDS: Mapping[str, type] = {"measurements": list, "cost": dict, "files": dict}
 """What run.json holds under these keys, where it has them; the rest is the writer's own."""
+MADE_AGAIN = "delete the folder and run again"
+
+
+def key_of(**parts: Any) -> str:
+    """SHA-256 (hex) of named parts: a record is up to date if its key is the same."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def code_of(entry: Any) -> int | str:
+    """What stands for the code of a registered method or attack in a key: the `version` that it states, so that moving
+    or rewording it makes no record stale; for the user's own a digest of their files, or of the notebook's cell."""
+    function = entry.function
+    if is_of_a_cell(function):
+        return cell_digest(function)
+    if function.__module__.split(".")[0] == LIBRARY:
+        return entry.version
+    return source_hash(function.__module__)
+
+
+def up_to_date(folder: Path, key: str) -> dict[str, Any] | None:
+    """run.json of a record that was made with this key, or None."""
+    run = read_record(folder)
+    return run if run is not None and run["key"] == key else None
 
 
 def record_folder(root: Path, **keys: Any) -> Path:
@@ -52,11 +79,10 @@ def write_record(
     *,
     history: pd.DataFrame | None = None,
     predictions: Mapping[str, np.ndarray] | None = None,
-    state: Mapping[str, Any] | None = None,
+    state: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Writes a record so that a reader finds either all of it or none of it.
+    """Writes a record (`run` into run.json) so that a reader finds either all of it or none of it.
 
-    Args: run: what goes into run.json. history: one row an epoch. predictions: arrays by name. state: tensors by name.
     Raises: TypeError for content that `read_record` would not take; ForgetError if the folder cannot be written. An
         older record stays as it was.
     """
@@ -64,28 +90,16 @@ def write_record(
     if wrong:
         raise TypeError(f"A record cannot hold {wrong}.")
     folder = Path(folder)
+    partial = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise ForgetError(
-            f"Cannot write to {folder.parent}: {error.strerror}. Free some space or mend the rights."
-        ) from error
-    try:
         if history is not None:
             history.to_csv(partial / "history.csv", index=False)
         if predictions is not None:
-            np.savez_compressed(partial / "predictions.npz", **predictions)
+            np.savez_compressed(partial / "predictions.npz", **predictions)  # type: ignore[arg-type]  # names are ours
         if state is not None:
-            import torch
-            from safetensors.torch import save_file
-
-            # Clones: tied weights share memory, which the format does not allow.
-            tensors = {
-                name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-                for name, tensor in state.items()
-            }
-            save_file(tensors, partial / "model.safetensors")
+            save_file({name: _apart(tensor) for name, tensor in state.items()}, partial / "model.safetensors")
         files = {path.name: _file_digest(path) for path in sorted(partial.iterdir())}
         content = {"schema": SCHEMA, **run, "files": files}
         content["digest"] = _digest(content)
@@ -97,7 +111,13 @@ def write_record(
             f"Cannot write the record {folder}: {error.strerror}. Free some space or mend the rights."
         ) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _apart(tensor: Tensor) -> Tensor:
+    """A copy on the CPU: tied weights share memory, which the format does not allow."""
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def _swap(partial: Path, folder: Path) -> None:
@@ -126,11 +146,8 @@ def _file_digest(path: Path) -> str:
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """run.json of a record, or None where there is none, it is damaged, or another version wrote it (it will then be
-    made again).
-
-    A damaged one is named on stderr. Those of before there were digests are taken as they are.
-    """
+    """run.json of a record, or None where there is none, another version wrote it, or it is damaged, which is said on
+    stderr: it will then be made again."""
     path = Path(folder) / "run.json"
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
@@ -141,66 +158,51 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         wrong = _wrong_fields(run)
         if wrong and "digest" not in run:
             raise ValueError(f"it holds {wrong}")
-        if wrong or run.get("schema") != SCHEMA:
-            return None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
         print(f"{path} is damaged ({error}): it is left out, and made again by the next run.", file=sys.stderr)
         return None
-    return run
+    return None if wrong or run.get("schema") != SCHEMA else run
 
 
-def _check_file(folder: Path, name: str) -> None:
-    """Raises ForgetError where a record's file is not the one that was written with it."""
-    told = ((read_record(folder) or {}).get("files") or {}).get(name)
+def _checked(folder: Path, name: str) -> Path:
+    """The path of a record's file. Raises: ForgetError where it is not the one that was written with the record."""
+    digests = (read_record(folder) or {}).get("files") or {}
     path = Path(folder) / name
-    if told and path.is_file() and _file_digest(path) != told:
-        raise ForgetError(f"{folder}: {name} is damaged: it is not what was written; delete the folder and run again.")
+    if name in digests and path.is_file() and _file_digest(path) != digests[name]:
+        raise ForgetError(f"{folder}: {name} is damaged: it is not what was written; {MADE_AGAIN}.")
+    return path
 
 
 def read_predictions(folder: Path) -> dict[str, np.ndarray]:
-    """Arrays of predictions.npz by name (never pickled).
-
-    Raises: ForgetError if the file is missing or damaged.
-    """
-    _check_file(folder, "predictions.npz")
+    """Arrays of predictions.npz by name (never pickled). Raises: ForgetError if the file is missing or damaged."""
+    path = _checked(folder, "predictions.npz")
     try:
-        with np.load(Path(folder) / "predictions.npz", allow_pickle=False) as arrays:
+        with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except Exception as error:  # zip, header, dtype, memory: NumPy raises many kinds
-        raise ForgetError(
-            f"{folder}: predictions.npz is missing or damaged; delete the folder and run again."
-        ) from error
+        raise ForgetError(f"{folder}: {path.name} is missing or damaged; {MADE_AGAIN}.") from error
 
 
-def read_state(folder: Path) -> dict[str, Any]:
-    """Weights of a record, tensors by name.
-
-    Raises: ForgetError if the file is missing or damaged.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    _check_file(folder, "model.safetensors")
+def read_state(folder: Path) -> dict[str, Tensor]:
+    """Weights of a record, tensors by name. Raises: ForgetError if the file is missing or damaged."""
+    path = _checked(folder, "model.safetensors")
     try:
-        return load_file(Path(folder) / "model.safetensors")
+        return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ForgetError(
-            f"{folder}: model.safetensors is missing or damaged; delete the folder and run again."
-        ) from error
+        raise ForgetError(f"{folder}: {path.name} is missing or damaged; {MADE_AGAIN}.") from error
 
 
 def record_folders(root: Path) -> list[Path]:
     """All folders under `root` that hold a record, sorted."""
-    found = (path.parent for path in Path(root).glob("*/*/draw*/seed*/*/run*/run.json"))
-    return sorted(found)
+    return sorted(path.parent for path in Path(root).glob("*/*/draw*/seed*/*/run*/run.json"))
 
 
 def load(profile: str | Path) -> pd.DataFrame:
     """All records of a profile as one tidy table, a row for each record and metric.
 
-    Args: profile: a name ("quick") or the path of a results folder, or of any folder of records below one.
+    profile: a name ("quick") or the path of a results folder, or of any folder of records below one.
     Returns: columns dataset, model, request, draw, seed, method, run, kind, share, attack, metric, item, unit, value,
         low, high, n, null, source, synthetic, sampled, status, reason, cost_seconds, cost_sample_passes, folder. A
         record that failed or did not apply has one row with an empty metric.
@@ -215,10 +217,8 @@ def load(profile: str | Path) -> pd.DataFrame:
 
 
 def tidy(records: Iterable[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:
-    """The table of `load` for records, each with what is to stand in the column `folder`; empty without any.
-
-    What is no record is named on stderr and left out.
-    """
+    """The table of `load` for records, each with what is to stand in the column `folder`; empty without any. What is no
+    record is named on stderr and left out."""
     rows = []
     for folder, run in records:
         numbers = ("draw", "seed", "run")
@@ -237,13 +237,11 @@ def tidy(records: Iterable[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:
         return pd.DataFrame()
     table = pd.DataFrame(rows).sort_values(KEYS, kind="stable", ignore_index=True)
     # A column that holds None is one of Python objects, over which pandas goes value by value: minutes for a big study.
-    numbers = ["value", "low", "high", "null", "share"]
-    return table.astype(dict.fromkeys(numbers, float))
+    return table.astype(dict.fromkeys(["value", "low", "high", "null", "share"], float))
 
 
 def scenarios_and_pools(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of scenarios, and those of pooled membership studies; the shared originals (request `all`) are left
-    out."""
+    """The rows of scenarios, and those of pooled studies; the shared originals (request `all`) are left out."""
     pooled = runs["request"].str.startswith("pool-")
     shared = runs["request"].str.match(r"all($|-)")
     return runs[~pooled & ~shared].reset_index(drop=True), runs[pooled].reset_index(drop=True)
@@ -252,13 +250,11 @@ def scenarios_and_pools(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
     """Means over draws and seeds with 95 % t-intervals; `oracle` holds the retrained model's mean of the same metric.
 
-    Args: runs: the table of `load`. Method seeds (run) of one draw and seed are averaged first: the unit is the
-        original.
+    runs: the table of `load`. Method seeds (run) of one draw and seed are averaged first: the unit is the original.
     Returns: columns dataset, model, request, method, kind, share, attack, metric, item, unit, mean, low, high, n,
-        oracle.
-        Under two seeds low and high are those within the run, such as an attack's interval over samples, or empty.
-        Ends that the metric cannot reach are moved, see `statistics.possible_ends`: a t-interval at three seeds may
-        reach beyond, a share does not.
+        oracle. Under two seeds low and high are those within the run, such as an attack's interval over samples, or
+        empty. Ends that the metric cannot reach are moved, see `possible_ends`: a t-interval at three seeds may reach
+        beyond, a share does not.
     """
     runs = runs[runs["metric"] != ""]
     left_out = OF_POOLS | {"item": ""}
@@ -288,10 +284,8 @@ def write_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     table = summary(runs)
     folder = Path(root) / "tables"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, frame in (
-        ("runs", runs.assign(folder=[str(Path(path).relative_to(root)) for path in runs["folder"]])),
-        ("summary", table),
-    ):
+    relative = runs.assign(folder=[str(Path(path).relative_to(root)) for path in runs["folder"]])
+    for name, frame in {"runs": relative, "summary": table}.items():
         partial = folder / f".{name}-{os.getpid()}.csv"
         frame.to_csv(partial, index=False)
         partial.replace(folder / f"{name}.csv")
@@ -299,15 +293,13 @@ def write_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def commit() -> str:
-    """The commit of this copy of the project, with "+changed" if the work tree differs; "unknown" where it is none.
-
-    Neither a repository that the environment names (GIT_DIR) nor one that the copy lies in is asked.
-    """
+    """The commit of this copy of the project, with "+changed" if the work tree differs; "unknown" where it is none:
+    neither a repository that the environment names (GIT_DIR) nor one that the copy lies in is asked."""
     here = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     here["GIT_CEILING_DIRECTORIES"] = str(REPOSITORY.parent)
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", REPOSITORY, *arguments]
+        command = ["git", "-C", str(REPOSITORY), *arguments]
         return subprocess.run(command, env=here, capture_output=True, text=True, check=False).stdout.strip()
 
     try:
@@ -321,33 +313,11 @@ def commit() -> str:
 @lru_cache
 def provenance() -> dict[str, Any]:
     """The `commit`, versions and platform; no path, user or host name."""
-    import torch
-
-    versions = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "pandas": pd.__version__,
-    }
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    versions |= {"numpy": np.__version__, "pandas": pd.__version__}
     return {"commit": commit(), "versions": versions, "system": platform.system(), "machine": platform.machine()}
 
 
 def root_of(profile: str, folder: str = "") -> Path:
     """The results folder of a profile; `folder` overrides it where it is not empty."""
     return Path(folder) if folder else RESULTS / profile
-
-
-def code_of(entry: Any) -> int | str:
-    """What stands for the code of a registered method or attack in a key: the `version` that it states, so that moving
-    or rewording it makes no record stale; for the user's own a digest of their files, or of the notebook's cell."""
-    function = entry.function
-    if is_of_a_cell(function):
-        return cell_digest(function)
-    if function.__module__.split(".")[0] == LIBRARY:
-        return entry.version
-    return source_hash(function.__module__)
-
-
-def key_of(**parts: Any) -> str:
-    """SHA-256 (hex) of named parts: a record is up to date if its key is the same."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

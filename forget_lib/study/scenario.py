@@ -43,10 +43,9 @@ EVALUATED = ("forget", "retain", "validation", "unseen", "population", "test")
 class Scenario:
     """A data set, a model, a request, a draw and a seed: everything that methods are compared on.
 
-    Attributes: root: results folder of the profile. start: first step of the data chain. request: as text, see
-        `parse_request`. draw: which forget set of that kind. seed: of the original's training. recipe: how it is
-        trained.
-        attacks: names of the attacks on each model. device: "cpu", "cuda", "mps" or "auto".
+    root: results folder of the profile. start: first step of the data chain. request: as text, see `parse_request`.
+    draw: which forget set of that kind. seed: of the original's training. recipe: how it is trained. attacks: names of
+    the attacks on each model. device: "cpu", "cuda", "mps" or "auto".
     """
 
     root: Path
@@ -98,19 +97,15 @@ class Scenario:
     @cached_property
     def samples(self) -> dict[str, Samples]:
         """The six sets by name, on the device, and "trained" (forget and retain together)."""
-        data, labels, device = self.data, self.sets.labels, self.torch_device
-        parts = {
-            name: getattr(self.sets, name)
-            for name in ("forget", "retain", "validation", "unseen", "population", "trained")
-        }
+        data, people = self.data, self.data.people
         common = {"batch_size": self.recipe.batch_size, "augmentation": self.recipe.augmentation}
-        people = data.people
-        found = {
-            name: Samples(data.images[part], labels[part], people=None if people is None else people[part], **common)
-            for name, part in parts.items()
-        }
+        found = {}
+        for name in ("forget", "retain", "validation", "unseen", "population", "trained"):
+            rows = getattr(self.sets, name)
+            of_people = None if people is None else people[rows]
+            found[name] = Samples(data.images[rows], self.sets.labels[rows], people=of_people, **common)
         found["test"] = Samples(data.test_images, data.test_labels, people=data.test_people, **common)
-        return {name: samples.to(device) for name, samples in found.items()}
+        return {name: samples.to(self.torch_device) for name, samples in found.items()}
 
     @cached_property
     def torch_device(self) -> torch.device:
@@ -123,9 +118,13 @@ class Scenario:
         return self.dataset, self.model, self.parsed.kind, self.data.checksum
 
     @property
+    def retraining(self) -> int:
+        """Sample passes of training anew without the forget set."""
+        return 3 * self.recipe.epochs * len(self.samples["retain"])
+
+    @property
     def own_code(self) -> list[str]:
-        """Hashes of the user's own code and weights that a model of this scenario comes from, for the key of a
-        record."""
+        """Hashes of the user's own code and weights behind a model of this scenario, for the key of a record."""
         found = plugins.own_code(self.model, self.recipe.function)
         return [*found, sha256_of(weights_file(self.weights))] if self.weights else found
 
@@ -141,20 +140,19 @@ class Scenario:
 
     @property
     def forgotten(self) -> str:
-        """Index and name of every class, person, family or file that is to go, for tables."""
+        """Index and name of every class, person, family or file that is to go."""
         return forgotten_words(self.data, self.parsed, self.sets)
 
     @property
     def test_kept(self) -> Samples:
-        """The test samples of classes that stay: all of them where no class is to go."""
+        """The test samples of classes that stay."""
         test = self.samples["test"]
         gone = torch.isin(test.labels, torch.tensor(self.classes, dtype=torch.int64, device=test.labels.device))
         return test.subset(~gone)
 
     @property
     def groups_people(self) -> bool:
-        """Whether the request is about whole people or families, as published lists are, so that the person is the unit
-        of an interval."""
+        """Whether the request is about whole people or families, so that the person is the unit of an interval."""
         return parse_request(self.request).kind in ("person", "family", "official")
 
     def new_model(self, seed: int) -> nn.Module:
@@ -180,11 +178,12 @@ def make_scenario(
 ) -> Scenario:
     """A `Scenario` from a notebook's parameters; everything that can be wrong is checked before anything trains.
 
-    Args: root: results folder. recipe: settings of a `Recipe`. attacks: names. fields: dataset, model, request,
-        draw, seed, start, device.
+    recipe: settings of a `Recipe`. fields: dataset, model, request, draw, seed, start, device. Plugins that the
+    environment names are loaded first.
     Raises: ForgetError and its kinds.
     """
     set_threads(1)
+    plugins.load_from_environment()
     for name in attacks:
         get_attack(name)
     scenario = Scenario(Path(root), recipe=make_recipe(recipe), attacks=tuple(attacks), **fields)
@@ -207,17 +206,15 @@ def seed_of(*parts: object) -> int:
 
 def describe(scenario: Scenario) -> dict[str, Any]:
     """What a record says of its scenario."""
-    data, recipe = scenario.data, public_recipe(dataclasses.asdict(scenario.recipe))
-    sizes = {name: len(scenario.samples[name]) for name in EVALUATED}
-    about = {
-        "source": data.source,
-        "synthetic": data.synthetic,
-        "sampled": data.sampled,
-        "data_checksum": data.checksum,
-    }
-    about |= {"data_notes": list(data.notes)} if data.notes else {}
-    keys = names_for_records(scenario.dataset, scenario.model) | {"draw": scenario.draw, "seed": scenario.seed}
-    return keys | about | {"recipe": recipe, "sizes": sizes, "device": str(scenario.torch_device)}
+    data = scenario.data
+    about = names_for_records(scenario.dataset, scenario.model) | {"draw": scenario.draw, "seed": scenario.seed}
+    about |= {"source": data.source, "synthetic": data.synthetic, "sampled": data.sampled}
+    about["data_checksum"] = data.checksum
+    if data.notes:
+        about["data_notes"] = list(data.notes)
+    about["recipe"] = public_recipe(dataclasses.asdict(scenario.recipe))
+    about["sizes"] = {name: len(scenario.samples[name]) for name in EVALUATED}
+    return about | {"device": str(scenario.torch_device)}
 
 
 def public_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -225,7 +222,7 @@ def public_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {key: public_name(value) if key == "function" else value for key, value in recipe.items()}
 
 
-def names_for_records(dataset: str, model: str) -> dict[str, str]:
+def names_for_records(dataset: str, model: str) -> dict[str, Any]:
     """What a record calls its data set and model: short names, and for a user's own what was given, without folders."""
     names = {"dataset": dataset, "model": model}
     given = {f"{key}_given": public_name(name) for key, name in names.items() if is_own(name)}
