@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 from forget_lib import datasets  # noqa: E402
-from forget_lib.attacks import AttackInput, References, get_attack  # noqa: E402
+from forget_lib.attacks import AttackInput, References, Side, get_attack  # noqa: E402
 from forget_lib.models.recipe import Recipe  # noqa: E402
 from forget_lib.models.stacked import (  # noqa: E402
     BatchedMlp,
@@ -135,7 +135,7 @@ def area(
     forget, unseen = np.flatnonzero(split[: setup.evaluation]), np.flatnonzero(~split[: setup.evaluation])
     columns = np.concatenate([forget, unseen])
     inputs = AttackInput(
-        logits[forget], labels[forget], logits[unseen], labels[unseen],
+        Side(logits[forget], labels[forget]), Side(logits[unseen], labels[unseen]),
         references=References(references[:, columns], membership[:, columns]),
     )  # fmt: skip
     score = get_attack(attack).score(inputs)

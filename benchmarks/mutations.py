@@ -155,7 +155,7 @@ SECOND_MUTATIONS = [
         "features.detach() if literal else features",
         "features.detach()",
     ),
-    ("certified_removal: step reversed", "certified", "Removal(weights + change", "Removal(weights - change"),
+    ("certified_removal: step reversed", "certified", "return weights + change", "return weights - change"),
     ("certified_removal: bound too small", "certified", "CURVATURE = 0.25", "CURVATURE = 0.0025"),
     ("sisa: goes on after the first touched slice", "sisa", "touched[0])", "touched[-1])"),
     ("rum: the most memorised first", "rum", "argsort(stable=True)", "argsort(stable=True, descending=True)"),

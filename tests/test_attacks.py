@@ -1,7 +1,7 @@
 """Attacks by their definition, against closed forms on simulated models, and on bad input."""
 
-import dataclasses
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import roc_curve
 
-from forget_lib.attacks import AttackInput, FamilyInput, References, attack, get_attack, list_attacks, validate
+from forget_lib.attacks import (
+    AttackInput,
+    FamilyInput,
+    References,
+    Side,
+    attack,
+    get_attack,
+    list_attacks,
+    validate,
+)
 from forget_lib.attacks.audit import audit_p_value, epsilon_lower_bound
 from forget_lib.attacks.neurips_score import calibrated_epsilons, epsilon_of_rates, points, rule_rates, sample_epsilons
 from forget_lib.attacks.parts.per_sample import location_and_spread
@@ -48,17 +57,17 @@ def simulated(shift=1.0, models=16, forget=300, unseen=300, seed=0, leaks=1.0):
         as_logits(after),
     )
     labels = np.zeros(number, dtype=np.int64)
-    return AttackInput(
-        as_logits(target[:forget]),
-        labels[:forget],
-        as_logits(target[forget:]),
-        labels[forget:],
-        as_logits(population + generator.normal(size=50)),
-        np.zeros(50, dtype=np.int64),
-        references,
-        as_logits(before[:forget]),
-        as_logits(before[forget:]),
-    )
+    others = Side(as_logits(population + generator.normal(size=50)), np.zeros(50, dtype=np.int64))
+    sides = [
+        Side(as_logits(target[rows]), labels[rows], before=as_logits(before[rows]))
+        for rows in (slice(forget), slice(forget, None))
+    ]
+    return AttackInput(*sides, others, references)
+
+
+def changed(inputs, **sides):
+    """The input with some fields of its sides changed, by side."""
+    return replace(inputs, **{side: replace(getattr(inputs, side), **fields) for side, fields in sides.items()})
 
 
 def area(name, inputs):
@@ -125,7 +134,7 @@ def test_attack_r_by_hand():
         as_logits(np.array([[1.0, 0], [2, 0], [3, 5], [9, 9]])), np.array([[0, 1], [0, 1], [0, 0], [1, 0]]) == 1
     )
     inputs = AttackInput(
-        as_logits(np.array([2.0, 2.0])), [0, 0], as_logits(np.array([6.0, 6.0])), [0, 0],
+        Side(as_logits(np.array([2.0, 2.0])), [0, 0]), Side(as_logits(np.array([6.0, 6.0])), [0, 0]),
         references=References(np.repeat(references.logits, 2, axis=1), np.repeat(references.membership, 2, axis=1)),
     )  # fmt: skip
     assert get_attack("attack_r").score(inputs).tolist() == [0.5, 0.5, 0.5, 0.5]
@@ -135,7 +144,7 @@ def test_rmia_tunes_a_on_references_only():
     inputs = simulated(2.0)
     a = tuned_a(inputs.references, inputs.labels)
     assert 0 <= a <= 1
-    other = dataclasses.replace(inputs, forget_logits=inputs.forget_logits * -3)
+    other = changed(inputs, forget={"logits": inputs.forget.logits * -3})
     assert tuned_a(other.references, other.labels) == a
     with pytest.raises(TooFewError, match="at least 4"):
         tuned_a(References(inputs.references.logits[:3], inputs.references.membership[:3]), inputs.labels)
@@ -143,7 +152,7 @@ def test_rmia_tunes_a_on_references_only():
 
 def test_the_population_only_shifts_scores_within_one_target():
     inputs = simulated(2.0)
-    without = dataclasses.replace(inputs, population_logits=None, population_labels=None)
+    without = replace(inputs, population=None)
     one, two = get_attack("rmia").score(inputs), get_attack("rmia").score(without)
     assert np.ptp(one - two) == pytest.approx(0, abs=1e-9)
 
@@ -155,10 +164,10 @@ def test_scores_follow_the_samples_when_these_are_reordered(seed, name):
     generator = np.random.default_rng(seed)
     forget, unseen = generator.permutation(20), generator.permutation(25)
     columns = np.concatenate([forget, 20 + unseen])
-    moved = dataclasses.replace(
+    moved = replace(
         inputs,
-        forget_logits=inputs.forget_logits[forget],
-        unseen_logits=inputs.unseen_logits[unseen],
+        forget=inputs.forget.take(forget),
+        unseen=inputs.unseen.take(unseen),
         references=inputs.references.take(columns),
     )
     assert get_attack(name).score(moved) == pytest.approx(get_attack(name).score(inputs)[columns])
@@ -166,14 +175,8 @@ def test_scores_follow_the_samples_when_these_are_reordered(seed, name):
 
 def test_sides_exchanged_turn_the_area_round():
     inputs = simulated(2.0)
-    turned = dataclasses.replace(
-        inputs,
-        forget_logits=inputs.unseen_logits,
-        forget_labels=inputs.unseen_labels,
-        unseen_logits=inputs.forget_logits,
-        unseen_labels=inputs.forget_labels,
-        references=inputs.references.take(np.r_[300:600, 0:300]),
-    )
+    references = inputs.references.take(np.r_[300:600, 0:300])
+    turned = replace(inputs, forget=inputs.unseen, unseen=inputs.forget, references=references)
     for name in ("lira", "rmia", "attack_r", "loss_regression"):
         assert area(name, inputs) + area(name, turned) == pytest.approx(1)
 
@@ -198,12 +201,13 @@ def test_rate_at_low_false_positives_is_quoted_only_with_enough_unseen():
 
 def test_intervals_redraw_people_where_there_are_people():
     inputs = simulated(1.0, forget=100, unseen=100)
-    people = dataclasses.replace(inputs, forget_people=np.arange(100) // 5, unseen_people=20 + np.arange(100) // 5)
+    ids = np.arange(100) // 5
+    people = changed(inputs, forget={"people": ids}, unseen={"people": 20 + ids})
     found, plain = (next(m for m in get_attack("lira")(one) if m.metric == "auc") for one in (people, inputs))
     assert found.value == pytest.approx(plain.value)
     assert found.n == 40
     assert found.low < found.value < found.high
-    few = dataclasses.replace(people, forget_people=np.zeros(100, int), unseen_people=np.ones(100, int))
+    few = changed(people, forget={"people": np.zeros(100, int)}, unseen={"people": np.ones(100, int)})
     assert next(m for m in get_attack("lira")(few) if m.metric == "auc").low is None
 
 
@@ -213,7 +217,7 @@ def test_per_class_thresholds_ignore_differences_between_classes():
     easy = np.where(labels == 0, 6.0, 0.0)
     shifted = generator.normal(easy + 1, 1)
     sure = lambda phi: np.where(labels[:, None] == 0, as_logits(phi), as_logits(phi)[:, ::-1])  # noqa: E731
-    inputs = AttackInput(sure(shifted), labels, sure(generator.normal(easy, 1)), labels)
+    inputs = AttackInput(Side(sure(shifted), labels), Side(sure(generator.normal(easy, 1)), labels))
     assert area("confidence", inputs) > area("loss_regression", inputs) + 0.05
     assert area("confidence", inputs) == pytest.approx(norm.cdf(1 / math.sqrt(2)), abs=0.04)
 
@@ -221,44 +225,48 @@ def test_per_class_thresholds_ignore_differences_between_classes():
 def test_unseen_samples_of_other_classes_are_left_out():
     inputs = simulated(1.0, models=8, forget=30, unseen=40)
     labels = np.r_[np.zeros(30, dtype=int), np.ones(10, dtype=int)]
-    checked = validate(dataclasses.replace(inputs, unseen_labels=labels))
-    assert len(checked.unseen_labels) == 30
+    checked = validate(changed(inputs, unseen={"labels": labels}))
+    assert len(checked.unseen.labels) == 30
     assert checked.references.logits.shape[1] == 60
-    assert len(checked.original_unseen_logits) == 30
+    assert len(checked.unseen.before) == 30
 
 
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"forget_labels": np.ones(300, dtype=int)}, ForgetError, "not among the unseen"),
-        ({"forget_logits": np.full((300, 2), np.nan)}, DivergedError, "NaN"),
-        ({"forget_labels": np.zeros(2, dtype=int)}, ForgetError, "300 rows of logits but 2 labels"),
+        ({"forget": {"labels": np.ones(300, dtype=int)}}, ForgetError, "not among the unseen"),
+        ({"forget": {"logits": np.full((300, 2), np.nan)}}, DivergedError, "NaN"),
+        ({"forget": {"labels": np.zeros(2, dtype=int)}}, ForgetError, "300 rows of logits but 2 labels"),
         (
-            {"forget_logits": np.zeros((1, 2)), "forget_labels": np.zeros(1, dtype=int)},
+            {"forget": {"logits": np.zeros((1, 2)), "labels": np.zeros(1, dtype=int)}},
             TooFewError,
             "at least 2 forget",
         ),
         (
-            {"forget_indices": np.arange(300), "unseen_indices": np.arange(299, 599)},
+            {"forget": {"indices": np.arange(300)}, "unseen": {"indices": np.arange(299, 599)}},
             ForgetError,
             "1 samples are in both",
         ),
-        ({"references": None}, ForgetError, "train a pool first"),
     ],
 )
 def test_bad_input_is_refused(change, error, message):
     with pytest.raises(error, match=message):
-        get_attack("lira")(dataclasses.replace(simulated(), **change))
+        get_attack("lira")(changed(simulated(), **change))
+
+
+def test_references_are_asked_for_where_there_are_none():
+    with pytest.raises(ForgetError, match="train a pool first"):
+        get_attack("lira")(replace(simulated(), references=None))
 
 
 def test_constant_scores_are_refused_and_infinite_logits_counted():
     inputs = simulated()
-    flat = dataclasses.replace(inputs, forget_logits=np.ones((300, 2)), unseen_logits=np.ones((300, 2)))
+    flat = changed(inputs, forget={"logits": np.ones((300, 2))}, unseen={"logits": np.ones((300, 2))})
     with pytest.raises(ForgetError, match="same"):
         get_attack("loss_regression")(flat)
-    infinite = np.array(inputs.forget_logits)
+    infinite = np.array(inputs.forget.logits)
     infinite[:3, 0] = np.inf
-    found = get_attack("loss_regression")(dataclasses.replace(inputs, forget_logits=torch.tensor(infinite)))
+    found = get_attack("loss_regression")(changed(inputs, forget={"logits": torch.tensor(infinite)}))
     assert next(m.value for m in found if m.metric == "clipped_logits") == 3
 
 
@@ -267,7 +275,7 @@ def test_too_few_references_are_refused_with_the_number_needed():
     for name in ("lira", "lira_offline", "u_lira"):
         with pytest.raises(TooFewError, match="at least 4 references"):
             get_attack(name)(inputs)
-    missing = dataclasses.replace(inputs, references=dataclasses.replace(inputs.references, unlearned_logits=None))
+    missing = replace(inputs, references=replace(inputs.references, unlearned_logits=None))
     with pytest.raises(ForgetError, match="unlearned by the method"):
         get_attack("u_lira")(missing)
 
@@ -277,6 +285,12 @@ def test_the_registry_refuses_unknown_names_and_declarations():
         get_attack("lyra")
     with pytest.raises(ForgetError, match="null must be one of"):
         attack("mine", title="", paper="", null="0.7")
+    with pytest.raises(ForgetError, match="kind one of"):
+        attack("mine", title="", paper="", null="0.5", kind="scores")
+    with pytest.raises(ForgetError, match="does not say what it returns"):
+        attack("mine", title="", paper="", null="0.5")(lambda inputs: [])
+    with pytest.raises(ForgetError, match="Attack 'lira' exists already"):
+        attack("lira", title="", paper="", null="0.5", kind="score")(lambda inputs: np.zeros(2))
     assert list_attacks()[0] == "loss_regression"
 
 

@@ -1,19 +1,14 @@
 """Attacks on people: the rank test over classes, and the probes of identity, on made-up embeddings."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_curve
 
-from forget_lib.attacks import (
-    AttackInput,
-    ProbeInput,
-    get_attack,
-)
+from forget_lib.attacks import AttackInput, ProbeInput, Side, get_attack
 from forget_lib.attacks.verification import equal_error_rate, separation
 from forget_lib.core.errors import ForgetError, TooFewError
+from tests.test_attacks import changed
 
 
 def probes(distance, seed=0, people=24, forgotten=tuple(range(12))):
@@ -29,18 +24,18 @@ def test_the_rank_test_counts_people_and_tells_how_much_it_could_find():
     logits = np.stack([generator.normal(size=60), np.zeros(60)], axis=1)
     labels = np.zeros(60, dtype=np.int64)
     people = np.repeat(np.arange(20), 3)
-    inputs = AttackInput(logits[:30], labels[:30], logits[30:], labels[30:])
+    inputs = AttackInput(Side(logits[:30], labels[:30]), Side(logits[30:], labels[30:]))
     by_image = {m.metric: m for m in get_attack("rank_test")(inputs)}
-    grouped = dataclasses.replace(inputs, forget_people=people[:30], unseen_people=people[30:])
+    grouped = changed(inputs, forget={"people": people[:30]}, unseen={"people": people[30:]})
     by_person = {m.metric: m for m in get_attack("rank_test")(grouped)}
     assert by_image["auc"].n == 30
     assert by_person["auc"].n == 10
     assert by_person["auc"].low < by_person["auc"].value < by_person["auc"].high
     assert 0.4 < by_person["rank_power"].value < by_image["rank_power"].value
     assert by_person["rank_p"].value > 0.01
-    known = dataclasses.replace(inputs, forget_logits=logits[:30] + np.array([5, 0]))
+    known = changed(inputs, forget={"logits": logits[:30] + np.array([5, 0])})
     assert {m.metric: m.value for m in get_attack("rank_test")(known)}["rank_p"] < 1e-6
-    few = dataclasses.replace(grouped, forget_people=np.arange(30) % 3)
+    few = changed(grouped, forget={"people": np.arange(30) % 3})
     with pytest.raises(TooFewError, match="at least 4 people a side, got 3"):
         get_attack("rank_test")(few)
 
@@ -49,20 +44,17 @@ def test_a_class_that_no_unseen_person_shows_costs_its_images_and_not_the_test(c
     generator = np.random.default_rng(0)
     logits, labels = generator.normal(size=(60, 3)), np.repeat([0, 1], 30)[np.argsort(generator.random(60))]
     people = np.repeat(np.arange(20), 3)
-    common = {"unseen_logits": logits[30:], "unseen_labels": labels[30:], "unseen_people": people[30:]}
-    whole = AttackInput(logits[:30], labels[:30], **common, forget_people=people[:30])
-    rare = dataclasses.replace(
-        whole,
-        forget_logits=np.concatenate([logits[:30], generator.normal(size=(2, 3))]),
-        forget_labels=np.concatenate([labels[:30], [2, 2]]),
-        forget_people=np.concatenate([people[:30], [0, 5]]),
-    )
+    sides = [Side(logits[rows], labels[rows], people=people[rows]) for rows in (slice(30), slice(30, None))]
+    whole = AttackInput(*sides)
+    more = (generator.normal(size=(2, 3)), [2, 2], [0, 5])
+    values = (np.concatenate(pair) for pair in zip((logits[:30], labels[:30], people[:30]), more, strict=True))
+    rare = changed(whole, forget=dict(zip(("logits", "labels", "people"), values, strict=True)))
     expected = get_attack("rank_test")(whole)
     assert capsys.readouterr().out == ""
     assert get_attack("rank_test")(rare) == expected
     assert "2 of 32 forget images are left out" in capsys.readouterr().out
     with pytest.raises(ForgetError, match="not among the unseen"):
-        get_attack("rank_test")(dataclasses.replace(rare, forget_people=None, unseen_people=None))
+        get_attack("rank_test")(changed(rare, forget={"people": None}, unseen={"people": None}))
 
 
 def test_a_class_that_is_hard_for_everybody_does_not_count():
@@ -70,7 +62,7 @@ def test_a_class_that_is_hard_for_everybody_does_not_count():
     margins = np.where(labels == 0, 3.0, -3.0) + np.random.default_rng(1).normal(size=40) * 0.1
     logits = np.where(labels[:, None] == np.arange(2), margins[:, None], 0.0)
     skewed = np.concatenate([np.arange(10), np.arange(20, 40)])  # the forgotten are all of the easy class
-    inputs = AttackInput(logits[skewed[:10]], labels[skewed[:10]], logits[skewed[10:]], labels[skewed[10:]])
+    inputs = AttackInput(*(Side(logits[rows], labels[rows]) for rows in (skewed[:10], skewed[10:])))
     assert {m.metric: m.value for m in get_attack("rank_test")(inputs)}["rank_p"] > 0.01
 
 

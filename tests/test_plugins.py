@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from forget_lib.attacks import AttackInput, get_attack
+from forget_lib.attacks import AttackInput, Side, get_attack
 from forget_lib.core import user_code as trust
 from forget_lib.core.errors import DataError, ForgetError
 from forget_lib.core.paths import REPOSITORY
@@ -207,7 +207,7 @@ def test_a_broken_attack_or_data_set_or_model_is_named(blobs, tmp_path):
     keys = {"dataset": "blobs", "model": "mlp", "request": "random:0.3"}
     scenario = study.make_scenario(tmp_path, recipe, ["bad_attack"], **keys)
     assert study.run_method(scenario, "finetune")["status"] == "done"
-    inputs = AttackInput(np.zeros((2, 2)), np.zeros(2, int), np.ones((2, 2)), np.zeros(2, int))
+    inputs = AttackInput(Side(np.zeros((2, 2)), np.zeros(2, int)), Side(np.ones((2, 2)), np.zeros(2, int)))
     with pytest.raises(ForgetError, match=r"bad_attack \(bad\.py\) failed: line \d+, AttributeError"):
         get_attack("bad_attack")(inputs)
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from forget_lib.attacks import AttackInput, get_attack
+from forget_lib.attacks import AttackInput, Side, get_attack
 from forget_lib.core.errors import DataError, DivergedError, ForgetError
 from forget_lib.datasets.samples import Samples
 from forget_lib.models.nets import build
@@ -218,9 +218,8 @@ def test_a_memorising_target_is_betrayed_and_a_retrained_one_is_not(tmp_path):
         columns = np.concatenate([forget, unseen])
         for name, model in zip(areas, pair, strict=True):
             logits = predict(model, plan.samples(columns))
-            inputs = AttackInput(
-                logits[:20], plan.labels[forget], logits[20:], plan.labels[unseen], references=pool.references(columns)
-            )
+            sides = Side(logits[:20], plan.labels[forget]), Side(logits[20:], plan.labels[unseen])
+            inputs = AttackInput(*sides, references=pool.references(columns))
             areas[name].append(next(m.value for m in get_attack("lira")(inputs) if m.metric == "auc"))
     assert np.mean(areas["original"]) > 0.75
     assert np.mean(areas["retrain"]) == pytest.approx(0.5, abs=0.1)

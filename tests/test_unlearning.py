@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import inspect
 import itertools
+from typing import Literal, get_origin
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from forget_lib.models.recipe import Recipe
 from forget_lib.models.train import accuracy, predict
 from forget_lib.study import run
 from forget_lib.unlearning import METHODS, UnlearningTask, get_method, list_methods, method, unlearn, why_not_applicable
+from forget_lib.unlearning.registry import setting_faults, settings_of
 from tests.tiny_tasks import tiny_net, tiny_samples, tiny_task
 
 # Registry and bad input
@@ -44,8 +46,12 @@ def test_a_method_says_what_it_is(name):
     assert entry.family
     assert entry.idea
     assert ":math:" in text
-    assert "Args:" in text or not entry.settings
-    assert "Status" in text or entry.control or entry.exact or name in ("uniform_kl",)
+    assert entry.code
+    assert entry.source.status in ("V", "P", "M") or entry.control or name == "uniform_kl"
+    assert entry.source.arxiv.count(" ") == entry.paper.count("; ") or not entry.source.arxiv
+    for setting, field in settings_of(name).model_fields.items():
+        bounded = field.metadata or get_origin(field.annotation) is Literal
+        assert bounded or field.annotation in (bool, str), f"{setting} states no range"
     source = inspect.getsource(entry.function)
     body = source.replace(entry.function.__doc__, "")
     assert len(body.splitlines()) <= 60
@@ -56,9 +62,9 @@ def test_unknown_methods_and_settings_name_the_nearest():
         unlearn("scrubb", tiny_net(), tiny_task())
     with pytest.raises(ForgetError, match="Did you mean 'learning_rate'"):
         unlearn("finetune", tiny_net(), tiny_task(), learning_rat=0.1)
-    with pytest.raises(UnknownNameError, match="other"):
+    with pytest.raises(ForgetError, match="labels is 'others'; expected one of other, any"):
         unlearn("random_label", tiny_net(), tiny_task(), labels="others")
-    with pytest.raises(UnknownNameError, match="batch, sample"):
+    with pytest.raises(ForgetError, match="importance is 'batches'; expected one of batch, sample"):
         unlearn("ssd", tiny_net(), tiny_task(), importance="batches")
     with pytest.raises(UnknownNameError, match="class request"):
         method("x", title="x", paper="x", uses="x", family="x", needs=("class requests",))
@@ -99,6 +105,36 @@ OUT_OF_RANGE = [
 def test_settings_out_of_range_are_refused_by_name(name, settings):
     with pytest.raises(ForgetError, match="|".join([*settings, "both steps", "Both steps"])):
         unlearn(name, tiny_net(), tiny_task(classes=(1,)), **settings)
+
+
+def test_all_mistakes_of_settings_are_told_at_once_with_what_was_expected():
+    faults = setting_faults("scrub", {"epochs": 0, "alpha": -1.0, "gama": 1.0, "learning_rate": "0.1"})
+    assert len(faults) == 4
+    assert "Method scrub: epochs is 0; expected a whole number of at least 1." in faults
+    assert "Method scrub: learning_rate is '0.1', which is text (write 0.1); expected a number above 0." in faults
+    assert any("Did you mean 'gamma'" in fault for fault in faults)
+    assert setting_faults("scrub", {"epochs": 2.0, "alpha": 0, "learning_rate": 1}) == []
+    schema = settings_of("salun").model_json_schema()["properties"]
+    assert schema["share"] == {"default": 0.5, "exclusiveMinimum": 0, "maximum": 1, "title": "Share", "type": "number"}
+
+
+def test_a_plugin_that_states_no_ranges_is_checked_by_the_names_of_its_settings():
+    def mine(model, task, *, learning_rate=0.1, epochs: "int" = 1, weight: float = 1, of: list | None = None):
+        return model
+
+    method("mine", title="x", paper="a paper", uses="x", family="x")(mine)
+    try:
+        assert get_method("mine").paper == "a paper"
+        assert setting_faults("mine", {"learning_rate": 1, "epochs": 2.0, "weight": 0.5, "of": [1]}) == []
+        faults = setting_faults("mine", {"learning_rate": 0.0, "epochs": 1.5, "weight": True})
+        assert [fault.split()[2] for fault in faults] == ["learning_rate", "epochs", "weight"]
+    finally:
+        METHODS.pop("mine")
+
+
+def test_a_name_is_taken_by_its_file_before_the_file_is_read():
+    with pytest.raises(ForgetError, match="Method 'scrub' exists already"):
+        method("scrub", title="x", paper="x", uses="x", family="x")(lambda model, task: model)
 
 
 def test_an_empty_forget_or_retain_set_is_refused():

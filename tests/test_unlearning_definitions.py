@@ -12,7 +12,8 @@ from forget_lib.core.errors import NotApplicableError
 from forget_lib.datasets.samples import Samples
 from forget_lib.models.train import Meter, detach_meters, train
 from forget_lib.unlearning import delete_distillation, scrub_rewind, unlearn
-from forget_lib.unlearning.common import pairs, sgd, step, taught, train_mode
+from forget_lib.unlearning.common import pairs, sgd, step, train_mode
+from forget_lib.unlearning.parts.distillation import taught
 from forget_lib.unlearning.random_label import random_labels
 from tests.tiny_tasks import (
     CLASSES,

@@ -14,8 +14,8 @@ from forget_lib.datasets.samples import concatenate
 from forget_lib.models.train import Meter
 from forget_lib.unlearning import dlfd, fisher, lotus, negmerge, regun, rum, sfron, unlearn
 from forget_lib.unlearning import jit_lipschitz as jit
-from forget_lib.unlearning.boundary_shrink import PIXEL
 from forget_lib.unlearning.parts import task_vectors
+from forget_lib.unlearning.parts.adversarial import PIXEL
 from forget_lib.unlearning.parts.importance import importance_by_batch, sample_cross_entropy
 from tests.tiny_tasks import (
     CLASSES,
@@ -96,7 +96,7 @@ def test_fisher_moves_every_weight_by_its_deviation_and_redraws_the_rows_of_the_
 
 def test_jit_loss_is_the_mean_ratio_of_distances_with_a_gradient_through_the_clean_image_alone():
     model, (images, _) = tiny_net(), whole(tiny_samples(4, 1))
-    noises = [torch.randn(images.shape, generator=torch.Generator().manual_seed(i)).double() for i in range(3)]
+    noises = torch.randn(3, *images.shape, generator=torch.Generator().manual_seed(0)).double()
     frozen, expected = tiny_net(), 0
     for noise in noises:
         moved = (images + noise).clamp(images.min(), images.max())
@@ -115,7 +115,7 @@ def test_jit_takes_a_plain_step_on_each_batch_with_a_cleared_gradient():
     order.set_state(task.forget.generator.get_state())
     for _ in range(2):
         images = whole(task.forget)[0][torch.randperm(7, generator=order)]
-        noises = list(PIXEL * 0.1 * torch.randn((2, 7, 1, 2, 2), generator=noise).double())
+        noises = PIXEL * 0.1 * torch.randn((2, 7, 1, 2, 2), generator=noise).double()
         by_hand(expected, [lambda m: jit.lipschitz_loss(m, images, noises)], rate=0.1, momentum=0, decay=0)  # noqa: B023
     settings = {"learning_rate": 0.1, "epochs": 2, "copies": 2, "deviation": 0.1, "clip_norm": 1e9}
     assert close(unlearn("jit_lipschitz", tiny_net(), task, **settings), expected, 1e-9)
@@ -177,9 +177,7 @@ def test_boundary_expand_trains_a_class_more_and_returns_the_model_without_it():
     assert close(found, expected, 1e-7)
 
 
-def test_lotus_temperature_and_targets():
-    assert lotus.temperature_of(0.99, 0.90, 8.0) == pytest.approx(math.exp(8 * 0.09))
-    assert lotus.temperature_of(0.9, 0.9, 8.0) == 1
+def test_lotus_draws_its_targets_by_gumbel_softmax():
     generator = torch.Generator().manual_seed(0)
     logits = torch.tensor([[2.0, 0.0, -1.0]], dtype=torch.float64).expand(20000, 3)
     hard = lotus.gumbel_softmax(logits, torch.zeros(20000).double(), generator)

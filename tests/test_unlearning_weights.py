@@ -12,11 +12,12 @@ from torch.nn.functional import cross_entropy
 from forget_lib.models.recipe import Recipe
 from forget_lib.models.train import Meter, train
 from forget_lib.unlearning import l1_sparse, salun, unlearn, unsir
-from forget_lib.unlearning.boundary_shrink import fast_gradient_sign, nearest_labels
+from forget_lib.unlearning.boundary_shrink import nearest_labels
 from forget_lib.unlearning.common import WeightMask, frozen_copy, sgd, step
 from forget_lib.unlearning.parts import dampening as dampening_module
 from forget_lib.unlearning.parts import importance
 from forget_lib.unlearning.parts import layers as layers_module
+from forget_lib.unlearning.parts.adversarial import fast_gradient_sign
 from tests.tiny_tasks import (
     CLASSES,
     adam_by_hand,

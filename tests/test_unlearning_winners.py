@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, log_softmax
 
-from forget_lib.unlearning import amun, attack_and_reset, fcs, msg, prmq, unlearn
-from forget_lib.unlearning.boundary_shrink import PIXEL
+from forget_lib.unlearning import amun, fcs, msg, prmq, unlearn
 from forget_lib.unlearning.common import frozen_copy
 from forget_lib.unlearning.parts import winners as winners_module
+from forget_lib.unlearning.parts.adversarial import PIXEL, harmful_noise
 from tests.tiny_tasks import (
     by_hand,
     ce,
@@ -112,7 +112,7 @@ def test_attack_and_reset_resets_whole_filters_with_the_largest_ratio():
             count += torch.equal(now, new)
     assert count == 2
     images, labels = whole(task.forget)
-    noisy = attack_and_reset.harmful_noise(frozen_copy(model), images, labels, 0.03, 3)
+    noisy = harmful_noise(frozen_copy(model), images, labels, 0.03, 3)
     assert float((noisy - images).abs().max()) <= 0.03 * PIXEL + 1e-9
     model.eval()
     assert cross_entropy(model(noisy), labels) > cross_entropy(model(images), labels)

@@ -1,26 +1,16 @@
 """Attacks on forgetting, from weak to strong: can somebody tell which samples were trained on?"""
 
-import importlib
-import pkgutil
-
-from forget_lib.attacks.neurips_score import FamilyInput
-from forget_lib.attacks.parts.probes import ProbeInput
-from forget_lib.attacks.registry import (
-    ATTACKS,
-    Attack,
+from forget_lib.attacks.parts.inputs import (
     AttackInput,
+    FamilyInput,
+    ProbeInput,
     References,
-    attack,
-    get_attack,
-    list_attacks,
-    summarise,
+    Side,
+    WeightsInput,
     validate,
 )
-from forget_lib.attacks.relearning import WeightsInput
-
-# Each module registers its attack when it is imported; a new file is enough to add one.
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+from forget_lib.attacks.registry import ATTACKS, Attack, attack, get_attack, list_attacks, summarise
+from forget_lib.core.registry import source
 
 __all__ = [
     "ATTACKS",
@@ -29,10 +19,12 @@ __all__ = [
     "FamilyInput",
     "ProbeInput",
     "References",
+    "Side",
     "WeightsInput",
     "attack",
     "get_attack",
     "list_attacks",
+    "source",
     "summarise",
     "validate",
 ]

@@ -1,12 +1,10 @@
 """A lower bound on epsilon from one run: how private is "train, then unlearn" with respect to its canaries?"""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.stats import binom
 
+from forget_lib.attacks import AttackInput, attack, get_attack, source
 from forget_lib.attacks.loss_regression import loss_score, matched_columns
-from forget_lib.attacks.registry import ATTACKS, AttackInput, attack
 from forget_lib.core.errors import ForgetError, TooFewError
 from forget_lib.statistics.measurement import Measurement
 
@@ -50,12 +48,8 @@ def epsilon_lower_bound(correct: int, guesses: int, canaries: int, delta: float 
     return low
 
 
-@attack(
-    "audit",
-    title="One-run audit",
-    paper="Steinke et al., NeurIPS 2023",
-    null="0",
-)
+@attack("audit", title="One-run audit", null="0", kind="table")
+@source("Steinke et al., NeurIPS 2023", arxiv="2305.08846")
 def audit(inputs: AttackInput) -> list[Measurement]:
     """Guess the most and the least member-like samples (a twentieth each) and bound epsilon by how many are right.
 
@@ -69,7 +63,8 @@ def audit(inputs: AttackInput) -> list[Measurement]:
     each = canaries // GUESSED
     if each < FEWEST_GUESSES:
         raise TooFewError(f"An audit needs at least {GUESSED * FEWEST_GUESSES} canaries, got {canaries}.")
-    score = ATTACKS["lira"].score(inputs) if inputs.references is not None else loss_score(inputs)
+    by_lira = get_attack("lira").score
+    score = by_lira(inputs) if inputs.references is not None and by_lira is not None else loss_score(inputs)
     member = columns[np.argsort(-score[columns], kind="stable")] < inputs.number_forget
     correct = int(member[:each].sum() + (~member[-each:]).sum())
     bound = epsilon_lower_bound(correct, 2 * each, canaries)

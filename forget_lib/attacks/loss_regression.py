@@ -1,12 +1,10 @@
 """Loss, logistic regression."""
 
-from __future__ import annotations
-
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from forget_lib.attacks.registry import AttackInput, attack, summarise
+from forget_lib.attacks import AttackInput, attack, source, summarise
 from forget_lib.core.errors import TooFewError
 from forget_lib.statistics import intervals, scores
 from forget_lib.statistics.measurement import Measurement
@@ -23,22 +21,17 @@ def matched_columns(inputs: AttackInput) -> np.ndarray:
     """Columns (forget first) with as many unseen as forget samples of each class, chosen by `inputs.seed`."""
     generator = np.random.default_rng(inputs.seed)
     kept = []
-    for label in np.unique(inputs.forget_labels):
-        forget = np.flatnonzero(inputs.forget_labels == label)
-        unseen = np.flatnonzero(inputs.unseen_labels == label)
+    for label in np.unique(inputs.forget.labels):
+        forget = np.flatnonzero(inputs.forget.labels == label)
+        unseen = np.flatnonzero(inputs.unseen.labels == label)
         number = min(len(forget), len(unseen))
         kept.append(generator.permutation(forget)[:number])
         kept.append(inputs.number_forget + generator.permutation(unseen)[:number])
     return np.sort(np.concatenate(kept))
 
 
-@attack(
-    "loss_regression",
-    title="Loss, logistic regression",
-    paper="NeurIPS 2023 unlearning challenge, starting kit",
-    null="0.5",
-    score=loss_score,
-)
+@attack("loss_regression", title="Loss, logistic regression", null="0.5", kind="table", score=loss_score)
+@source("NeurIPS 2023 unlearning challenge, starting kit", arxiv="2406.09073")
 def loss_regression(inputs: AttackInput) -> list[Measurement]:
     """Tell forget from unseen samples by their loss, with logistic regression and 10-fold cross-validation.
 

@@ -4,15 +4,10 @@ Families of N unlearned and N retrained models; margins phi float [N, n] on n fo
 thresholds on a grid; here they are counted exactly from order statistics, which is faster and has no grid to choose.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.stats import beta
 
-from forget_lib.attacks.registry import attack
-from forget_lib.core.errors import ForgetError, TooFewError
+from forget_lib.attacks import FamilyInput, attack, source
 from forget_lib.statistics.intervals import BOOTSTRAP_FROM
 from forget_lib.statistics.measurement import Measurement
 
@@ -21,29 +16,6 @@ HIGHEST = 50.0
 BIN = 0.5
 RANGE_SLACK = 2.0
 PEAKED = 0.01
-FEWEST = 8
-
-
-@dataclass(frozen=True)
-class FamilyInput:
-    """Margins of N unlearned, N retrained and, for the null, N further (held-out) retrained models: float [N, n].
-
-    utility: mean retain and test accuracy relative to the retrained models, multiplied together (1: no loss).
-    """
-
-    unlearned: np.ndarray
-    retrained: np.ndarray
-    held_out: np.ndarray | None = None
-    utility: float = 1.0
-
-    def __post_init__(self) -> None:
-        families = [self.unlearned, self.retrained] + ([] if self.held_out is None else [self.held_out])
-        if len({part.shape for part in families}) != 1 or self.unlearned.ndim != 2:
-            raise ForgetError(f"Families must have the same shape [N, n]; got {[part.shape for part in families]}.")
-        if len(self.unlearned) < FEWEST:
-            raise TooFewError(
-                f"The challenge's score needs at least {FEWEST} models a family, got {len(self.unlearned)}."
-            )
 
 
 def rule_rates(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -138,10 +110,11 @@ def _upper(errors: int, number: int, alpha: float) -> float:
 @attack(
     "neurips_score",
     title="NeurIPS 2023 score",
-    paper="Triantafillou et al., 2024 (challenge's metric)",
     null="1 (retrain against retrain)",
     needs="families of models",
+    kind="table",
 )
+@source("Triantafillou et al., 2024 (challenge's metric)", arxiv="2406.09073")
 def neurips_score(inputs: FamilyInput) -> list[Measurement]:
     """Forgetting quality F, final score F x utility, and F relative to its null (held-out retrains at the same N).
 

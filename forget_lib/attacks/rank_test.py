@@ -1,11 +1,10 @@
 """Were these people in the training set? For whole people or families, and for requests of a few images."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.stats import mannwhitneyu
 
-from forget_lib.attacks.registry import AttackInput, attack
+from forget_lib.attacks import AttackInput, attack, source
+from forget_lib.attacks.parts.inputs import as_array
 from forget_lib.core.errors import TooFewError
 from forget_lib.statistics import intervals, scores
 from forget_lib.statistics.measurement import Measurement
@@ -15,12 +14,8 @@ SIMULATED = 500
 FEWEST = 4  # units a side: fewer cannot reach p < 0.05
 
 
-@attack(
-    "rank_test",
-    title="Exact rank test by person",
-    paper="Mann & Whitney, Annals of Mathematical Statistics 1947",
-    null="0.5",
-)
+@attack("rank_test", title="Exact rank test by person", null="0.5", kind="table")
+@source("Mann & Whitney, Annals of Mathematical Statistics 1947")
 def rank_test(inputs: AttackInput) -> list[Measurement]:
     """Exact rank-sum test of the margin, forgotten against unseen; the unit is the person where people are given.
 
@@ -33,11 +28,9 @@ def rank_test(inputs: AttackInput) -> list[Measurement]:
     margins = scores.phi(inputs.logits, inputs.labels)
     labels = np.asarray(inputs.labels)
     centred = margins - np.array([margins[labels == label].mean() for label in labels])
-    people = [inputs.forget_people, inputs.unseen_people]
+    people = (inputs.forget.people, inputs.unseen.people)
     sides = np.split(centred, [inputs.number_forget])
-    values = [
-        side if own is None else by_person(side, np.asarray(own)) for side, own in zip(sides, people, strict=True)
-    ]
+    values = [side if own is None else by_person(side, as_array(own)) for side, own in zip(sides, people, strict=True)]
     sizes = [len(side) for side in values]
     if min(sizes) < FEWEST:
         what = "images" if people[0] is None else "people"

@@ -1,18 +1,14 @@
 """Relearning: how soon does a model know the forgotten samples again? It must not be sooner than a retrained one."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from forget_lib.attacks.registry import attack
-from forget_lib.core.errors import ForgetError
+from forget_lib.attacks import WeightsInput, attack, source
 from forget_lib.datasets.samples import Samples
 from forget_lib.models.optimizers import SGD, clear_gradients, trainable
 from forget_lib.models.train import accuracy, train_mode
@@ -22,29 +18,6 @@ SHARE = 0.1
 """The model counts as having relearned at (1 - SHARE) of the original's forget accuracy."""
 GRID = (*range(11), 12, 15, 20, 25, 30, 40, 50, 60)
 """Mini-batches after which it is looked; the last is the limit, at which a count is censored."""
-
-
-@dataclass(frozen=True)
-class WeightsInput:
-    """A model that may be trained on, and what it is to learn again.
-
-    model: not changed. forget: the forget set with the labels used in training. original_accuracy: of the original
-    model on it, in [0, 1]. learning_rate: of plain SGD, the same for all models compared.
-    """
-
-    model: nn.Module
-    forget: Samples
-    original_accuracy: float
-    learning_rate: float = 0.01
-    batch_size: int = 64
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if len(self.forget) < 2 or not 0 < self.original_accuracy <= 1 or self.learning_rate <= 0:
-            raise ForgetError(
-                f"Relearning needs at least 2 forget samples, an original accuracy in (0, 1] and a positive rate; got "
-                f"{len(self.forget)}, {self.original_accuracy} and {self.learning_rate}."
-            )
 
 
 def relearned(
@@ -79,13 +52,8 @@ def relearning_curve(inputs: WeightsInput, grid: tuple[int, ...] = GRID) -> dict
     return {step: accuracy(student, inputs.forget) for step, student in seen if step in grid}
 
 
-@attack(
-    "relearning",
-    title="Relearning",
-    paper="Chundawat et al., IEEE TIFS 2023",
-    null="second retrain",
-    needs="weights",
-)
+@attack("relearning", title="Relearning", null="second retrain", needs="weights", kind="table")
+@source("Chundawat et al., IEEE TIFS 2023", arxiv="2201.05629")
 def relearning(inputs: WeightsInput) -> list[Measurement]:
     """Train on the forget set again and count mini-batches until 90 % of the original's forget accuracy is back.
 

@@ -1,23 +1,16 @@
 """RMIA, online."""
 
-from __future__ import annotations
-
 import numpy as np
 
+from forget_lib.attacks import AttackInput, attack, source
 from forget_lib.attacks.parts.per_sample import mean_probability, relative_score
-from forget_lib.attacks.registry import AttackInput, attack
 
 
-@attack(
-    "rmia",
-    title="RMIA, online",
-    paper="Zarifzadeh et al., ICML 2024",
-    null="0.5",
-    needs="references",
-)
+@attack("rmia", title="RMIA, online", null="0.5", needs="references", kind="score")
+@source("Zarifzadeh et al., ICML 2024", arxiv="2312.03262")
 def rmia(inputs: AttackInput) -> np.ndarray:
     r"""Relative likelihood :math:`\log p_t(x) - \log \Pr(x)`, :math:`\Pr` the mean over models with and without x."""
-    references = inputs.references
+    references = inputs.pool
     inside = mean_probability(references.logits, inputs.labels, references.membership)
     outside = mean_probability(references.logits, inputs.labels, ~references.membership)
     return relative_score(inputs, (inside + outside) / 2, lambda population: population)

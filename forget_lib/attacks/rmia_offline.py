@@ -1,11 +1,9 @@
 """RMIA, offline."""
 
-from __future__ import annotations
-
 import numpy as np
 
+from forget_lib.attacks import AttackInput, References, attack, source
 from forget_lib.attacks.parts.per_sample import mean_probability, relative_score
-from forget_lib.attacks.registry import AttackInput, References, attack
 from forget_lib.core.errors import TooFewError
 from forget_lib.statistics import intervals, scores
 
@@ -13,20 +11,15 @@ OFFLINE_GRID = np.linspace(0, 1, 11)
 TUNING_TARGETS = 4
 
 
-@attack(
-    "rmia_offline",
-    title="RMIA, offline",
-    paper="Zarifzadeh et al., ICML 2024",
-    null="0.5",
-    needs="references",
-)
+@attack("rmia_offline", title="RMIA, offline", null="0.5", needs="references", kind="score")
+@source("Zarifzadeh et al., ICML 2024", arxiv="2312.03262")
 def rmia_offline(inputs: AttackInput) -> np.ndarray:
     r"""Relative likelihood against the models without the sample: :math:`\log p_t(x) - \log \Pr(x)`.
 
     :math:`\Pr(x) = ((1 + a) \bar p_{out}(x) + (1 - a)) / 2` takes :math:`\bar p_{in} = a \bar p_{out} + 1 - a`; `a` is
     tuned on references in the place of the target, never on the target. See `relative_score` for the population.
     """
-    references = inputs.references
+    references = inputs.pool
     a = tuned_a(references, inputs.labels)
     outside = mean_probability(references.logits, inputs.labels, ~references.membership)
     expected = ((1 + a) * outside + 1 - a) / 2

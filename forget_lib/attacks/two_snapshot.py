@@ -1,7 +1,5 @@
 """An attacker who holds the model before *and* after the deletion. Exact retraining is not safe from this one."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
@@ -9,7 +7,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from forget_lib.attacks.registry import AttackInput, attack, summarise
+from forget_lib.attacks import AttackInput, attack, source, summarise
 from forget_lib.core.errors import TooFewError
 from forget_lib.statistics import intervals, scores
 from forget_lib.statistics.measurement import Measurement
@@ -20,7 +18,7 @@ SHUFFLES = 3
 
 def snapshot_features(inputs: AttackInput) -> np.ndarray:
     """What changed between the models: margins, sorted probabilities, differences and distance, [n, 2C + 4]."""
-    before = np.concatenate([inputs.original_forget_logits, inputs.original_unseen_logits])
+    before = np.concatenate([np.asarray(side.before) for side in (inputs.forget, inputs.unseen)])
     after = inputs.logits
     margins = [scores.phi(part, inputs.labels) for part in (before, after)]
     order = np.argsort(-before, axis=1)
@@ -29,13 +27,8 @@ def snapshot_features(inputs: AttackInput) -> np.ndarray:
     return np.column_stack([*margins, margins[0] - margins[1], distance, p, p - q])
 
 
-@attack(
-    "two_snapshot",
-    title="Two snapshots",
-    paper="Chen et al., CCS 2021",
-    null="label shuffle",
-    needs="two snapshots",
-)
+@attack("two_snapshot", title="Two snapshots", null="label shuffle", needs="two snapshots", kind="table")
+@source("Chen et al., CCS 2021", arxiv="2005.02205")
 def two_snapshot(inputs: AttackInput) -> list[Measurement]:
     """Tell forget from unseen samples by how the answers changed; logistic regression, 5-fold cross-validated.
 

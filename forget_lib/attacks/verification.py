@@ -1,11 +1,8 @@
 """Verification (EER, TAR, d')."""
 
-from __future__ import annotations
-
 import numpy as np
 
-from forget_lib.attacks.parts.probes import ProbeInput
-from forget_lib.attacks.registry import attack
+from forget_lib.attacks import ProbeInput, attack, source
 from forget_lib.core.errors import TooFewError
 from forget_lib.statistics import intervals
 from forget_lib.statistics.measurement import Measurement
@@ -19,8 +16,7 @@ def equal_error_rate(genuine: np.ndarray, impostor: np.ndarray) -> float:
     """
     if min(len(genuine), len(impostor)) < 1:
         raise TooFewError("An equal error rate needs at least 1 genuine and 1 impostor pair.")
-    thresholds = np.unique(np.concatenate([genuine, impostor]))
-    thresholds = np.append(thresholds, np.inf)
+    thresholds = np.append(np.unique(np.concatenate([genuine, impostor])), np.inf)
     rejected = np.searchsorted(np.sort(genuine), thresholds, "left") / len(genuine)
     accepted = 1 - np.searchsorted(np.sort(impostor), thresholds, "left") / len(impostor)
     nearest = np.abs(rejected - accepted).argmin()
@@ -35,28 +31,16 @@ def separation(genuine: np.ndarray, impostor: np.ndarray) -> float:
     return float((np.mean(genuine) - np.mean(impostor)) / max(spread, 1e-12))
 
 
-def _pairs(inputs: ProbeInput) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Similarities of genuine and impostor pairs with a forgotten person's query, and who the genuine one is."""
-    rows = np.isin(inputs.query_people, inputs.forgotten)
-    same = inputs.query_people[rows, None] == inputs.gallery_people[None, :]
-    similarity = inputs.similarity[rows]
-    owner = np.broadcast_to(inputs.query_people[rows, None], same.shape)
-    return similarity[same], similarity[~same], owner[same]
-
-
-@attack(
-    "verification",
-    title="Verification (EER, TAR, d')",
-    paper="standard face verification protocol",
-    null="second retrain",
-    needs="embeddings",
-)
+@attack("verification", title="Verification (EER, TAR, d')", null="second retrain", needs="embeddings", kind="table")
+@source("standard face verification protocol")
 def verification(inputs: ProbeInput) -> list[Measurement]:
     """Are two images the same (forgotten) person? Cosine similarity of genuine against impostor pairs.
 
     EER in [0, 1]; TAR at 1 % false acceptances (from 1,000 impostor pairs on); separation d'. Ideal: as retrained.
     """
-    genuine, impostor, _ = _pairs(inputs)
+    rows = np.isin(inputs.query_people, inputs.forgotten)
+    same = inputs.query_people[rows, None] == inputs.gallery_people[None, :]
+    genuine, impostor = inputs.similarity[rows][same], inputs.similarity[rows][~same]
     found = [
         Measurement("equal_error_rate", equal_error_rate(genuine, impostor), unit="share", n=len(genuine)),
         Measurement("verification_auc", intervals.auc(genuine, impostor), unit="auc", n=len(genuine)),

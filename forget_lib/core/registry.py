@@ -1,25 +1,64 @@
 """Things of one kind by name (methods, attacks, data sets, models): a name stands for one thing only."""
 
-from collections.abc import Callable
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from forget_lib.core.errors import ForgetError, unknown
 
 Thing = TypeVar("Thing")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a method or an attack comes from.
+
+    Attributes: paper: authors, venue and year, several with "; " between them. arxiv: a number for each paper, "-" for
+        one that is not there. status: V, read in the official code; P, from the paper alone; M, unverified; empty for
+        what is our own.
+    """
+
+    paper: str = ""
+    arxiv: str = ""
+    status: str = ""
+
+
+def source(paper: str, *, arxiv: str = "", status: str = "") -> Callable[[Function], Function]:
+    """Says where the function below comes from; stands below `@method` or `@attack`."""
+
+    def note(function: Function) -> Function:
+        vars(function)["source"] = Source(paper, arxiv, status)
+        return function
+
+    return note
 
 
 class Registry(dict[str, Thing]):
     """A dictionary that a decorator fills.
 
-    Reading a name that is not there raises an UnknownNameError with the nearest ones. `in`, `get`, `pop` and setting an
-    item are those of any dictionary.
+    Where it has a package, each file there holds the thing of its name and is imported when that is asked for: `in` and
+    `names` know it before, `items` and `values` have only what was asked for. Reading a name that is not there raises
+    an UnknownNameError with the nearest ones.
     """
 
-    def __init__(self, kind: str) -> None:
-        """kind: what is named, for messages ("method", "data set")."""
+    def __init__(self, kind: str, package: str = "", parts: Collection[str] = ()) -> None:
+        """kind: what is named, for messages ("method", "data set"). parts: files of the package that hold no thing."""
         super().__init__()
         self.kind = kind
         self._modules: dict[str, str] = {}
+        for module in pkgutil.iter_modules(sys.modules[package].__path__) if package else ():
+            if module.name not in parts:
+                self._modules[module.name] = f"{package}.{module.name}"
+        self.files = tuple(self._modules)
+
+    @property
+    def names(self) -> list[str]:
+        """All names: of the files, then what was added from elsewhere."""
+        return [*self.files, *(name for name in self if name not in self.files)]
 
     def register(self, name: str, thing: Thing, function: Callable[..., Any]) -> None:
         """Adds a thing that `function` makes or does.
@@ -33,5 +72,18 @@ class Registry(dict[str, Thing]):
         self[name] = thing
         self._modules[name] = module
 
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in self.files
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The thing of that name, or the default."""
+        if name not in self:
+            return default
+        return self[name]
+
     def __missing__(self, name: str) -> Thing:
-        raise unknown(self.kind, name, self)
+        if name in self.files:
+            importlib.import_module(self._modules[name])
+            if super().__contains__(name):
+                return self[name]
+        raise unknown(self.kind, name, self.names)

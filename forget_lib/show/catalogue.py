@@ -1,35 +1,26 @@
 """Tables in Markdown that are generated from the registries, for the overview and the README."""
 
-import csv
 import html
 import inspect
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 
 from forget_lib.attacks import list_attacks
 from forget_lib.attacks.registry import get_attack
-from forget_lib.core.paths import REPOSITORY
+from forget_lib.core.registry import Source
 from forget_lib.study.chosen import read_settings, settings_file
 from forget_lib.unlearning import get_method, list_methods
 
 
-def source(name: str, paper: str) -> str:
-    """A method's or an attack's source in Markdown, each paper a link to arXiv where it is there (papers.csv)."""
-    numbers = _arxiv().get(name, "").split()
-    parts = paper.split("; ")
+def source(origin: Source) -> str:
+    """Where a method or an attack comes from, in Markdown: each paper a link to arXiv where it is there."""
+    papers, numbers = origin.paper.split("; "), origin.arxiv.split()
+    numbers += ["-"] * (len(papers) - len(numbers))
     linked = [
-        part if number == "-" else f"[{part}](https://arxiv.org/abs/{number})"
-        for part, number in zip(parts, [*numbers, *["-"] * (len(parts) - len(numbers))], strict=True)
+        paper if number == "-" else f"[{paper}](https://arxiv.org/abs/{number})"
+        for paper, number in zip(papers, numbers, strict=True)
     ]
     return "; ".join(linked)
-
-
-@lru_cache
-def _arxiv() -> dict[str, str]:
-    """Numbers on arXiv by method or attack: one for each paper of its source, "-" for one that is not there."""
-    with open(REPOSITORY / "workflow" / "config" / "papers.csv", encoding="utf-8", newline="") as file:
-        return {row["name"]: row["arxiv"] for row in csv.DictReader(file)}
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -78,25 +69,21 @@ def methods_table(names: Iterable[str] | None = None, *, short: bool = False) ->
         title = (
             f"{entry.title} (control)" if entry.control else f"{entry.title} (exact)" if entry.exact else entry.title
         )
-        row = [f"`{name}`", title, entry.family, entry.uses, ", ".join(entry.needs) or "–", source(name, entry.paper)]
+        row = [f"`{name}`", title, entry.family, entry.uses, ", ".join(entry.needs) or "–", source(entry.source)]
         rows.append(row if short else [*row, as_markdown(entry.idea)])
     return table(columns, rows)
 
 
 def method_parts(name: str) -> dict[str, str]:
-    """A method's docstring in Markdown, by part: "idea" (its first paragraph), "definition" (what follows, with the
-    formula), "status" (V: read in the official code, P: from the paper alone, M: unverified; empty for what is our
-    own) and "public code" (published settings, and what public implementations got wrong).
+    """What is known of a method in Markdown, by part: "idea" and "definition" (the docstring's first paragraph and what
+    follows, with the formula), "status" (see `Source`), and "public code" (published settings, and what public
+    implementations got wrong).
     """
-    text = inspect.cleandoc(get_method(name).function.__doc__ or "")
-    text = re.split(r"^(?:Args|Raises):", text, maxsplit=1, flags=re.M)[0]
-    idea, _, rest = text.partition("\n\n")
-    definition, *checked = re.split(r"\bStatus:?\s+", rest, maxsplit=1)
-    status, public = "", ""
-    if checked:
-        status, public = re.match(r"(?:idea )?([VPM])?(.*)", re.sub(r"\s+", " ", checked[0])).groups("")
-        public = re.sub(r"^[.,;: ]+", "", public)
-    parts = {"idea": idea, "definition": definition, "status": status, "public code": public}
+    entry = get_method(name)
+    text = inspect.cleandoc(entry.function.__doc__ or "")
+    text = re.split(r"^(?:Settings|Args|Raises):", text, maxsplit=1, flags=re.M)[0]
+    idea, _, definition = text.partition("\n\n")
+    parts = {"idea": idea, "definition": definition, "status": entry.source.status, "public code": entry.code}
     return {part: as_markdown(re.sub(r"\s+", " ", value).strip()) for part, value in parts.items()}
 
 
@@ -120,7 +107,7 @@ def methods_page(costs: Mapping[str, float] | None = None) -> str:
                 what,
                 needs,
                 cost,
-                source(name, entry.paper),
+                source(entry.source),
                 status + part["public code"],
             ]
         )
@@ -131,9 +118,7 @@ def methods_page(costs: Mapping[str, float] | None = None) -> str:
 def attacks_table() -> str:
     """Attacks with their null, the models they need, and the source."""
     entries = [get_attack(name) for name in list_attacks()]
-    rows = [
-        (f"`{entry.name}`", entry.title, entry.null, entry.needs, source(entry.name, entry.paper)) for entry in entries
-    ]
+    rows = [(f"`{entry.name}`", entry.title, entry.null, entry.needs, source(entry.source)) for entry in entries]
     return table(["attack", "title", "null", "needs", "source"], rows)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from forget_lib.attacks import AttackInput, ProbeInput, WeightsInput, get_attack
+from forget_lib.attacks import AttackInput, ProbeInput, Side, WeightsInput, get_attack
 from forget_lib.core.errors import ForgetError
 from forget_lib.core.user_code import failure
 from forget_lib.datasets.samples import Samples
@@ -106,18 +106,13 @@ def attack(
     scenario: Scenario, name: str, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]
 ) -> list[Measurement]:
     """An attack on forget samples against exchangeable unseen ones; empty, with a printed reason, where it fails."""
-    people = {part: scenario.samples[part].people if scenario.groups_people else None for part in ("forget", "unseen")}
-    inputs = AttackInput(
-        forget_logits=logits["forget"],
-        forget_labels=labels["forget"],
-        unseen_logits=logits["unseen"],
-        unseen_labels=labels["unseen"],
-        forget_indices=scenario.sets.forget,
-        unseen_indices=scenario.sets.unseen,
-        forget_people=people["forget"],
-        unseen_people=people["unseen"],
-        seed=seed_of("attack", name, scenario.seed, scenario.draw),
-    )
+
+    def side(part: str, rows: Tensor) -> Side:
+        people = scenario.samples[part].people if scenario.groups_people else None
+        return Side(logits[part], labels[part], rows, people)
+
+    forget, unseen = side("forget", scenario.sets.forget), side("unseen", scenario.sets.unseen)
+    inputs = AttackInput(forget, unseen, seed=seed_of("attack", name, scenario.seed, scenario.draw))
     found: list[Measurement] = []
     with _naming_attack(name):
         found += [measurement._replace(attack=name) for measurement in get_attack(name).function(inputs)]

@@ -16,7 +16,7 @@ import torch
 from scipy.stats import norm
 from torch import nn
 
-from forget_lib.attacks import ATTACKS, AttackInput, get_attack
+from forget_lib.attacks import ATTACKS, AttackInput, Side, get_attack
 from forget_lib.core.errors import ForgetError, NotApplicableError, TooFewError
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.datasets.samples import Samples
@@ -124,20 +124,12 @@ def target_input(
     logits = predict(model, plan.samples(columns)).numpy()
     before = None if original is None else predict(original, plan.samples(columns)).numpy()
     population = plan.population
-    return AttackInput(
-        logits[:size],
-        plan.labels[forget],
-        logits[size:],
-        plan.labels[unseen],
-        None if population is None else predict(model, population),
-        None if population is None else population.labels,
-        pool.references(columns, unlearned),
-        None if before is None else before[:size],
-        None if before is None else before[size:],
-        forget_indices=forget,
-        unseen_indices=unseen,
-        seed=seed,
-    )
+    sides = []
+    for rows, part in ((forget, slice(size)), (unseen, slice(size, None))):
+        earlier = None if before is None else before[part]
+        sides.append(Side(logits[part], plan.labels[rows], rows, before=earlier))
+    others = None if population is None else Side(predict(model, population), population.labels)
+    return AttackInput(*sides, others, pool.references(columns, unlearned), seed)
 
 
 def score(

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from forget_lib.attacks import References
 from forget_lib.attacks.parts.per_sample import mean_probability
-from forget_lib.attacks.registry import References
 from forget_lib.core.errors import DataError, ForgetError
 from forget_lib.datasets.image_data import checksum_of
 from forget_lib.datasets.samples import Samples

@@ -1,16 +1,14 @@
-"""Methods of unlearning by name: `unlearn("scrub", model, task)`.
+"""Methods of unlearning by name: `unlearn("scrub", model, task)`; each is in the file of its name.
 
 Left out, since what is known of them does not settle how to write them, or their cost is not within a fifth of a
 retraining: COLA, REM, PURGE, DAMP, CMF, CoUn, NatMU, LoReUn, PIU-FR and UAM (known from abstracts or from a part of
 their code), MU-Mis (a second derivative a sample, stopped early by a rule that is not specified), SCAR (needs surrogate
 images from elsewhere), L2UL (a hundred attack steps for each of many copies of each forget sample), the NTK variant of
 Fisher forgetting (an inverse as large as data times classes), KDE and RNI of the
-NeurIPS 2023 challenge (see `winners`).
+NeurIPS 2023 challenge (see `parts/winners`).
 """
 
-import importlib
-import pkgutil
-
+from forget_lib.core.registry import source
 from forget_lib.unlearning.registry import (
     METHODS,
     Method,
@@ -22,13 +20,6 @@ from forget_lib.unlearning.registry import (
 )
 from forget_lib.unlearning.task import UnlearningTask
 
-FIRST = ("retrain", "finetune", "negative_gradient", "negative_gradient_plus", "random_label")
-"""The methods that all others build on stand first in tables; the others follow by name."""
-
-# Each module registers its method when it is imported; a new file is enough to add one.
-for _name in dict.fromkeys([*FIRST, *(module.name for module in pkgutil.iter_modules(__path__))]):
-    importlib.import_module(f"{__name__}.{_name}")
-
 __all__ = [
     "METHODS",
     "Method",
@@ -36,6 +27,7 @@ __all__ = [
     "get_method",
     "list_methods",
     "method",
+    "source",
     "unlearn",
     "why_not_applicable",
 ]

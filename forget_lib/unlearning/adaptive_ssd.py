@@ -1,30 +1,28 @@
-"""Adaptive SSD."""
+"""Adaptive SSD. A port of the authors' notebook; the title of its paper M."""
+
+from typing import Literal
 
 from torch import nn
 
+from forget_lib.unlearning import UnlearningTask, method, source
+from forget_lib.unlearning.common import Count, NotNegative
 from forget_lib.unlearning.parts.dampening import dampened
 from forget_lib.unlearning.parts.importance import sample_cross_entropy
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
 
 
-@method(
-    "adaptive_ssd",
-    title="Adaptive SSD",
-    paper="Schoepf et al., arXiv 2024",
-    uses="forget, retain (once)",
-    family="dampening",
-)
+@method("adaptive_ssd", title="Adaptive SSD", uses="forget, retain (once)", family="dampening")
+@source("Schoepf et al., arXiv 2024", arxiv="2402.10098", status="V")
 def adaptive_ssd(
-    model: nn.Module, task: UnlearningTask, *, strength: float = 1.0, importance: str = "batch", batch_size: int = 64
+    model: nn.Module,
+    task: UnlearningTask,
+    *,
+    strength: NotNegative = 1.0,
+    importance: Literal["batch", "sample"] = "batch",
+    batch_size: Count = 64,
 ) -> nn.Module:
     r"""SSD that chooses α itself, from the size of the forget set.
 
     α is the percentile :math:`q = 100 - \ln(1 + 100 |D_f| / |D|)` of :math:`I_f / I_D` over all weights (not numbers
-    left out).
-    Status V (a port of the authors' notebook); the title of its paper M.
-    Args: strength: λ (>= 0). importance, batch_size: as for SSD.
-    Raises: ForgetError for settings out of range.
+    left out); the other settings are SSD's.
     """
-    settings = {"strength": strength, "importance": importance, "batch_size": batch_size}
-    return dampened(model, task, sample_cross_entropy, 2, alpha=None, **settings)
+    return dampened(model, task, sample_cross_entropy, 2, None, strength, importance, batch_size)

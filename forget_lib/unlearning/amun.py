@@ -1,20 +1,13 @@
-"""AMUN."""
+"""AMUN. The loop V from a port (torchunlearn: 20 steps over all classes)."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from forget_lib.datasets.samples import concatenate
-from forget_lib.unlearning.boundary_shrink import HIGH, LOW
-from forget_lib.unlearning.common import (
-    check_range,
-    epochs_of,
-    frozen_copy,
-    sgd,
-    step,
-)
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask, method, source
+from forget_lib.unlearning.common import Count, Positive, epochs_of, frozen_copy, sgd, step
+from forget_lib.unlearning.parts.adversarial import HIGH, LOW
 
 
 def nearest_wrong(
@@ -42,34 +35,23 @@ def nearest_wrong(
         if len(active) == 0:
             break
     with torch.no_grad():
-        said = model(moved).scatter(1, labels[:, None], -torch.inf).argmax(1)
-    return moved, said
+        return moved, model(moved).scatter(1, labels[:, None], -torch.inf).argmax(1)
 
 
-@method(
-    "amun", title="AMUN", paper="Ebrahimpour-Boroojeny et al., ICML 2025", uses="forget, retain", family="relabelling"
-)
+@method("amun", title="AMUN", uses="forget, retain", family="relabelling")
+@source("Ebrahimpour-Boroojeny et al., ICML 2025", arxiv="2503.00917", status="P")
 def amun(
-    model: nn.Module,
-    task: UnlearningTask,
-    *,
-    learning_rate: float = 0.01,
-    epochs: int = 1,
-    steps: int = 5,
+    model: nn.Module, task: UnlearningTask, *, learning_rate: Positive = 0.01, epochs: Count = 1, steps: Count = 5
 ) -> nn.Module:
     r"""Fine-tune on the nearest adversarial neighbour of each forget sample, under the label the model gives it.
 
     :math:`x' = \arg\min \|x' - x_f\|_2` with :math:`y' = \arg\max f_{\theta_0}(x') \ne y`, by DeepFool towards the best
     other class; :math:`\min_\theta \mathcal{L}_{CE}(f_\theta(x'), y') + \mathcal{L}_{CE}(D_r)`, all samples mixed.
-    Lowers the confidence around the forget samples without teaching anything false. Status P, the loop V from a port
-    (torchunlearn: 20 steps over all classes).
-    Args: learning_rate of SGD (> 0). epochs: passes over both sets (>= 1). steps of DeepFool (>= 1).
-    Raises: ForgetError for settings out of range; DivergedError.
+    Lowers the confidence around the forget samples without teaching anything false.
     """
-    check_range("steps", steps, 1)
     frozen = frozen_copy(model)
     batches = task.forget.batches(batch_size=256, shuffle=False, augment=False)
-    found = [nearest_wrong(frozen, images, labels, int(steps)) for images, labels in batches]
+    found = [nearest_wrong(frozen, images, labels, steps) for images, labels in batches]
     neighbours, said = (torch.cat(part) for part in zip(*found, strict=True))
     everything, targets = concatenate(task.forget, task.retain), torch.cat([said, task.retain.labels])
     numbered = everything.with_labels(torch.arange(len(everything), device=said.device))

@@ -1,35 +1,25 @@
-"""Boundary Expand: a class of its own for what is to be forgotten, taken away afterwards."""
+"""Boundary Expand. Paper: SGD 1e-5, 10 epochs. SalUn's port never prunes the extra class; here the model that is
+returned and each epoch's report have K classes."""
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from forget_lib.unlearning.common import check_range, epochs_of, sgd, step
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask, method, source
+from forget_lib.unlearning.common import Count, Positive, epochs_of, sgd, step
 
 
-@method(
-    "boundary_expand",
-    title="Boundary Expand",
-    paper="Chen et al., CVPR 2023",
-    uses="forget",
-    family="relabelling",
-    needs=("linear head",),
-)
+@method("boundary_expand", title="Boundary Expand", uses="forget", family="relabelling", needs=("linear head",))
+@source("Chen et al., CVPR 2023", arxiv="2303.11570", status="V")
 def boundary_expand(
-    model: nn.Module, task: UnlearningTask, *, learning_rate: float = 1e-4, epochs: int = 5
+    model: nn.Module, task: UnlearningTask, *, learning_rate: Positive = 1e-4, epochs: Count = 5
 ) -> nn.Module:
     r"""Teach the forget set to a new class K + 1, then delete that class.
 
     With an output row more, drawn as for a new layer: :math:`\min_{\theta, w_{K+1}} \mathcal{L}_{CE}(f(x_f), K + 1)`
     over the forget set alone; the row is then dropped, and what was drawn to it falls to the nearest classes.
-    Batch-norm statistics stay. Made for classes. Status V (paper: SGD 1e-5, 10 epochs). SalUn's port never prunes the
-    extra class; here the model that is returned and each epoch's report have K classes.
-    Args: learning_rate of SGD (> 0). epochs: passes over the forget set (>= 1).
-    Raises: ForgetError for settings out of range; DivergedError.
+    Batch-norm statistics stay. Made for classes.
     """
-    check_range("learning_rate", learning_rate, 0, open_low=True)
     extra = nn.Linear(model.head.in_features, 1).to(model.head.weight)
     optimizer = sgd([*model.parameters(), *extra.parameters()], learning_rate)
     for _ in epochs_of(task, model, epochs, batch_norm=False):

@@ -1,32 +1,17 @@
-"""Boundary Shrink: hand each forget sample to the class on the other side of the nearest boundary."""
+"""Boundary Shrink. Paper: SGD 1e-5, 10 epochs. The public code lets y' = y where the attack fails, so such samples are
+trained on their own label."""
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from forget_lib.datasets.samples import Samples
-from forget_lib.unlearning.common import check_range, epochs_of, frozen_copy, sgd, step
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
-
-LOW, HIGH, PIXEL = -2.0, 2.0, 4.0  # range of normalised images, and how long the pixel range 0 to 1 is in it
-
-
-def fast_gradient_sign(model: nn.Module, images: Tensor, labels: Tensor, reach: float) -> Tensor:
-    """Images moved by `reach` (pixel range 0 to 1) up the sign of the loss's gradient, clamped and rounded to 1/255.
-
-    Args: images: normalised, [B, C, H, W].
-    """
-    images = images.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(functional.cross_entropy(model(images), labels, reduction="sum"), images)
-    moved = (images.detach() + reach * PIXEL * gradient.sign()).clamp(LOW, HIGH)
-    return ((moved - LOW) * (255 / PIXEL)).round() * (PIXEL / 255) + LOW
+from forget_lib.unlearning import UnlearningTask, method, source
+from forget_lib.unlearning.common import Count, Positive, Share, epochs_of, frozen_copy, learn, sgd
+from forget_lib.unlearning.parts.adversarial import fast_gradient_sign
 
 
 def nearest_labels(model: nn.Module, samples: Samples, reach: float) -> Tensor:
-    """For each sample the class that a frozen model sees in its adversarial neighbour, the true one excluded;
-    int64 [N].
-    """
+    """The class that a frozen model sees in each sample's adversarial neighbour, never the true one; int64 [N]."""
     found = []
     for images, labels in samples.batches(batch_size=256, shuffle=False, augment=False):
         moved = fast_gradient_sign(model, images, labels, reach)
@@ -35,25 +20,22 @@ def nearest_labels(model: nn.Module, samples: Samples, reach: float) -> Tensor:
     return torch.cat(found)
 
 
-@method("boundary_shrink", title="Boundary Shrink", paper="Chen et al., CVPR 2023", uses="forget", family="relabelling")
+@method("boundary_shrink", title="Boundary Shrink", uses="forget", family="relabelling")
+@source("Chen et al., CVPR 2023", arxiv="2303.11570", status="V")
 def boundary_shrink(
-    model: nn.Module, task: UnlearningTask, *, learning_rate: float = 1e-3, epochs: int = 5, reach: float = 0.1
+    model: nn.Module, task: UnlearningTask, *, learning_rate: Positive = 1e-3, epochs: Count = 5, reach: Share = 0.1
 ) -> nn.Module:
     r"""Learn, for each forget sample, the class that its adversarial neighbour falls into.
 
     :math:`x' = x + \epsilon\, sign \nabla_x \mathcal{L}_{CE}(f_{\theta_0}(x), y)`,
     :math:`y' = \arg\max_{k \ne y} f_{\theta_0}(x')_k`; then :math:`\min_\theta \mathcal{L}_{CE}(f_\theta(x_f), y')`
     over the forget set alone. Labels are found once, on images that are not augmented; batch-norm statistics stay.
-    Made for classes. Status V (paper: SGD 1e-5, 10 epochs). The public code lets y' = y where the attack fails, so
-    such samples are trained on their own label.
-    Args: learning_rate: of SGD (> 0). epochs: passes over the forget set (>= 1). reach: ε in pixel range 0 to 1, in
-    (0, 1].
-    Raises: ForgetError for settings out of range; DivergedError.
+    Made for classes.
+
+    Settings: reach is ε in pixel range 0 to 1.
     """
-    check_range("reach", reach, 0, 1, open_low=True)
     neighbours = task.forget.with_labels(nearest_labels(frozen_copy(model), task.forget, reach))
     optimizer = sgd(model, learning_rate)
     for _ in epochs_of(task, model, epochs, batch_norm=False):
-        for images, labels in neighbours.batches():
-            step(optimizer, functional.cross_entropy(model(images), labels))
+        learn(model, neighbours, optimizer)
     return model

@@ -1,16 +1,16 @@
-"""Certified removal: a Newton step on a linear head, and how far it can be from retraining the head."""
+"""Certified removal. The constant c is M."""
 
 import math
-from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Gt, Lt
 from torch import Tensor, nn
 from torch.nn import functional
 
 from forget_lib.datasets.samples import Samples
-from forget_lib.unlearning.common import check_range
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask, method, source
+from forget_lib.unlearning.common import NotNegative, Positive
 
 CURVATURE = 0.25
 """Lipschitz constant of the second derivative of the logistic loss, as in the paper; 1 / (6 √3) is the tight one."""
@@ -22,19 +22,13 @@ def signed(labels: Tensor, number_of_classes: int) -> Tensor:
 
 
 def gradients(weights: Tensor, x: Tensor, signs: Tensor, regularisation: float, noise: Tensor) -> Tensor:
-    """Of each class's objective Σ log(1 + exp(-s w·x)) + λ n / 2 ‖w‖² + b·w; float64 [D, K].
-
-    Args: weights, noise: [D, K]. x: [N, D]. signs: [N, K].
-    """
+    """Of each class's objective Σ log(1 + exp(-s w·x)) + λ n / 2 ‖w‖² + b·w; [D, K] as weights and noise, x [N, D]."""
     slope = -signs * torch.sigmoid(-signs * (x @ weights))
     return x.T @ slope + regularisation * len(x) * weights + noise
 
 
 def newton_step(weights: Tensor, x: Tensor, slope: Tensor, regularisation: float) -> Tensor:
-    """H⁻¹ g for each class, H = Xᵀ diag(p (1 - p)) X + λ n I at `weights`; [D, K].
-
-    Args: slope: g, [D, K].
-    """
+    """H⁻¹ g for each class, H = Xᵀ diag(p (1 - p)) X + λ n I at `weights`, g the slope; [D, K]."""
     p = torch.sigmoid(x @ weights)
     hessians = torch.einsum("nd,nk,ne->kde", x, p * (1 - p), x)
     hessians += regularisation * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
@@ -59,30 +53,18 @@ def fit_head(x: Tensor, signs: Tensor, regularisation: float, noise: Tensor, ite
     return weights
 
 
-@dataclass(frozen=True)
-class Removal:
-    """Result of one removal.
+def remove(weights: Tensor, x: Tensor, signs: Tensor, gone: Tensor, regularisation: float) -> tuple[Tensor, float]:
+    """One Newton step that takes samples out of a head fitted on all: w ← w + H⁻¹ Σ_gone (∇ℓ + λ w), H over the others.
 
-    Attributes: weights: float64 [D, K]. bound: no less than the norm of the gradient of the objective without the
-        removed samples at `weights`, all classes together; 0 would be retraining.
-    """
-
-    weights: Tensor
-    bound: float
-
-
-def remove(weights: Tensor, x: Tensor, signs: Tensor, gone: Tensor, regularisation: float) -> Removal:
-    """One Newton step that takes samples out of a head fitted on all.
-
-    w ← w + H⁻¹ Σ_gone (∇ℓ + λ w), H over the samples that stay; bound γ ‖X‖₂ ‖Δ‖ ‖X Δ‖, X the rows that stay.
     Args: weights: minimiser on all, [D, K]. x: [N, D], rows of norm <= 1. gone: bool [N].
+    Returns: weights, and γ ‖X‖₂ ‖Δ‖ ‖X Δ‖, X the rows that stay: no less than the norm of the gradient of the objective
+        without the removed samples, all classes together; 0 would be retraining.
     """
-    zero = torch.zeros_like(weights)
-    slope = gradients(weights, x[gone], signs[gone], regularisation, zero)
+    slope = gradients(weights, x[gone], signs[gone], regularisation, torch.zeros_like(weights))
     staying = x[~gone]
     change = newton_step(weights, staying, slope, regularisation)
     bounds = CURVATURE * torch.linalg.matrix_norm(staying, 2) * change.norm(dim=0) * (staying @ change).norm(dim=0)
-    return Removal(weights + change, float(bounds.norm()))
+    return weights + change, float(bounds.norm())
 
 
 def budget(noise: float, epsilon: float, delta: float) -> float:
@@ -90,32 +72,31 @@ def budget(noise: float, epsilon: float, delta: float) -> float:
     return noise * epsilon / math.sqrt(2 * math.log(1.5 / delta))
 
 
+@torch.no_grad()
 def _features(model: nn.Module, samples: Samples, task: UnlearningTask) -> Tensor:
     """Penultimate features and a column of ones, float64 [N, D + 1] on the CPU."""
-    parts = []
-    with torch.no_grad():
-        for images, _ in samples.batches(batch_size=500, shuffle=False, augment=False):
-            parts.append(model.features(images).double().cpu())
-            task.meter.add(len(images))
-    return torch.cat([torch.cat(parts), torch.ones(len(samples), 1, dtype=torch.float64)], 1)
+    batches = samples.batches(batch_size=500, shuffle=False, augment=False)
+    features = torch.cat([model.features(images).double().cpu() for images, _ in batches])
+    task.meter.add(len(samples))
+    return torch.cat([features, torch.ones(len(samples), 1, dtype=torch.float64)], 1)
 
 
 @method(
     "certified_removal",
     title="Certified removal",
-    paper="Guo et al., ICML 2020",
     uses="forget, retain (features)",
     family="second order",
     needs=("trained linear head",),
 )
+@source("Guo et al., ICML 2020", arxiv="1911.03030", status="V")
 def certified_removal(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    regularisation: float = 1e-4,
-    noise: float = 1.0,
-    epsilon: float = 1.0,
-    delta: float = 1e-4,
+    regularisation: Positive = 1e-4,
+    noise: NotNegative = 1.0,
+    epsilon: Positive = 1.0,
+    delta: Annotated[float, Gt(0), Lt(1)] = 1e-4,
 ) -> nn.Module:
     r"""Fit a regularised linear head on frozen features, and take the forget set out of it by one Newton step.
 
@@ -123,27 +104,21 @@ def certified_removal(
     :math:`b \sim \mathcal{N}(0, \sigma^2 I)`, x the features, scaled to norm at most 1. Removal: :math:`w \leftarrow w
     + H^{-1} \sum_{D_f} (\nabla \ell + \lambda w)`. What is left of the gradient is at most :math:`\beta = \frac{1}{4}
     \|X\|_2 \|\Delta\| \|X \Delta\|`; above :math:`\sigma \epsilon / \sqrt{2 \ln(1.5 / \delta)}` the head is fitted anew
-    without the forget set. Status V, the constant c M. The certificate is of the head alone: the features saw the
-    forget set, unless they are public. The head of the original is replaced by the convex one first.
-    Args: regularisation: λ (> 0). noise: σ (>= 0, 0 certifies nothing and never refits). epsilon, delta: of the
-        certificate (> 0, delta < 1).
-    Raises: ForgetError for settings out of range.
+    without the forget set. The certificate is of the head alone: the features saw the forget set, unless they are
+    public. The head of the original is replaced by the convex one first.
+
+    Settings: regularisation λ. noise σ; 0 certifies nothing and never refits. epsilon, delta: of the certificate.
     """
-    for name, value in (("regularisation", regularisation), ("epsilon", epsilon), ("delta", delta)):
-        check_range(name, value, 0, 1 if name == "delta" else math.inf, open_low=True)
-    check_range("noise", noise, 0)
     model.eval()
     task.epoch_done(0, model)
-    parts = [_features(model, samples, task) for samples in (task.forget, task.retain)]
-    x = torch.cat(parts)
+    x = torch.cat([_features(model, samples, task) for samples in (task.forget, task.retain)])
     scale = float(x.norm(dim=1).max())
     x, gone = x / scale, torch.arange(len(x)) < len(task.forget)
     signs = signed(torch.cat([task.forget.labels, task.retain.labels]).cpu(), task.number_of_classes)
     shape = (x.shape[1], task.number_of_classes)
     first, second = (noise * torch.randn(shape, generator=task.generator, dtype=torch.float64) for _ in range(2))
-    result = remove(fit_head(x, signs, regularisation, first), x, signs, gone, regularisation)
-    weights = result.weights
-    if noise > 0 and result.bound > budget(noise, epsilon, delta):
+    weights, bound = remove(fit_head(x, signs, regularisation, first), x, signs, gone, regularisation)
+    if noise > 0 and bound > budget(noise, epsilon, delta):
         weights = fit_head(x[~gone], signs[~gone], regularisation, second)
     with torch.no_grad():
         model.head.weight.copy_((weights[:-1] / scale).T)

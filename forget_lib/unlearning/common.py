@@ -1,18 +1,26 @@
-"""What many methods share: an optimiser, a step, a frozen teacher, batch norm that stays as it is."""
+"""What many methods share: types of settings, an optimiser, a step, a pass of batches, a frozen teacher."""
 
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
-from functools import reduce
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from forget_lib.core.errors import DivergedError, ForgetError
-from forget_lib.datasets.samples import Samples, concatenate
+from forget_lib.datasets.samples import Samples
 from forget_lib.models.optimizers import SGD, Adam, clear_gradients, trainable
 from forget_lib.models.train import train_mode
+from forget_lib.unlearning.parts.settings import (  # noqa: F401 (methods take them from here)
+    Count,
+    CountOrNone,
+    Importance,
+    NotNegative,
+    Positive,
+    Share,
+    Weight,
+)
 from forget_lib.unlearning.task import UnlearningTask
 
 COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -34,14 +42,11 @@ def sgd(
 ) -> torch.optim.SGD:
     """SGD with the field's usual momentum and weight decay, over a model's trainable parameters or the tensors
     given; one fused kernel a step."""
-    check_range("learning_rate", learning_rate, 0, open_low=True)
-    tensors = trainable(parameters)
-    return SGD(tensors, learning_rate, momentum, weight_decay=weight_decay, fused=True)
+    return SGD(trainable(parameters), learning_rate, momentum, weight_decay=weight_decay, fused=True)
 
 
 def adam(parameters: nn.Module | Iterable[Tensor], learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Adam:
     """Adam over a model's trainable parameters or the tensors given."""
-    check_range("learning_rate", learning_rate, 0, open_low=True)
     return Adam(trainable(parameters), learning_rate, weight_decay=weight_decay, fused=True)
 
 
@@ -58,32 +63,39 @@ def epochs_of(task: UnlearningTask, model: nn.Module, epochs: int, *, batch_norm
         task.epoch_done(epoch + 1, model)
 
 
+def finite(loss: Tensor) -> Tensor:
+    """The loss, a scalar. Raises: DivergedError if it is not finite."""
+    if not math.isfinite(value := loss.item()):
+        raise DivergedError(f"The loss is {value}; lower the learning rate.")
+    return loss
+
+
 def step(optimizer: torch.optim.Optimizer, loss: Tensor, *, clip_norm: float | None = None, l1: float = 0.0) -> None:
     """One optimiser step on a scalar loss + l1 · Σ |θ|, with gradients clipped to a norm if one is given.
 
     The penalty goes straight to the gradients, as l1 · sign(θ); the optimiser must hold all weights that it is on.
     Raises: DivergedError if the loss is not finite.
     """
-    value = loss.item()
-    if not math.isfinite(value):
-        raise DivergedError(f"The loss is {value}; lower the learning rate.")
     clear_gradients(optimizer)
-    loss.backward()
+    finite(loss).backward()
     if clip_norm is not None or l1:
         moved = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         gradients = [parameter.grad for parameter in moved]
         if l1:
             torch._foreach_add_(gradients, torch._foreach_sign([p.detach() for p in moved]), alpha=l1)
         if clip_norm is not None:
-            clip(gradients, clip_norm)
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).item()
+            if norm > clip_norm:
+                torch._foreach_mul_(gradients, clip_norm / norm)
     optimizer.step()
 
 
-def clip(gradients: list[Tensor], largest: float) -> None:
-    """Scales gradients, in place, so that the norm of all together is at most `largest`."""
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).item()
-    if norm > largest:
-        torch._foreach_mul_(gradients, largest / norm)
+def learn(
+    model: nn.Module, samples: Samples, optimizer: torch.optim.Optimizer, epochs: int = 1, **options: float
+) -> None:
+    """Passes of steps on the cross-entropy of the samples; options as for `step`."""
+    for images, labels in samples.batches(epochs):
+        step(optimizer, functional.cross_entropy(model(images), labels), **options)
 
 
 class WeightMask:
@@ -117,46 +129,26 @@ def kernels(model: nn.Module, kinds: tuple[type, ...] = COUNTED) -> dict[str, nn
     return {name: trained[name] for name in names if name in trained}
 
 
-def used_weights(model: nn.Module, task: UnlearningTask) -> list[str]:
-    """Names of the trained weights that the logits depend on: a net may have a head that they do not pass.
+def mean_gradient(
+    model: nn.Module,
+    *signed: tuple[float, Samples],
+    batch_size: int | None = None,
+    moved: Callable[[Tensor, Tensor], Tensor] = lambda images, labels: images,
+) -> Importance:
+    """∇ Σ sign · mean cross-entropy over samples, in eval mode, by name of trained weight; zeros where no logit depends
+    on one.
 
-    One batch of the retain set tells, in eval mode; that is not counted as cost.
+    Args: moved: images to take in the place of those of (images, labels).
     """
+    model.eval()
     weights = trained_weights(model)
-    images, _ = next(task.retain.batches(shuffle=False, augment=False))
-    with task.meter.paused():
-        gradients = torch.autograd.grad(model.eval()(images).sum(), list(weights.values()), allow_unused=True)
-    return [name for name, gradient in zip(weights, gradients, strict=True) if gradient is not None]
-
-
-def gradients_of(model: nn.Module) -> dict[str, Tensor]:
-    """Gradients of the trained weights, by name; zeros where the loss does not depend on a weight."""
-    weights = trained_weights(model).items()
-    return {name: torch.zeros_like(weight) if weight.grad is None else weight.grad for name, weight in weights}
-
-
-def keeping_frozen(make: Callable[[int], nn.Module], model: nn.Module) -> Callable[[int], nn.Module]:
-    """`make`, but each model has the frozen weights of `model`, and the statistics of its frozen modules.
-
-    No training changes them, so that a model trained anew starts with them as well. What a net derives from its
-    training data (`prepare`) it derives anew.
-    """
-    kept: dict[str, Tensor] = {}
-    for name, module in model.named_modules():
-        own = dict(module.named_parameters(recurse=False))
-        frozen = {part: parameter for part, parameter in own.items() if not parameter.requires_grad}
-        if own and len(frozen) == len(own):
-            frozen |= dict(module.named_buffers(recurse=False))
-        kept |= {f"{name}.{part}" if name else part: value.detach() for part, value in frozen.items()}
-
-    def fresh(seed: int) -> nn.Module:
-        new = make(seed)
-        state = {} if hasattr(new, "prepare") else new.state_dict()
-        for name in state.keys() & kept.keys():
-            state[name].copy_(kept[name])
-        return new
-
-    return fresh if kept else make
+    total: list[Tensor] = []
+    for sign, samples in signed:
+        for images, labels in samples.batches(batch_size=batch_size, shuffle=False, augment=False):
+            loss = functional.cross_entropy(model(moved(images, labels)), labels, reduction="sum")
+            gradients = torch.autograd.grad(sign * loss / len(samples), list(weights.values()), materialize_grads=True)
+            total = [a + b for a, b in zip(total, gradients, strict=True)] if total else list(gradients)
+    return dict(zip(weights, total, strict=True))
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:
@@ -184,67 +176,21 @@ def both(model: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tenso
     return first_logits, second_logits
 
 
-def random_part(task: UnlearningTask, samples: Samples, share: float) -> Samples:
-    """A random share in (0, 1] of `samples`, at least one, drawn by the task's generator.
+def beside(
+    model: nn.Module, task: UnlearningTask, epochs: int, forget: Samples, size: int | None = None
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Epochs over the retain set, each of its batches with the next of `forget` (of `size`) in one forward pass: logits
+    and labels of the retain samples, logits and labels of the others."""
+    for _ in epochs_of(task, model, epochs):
+        for (images, labels), (others, other_labels) in pairs(task.retain, forget, second_size=size):
+            logits, other_logits = both(model, images, others)
+            yield logits, labels, other_logits, other_labels
 
-    Raises: ForgetError for a share out of range.
-    """
-    check_range("retain_share", share, 0, 1, open_low=True)
+
+def random_part(task: UnlearningTask, samples: Samples, share: float) -> Samples:
+    """A random share in (0, 1] of `samples`, at least one, drawn by the task's generator."""
     order = torch.randperm(len(samples), generator=task.generator)
     return samples.subset(order[: max(1, round(share * len(samples)))].to(samples.labels.device))
-
-
-def log_probabilities(temperature: float) -> Callable[[Tensor, Tensor], Tensor]:
-    """A target for `taught`: log softmax of the teacher's logits / T."""
-    return lambda logits, _labels: functional.log_softmax(logits / temperature, 1)
-
-
-def divergence(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """KL(exp(target) ‖ softmax(logits / T)), mean over the batch, in nats; target: log probabilities [B, K]."""
-    logs = functional.log_softmax(logits if temperature == 1 else logits / temperature, 1)
-    return functional.kl_div(logs, target, reduction="batchmean", log_target=True)
-
-
-def distillation(teacher_logits: Tensor, student_logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """T² · KL(softmax(teacher / T) ‖ softmax(student / T)), mean over the batch, in nats."""
-    target = functional.log_softmax(teacher_logits / temperature, 1)
-    return temperature**2 * divergence(target, student_logits, temperature)
-
-
-Taught = Callable[..., Iterator[tuple[Tensor, Tensor, Tensor]]]
-
-
-def taught(*parts: tuple[nn.Module, Samples], target: Callable[[Tensor, Tensor], Tensor]) -> Taught:
-    """A function that gives mixed batches of all samples (arguments as for `Samples.batches`) with a target made of
-    the logits of the frozen teacher that each sample came with, and of its label: (images, labels, targets [B, K]).
-
-    A teacher sees each of its samples once, however many epochs follow; where images are augmented, each batch anew.
-    """
-    samples = reduce(concatenate, [samples for _, samples in parts])
-    numbered = samples.with_labels(torch.arange(len(samples), device=samples.labels.device))
-    if samples.augmentation == "none":
-        known = target(torch.cat([logits_of(teacher, own) for teacher, own in parts]), samples.labels)
-    else:
-        owners = torch.cat([torch.full_like(own.labels, number) for number, (_, own) in enumerate(parts)])
-
-    @torch.no_grad()
-    def anew(images: Tensor, positions: Tensor) -> Tensor:
-        found = images.new_empty(len(images), 0)
-        for number, (teacher, _) in enumerate(parts):
-            here = owners[positions] == number
-            if here.any():
-                logits = teacher(images[here])
-                found = found if found.shape[1] else logits.new_empty(len(images), logits.shape[1])
-                found[here] = logits
-        return found
-
-    def batches(*arguments: int, **options: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        for images, positions in numbered.batches(*arguments, **options):
-            labels = samples.labels[positions]
-            ready = samples.augmentation == "none"
-            yield images, labels, known[positions] if ready else target(anew(images, positions), labels)
-
-    return batches
 
 
 @torch.no_grad()
@@ -253,3 +199,8 @@ def logits_of(model: nn.Module, samples: Samples, batch_size: int = 500) -> Tens
     return torch.cat(
         [model(images) for images, _ in samples.batches(batch_size=batch_size, shuffle=False, augment=False)]
     )
+
+
+def accuracy_of(model: nn.Module, samples: Samples) -> float:
+    """Share of samples got right in eval mode, in [0, 1]; counted as part of a method's cost."""
+    return float((logits_of(model.eval(), samples).argmax(1) == samples.labels).double().mean())

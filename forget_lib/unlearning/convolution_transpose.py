@@ -1,24 +1,22 @@
-"""CT."""
+"""CT. 3 epochs at 1e-3; rates and epochs here for small models."""
 
 import torch
 from torch import nn
 
-from forget_lib.unlearning.common import kernels, sgd
-from forget_lib.unlearning.parts.winners import WINNERS, cosine, cross_entropy, repair
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask, method
+from forget_lib.unlearning.common import Count, Positive, kernels, sgd
+from forget_lib.unlearning.parts.winners import WINNER, cosine, cross_entropy, repair
 
 
-@method("convolution_transpose", title="CT", uses="retain", needs=("trained convolution",), **WINNERS)
+@method("convolution_transpose", title="CT", uses="retain", family="challenge winners", needs=("trained convolution",))
+@WINNER
 def convolution_transpose(
-    model: nn.Module, task: UnlearningTask, *, learning_rate: float = 0.02, epochs: int = 2
+    model: nn.Module, task: UnlearningTask, *, learning_rate: Positive = 0.02, epochs: Count = 2
 ) -> nn.Module:
     r"""Transpose every convolution kernel in space, then repair on the retain set.
 
-    :math:`W_{o,i,a,b} \leftarrow W_{o,i,b,a}`, then :math:`\min \mathcal{L}_{CE}(D_r)` with a cosine schedule. Status V
-    (3 epochs at 1e-3); rates and epochs here for small models. Kernels that are not square are left as they are.
-    Args: learning_rate of SGD (> 0). epochs (>= 1).
-    Raises: NotApplicableError without a convolution; ForgetError for settings out of range; DivergedError.
+    :math:`W_{o,i,a,b} \leftarrow W_{o,i,b,a}`, then :math:`\min \mathcal{L}_{CE}(D_r)` with a cosine schedule. Kernels
+    that are not square are left as they are.
     """
     with torch.no_grad():
         for weight in kernels(model, (nn.Conv2d,)).values():

@@ -2,13 +2,10 @@
 
 from torch import nn
 
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask, method
 
 
-@method("do_nothing", title="Do nothing", paper="control", uses="nothing", family="control", control=True)
+@method("do_nothing", title="Do nothing", uses="nothing", family="control", control=True, paper="control")
 def do_nothing(model: nn.Module, task: UnlearningTask) -> nn.Module:
-    r"""Keep the original model: :math:`\theta_u = \theta_0`. A measure that this row satisfies does not see
-    forgetting.
-    """
+    r"""Keep the original model, :math:`\theta_u = \theta_0`: a measure content with it does not see forgetting."""
     return model

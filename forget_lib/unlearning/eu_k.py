@@ -1,4 +1,5 @@
-"""EU-k."""
+"""EU-k. Public copies do not reset batch norm (Goel et al.), leave a re-initialised head frozen (SCRUB), or reset
+nothing (DLFD's baseline)."""
 
 from dataclasses import replace
 
@@ -7,24 +8,22 @@ from torch.nn import functional
 
 from forget_lib.models.optimizers import make_optimizer
 from forget_lib.models.recipe import rate_at
-from forget_lib.unlearning.common import check_range, epochs_of, step
+from forget_lib.unlearning import UnlearningTask, method, source
+from forget_lib.unlearning.common import Count, CountOrNone, epochs_of, step
 from forget_lib.unlearning.parts.layers import freeze_all_but, last_layers
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
 
 
-@method("eu_k", title="EU-k", paper="Goel et al., arXiv 2201.06640", uses="retain", family="last layers")
-def eu_k(model: nn.Module, task: UnlearningTask, *, k: int = 1, epochs: int = 0) -> nn.Module:
+@method("eu_k", title="EU-k", uses="retain", family="last layers")
+@source("Goel et al., arXiv 2201.06640", arxiv="2201.06640", status="V")
+def eu_k(model: nn.Module, task: UnlearningTask, *, k: Count = 1, epochs: CountOrNone = 0) -> nn.Module:
     r"""Train the last k layers from scratch on the retain set, by the original's recipe; the layers before stay.
 
     :math:`\min_{\theta_{last\ k}} \mathcal{L}_{CE}(D_r)` from :math:`\theta_{last\ k}` of a fresh model, batch
     norm's affine part and statistics included. With k = all it is retraining.
-    Status V. Public copies do not reset batch norm (Goel et al.), leave a re-initialised head frozen (SCRUB), or
-    reset nothing (DLFD's baseline).
-    Args: k: number of layers in [1, all]. epochs (>= 0): length of the recipe's schedule, 0 for the recipe's own.
-    Raises: ForgetError for settings out of range; DivergedError.
+
+    Settings: epochs: length of the recipe's schedule, 0 for the recipe's own.
+    Raises: ForgetError for more layers than there are.
     """
-    check_range("epochs", epochs, 0)
     names = last_layers(model, task, k)
     fresh = task.fresh_model(task.seed).to(task.device)
     for name in names:
@@ -33,7 +32,7 @@ def eu_k(model: nn.Module, task: UnlearningTask, *, k: int = 1, epochs: int = 0)
         state = fresh.get_submodule(name).state_dict()
         module.load_state_dict({part: state[part] for part in state.keys() - frozen}, strict=False)
     freeze_all_but(model, names)
-    recipe = replace(task.recipe, epochs=int(epochs) or task.recipe.epochs)
+    recipe = replace(task.recipe, epochs=epochs or task.recipe.epochs)
     samples = replace(task.retain, batch_size=recipe.batch_size, augmentation=recipe.augmentation)
     optimizer = make_optimizer(model, recipe)
     steps, done = recipe.epochs * -(-len(samples) // recipe.batch_size), 0

@@ -1,13 +1,12 @@
-"""FCS."""
+"""FCS. 8 epochs, retain rate 1e-3 · batch / 64; rates and epochs here for small models."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forget_lib.unlearning.common import check_range, epochs_of, sgd, step, train_mode
-from forget_lib.unlearning.parts.winners import WINNERS, cosine
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask, method
+from forget_lib.unlearning.common import Count, NotNegative, Positive, epochs_of, learn, sgd, step, train_mode
+from forget_lib.unlearning.parts.winners import WINNER, cosine
 from forget_lib.unlearning.uniform_kl import uniform_divergence
 
 
@@ -16,28 +15,26 @@ def contrast(forget_logits: Tensor, retain_logits: Tensor, temperature: float = 
     return -functional.log_softmax(forget_logits @ retain_logits.detach().T / temperature, 1).mean()
 
 
-@method("fcs", title="FCS", uses="forget, retain", **WINNERS)
+@method("fcs", title="FCS", uses="forget, retain", family="challenge winners")
+@WINNER
 def fcs(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    uniform_rate: float = 3e-3,
-    forget_rate: float = 3e-4,
-    retain_rate: float = 0.01,
-    epochs: int = 1,
-    weight_decay: float = 1e-2,
+    uniform_rate: Positive = 3e-3,
+    forget_rate: Positive = 3e-4,
+    retain_rate: Positive = 0.01,
+    epochs: Count = 1,
+    weight_decay: NotNegative = 1e-2,
 ) -> nn.Module:
     r"""Uniform outputs first, then rounds that make forget samples resemble no retain sample and repair in turn.
 
     Stage 1: one pass over the forget set, :math:`KL(u \| p_\theta(x_f))`. Stage 2, in each epoch: over pairs of
     batches, :math:`-\overline{\log softmax_r(f(x_f) \cdot sg f(x_r) / 1.15)}`, then one pass :math:`\mathcal{L}_{CE}
-    (D_r)` with weight decay 0.01. Three SGD optimisers; the forget rate falls as a cosine to 1e-6. Status V
-    (8 epochs, retain rate 1e-3 · batch / 64); rates and epochs here for small models.
-    Args: uniform_rate, forget_rate, retain_rate of SGD (> 0). epochs of stage 2 (>= 1). weight_decay (>= 0).
-    Raises: ForgetError for settings out of range; DivergedError.
+    (D_r)` with weight decay 0.01. Three SGD optimisers; the forget rate falls as a cosine to 1e-6.
+
+    Settings: epochs of stage 2.
     """
-    check_range("weight_decay", weight_decay, 0)
-    check_range("epochs", epochs, 1)
     uniform, forget = (sgd(model, rate, weight_decay=0) for rate in (uniform_rate, forget_rate))
     retain = sgd(model, retain_rate, weight_decay=weight_decay)
     train_mode(model, batch_norm=False)
@@ -54,6 +51,5 @@ def fcs(
             step(forget, contrast(model(images), others))
             done += 1
         train_mode(model)
-        for images, labels in task.retain.batches():
-            step(retain, functional.cross_entropy(model(images), labels))
+        learn(model, task.retain, retain)
     return model

@@ -1,22 +1,18 @@
-"""Fine-tune."""
+"""Fine-tune. Published rates are often too low to forget anything (1e-3 for two epochs on MUFAC), which says nothing
+about the method."""
 
 from torch import nn
 from torch.nn import functional
 
-from forget_lib.unlearning.common import epochs_of, sgd, step
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask, method, source
+from forget_lib.unlearning.common import Count, Positive, epochs_of, sgd, step
 
 
-@method("finetune", title="Fine-tune", paper="common baseline", uses="retain", family="retain only")
-def finetune(model: nn.Module, task: UnlearningTask, *, learning_rate: float = 0.02, epochs: int = 2) -> nn.Module:
+@method("finetune", title="Fine-tune", uses="retain", family="retain only")
+@source("common baseline", status="V")
+def finetune(model: nn.Module, task: UnlearningTask, *, learning_rate: Positive = 0.02, epochs: Count = 2) -> nn.Module:
     r"""Go on training on the retain set and rely on catastrophic forgetting:
-    :math:`\min_\theta \mathcal{L}_{CE}(D_r)`.
-
-    Status V. Published rates are often too low to forget anything (1e-3 for two epochs on MUFAC), which says nothing
-    about the method.
-    Args: learning_rate: of SGD, constant (> 0). epochs: passes over the retain set (>= 1).
-    Raises: ForgetError for settings out of range; DivergedError.
+    :math:`\min_\theta \mathcal{L}_{CE}(D_r)`. The rate is constant.
     """
     optimizer = sgd(model, learning_rate)
     for _ in epochs_of(task, model, epochs):

@@ -1,14 +1,15 @@
-"""Fisher forgetting: noise on the weights that the retain set does not need."""
+"""Fisher forgetting. The exact diagonal costs K backward passes of each retain sample, more than retraining, so F is
+taken on a random part. Unlearn-Sparse's version squares gradients of batches, another quantity, and clears the last
+class's row for random requests."""
 
 import torch
 from torch import Tensor, nn
 
 from forget_lib.datasets.samples import Samples
 from forget_lib.models.train import Meter
-from forget_lib.unlearning.common import check_range, random_part, trained_weights
-from forget_lib.unlearning.parts.importance import Importance, importance_by_sample
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask, method, source
+from forget_lib.unlearning.common import Count, Importance, Positive, random_part, trained_weights
+from forget_lib.unlearning.parts.importance import importance_by_sample
 
 LARGEST, LARGEST_OF_HEAD = 1e3, 1e2  # limits on 1 / F
 
@@ -37,34 +38,23 @@ def noise_variance(fisher: Tensor, alpha: float, *, head: bool = False) -> Tenso
     return variance * (10 if head or fisher.dim() == 1 else 1)
 
 
-@method(
-    "fisher",
-    title="Fisher forgetting",
-    paper="Golatkar et al., CVPR 2020",
-    uses="retain (a few samples)",
-    family="noise",
-    needs=("linear head",),
-)
-def fisher(model: nn.Module, task: UnlearningTask, *, alpha: float = 1e-6, samples: int = 400) -> nn.Module:
+@method("fisher", title="Fisher forgetting", uses="retain (a few samples)", family="noise", needs=("linear head",))
+@source("Golatkar et al., CVPR 2020", arxiv="1911.04933", status="V")
+def fisher(model: nn.Module, task: UnlearningTask, *, alpha: Positive = 1e-6, samples: Count = 400) -> nn.Module:
     r"""Add noise to each weight, the more the less the retain set cares about it; no training.
 
     :math:`\theta \sim \mathcal{N}(\theta_0, v)`, :math:`v = \alpha \min(1 / F, 10^3)` with :math:`F_i =
     \overline{\sum_y p(y | x) (\partial \mathcal{L}(x, y) / \partial \theta_i)^2}` over retain samples, in eval mode,
     by sample; 10² instead of 10³ for the head; v is a mean over each unit's inputs; vectors and the head get 10 v.
-    For a class request the head's rows of the class are drawn anew: mean 0, variance 10⁻³. Status V. The exact
-    diagonal costs K backward passes of each retain sample, more than retraining, so F is taken on a random part.
-    Unlearn-Sparse's version squares gradients of batches, another quantity, and clears the last class's row for
-    random requests.
-    Args: alpha: size of the noise (> 0). samples: retain samples that F is taken on (>= 1).
-    Raises: ForgetError for settings out of range.
+    For a class request the head's rows of the class are drawn anew: mean 0, variance 10⁻³.
+
+    Settings: alpha: size of the noise. samples: retain samples that F is taken on.
     """
-    check_range("alpha", alpha, 0, open_low=True)
-    check_range("samples", samples, 1)
     part = random_part(task, task.retain, min(1.0, samples / len(task.retain)))
     information = expected_fisher(model, part, task.number_of_classes, task.meter)
     task.epoch_done(0, model)
+    of_head = {id(parameter) for parameter in model.head.parameters()}
     with torch.no_grad():
-        of_head = {id(parameter) for parameter in model.head.parameters()}
         for name, parameter in trained_weights(model).items():
             head = id(parameter) in of_head
             variance = noise_variance(information[name], alpha, head=head)

@@ -1,14 +1,13 @@
-"""Influence unlearning: one Newton step towards the optimum without the forget set."""
+"""Influence. For v; the inverse is ours. The "WoodFisher" recursion of Unlearn-Sparse only ever rescales one gradient,
+so its inverse differs from the identity in one direction alone: there the method is a gradient step."""
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from forget_lib.datasets.samples import Samples
 from forget_lib.models.train import Meter, detach_meters
-from forget_lib.unlearning.common import check_range, frozen_copy, random_part, trained_weights
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask, method, source
+from forget_lib.unlearning.common import Count, Positive, frozen_copy, mean_gradient, random_part, trained_weights
 
 
 class Curvature:
@@ -28,9 +27,10 @@ class Curvature:
 
     def times(self, vector: Tensor) -> Tensor:
         """G v, float [n] for v [n], trained parameters in the order of the model."""
-        sizes = [value.numel() for value in self.parameters.values()]
-        parts = zip(self.parameters.items(), vector.split(sizes), strict=True)
-        direction = {name: part.view_as(value) for (name, value), part in parts}
+        parts = vector.split([value.numel() for value in self.parameters.values()])
+        direction = {
+            name: part.view_as(value) for (name, value), part in zip(self.parameters.items(), parts, strict=True)
+        }
         total = torch.zeros_like(vector)
         for images in self.batches:
 
@@ -64,55 +64,32 @@ def conjugate_gradients(curvature: Curvature, vector: Tensor, damping: float, it
     return found
 
 
-def mean_gradient(model: nn.Module, samples: Samples) -> Tensor:
-    """Gradient of the mean cross-entropy over all samples in eval mode by the trained weights, flat, float [n]."""
-    model.eval()
-    weights = list(trained_weights(model).values())
-    total = 0
-    for images, labels in samples.batches(batch_size=256, shuffle=False, augment=False):
-        loss = functional.cross_entropy(model(images), labels, reduction="sum") / len(samples)
-        gradients = torch.autograd.grad(loss, weights, materialize_grads=True)
-        total = total + torch.cat([gradient.flatten() for gradient in gradients])
-    return total
-
-
-@method(
-    "influence",
-    title="Influence",
-    paper="Koh & Liang, ICML 2017; Izzo et al., AISTATS 2021",
-    uses="forget, retain",
-    family="second order",
-)
+@method("influence", title="Influence", uses="forget, retain", family="second order")
+@source("Koh & Liang, ICML 2017; Izzo et al., AISTATS 2021", arxiv="1703.04730 2002.10077", status="V")
 def influence(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    scale: float = 1.0,
-    damping: float = 1e-2,
-    iterations: int = 5,
-    samples: int = 120,
+    scale: Positive = 1.0,
+    damping: Positive = 1e-2,
+    iterations: Count = 5,
+    samples: Count = 120,
 ) -> nn.Module:
     r"""One step to where the optimum of the loss lies once the forget set is taken out of it.
 
     :math:`\theta \leftarrow \theta_0 + s (G + \delta I)^{-1} v`,
     :math:`v = \frac{|D_f|}{|D|} (\nabla \mathcal{L}(D_f) - \nabla \mathcal{L}(D_r))`,
     which is minus the gradient of the retain loss where that of the whole loss is 0. G is the Gauss-Newton matrix on
-    a random part of the retain set, inverted by conjugate gradients. Statistics of batch norm stay. Status V for v;
-    the inverse is ours. The "WoodFisher" recursion of Unlearn-Sparse only ever rescales one gradient, so its inverse
-    differs from the identity in one direction alone: there the method is a gradient step.
-    Args: scale: s (> 0). damping: δ (> 0). iterations of conjugate gradients (>= 1). samples: retain samples for G
-        (>= 1).
-    Raises: ForgetError for settings out of range.
+    a random part of the retain set, inverted by conjugate gradients. Statistics of batch norm stay.
+
+    Settings: scale s, damping δ, iterations of conjugate gradients. samples: retain samples for G.
     """
-    for name, value in (("scale", scale), ("damping", damping)):
-        check_range(name, value, 0, open_low=True)
-    for name, value in (("iterations", iterations), ("samples", samples)):
-        check_range(name, value, 1)
     task.epoch_done(0, model)
     share = len(task.forget) / (len(task.forget) + len(task.retain))
-    vector = share * (mean_gradient(model, task.forget) - mean_gradient(model, task.retain))
+    forget, retain = (mean_gradient(model, (1, part), batch_size=256) for part in (task.forget, task.retain))
+    vector = torch.cat([(share * (forget[name] - retain[name])).flatten() for name in forget])
     part = random_part(task, task.retain, min(1.0, samples / len(task.retain)))
-    change = scale * conjugate_gradients(Curvature(model, part, task.meter), vector, damping, int(iterations))
+    change = scale * conjugate_gradients(Curvature(model, part, task.meter), vector, damping, iterations)
     with torch.no_grad():
         weights = list(trained_weights(model).values())
         for weight, part_of_change in zip(weights, change.split([w.numel() for w in weights]), strict=True):

@@ -3,19 +3,18 @@
 import torch
 from torch import nn
 
+from forget_lib.unlearning import UnlearningTask, method
 from forget_lib.unlearning.common import logits_of
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
 
 
 @method(
     "mask_logit",
     title="Mask logit",
-    paper="control",
     uses="forget, retain (forward only)",
     family="control",
     needs=("class request", "trained linear head"),
     control=True,
+    paper="control",
 )
 def mask_logit(model: nn.Module, task: UnlearningTask) -> nn.Module:
     r"""Hide the class at the output and keep all that was learned: cosmetic on purpose.
@@ -23,7 +22,6 @@ def mask_logit(model: nn.Module, task: UnlearningTask) -> nn.Module:
     Lowers the head's bias of each forgotten class c to :math:`b_c - 2 \max_x (z_c(x) - \max_{k \ne c} z_k(x))`, k
     over the classes that stay and x over forget and retain, so that c never wins there. Features and all weights
     stay, so a probe of the embedding finds the class and a few steps bring it back.
-    Raises: NotApplicableError for other requests than classes, or without a linear head.
     """
     model.eval()
     logits = torch.cat([logits_of(model, task.forget), logits_of(model, task.retain)])

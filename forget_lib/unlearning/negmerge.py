@@ -1,15 +1,15 @@
-"""NegMerge."""
+"""NegMerge. The idea (README), P else; the authors' code is not public. torchunlearn's port takes λ = 1 and chooses
+settings by accuracy on retain minus forget, a criterion for classes only."""
 
 import torch
 from torch import nn
 
-from forget_lib.unlearning.common import check_range
-from forget_lib.unlearning.parts.task_vectors import Vector, _negate, task_vector
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask, method, source
+from forget_lib.unlearning.common import Count, Importance, NotNegative, Positive, Share
+from forget_lib.unlearning.parts.task_vectors import negated, task_vector
 
 
-def agreed(vectors: list[Vector]) -> Vector:
+def agreed(vectors: list[Importance]) -> Importance:
     """The mean of the vectors where all have the same sign, else 0."""
     found = {}
     for name in vectors[0]:
@@ -21,32 +21,29 @@ def agreed(vectors: list[Vector]) -> Vector:
 @method(
     "negmerge",
     title="NegMerge",
-    paper="Kim et al., ICML 2025",
     uses="forget, validation (retain for batch norm)",
     family="task arithmetic",
     needs=("validation",),
 )
+@source("Kim et al., ICML 2025", arxiv="2410.05583", status="V")
 def negmerge(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    learning_rate: float = 0.02,
-    epochs: int = 2,
-    repeats: int = 2,
-    scale: float = 0.0,
-    kept: float = 0.95,
+    learning_rate: Positive = 0.02,
+    epochs: Count = 2,
+    repeats: Count = 2,
+    scale: NotNegative = 0.0,
+    kept: Share = 0.95,
 ) -> nn.Module:
     r"""Task negation along what several fine-tuned copies agree on.
 
     :math:`\tau_j` from fine-tuning at 0.5, 1 and 2 times the rate, each `repeats` times in another order;
     :math:`\tau = \overline{\tau_j}` where all signs agree, else 0; :math:`\theta_u = \theta_0 - \lambda \tau`, λ as in
-    task_negation. Status: idea V (README), P else; the authors' code is not public. torchunlearn's port takes λ = 1 and
-    chooses settings by accuracy on retain minus forget, a criterion for classes only.
-    Args: learning_rate of SGD (> 0). epochs (>= 1). repeats (>= 1). scale: λ (> 0), or 0 to choose it. kept: share of
-        the accuracy in (0, 1].
-    Raises: NotApplicableError without validation samples; ForgetError for settings out of range; DivergedError.
+    task_negation.
+
+    Settings: scale is λ, 0 to choose it so that `kept` of the accuracy stays.
     """
-    check_range("repeats", repeats, 1)
-    rates = [factor * learning_rate for factor in (0.5, 1.0, 2.0) for _ in range(int(repeats))]
+    rates = [factor * learning_rate for factor in (0.5, 1.0, 2.0) for _ in range(repeats)]
     vectors = [task_vector(model, task, rate, epochs) for rate in rates]
-    return _negate(model, task, agreed(vectors), scale, kept)
+    return negated(model, task, agreed(vectors), scale, kept)

@@ -1,12 +1,11 @@
-"""PRMQ."""
+"""PRMQ. 3.2 epochs at 5e-4; here whole epochs, rates for small models."""
 
 import torch
 from torch import Tensor, nn
 
-from forget_lib.unlearning.common import check_range, frozen_copy, kernels, sgd, trained_weights
-from forget_lib.unlearning.parts.winners import WINNERS, class_weights, repair, weighted_cross_entropy
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask, method
+from forget_lib.unlearning.common import Count, NotNegative, Positive, Share, frozen_copy, kernels, sgd, trained_weights
+from forget_lib.unlearning.parts.winners import WINNER, class_weights, repair, weighted_cross_entropy
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -31,27 +30,26 @@ def prune_and_renew(model: nn.Module, share: float, generator: torch.Generator) 
     return int(chosen.sum())
 
 
-@method("prmq", title="PRMQ", uses="retain", **WINNERS)
+@method("prmq", title="PRMQ", uses="retain", family="challenge winners")
+@WINNER
 def prmq(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    learning_rate: float = 5e-3,
-    epochs: int = 1,
-    share: float = 0.99,
-    entropy_weight: float = 1.0,
+    learning_rate: Positive = 5e-3,
+    epochs: Count = 1,
+    share: Share = 0.99,
+    entropy_weight: NotNegative = 1.0,
 ) -> nn.Module:
     r"""Keep the largest hundredth of the weights, draw the rest anew, repair towards the original's certainty.
 
     Global pruning by :math:`|\theta|` over convolutions and linear layers, pruned weights drawn from
     :math:`U(\pm 1 / \sqrt{fan\ in})`; then :math:`\min \overline{w_y \mathcal{L}_{CE}(x_r, y)} +
     \overline{(H(p_\theta(x_r)) - H(p_{\theta_0}(x_r)))^2}`, :math:`w_y \propto n_y^{-0.1}`; last the weights are
-    rounded to 16 bits. Status V (3.2 epochs at 5e-4; here whole epochs, rates for small models).
-    Args: learning_rate of SGD (> 0). epochs (>= 1). share drawn anew, in (0, 1]. entropy_weight (>= 0).
-    Raises: ForgetError for settings out of range; DivergedError.
+    rounded to 16 bits.
+
+    Settings: share of the weights is drawn anew.
     """
-    check_range("share", share, 0, 1, open_low=True)
-    check_range("entropy_weight", entropy_weight, 0)
     teacher = frozen_copy(model)
     weights = class_weights(task.retain.labels, task.number_of_classes, -0.1)
     prune_and_renew(model, share, task.generator)

@@ -3,23 +3,28 @@
 import copy
 import dataclasses
 import inspect
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 import torch
-from torch import nn
+from annotated_types import Ge, Gt, Le
+from pydantic import BaseModel, ConfigDict, create_model
+from torch import Tensor, nn
 
-from forget_lib.core.errors import DivergedError, ForgetError, NotApplicableError, meant, unknown
+from forget_lib.core.errors import DivergedError, ForgetError, NotApplicableError, unknown
+from forget_lib.core.registry import Registry, Source
+from forget_lib.core.settings import Settings, faults_of
 from forget_lib.core.user_code import naming_failure
 from forget_lib.models.train import detach_meters, not_finite
-from forget_lib.unlearning.common import keeping_frozen, kernels, trained_weights
+from forget_lib.unlearning.common import kernels, trained_weights
 from forget_lib.unlearning.task import UnlearningTask
 
+FIRST = ("retrain", "finetune", "negative_gradient", "negative_gradient_plus", "random_label")
+"""The methods that all others build on stand first in tables; the others follow by name."""
 SHARE = 0.2
 """Epochs over the retain set that are still cheap, as a share of the training's."""
-NEEDS = {
+NEEDS: dict[str, Callable[[nn.Module, UnlearningTask], bool]] = {
     "class request": lambda model, task: bool(task.classes),
     "trained convolution": lambda model, task: bool(kernels(model, (nn.Conv2d,))),
     "linear head": lambda model, task: isinstance(getattr(model, "head", None), nn.Linear),
@@ -30,78 +35,104 @@ NEEDS = {
     "training log": lambda model, task: task.training_log is not None,
     "memorisation scores": lambda model, task: task.memorisation is not None,
 }
-RANGES = {
-    "rate": (lambda value: value > 0, "a number above 0"),
-    "epochs": (lambda value: value >= 0, "a whole number of at least 0"),
-    "size": (lambda value: value >= 0, "a whole number of at least 0"),
-    "share": (lambda value: 0 <= value <= 1, "a number from 0 to 1"),
-}
-"""Endings of settings' names, and what their values can be in any method."""
+RANGES: dict[str, tuple[Any, ...]] = {"rate": (Gt(0),), "epochs": (Ge(0),), "size": (Ge(0),), "share": (Ge(0), Le(1))}
+"""Ranges by the ending of a setting's name, where its type states none: a plugin may say `learning_rate: float`."""
 Function = Callable[..., nn.Module]
 
 
-@dataclass(frozen=True)
+class _Settings(Settings):
+    model_config = ConfigDict(protected_namespaces=(), arbitrary_types_allowed=True)
+
+
+@dataclasses.dataclass(frozen=True)
 class Method:
     """One registered method.
 
-    Attributes: name; title for people; paper (source); uses: the data it touches ("forget, retain"); family; needs:
+    Attributes: name; title for people; uses: the data it touches ("forget, retain"); family; source; function; needs:
         keys of NEEDS; control: not a method but a row to compare with; exact: the same distribution as retraining;
-        version: raised when its numbers change, so that records of before are made again; function.
+        version: raised when its numbers change, so that records of before are made again.
     """
 
     name: str
     title: str
-    paper: str
     uses: str
     family: str
-    needs: tuple[str, ...]
-    control: bool
-    exact: bool
-    version: int
+    source: Source
     function: Function
+    needs: tuple[str, ...] = ()
+    control: bool = False
+    exact: bool = False
+    version: int = 1
 
     @property
     def settings(self) -> dict[str, Any]:
         """Settings and their defaults."""
-        parameters = inspect.signature(self.function).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        return {name: parameter.default for name, parameter in self._parameters.items()}
+
+    @property
+    def paper(self) -> str:
+        """Authors, venue and year; see `Source`."""
+        return self.source.paper
+
+    @property
+    def code(self) -> str:
+        """Published settings, and what public code does otherwise: the docstring of the method's file."""
+        return inspect.cleandoc(inspect.getmodule(self.function).__doc__ or "").replace("\n", " ")
 
     @property
     def idea(self) -> str:
         """First paragraph of the docstring."""
         return inspect.cleandoc(self.function.__doc__ or "").split("\n\n")[0].replace("\n", " ")
 
+    @cached_property
+    def model(self) -> type[BaseModel]:
+        """Types, ranges and defaults of the settings, from the function's signature."""
+        try:
+            hints = get_type_hints(self.function, include_extras=True)
+        except NameError:  # a type that only its checker knows
+            hints = {}
+        fields = {name: _field(parameter, hints.get(name)) for name, parameter in self._parameters.items()}
+        return create_model(self.name, __base__=_Settings, **fields)
 
-METHODS: dict[str, Method] = {}
+    @property
+    def _parameters(self) -> dict[str, inspect.Parameter]:
+        parameters = inspect.signature(self.function).parameters
+        return {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+METHODS: Registry[Method] = Registry("method", __package__, ("common", "parts", "registry", "task"))
 
 
 def method(
     name: str,
     *,
     title: str,
-    paper: str,
     uses: str,
     family: str,
+    paper: str = "",
     needs: tuple[str, ...] = (),
     control: bool = False,
     exact: bool = False,
     version: int = 1,
 ) -> Callable[[Function], Function]:
-    """Registers the function below it; see `Method` for the arguments."""
+    """Registers the function below it; see `Method` for the arguments. paper: where no `@source` stands below."""
     for need in needs:
         if need not in NEEDS:
             raise unknown("need of a method", need, NEEDS)
 
     def register(function: Function) -> Function:
-        METHODS[name] = Method(name, title, paper, uses, family, needs, control, exact, version, function)
+        origin = vars(function).get("source", Source(paper))
+        entry = Method(name, title, uses, family, origin, function, needs, control, exact, version)
+        METHODS.register(name, entry, function)
         return function
 
     return register
 
 
 def list_methods(*, controls: bool = True) -> list[str]:
-    """Names of the registered methods in the order of registration, with or without the controls."""
-    return [name for name, entry in METHODS.items() if controls or not entry.control]
+    """Names of all methods, the simple ones first, with or without the controls."""
+    names = [*FIRST, *(name for name in METHODS.names if name not in FIRST)]
+    return [name for name in names if controls or not METHODS[name].control]
 
 
 def get_method(name: str) -> Method:
@@ -109,38 +140,19 @@ def get_method(name: str) -> Method:
 
     Raises: UnknownNameError that lists the methods.
     """
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
     return METHODS[name]
 
 
+def settings_of(name: str) -> type[BaseModel]:
+    """A method's settings as a model of pydantic: `model_fields` for tables, `model_json_schema()` for editors."""
+    return get_method(name).model
+
+
 def setting_faults(name: str, settings: Mapping[str, Any]) -> list[str]:
-    """All that is wrong with the settings of a method, a sentence each: unknown, of another type than the default, not
-    finite, or out of the range that its name has in every method. Raises: UnknownNameError for the method."""
-    defaults = get_method(name).settings
-    faults = [str(unknown(f"setting of method {name}", key, defaults)) for key in settings if key not in defaults]
-    for key, default in defaults.items():
-        expected = _expected(key, default, settings[key]) if key in settings else ""
-        if expected:
-            value = settings[key]
-            faults.append(f"Setting {key} of method {name} is {value!r}{meant(value)}; expected {expected}.")
-    return faults
-
-
-def _expected(key: str, default: Any, value: Any) -> str:
-    """What a value should have been, or nothing where it is in order."""
-    if default is None:
-        return ""
-    if isinstance(default, bool) or not isinstance(default, int | float):
-        return "" if isinstance(value, type(default)) else f"a value like its default {default!r}"
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return f"a value like its default {default!r}"
-    if isinstance(default, int) and value != int(value):
-        return "a whole number"
-    for ending, (fits, words) in RANGES.items():
-        if key.endswith(ending) and not fits(value):
-            return words
-    return ""
+    """All that is wrong with the settings of a method, a sentence each: unknown, of another type, not finite or out of
+    range. Raises: UnknownNameError for the method."""
+    faults = faults_of(settings_of(name), _whole(name, settings), f"method {name}")
+    return [f"Method {name}: {fault.rstrip('.')}." for fault in faults.values()]
 
 
 def check_settings(name: str, settings: Mapping[str, Any]) -> None:
@@ -156,13 +168,6 @@ def why_not_applicable(name: str, model: nn.Module, task: UnlearningTask) -> str
     return f"{name} needs: {', '.join(missing)}" if missing else None
 
 
-def _called(name: str, student: nn.Module, task: UnlearningTask, settings: Mapping[str, Any]) -> Any:
-    """What the method returns. Raises: ForgetError that names method, net, error and line for any error of the net's or
-    the method's."""
-    with naming_failure(f"{name} failed on the net {type(getattr(student, 'net', student)).__name__}"):
-        return get_method(name).function(student, task, **settings)
-
-
 def unlearn(name: str, model: nn.Module, task: UnlearningTask, **settings: Any) -> nn.Module:
     """Runs a method on a copy of `model`; neither the model nor the samples are changed.
 
@@ -175,14 +180,15 @@ def unlearn(name: str, model: nn.Module, task: UnlearningTask, **settings: Any) 
     reason = why_not_applicable(name, model, task)
     if reason is not None:
         raise NotApplicableError(reason)
-    trained = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    trained = {key: parameter.requires_grad for key, parameter in model.named_parameters()}
     if not any(trained.values()):
         raise ForgetError("Every weight of the net is frozen: there is nothing to unlearn. Unfreeze some of them.")
-    task = dataclasses.replace(task, fresh_model=keeping_frozen(task.fresh_model, model))
+    task = dataclasses.replace(task, fresh_model=_keeping_frozen(task.fresh_model, model))
     student = task.meter.attach(detach_meters(copy.deepcopy(model)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task.seed)
-        unlearned = _called(name, student, task, settings)
+        with naming_failure(f"{name} failed on the net {type(getattr(student, 'net', student)).__name__}"):
+            unlearned = get_method(name).function(student, task, **_whole(name, settings))
     if not isinstance(unlearned, nn.Module):
         raise ForgetError(f"Method {name} returned {type(unlearned).__name__}; it must return a model.")
     before = tuple(not_finite(model))  # an ensemble puts a prefix before these names
@@ -193,15 +199,61 @@ def unlearn(name: str, model: nn.Module, task: UnlearningTask, **settings: Any) 
     return detach_meters(unlearned).eval()
 
 
-def default_settings(method: str, training_epochs: int) -> dict[str, Any]:
+def default_settings(name: str, training_epochs: int) -> dict[str, Any]:
     """A method's defaults, for a model that was trained for so many epochs.
 
     Defaults fit a training of ten epochs or more. Where it was shorter, a method that passes over the retain set gets
     fewer epochs, a fifth of the training's and at least one, so that it stays a cheap alternative to retraining.
     """
-    entry = get_method(method)
+    entry = get_method(name)
     settings = entry.settings
     if "epochs" in settings and "retain" in entry.uses and not entry.control:
         most = max(1, int(SHARE * training_epochs))
         settings["epochs"] = min(settings["epochs"] or most, most)
     return settings
+
+
+def _keeping_frozen(make: Callable[[int], nn.Module], model: nn.Module) -> Callable[[int], nn.Module]:
+    """`make`, but each model has the frozen weights of `model`, and the statistics of its frozen modules.
+
+    No training changes them, so that a model trained anew starts with them as well. What a net derives from its
+    training data (`prepare`) it derives anew.
+    """
+    kept: dict[str, Tensor] = {}
+    for name, module in model.named_modules():
+        own = dict(module.named_parameters(recurse=False))
+        frozen = {part: parameter for part, parameter in own.items() if not parameter.requires_grad}
+        if own and len(frozen) == len(own):
+            frozen |= dict(module.named_buffers(recurse=False))
+        kept |= {f"{name}.{part}" if name else part: value.detach() for part, value in frozen.items()}
+
+    def fresh(seed: int) -> nn.Module:
+        new = make(seed)
+        state = {} if hasattr(new, "prepare") else new.state_dict()
+        for name in state.keys() & kept.keys():
+            state[name].copy_(kept[name])
+        return new
+
+    return fresh if kept else make
+
+
+def _field(parameter: inspect.Parameter, hint: Any) -> tuple[Any, Any]:
+    """Type and default of a setting."""
+    kind = hint
+    if get_origin(hint) not in (Annotated, Literal) and hint not in (bool, int, float, str):
+        kind = Any if parameter.default is None else type(parameter.default)
+    if kind in (int, float):
+        for ending, bounds in RANGES.items():
+            if parameter.name.endswith(ending):
+                kind = Annotated[kind, *bounds]
+    return kind, parameter.default
+
+
+def _whole(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with 2.0 as 2 where a whole number is asked for: tables know only floats."""
+    fields = settings_of(name).model_fields
+    found = dict(settings)
+    for key, value in settings.items():
+        if key in fields and fields[key].annotation is int and isinstance(value, float) and value.is_integer():
+            found[key] = int(value)
+    return found

@@ -1,14 +1,11 @@
-"""ReGUn."""
-
-from dataclasses import replace
+"""ReGUn. The idea is the paper's, weights and rate are ours."""
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from forget_lib.core.errors import NotApplicableError
-from forget_lib.unlearning.common import both, check_range, epochs_of, frozen_copy, logits_of, pairs, sgd, step
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask, method, source
+from forget_lib.unlearning.common import Count, NotNegative, Positive, beside, frozen_copy, logits_of, sgd, step
 
 
 def outputs_by_class(logits: Tensor, labels: Tensor, number_of_classes: int) -> tuple[Tensor, Tensor]:
@@ -18,36 +15,26 @@ def outputs_by_class(logits: Tensor, labels: Tensor, number_of_classes: int) -> 
     return (member.T @ logits.softmax(1)) / counts.clamp(min=1)[:, None], counts > 0
 
 
-@method(
-    "regun",
-    title="ReGUn",
-    paper="arXiv 2603.11210",
-    uses="forget, retain, validation",
-    family="outputs",
-    needs=("validation",),
-)
+@method("regun", title="ReGUn", uses="forget, retain, validation", family="outputs", needs=("validation",))
+@source("arXiv 2603.11210", arxiv="2603.11210", status="P")
 def regun(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    learning_rate: float = 3e-3,
-    epochs: int = 1,
-    weight: float = 1.0,
-    forget_batch_size: int = 32,
+    learning_rate: Positive = 3e-3,
+    epochs: Count = 1,
+    weight: NotNegative = 1.0,
+    forget_batch_size: Count = 32,
 ) -> nn.Module:
     r"""Teach forget samples what the original says on average of held-out samples of the same class.
 
     :math:`q_y = \overline{p_{\theta_0}(x)}` over validation samples x of class y; minimises
     :math:`\mathcal{L}_{CE}(D_r) + w\, KL(q_y \| p_\theta(x_f))`. For a class request the true class is taken out of
     :math:`q_y` and the rest scaled to 1 (ours: what is left is what the class is confused with).
-    Status P: the idea is the paper's, weights and rate are ours.
-    Args: learning_rate of SGD (> 0). epochs: passes over the retain set (>= 1). weight: w (>= 0).
-        forget_batch_size: forget samples beside each retain batch (>= 1).
-    Raises: NotApplicableError where a class of the forget set has no validation sample; ForgetError for settings out
-        of range; DivergedError.
+
+    Settings: weight is w. forget_batch_size: forget samples beside each retain batch.
+    Raises: NotApplicableError where a class of the forget set has no validation sample.
     """
-    check_range("weight", weight, 0)
-    check_range("forget_batch_size", forget_batch_size, 1)
     logits = logits_of(frozen_copy(model), task.validation)
     targets, there = outputs_by_class(logits, task.validation.labels, task.number_of_classes)
     missing = [int(label) for label in task.forget.labels.unique() if not there[label]]
@@ -57,12 +44,9 @@ def regun(
         targets.fill_diagonal_(0)
         targets = targets.clamp(min=1e-12) / targets.clamp(min=1e-12).sum(1, keepdim=True)
     optimizer = sgd(model, learning_rate)
-    for _ in epochs_of(task, model, epochs):
-        for (images, labels), (forget_images, forget_labels) in pairs(
-            task.retain, replace(task.forget, batch_size=forget_batch_size)
-        ):
-            retain_logits, forget_logits = both(model, images, forget_images)
-            logs = forget_logits.log_softmax(1)
-            near = functional.kl_div(logs, targets[forget_labels], reduction="batchmean")
-            step(optimizer, functional.cross_entropy(retain_logits, labels) + weight * near)
+    batches = beside(model, task, epochs, task.forget, forget_batch_size)
+    for retain_logits, labels, forget_logits, forget_labels in batches:
+        logs = forget_logits.log_softmax(1)
+        near = functional.kl_div(logs, targets[forget_labels], reduction="batchmean")
+        step(optimizer, functional.cross_entropy(retain_logits, labels) + weight * near)
     return model

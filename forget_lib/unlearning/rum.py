@@ -1,4 +1,4 @@
-"""RUM: split the forget set by how much the model memorised it, and unlearn each part in its own way."""
+"""RUM. Paper: nothing, fine-tuning, SalUn, all of D_r."""
 
 from dataclasses import replace
 
@@ -6,13 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from forget_lib.core.errors import ForgetError
-from forget_lib.models.log import TrainingLog
-from forget_lib.unlearning.common import check_range, logits_of, random_part
-from forget_lib.unlearning.registry import METHODS, get_method, method, unlearn
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask, get_method, method, source, unlearn
+from forget_lib.unlearning.common import Count, Share, logits_of, random_part
 
 NOTHING = "nothing"
-NOT_FOR_PARTS = {"memorisation": None, "training_log": None}  # both belong to the whole forget set and the original
 
 
 def memorisation_of(model: nn.Module, task: UnlearningTask) -> tuple[Tensor, str]:
@@ -28,7 +25,7 @@ def memorisation_of(model: nn.Module, task: UnlearningTask) -> tuple[Tensor, str
                 f"There are {tuple(task.memorisation.shape)} memorisation scores for {len(task.forget)} forget samples."
             )
         return task.memorisation.cpu(), "scores"
-    if isinstance(task.training_log, TrainingLog):
+    if task.training_log is not None:
         return 1 - task.training_log.confidence_of(task.forget), "training log"
     probabilities = logits_of(model.eval(), task.forget).softmax(1)
     return 1 - probabilities.gather(1, task.forget.labels[:, None]).flatten().cpu(), "confidence"
@@ -39,7 +36,8 @@ def split_by(scores: Tensor, parts: int = 3) -> list[Tensor]:
     return [part.sort().values for part in torch.tensor_split(scores.argsort(stable=True), parts)]
 
 
-@method("rum", title="RUM", paper="Zhao et al., NeurIPS 2024", uses="forget, retain", family="meta-method")
+@method("rum", title="RUM", uses="forget, retain", family="meta-method")
+@source("Zhao et al., NeurIPS 2024", arxiv="2406.01257", status="V")
 def rum(
     model: nn.Module,
     task: UnlearningTask,
@@ -47,34 +45,30 @@ def rum(
     low: str = NOTHING,
     middle: str = "finetune",
     high: str = "salun",
-    epochs: int = 1,
-    retain_share: float = 0.75,
+    epochs: Count = 1,
+    retain_share: Share = 0.75,
 ) -> nn.Module:
     r"""Unlearn the least memorised third first, then the middle, then the most memorised, each by its own method.
 
     :math:`D_f = D_{low} \cup D_{mid} \cup D_{high}` by memorisation; step j starts from the model of step j - 1, and
-    each has :math:`D_r = D \setminus D_f`, without any part of the forget set. Status V (paper: nothing, fine-tuning,
-    SalUn, all of D_r). Scores: the task's, else 1 - mean confidence over the epochs in the training log, else
-    1 - confidence of the original (ours, the cheapest).
-    Args: low, middle, high: methods by name, or "nothing". epochs of each that has such a setting (>= 1).
-        retain_share: random part of the retain set for each step, in (0, 1]; less costs less.
-    Raises: UnknownNameError; ForgetError for "rum" inside itself or settings out of range; NotApplicableError as the
-        parts; DivergedError.
+    each has :math:`D_r = D \setminus D_f`, without any part of the forget set. Scores: the task's, else 1 - mean
+    confidence over the epochs in the training log, else 1 - confidence of the original (ours, the cheapest).
+
+    Settings: low, middle, high: methods by name, or "nothing". epochs of each that has such a setting. retain_share:
+    random part of the retain set for each step; less costs less.
+    Raises: UnknownNameError; ForgetError for "rum" inside itself; NotApplicableError as the parts.
     """
-    check_range("epochs", epochs, 1)
     names = (low, middle, high)
-    for name in names:
-        if name == "rum":
-            raise ForgetError("rum cannot be a part of itself; name another method.")
-        if name != NOTHING:
-            get_method(name)
-    check_range("retain_share", retain_share, 0, 1, open_low=True)
+    if "rum" in names:
+        raise ForgetError("rum cannot be a part of itself; name another method.")
+    settings = {name: get_method(name).settings.keys() & {"epochs"} for name in names if name != NOTHING}
     scores, _source = memorisation_of(model, task)
     for name, positions in zip(names, split_by(scores), strict=True):
         if name == NOTHING or len(positions) == 0:
             continue
         part = task.forget.subset(positions.to(task.forget.labels.device))
         kept = task.retain if retain_share == 1 else random_part(task, task.retain, retain_share)
-        settings = {"epochs": int(epochs)} if "epochs" in METHODS[name].settings else {}
-        model = unlearn(name, model, replace(task, forget=part, retain=kept, **NOT_FOR_PARTS), **settings)
+        # Scores and log belong to the whole forget set and the original.
+        own = replace(task, forget=part, retain=kept, memorisation=None, training_log=None)
+        model = unlearn(name, model, own, **dict.fromkeys(settings[name], epochs))
     return model

@@ -1,28 +1,25 @@
-"""SalUn: random labels, learned only by the weights that matter for the forget set."""
+"""SalUn. Until February 2026 the public code masked gradients only, so weight decay and momentum moved "frozen"
+weights; LoTUS's copy leaves the retain pass unmasked."""
+
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from forget_lib.datasets.samples import concatenate
-from forget_lib.unlearning.common import WeightMask, check_range, epochs_of, gradients_of, sgd, step, train_mode
-from forget_lib.unlearning.random_label import check_convention, random_labels
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask, method, source
+from forget_lib.unlearning.common import WeightMask, epochs_of, mean_gradient, sgd, step, train_mode
+from forget_lib.unlearning.parts.settings import Count, Importance, Positive, Share
+from forget_lib.unlearning.random_label import random_labels
 
 
-def forget_gradient(model: nn.Module, task: UnlearningTask) -> dict[str, Tensor]:
+def forget_gradient(model: nn.Module, task: UnlearningTask) -> Importance:
     """|∇ mean CE over the whole forget set|, in eval mode, by name of trained parameter."""
-    model.eval()
-    model.zero_grad()
-    for images, labels in task.forget.batches(shuffle=False, augment=False):
-        (functional.cross_entropy(model(images), labels, reduction="sum") / len(task.forget)).backward()
-    found = {name: gradient.abs() for name, gradient in gradients_of(model).items()}
-    model.zero_grad()
-    return found
+    return {name: gradient.abs() for name, gradient in mean_gradient(model, (1, task.forget)).items()}
 
 
-def top_share(scores: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+def top_share(scores: Importance, share: float) -> Importance:
     """True at the round(share · n) largest of all n scores taken together."""
     flat = torch.cat([score.flatten() for score in scores.values()])
     chosen = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
@@ -31,15 +28,16 @@ def top_share(scores: dict[str, Tensor], share: float) -> dict[str, Tensor]:
     return {name: part.view_as(score) for (name, score), part in zip(scores.items(), parts, strict=True)}
 
 
-@method("salun", title="SalUn", paper="Fan et al., ICLR 2024", uses="forget, retain", family="relabelling")
+@method("salun", title="SalUn", uses="forget, retain", family="relabelling")
+@source("Fan et al., ICLR 2024", arxiv="2310.12508", status="V")
 def salun(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    learning_rate: float = 0.01,
-    epochs: int = 2,
-    share: float = 0.5,
-    labels: str = "any",
+    learning_rate: Positive = 0.01,
+    epochs: Count = 2,
+    share: Share = 0.5,
+    labels: Literal["any", "other"] = "any",
     mixed: bool = False,
 ) -> nn.Module:
     r"""Random label on the weights with the largest gradient on the forget set; all others do not move.
@@ -47,15 +45,11 @@ def salun(
     :math:`m = 1` for the top `share` of :math:`|\nabla_\theta \mathcal{L}_{CE}(D_f; \theta_0)|`, all parameters
     ranked together; then each epoch learns random labels on the forget set and true ones on the retain set,
     :math:`\theta \leftarrow m\,\theta + (1 - m)\,\theta_0` after every step. Running statistics of batch norm are
-    not masked, but stay in a pass over the forget set alone. Status V. Until February 2026 the public code masked
-    gradients only, so weight decay and momentum moved "frozen" weights; LoTUS's copy leaves the retain pass unmasked.
-    Args: learning_rate: of SGD (> 0). epochs (>= 1). share of weights that may move, in (0, 1]. labels: "any" or
-        "other", see random_label. mixed: both sets in one shuffled pass (the authors' CIFAR-100) or forget before
-        retain (their CIFAR-10).
-    Raises: ForgetError for settings out of range; DivergedError.
+    not masked, but stay in a pass over the forget set alone.
+
+    Settings: share of the weights may move. labels as for random_label. mixed: both sets in one shuffled pass (the
+    authors' CIFAR-100) or forget before retain (their CIFAR-10).
     """
-    check_range("share", share, 0, 1, open_low=True)
-    check_convention(labels)
     mask = WeightMask(model, top_share(forget_gradient(model, task), share))
     optimizer = sgd(model, learning_rate)
     for _ in epochs_of(task, model, epochs):

@@ -1,4 +1,5 @@
-"""SFRon: now and then a strong masked step up the forget loss, retain steps in between."""
+"""SFRon. Paper: α 25, λ 0.5, 1500 steps. The "slow" average of the paper has weight 1 in the released default, so it is
+off there; it is left out here."""
 
 import math
 
@@ -6,22 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forget_lib.core.errors import DivergedError
-from forget_lib.unlearning.common import (
-    check_range,
-    epochs_of,
-    random_part,
-    sgd,
-    step,
-    train_mode,
-    trained_weights,
-)
+from forget_lib.unlearning import UnlearningTask, method, source
+from forget_lib.unlearning.common import epochs_of, finite, random_part, sgd, step, train_mode, trained_weights
 from forget_lib.unlearning.parts.importance import importance_by_batch, sample_cross_entropy
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning.parts.settings import Count, Importance, NotNegative, Positive, Share
 
 
-def saliency_mask(forget: dict[str, Tensor], retain: dict[str, Tensor], gamma: float) -> dict[str, Tensor]:
+def saliency_mask(forget: Importance, retain: Importance, gamma: float) -> Importance:
     """True where F_f / F_r >= γ, by name of parameter."""
     return {name: forget[name] / (retain[name] + 1e-15) >= gamma for name in forget}
 
@@ -33,16 +25,11 @@ def adaptive_weights(losses: Tensor, power: float) -> Tensor:
 
 
 def masked_ascent(
-    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, mask: dict[str, Tensor], clip_norm: float
+    model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, mask: Importance, clip_norm: float
 ) -> None:
-    """One optimiser step up the loss, on the masked gradient, clipped to a norm.
-
-    Raises: DivergedError for a loss that is not finite.
-    """
-    if not bool(loss.isfinite()):
-        raise DivergedError(f"The loss is {float(loss.detach())}; lower the learning rate or forget_weight.")
+    """One optimiser step up the loss, on the masked gradient, clipped to a norm. Raises: DivergedError."""
     optimizer.zero_grad(set_to_none=True)
-    (-loss).backward()
+    (-finite(loss)).backward()
     for name, parameter in trained_weights(model).items():
         if parameter.grad is not None:
             parameter.grad.mul_(mask[name])
@@ -50,38 +37,31 @@ def masked_ascent(
     optimizer.step()
 
 
-@method("sfron", title="SFRon", paper="Huang et al., NeurIPS 2024", uses="forget, retain", family="gradient ascent")
+@method("sfron", title="SFRon", uses="forget, retain", family="gradient ascent")
+@source("Huang et al., NeurIPS 2024", arxiv="2409.19732", status="V")
 def sfron(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    learning_rate: float = 0.01,
-    epochs: int = 1,
-    forget_weight: float = 25.0,
-    every: int = 5,
-    power: float = 0.5,
-    gamma: float = 1.0,
-    clip_norm: float = 7.0,
-    mask_share: float = 0.3,
+    learning_rate: Positive = 0.01,
+    epochs: Count = 1,
+    forget_weight: Positive = 25.0,
+    every: Count = 5,
+    power: NotNegative = 0.5,
+    gamma: NotNegative = 1.0,
+    clip_norm: Positive = 7.0,
+    mask_share: Share = 0.3,
 ) -> nn.Module:
     r"""Every few retain steps, climb the forget loss with the weights that matter more for it than for the rest.
 
     Mask :math:`M = 1[F_f / F_r \ge \gamma]`, F the mean squared gradient of a batch. Every 5th step maximises
     :math:`\alpha_t \overline{w_i \mathcal{L}_i}` on a forget batch, :math:`w_i \propto \mathcal{L}_i^{-\lambda}`,
     :math:`\alpha_t = \alpha (1 + \cos(\pi t / T)) / 2`, its gradient masked and clipped; each step descends
-    :math:`\mathcal{L}_{CE}` on a retain batch; one SGD optimiser, rate falling as a cosine. Status V (paper: α 25,
-    λ 0.5, 1500 steps). The "slow" average of the paper has weight 1 in the released default, so it is off there; it
-    is left out here.
-    Args: learning_rate of SGD (> 0). epochs: passes over the retain set (>= 1). forget_weight: α (> 0). every: steps
-        between forget steps (>= 1). power: λ (>= 0). gamma (>= 0). clip_norm (> 0).
-        mask_share: part of the retain set that F_r is taken on, in (0, 1].
-    Raises: ForgetError for settings out of range; DivergedError.
+    :math:`\mathcal{L}_{CE}` on a retain batch; one SGD optimiser, rate falling as a cosine.
+
+    Settings: forget_weight α, power λ. every: steps between forget steps. mask_share: part of the retain set that F_r
+    is taken on.
     """
-    for name, value in (("forget_weight", forget_weight), ("clip_norm", clip_norm)):
-        check_range(name, value, 0, open_low=True)
-    check_range("every", every, 1)
-    for name, value in (("power", power), ("gamma", gamma)):
-        check_range(name, value, 0)
     parts = (task.forget, random_part(task, task.retain, mask_share))
     mask = saliency_mask(*(importance_by_batch(model, s, sample_cross_entropy, 2, s.batch_size) for s in parts), gamma)
     optimizer, forget = sgd(model, learning_rate), task.forget.forever()
@@ -93,7 +73,7 @@ def sfron(
             if done % every == 0:
                 train_mode(model, batch_norm=False)
                 forget_images, forget_labels = next(forget)
-                losses = functional.cross_entropy(model(forget_images), forget_labels, reduction="none")
+                losses = sample_cross_entropy(model(forget_images), forget_labels)
                 loss = forget_weight * fading * (adaptive_weights(losses, power) * losses).mean()
                 masked_ascent(model, optimizer, loss, mask, clip_norm)
                 train_mode(model)

@@ -1,63 +1,19 @@
-"""SISA: models on disjoint shards, so that forgetting a sample means training again only where it was."""
+"""SISA. A random tenth or a class touches all shards; a few samples touch few."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from forget_lib.core.errors import ForgetError, unknown
+from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.samples import Samples, concatenate
 from forget_lib.models.recipe import Recipe
-from forget_lib.models.train import train
-from forget_lib.unlearning.common import check_range
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
-
-VOTES = ("softmax", "argmax")
-
-
-class Voting(nn.Module):
-    """Models that vote: logits [B, K] are the logarithm of the mean probabilities, or of the smoothed share of votes.
-
-    Args: vote: "softmax" averages probabilities, "argmax" counts votes, with one vote spread over all classes.
-    """
-
-    def __init__(self, members: list[nn.Module], vote: str = "softmax") -> None:
-        super().__init__()
-        if vote not in VOTES:
-            raise unknown("vote", vote, VOTES)
-        self.members, self.vote = nn.ModuleList(members), vote
-
-    def features(self, images: Tensor) -> Tensor:
-        """Penultimate activations of all members side by side, [B, Σ D].
-
-        Raises: ForgetError for members without features.
-        """
-        if not all(hasattr(member, "features") for member in self.members):
-            raise ForgetError("These members end in no linear layer, so that they have no features to look at.")
-        return torch.cat([member.features(images) for member in self.members], 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits = torch.stack([member(images) for member in self.members])
-        if self.vote == "softmax":
-            return logits.log_softmax(2).logsumexp(0) - torch.tensor(float(len(logits))).log()
-        classes = logits.shape[2]
-        votes = nn.functional.one_hot(logits.argmax(2), classes).sum(0).to(logits)
-        return ((votes + 1 / classes) / (len(logits) + 1)).log()
-
-
-def is_ensemble(state: Mapping[str, Tensor]) -> bool:
-    """Whether these weights are those of a `Voting`."""
-    return any(name.startswith("members.") for name in state)
-
-
-def ensemble_of(state: Mapping[str, Tensor], new_model: Callable[[int], nn.Module], vote: str) -> Voting:
-    """The `Voting` that has these weights; as many members as the names of the weights tell, each a new model."""
-    members = {name.split(".")[1] for name in state}
-    found = Voting([new_model(0) for _ in members], vote)
-    found.load_state_dict(state)
-    return found
+from forget_lib.models.train import detach_meters, train
+from forget_lib.unlearning import UnlearningTask, method, source
+from forget_lib.unlearning.common import Count
+from forget_lib.unlearning.parts.voting import Voting
 
 
 def epochs_of_slices(epochs: int, slices: int) -> list[int]:
@@ -86,10 +42,8 @@ class Sisa:
         """Assigns samples at random to shards and slices of equal size and trains all of them.
 
         A shard that gets no sample of some class is trained all the same and never votes for it; that is printed.
-        Raises: ForgetError for fewer samples than slices of all shards, or a number below 1.
+        Raises: ForgetError for fewer samples than slices of all shards.
         """
-        for name, value in (("shards", shards), ("slices", slices)):
-            check_range(name, value, 1)
         if len(samples) < shards * slices:
             raise ForgetError(
                 f"{len(samples)} samples cannot fill {shards} shards of {slices} slices; ask for fewer of them."
@@ -99,8 +53,14 @@ class Sisa:
         self.parts = [parts[shard * slices : (shard + 1) * slices] for shard in range(shards)]
         self.samples, self.new_model, self.recipe, self.seed = samples, new_model, recipe, seed
         self.states: list[list[dict[str, Tensor]]] = [[] for _ in range(shards)]
-        self._say_what_is_missing()
-        for shard in range(shards):
+        labels = samples.labels.cpu()
+        for shard, held in enumerate(self.parts):
+            missing = sorted(set(labels.tolist()) - set(labels[torch.cat(held)].tolist()))
+            if missing:
+                print(
+                    f"sisa: shard {shard + 1} of {shards} holds no sample of classes {missing}, so it never votes for "
+                    "them; ask for fewer shards."
+                )
             self._train(shard, 0)
 
     def forget(self, indices: Tensor) -> list[int]:
@@ -124,7 +84,7 @@ class Sisa:
                 again.append(shard)
         return again
 
-    def model(self, vote: str = "softmax") -> nn.Module:
+    def model(self, vote: str = "softmax") -> Voting:
         """All shards that hold a sample, voting.
 
         Raises: ForgetError if none does.
@@ -138,17 +98,6 @@ class Sisa:
         if not members:
             raise ForgetError("All shards are empty: there is nothing left to train on.")
         return Voting(members, vote)
-
-    def _say_what_is_missing(self) -> None:
-        """Prints which shards hold no sample of a class that others hold."""
-        labels = self.samples.labels.cpu()
-        for shard, parts in enumerate(self.parts):
-            missing = sorted(set(labels.tolist()) - set(labels[torch.cat(parts)].tolist()))
-            if missing:
-                print(
-                    f"sisa: shard {shard + 1} of {len(self.parts)} holds no sample of classes {missing}, so it never "
-                    "votes for them; ask for fewer shards."
-                )
 
     def _train(self, shard: int, start: int) -> None:
         """Trains a shard from slice `start` on, from the state before it."""
@@ -165,16 +114,15 @@ class Sisa:
             self.states[shard].append({name: value.clone() for name, value in model.state_dict().items()})
 
 
-@method(
-    "sisa",
-    title="SISA",
-    paper="Bourtoule et al., IEEE S&P 2021",
-    uses="retain (forget for the set-up)",
-    family="exact",
-    exact=True,
-)
+@method("sisa", title="SISA", uses="retain (forget for the set-up)", family="exact", exact=True)
+@source("Bourtoule et al., IEEE S&P 2021", arxiv="1912.03817", status="V")
 def sisa(
-    model: nn.Module, task: UnlearningTask, *, shards: int = 3, slices: int = 2, vote: str = "softmax"
+    model: nn.Module,
+    task: UnlearningTask,
+    *,
+    shards: Count = 3,
+    slices: Count = 2,
+    vote: Literal["softmax", "argmax"] = "softmax",
 ) -> nn.Module:
     r"""Train models on shards of the data in slices; to forget, train again the shards that held the samples.
 
@@ -182,21 +130,19 @@ def sisa(
     removal, from the last state that saw none of the forget set. Prediction: :math:`\log \overline{p_s(x)}`. Exact
     with respect to an ensemble so trained, which is not the original that was given: it is trained here on forget
     and retain together, outside the cost that is counted. Returns one module with all shards inside, so its weights
-    have other names. Status V. A random tenth or a class touches all shards; a few samples touch few.
-    Args: shards (>= 1). slices of each (>= 1). vote: "softmax" or "argmax" (the authors' default).
-    Raises: ForgetError for settings out of range or too few samples; DivergedError.
+    have other names.
+
+    Settings: slices of each shard. vote: "argmax" is the authors' default.
     """
-    if vote not in VOTES:
-        raise unknown("vote", vote, VOTES)
 
     def new_model(seed: int) -> nn.Module:
         return task.meter.attach(task.fresh_model(seed).to(task.device))
 
     everything = concatenate(task.forget, task.retain)
     with task.meter.paused():
-        ensemble = Sisa(everything, new_model, task.recipe, shards=int(shards), slices=int(slices), seed=task.seed)
+        ensemble = Sisa(everything, new_model, task.recipe, shards=shards, slices=slices, seed=task.seed)
     ensemble.forget(torch.arange(len(task.forget)))
     found = ensemble.model(vote)
     for member in found.members:
-        member._forward_hooks.clear()
+        detach_meters(member)
     return found

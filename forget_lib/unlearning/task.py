@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.requests import Request
 from forget_lib.datasets.samples import Samples
+from forget_lib.models.log import TrainingLog
 from forget_lib.models.recipe import Recipe
 from forget_lib.models.train import Meter
 
@@ -39,7 +40,7 @@ class UnlearningTask:
     seed: int = 0
     generator: torch.Generator = field(default_factory=torch.Generator)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    training_log: object | None = None
+    training_log: TrainingLog | None = None
     memorisation: Tensor | None = None
     meter: Meter = field(default_factory=Meter)
     on_epoch: Callable[[int, nn.Module], None] | None = None

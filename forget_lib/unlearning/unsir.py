@@ -1,13 +1,14 @@
-"""UNSIR: noise that stands for the class, then impair, then repair."""
+"""UNSIR. Paper: 256 noise images, 20 copies, 1000 a class, Adam 0.02 and 0.01; here less, for small models. The public
+notebook labels all noise with class 0 even when two classes are to go, and learns the noise with batch norm in train
+mode."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from forget_lib.datasets.samples import Samples
-from forget_lib.unlearning.common import adam, check_range, epochs_of, frozen_copy, step
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask, method, source
+from forget_lib.unlearning.common import Count, CountOrNone, Positive, adam, epochs_of, frozen_copy, step
 
 
 def noise_loss(logits: Tensor, labels: Tensor, noise: Tensor, penalty: float = 0.1) -> Tensor:
@@ -44,40 +45,29 @@ def shuffled(total: int, size: int, generator: torch.Generator) -> list[Tensor]:
 
 
 @method(
-    "unsir",
-    title="UNSIR",
-    paper="Tarun et al., IEEE TNNLS 2023",
-    uses="the class's name, retain (a few per class)",
-    family="noise",
-    needs=("class request",),
+    "unsir", title="UNSIR", uses="the class's name, retain (a few per class)", family="noise", needs=("class request",)
 )
+@source("Tarun et al., IEEE TNNLS 2023", arxiv="2111.08947", status="V")
 def unsir(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    impair_rate: float = 2e-3,
-    repair_rate: float = 1e-3,
-    noise_rate: float = 0.1,
-    noise_steps: int = 40,
-    noise_count: int = 64,
-    noise_copies: int = 8,
-    per_class: int = 300,
+    impair_rate: Positive = 2e-3,
+    repair_rate: Positive = 1e-3,
+    noise_rate: Positive = 0.1,
+    noise_steps: CountOrNone = 40,
+    noise_count: Count = 64,
+    noise_copies: Count = 8,
+    per_class: Count = 300,
 ) -> nn.Module:
     r"""Train on noise that the model is most wrong about as if it were the class, then on some of the rest.
 
     Noise: :math:`\min_N -\mathcal{L}_{CE}(f_{\theta_0}(N), c) + 0.1\, \overline{\sum N^2}` by Adam, from
     :math:`\mathcal{N}(0, 1)`. Impair: one epoch of :math:`\mathcal{L}_{CE}` on copies of the noise labelled c and
     `per_class` retain samples a class. Repair: one epoch on the latter. No image of the class is needed.
-    Status V (paper: 256 noise images, 20 copies, 1000 a class, Adam 0.02 and 0.01; here less, for small models). The
-    public notebook labels all noise with class 0 even when two classes are to go, and learns the noise with batch
-    norm in train mode.
-    Args: impair_rate, repair_rate, noise_rate: of Adam (> 0). noise_steps (>= 0). noise_count: noise images a class
-        (>= 1). noise_copies: of each in the impair set (>= 1). per_class: retain samples a class (>= 1).
-    Raises: ForgetError for settings out of range; NotApplicableError for other requests than classes; DivergedError.
+
+    Settings: rates of Adam. noise_count: noise images a class. noise_copies: of each in the impair set.
     """
-    for name, value in (("noise_count", noise_count), ("noise_copies", noise_copies), ("per_class", per_class)):
-        check_range(name, value, 1)
-    check_range("noise_steps", noise_steps, 0)
     noise, noise_labels = learn_noise(model, task, noise_count, noise_steps, noise_rate)
     part = some_of_each_class(task, per_class)
     impair, repair = adam(model, impair_rate), adam(model, repair_rate)

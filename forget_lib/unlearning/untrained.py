@@ -2,11 +2,10 @@
 
 from torch import nn
 
-from forget_lib.unlearning.registry import method
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask, method
 
 
-@method("untrained", title="Untrained", paper="control", uses="nothing", family="control", control=True)
+@method("untrained", title="Untrained", uses="nothing", family="control", control=True, paper="control")
 def untrained(model: nn.Module, task: UnlearningTask) -> nn.Module:
     r"""A fresh model that was trained on nothing, :math:`\theta_u` drawn anew: what a measure gives where nothing was
     ever known. For a pre-trained recogniser that is the network as published under a new head.

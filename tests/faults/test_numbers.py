@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from forget_lib.attacks import AttackInput, get_attack, list_attacks
+from forget_lib.attacks import AttackInput, Side, get_attack, list_attacks
 from forget_lib.core import paths
 from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.registry import DATASETS, dataset
@@ -100,7 +100,7 @@ def test_a_method_that_diverges_is_a_gap_with_its_reason_and_the_study_goes_on(s
 def test_an_attack_on_constant_logits_finds_nothing_or_says_why(name, level):
     labels = np.arange(60) % 3
     logits, indices = np.full((60, 3), level, dtype=np.float32), np.arange(60)
-    inputs = AttackInput(logits, labels, logits.copy(), labels.copy(), indices, indices + 60, seed=0)
+    inputs = AttackInput(Side(logits, labels, indices), Side(logits.copy(), labels.copy(), indices + 60), seed=0)
     try:
         found = get_attack(name)(inputs)
     except ForgetError:

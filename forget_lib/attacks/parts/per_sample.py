@@ -3,13 +3,13 @@
 Shapes: K references, n samples (forget first, then unseen). `inside` is the membership matrix, bool [K, n].
 """
 
-from __future__ import annotations
+from collections.abc import Callable
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 from scipy.stats import norm
 
-from forget_lib.attacks.registry import AttackInput
+from forget_lib.attacks import AttackInput
 from forget_lib.core.errors import TooFewError
 from forget_lib.statistics import scores
 
@@ -58,17 +58,19 @@ def mean_probability(logits: np.ndarray, labels: np.ndarray, side: np.ndarray) -
     return np.exp(logsumexp(np.where(side, log_p, -np.inf), axis=0)) / side.sum(axis=0)
 
 
-def relative_score(inputs: AttackInput, expected: np.ndarray, transform) -> np.ndarray:
+def relative_score(
+    inputs: AttackInput, expected: np.ndarray, transform: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
     """log r_x, less the median of log r_z over the population where there is one.
 
     The paper's score is the share of z with r_x / r_z > gamma: within one target it ranks samples as r_x does, but with
     ties that spoil low false-positive rates. The median keeps targets on one scale, so that they can be pooled.
     """
     relative = -scores.cross_entropy(inputs.logits, inputs.labels) - np.log(np.maximum(expected, 1e-300))
-    population = inputs.references.population_logits
-    if population is None or inputs.population_logits is None:
+    logits, population = inputs.pool.population_logits, inputs.population
+    if logits is None or population is None:
         return relative
-    everywhere = np.ones(population.shape[:2], dtype=bool)
-    mean = transform(mean_probability(population, inputs.population_labels, everywhere))
-    own = -scores.cross_entropy(inputs.population_logits, inputs.population_labels)
+    everywhere = np.ones(logits.shape[:2], dtype=bool)
+    mean = transform(mean_probability(logits, population.labels, everywhere))
+    own = -scores.cross_entropy(population.logits, population.labels)
     return relative - np.median(own - np.log(np.maximum(mean, 1e-300)))

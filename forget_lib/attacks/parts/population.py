@@ -1,10 +1,8 @@
 """Population attacks: one rule for every sample. Usual in published tables, and blind in the tail."""
 
-from __future__ import annotations
-
 import numpy as np
 
-from forget_lib.attacks.registry import AttackInput
+from forget_lib.attacks import AttackInput
 
 
 def per_class(score: np.ndarray, inputs: AttackInput) -> np.ndarray:

@@ -1,41 +1,26 @@
 """Selective synaptic dampening: shrink the weights that matter more for the forget set than for all; no training."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import nn
 
-from forget_lib.core.errors import unknown
 from forget_lib.datasets.samples import concatenate
-from forget_lib.unlearning.common import check_range, trained_weights
-from forget_lib.unlearning.parts.importance import (
-    Importance,
-    importance_by_batch,
-    importance_by_sample,
-    weighted_mean,
-)
-from forget_lib.unlearning.task import UnlearningTask
-
-CONVENTIONS = ("batch", "sample")
+from forget_lib.unlearning import UnlearningTask
+from forget_lib.unlearning.common import Importance, trained_weights
+from forget_lib.unlearning.parts.importance import Losses, importance_by_batch, importance_by_sample
 
 
 def importances(
-    model: nn.Module, task: UnlearningTask, losses: Callable, power: int, convention: str, batch_size: int
+    model: nn.Module, task: UnlearningTask, losses: Losses, power: int, convention: str, batch_size: int
 ) -> tuple[Importance, Importance]:
-    """Importance for the forget set, and for forget and retain together.
-
-    Raises: UnknownNameError for a convention that does not exist; ForgetError for a batch size below 1.
-    """
-    if convention not in CONVENTIONS:
-        raise unknown("convention of importances", convention, CONVENTIONS)
-    check_range("batch_size", batch_size, 1)
+    """Importance for the forget set, and for forget and retain together; by "batch" or by "sample"."""
     if convention == "batch":
         parts = (task.forget, concatenate(task.retain, task.forget))
         forget, everything = (importance_by_batch(model, part, losses, power, batch_size) for part in parts)
         return forget, everything
     forget, retain = (importance_by_sample(model, s, losses, power, task.meter) for s in (task.forget, task.retain))
-    return forget, weighted_mean(forget, len(task.forget), retain, len(task.retain))
+    sizes = len(task.forget), len(task.retain)
+    return forget, {name: (sizes[0] * forget[name] + sizes[1] * retain[name]) / sum(sizes) for name in forget}
 
 
 @torch.no_grad()
@@ -60,23 +45,15 @@ def adaptive_alpha(forget: Importance, everything: Importance, share: float) -> 
 def dampened(
     model: nn.Module,
     task: UnlearningTask,
-    losses: Callable,
+    losses: Losses,
     power: int,
-    *,
     alpha: float | None,
     strength: float,
-    importance: str,
+    convention: str,
     batch_size: int,
 ) -> nn.Module:
-    """The model with its importances by `losses` and `power` worked out and its weights dampened; α is chosen by
-    `adaptive_alpha` where it is None.
-
-    Raises: ForgetError for settings out of range.
-    """
-    if alpha is not None:
-        check_range("alpha", alpha, 0, open_low=True)
-    check_range("strength", strength, 0)
-    forget, everything = importances(model, task, losses, power, importance, batch_size)
+    """The model with its weights dampened by importances of that kind; α is `adaptive_alpha`'s where it is None."""
+    forget, everything = importances(model, task, losses, power, convention, batch_size)
     if alpha is None:
         alpha = adaptive_alpha(forget, everything, len(task.forget) / (len(task.forget) + len(task.retain)))
     dampen(model, forget, everything, alpha, strength)

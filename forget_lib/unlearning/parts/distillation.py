@@ -1,43 +1,76 @@
-"""Methods that teach a student with one or more frozen teachers."""
+"""A student taught by frozen teachers: their logits, softened by a temperature, are its targets."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import reduce
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
-from forget_lib.unlearning.common import (
-    check_range,
-    divergence,
-    epochs_of,
-    frozen_copy,
-    log_probabilities,
-    sgd,
-    step,
-    taught,
-    train_mode,
-)
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.datasets.samples import Samples, concatenate
+from forget_lib.unlearning import UnlearningTask
+from forget_lib.unlearning.common import epochs_of, frozen_copy, logits_of, sgd, step, train_mode
 
 DECAY_AFTER = 3  # SCRUB's rate is a tenth from the epoch after this one on
+Target = Callable[[Tensor, Tensor], Tensor]
+Taught = Callable[..., Iterator[tuple[Tensor, Tensor, Tensor]]]
 
 
-def _scrub(
+def log_probabilities(temperature: float) -> Target:
+    """A target for `taught`: log softmax of the teacher's logits / T."""
+    return lambda logits, _labels: functional.log_softmax(logits / temperature, 1)
+
+
+def divergence(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """KL(exp(target) ‖ softmax(logits / T)), mean over the batch, in nats; target: log probabilities [B, K]."""
+    logs = functional.log_softmax(logits if temperature == 1 else logits / temperature, 1)
+    return functional.kl_div(logs, target, reduction="batchmean", log_target=True)
+
+
+def taught(*parts: tuple[nn.Module, Samples], target: Target) -> Taught:
+    """A function that gives mixed batches of all samples (arguments as for `Samples.batches`) with a target made of
+    the logits of the frozen teacher that each sample came with, and of its label: (images, labels, targets [B, K]).
+
+    A teacher sees each of its samples once, however many epochs follow; where images are augmented, each batch anew.
+    """
+    samples = reduce(concatenate, [own for _, own in parts])
+    labels_of = samples.labels
+    numbered = samples.with_labels(torch.arange(len(samples), device=labels_of.device))
+    owners = torch.cat([torch.full_like(own.labels, number) for number, (_, own) in enumerate(parts)])
+    known = None
+    if samples.augmentation == "none":
+        known = target(torch.cat([logits_of(teacher, own) for teacher, own in parts]), labels_of)
+
+    @torch.no_grad()
+    def anew(images: Tensor, positions: Tensor) -> Tensor:
+        rows, logits = [], []
+        for number, (teacher, _) in enumerate(parts):
+            here = torch.nonzero(owners[positions] == number).flatten()
+            if len(here):
+                rows.append(here)
+                logits.append(teacher(images[here]))
+        return torch.cat(logits)[torch.cat(rows).argsort()]
+
+    def batches(*arguments: int, **options: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        for images, positions in numbered.batches(*arguments, **options):
+            labels = labels_of[positions]
+            yield images, labels, target(anew(images, positions), labels) if known is None else known[positions]
+
+    return batches
+
+
+def scrub_epochs(
     model: nn.Module,
     task: UnlearningTask,
-    *,
-    learning_rate: float,
     epochs: int,
     max_epochs: int,
+    learning_rate: float,
     alpha: float,
     gamma: float,
     temperature: float,
     forget_batch_size: int,
 ) -> Iterator[int]:
     """Runs SCRUB's epochs on `model` in place and yields after each one."""
-    for name, value in (("max_epochs", max_epochs), ("alpha", alpha), ("gamma", gamma)):
-        check_range(name, value, 0)
-    check_range("temperature", temperature, 0, open_low=True)
-    check_range("forget_batch_size", forget_batch_size, 1)
     teacher, optimizer = frozen_copy(model), sgd(model, learning_rate)
     logs, weight = log_probabilities(temperature), temperature**2
     forget, retain = (taught((teacher, samples), target=logs) for samples in (task.forget, task.retain))

@@ -3,33 +3,29 @@
 import copy
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from forget_lib.core.errors import NotApplicableError
 from forget_lib.datasets.samples import Samples
-from forget_lib.unlearning.common import check_range, frozen_copy, logits_of, sgd, step, train_mode
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask
+from forget_lib.unlearning.common import Importance, accuracy_of, frozen_copy, learn, sgd, train_mode
 
 SCALES = tuple(tenth / 10 for tenth in range(10, 0, -1))
 CLIP = 1.0  # largest norm of a gradient: with fixed batch-norm statistics larger steps diverge
-Vector = dict[str, Tensor]
 
 
-def task_vector(model: nn.Module, task: UnlearningTask, learning_rate: float, epochs: int) -> Vector:
+def task_vector(model: nn.Module, task: UnlearningTask, learning_rate: float, epochs: int) -> Importance:
     """θ_ft - θ_0 after fine-tuning a copy on the forget set by cross-entropy; batch-norm statistics stay."""
-    check_range("epochs", epochs, 1)
     tuned = copy.deepcopy(model)
     optimizer = sgd(tuned, learning_rate, weight_decay=0)
     train_mode(tuned, batch_norm=False)
-    for images, labels in task.forget.batches(epochs):
-        step(optimizer, functional.cross_entropy(tuned(images), labels), clip_norm=CLIP)
+    learn(tuned, task.forget, optimizer, epochs, clip_norm=CLIP)
     start = dict(model.named_parameters())
     return {name: (p - start[name]).detach() for name, p in tuned.named_parameters()}
 
 
 @torch.no_grad()
-def move(model: nn.Module, vector: Vector, scale: float) -> None:
+def move(model: nn.Module, vector: Importance, scale: float) -> None:
     """θ ← θ - scale · vector, in place."""
     for name, parameter in model.named_parameters():
         parameter.sub_(scale * vector[name])
@@ -51,7 +47,7 @@ def renew_statistics(model: nn.Module, samples: Samples) -> None:
     model.eval()
 
 
-def largest_scale(model: nn.Module, task: UnlearningTask, vector: Vector, kept: float) -> float:
+def largest_scale(model: nn.Module, task: UnlearningTask, vector: Importance, kept: float) -> float:
     """The largest of `SCALES` at which validation accuracy, without the classes to forget, is `kept` of the original's.
 
     The smallest one if none is.
@@ -61,23 +57,17 @@ def largest_scale(model: nn.Module, task: UnlearningTask, vector: Vector, kept: 
     if not staying.any():
         raise NotApplicableError("task negation needs: validation samples of the classes that stay")
     samples = task.validation.subset(staying)
-
-    def accuracy(net: nn.Module) -> float:
-        return float((logits_of(net.eval(), samples).argmax(1) == samples.labels).double().mean())
-
-    wanted = kept * accuracy(model)
+    wanted = kept * accuracy_of(model, samples)
     for scale in SCALES:
         moved = frozen_copy(model)
         move(moved, vector, scale)
-        if accuracy(moved) >= wanted:
+        if accuracy_of(moved, samples) >= wanted:
             return scale
     return SCALES[-1]
 
 
-def _negate(model: nn.Module, task: UnlearningTask, vector: Vector, scale: float, kept: float) -> nn.Module:
+def negated(model: nn.Module, task: UnlearningTask, vector: Importance, scale: float, kept: float) -> nn.Module:
     """The end of both methods: chooses the scale if it is 0, moves, renews the statistics."""
-    check_range("scale", scale, 0)
-    check_range("kept", kept, 0, 1, open_low=True)
     task.epoch_done(0, model)
     move(model, vector, scale or largest_scale(model, task, vector, kept))
     renew_statistics(model, task.retain)

@@ -11,13 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forget_lib.unlearning.common import (
-    epochs_of,
-    step,
-)
-from forget_lib.unlearning.task import UnlearningTask
+from forget_lib.unlearning import UnlearningTask, source
+from forget_lib.unlearning.common import epochs_of, step
 
-WINNERS = {"paper": "NeurIPS 2023 challenge; Cadet et al. (deepunlearn)", "family": "challenge winners"}
+WINNER = source("NeurIPS 2023 challenge; Cadet et al. (deepunlearn)", arxiv="2406.09073 2410.01276", status="V")
 
 
 def repair(
@@ -25,16 +22,19 @@ def repair(
     task: UnlearningTask,
     epochs: int,
     optimizer: torch.optim.Optimizer,
-    loss: Callable,
-    rate: Callable,
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+    rate: Callable[[float], float],
+    before: Callable[[int], None] = lambda epoch: None,
 ) -> nn.Module:
     """Epochs over the retain set.
 
     Args: loss: (images, logits, labels) to a scalar. rate: factor of the learning rate at progress in [0, 1).
+        before: called with each epoch before it.
     """
     base = [group["lr"] for group in optimizer.param_groups]
     steps, done = epochs * -(-len(task.retain) // task.retain.batch_size), 0
-    for _ in epochs_of(task, model, epochs):
+    for epoch in epochs_of(task, model, epochs):
+        before(epoch)
         for images, labels in task.retain.batches():
             for group, value in zip(optimizer.param_groups, base, strict=True):
                 group["lr"] = value * rate(min(done / steps, 1.0))
