@@ -30,8 +30,8 @@ from forget_lib.study.measure import evaluate
 from forget_lib.study.plugins import with_plugins
 from forget_lib.study.scenario import EVALUATED, Scenario, describe, make_scenario, seed_of
 from forget_lib.unlearning import METHODS, UnlearningTask, get_method, unlearn
-from forget_lib.unlearning.registry import check_settings, default_settings
 from forget_lib.unlearning.parts.voting import ensemble_of, is_ensemble
+from forget_lib.unlearning.registry import check_settings, default_settings
 
 EVALUATION_VERSION = 2
 """Raised when the evaluation of a model gives other numbers; records of before are then made again."""
