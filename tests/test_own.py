@@ -13,7 +13,7 @@ from PIL import Image
 from forget_lib.core.errors import DataError, ForgetError, UnknownNameError
 from forget_lib.core.names import public_name, short_name
 from forget_lib.datasets import load, own
-from forget_lib.datasets.own import OwnDataError, load_own, write_folder
+from forget_lib.datasets.own import OwnDataError, load_own
 from forget_lib.datasets.requests import draw_sets, parse_request
 from forget_lib.demo.images import read_picture, to_tensor
 from forget_lib.study.scenario import describe, make_scenario
@@ -85,14 +85,6 @@ def test_a_folder_that_was_moved_keeps_its_sets_and_one_of_its_name_is_another_d
     assert after.checksum == before.checksum
     request = parse_request("random:0.3")
     assert torch.equal(draw_sets(after, request).forget, draw_sets(before, request).forget)
-
-
-def test_a_folder_that_was_written_is_read_back(blobs, tmp_path):
-    data = load_own(write_folder(blobs, tmp_path / "blobs", 5))
-    assert data.classes == blobs.classes
-    first = blobs.images[blobs.labels == 0][:5]
-    mine = torch.cat([data.images[data.labels == 0], data.test_images[data.test_labels == 0]])
-    assert sorted(map(str, mine.tolist())) == sorted(map(str, first.tolist()))
 
 
 def test_few_images_leave_no_cache(folder, tmp_path, monkeypatch):

@@ -4,9 +4,9 @@ import pytest
 from forget_lib.core import user_code
 from forget_lib.core.errors import ForgetError, UnknownNameError
 from forget_lib.core.names import short_name
-from forget_lib.datasets.own import write_folder
 from forget_lib.show import figures_attacks, findings
 from forget_lib.study import challenge, pooled, records, targets
+from tests.conftest import write_folder
 
 FIELDS = {"dataset": "blobs", "model": "mlp", "start": "sample", "recipe": {"epochs": 2, "batch_size": 16}}
 POOL = {"samples": 80, "evaluation": 24, "number": 4, "targets": 3, "doses": [0.5], "held_out": 20}

@@ -8,11 +8,11 @@ import torch
 from forget_lib.attacks import ATTACKS
 from forget_lib.core import user_code
 from forget_lib.core.errors import ForgetError, UnknownNameError
-from forget_lib.datasets.own import write_folder
 from forget_lib.show import answer_table, figures, findings, main_findings, overview
 from forget_lib.study import measure, records
 from forget_lib.study import run as study
 from forget_lib.unlearning import METHODS, list_methods, method
+from tests.conftest import write_folder
 
 SOME = {"finetune": {"epochs": 1}, "uniform_kl": {"forget_rate": 0.05, "retain_rate": 0.02}}
 

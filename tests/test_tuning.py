@@ -10,12 +10,12 @@ import yaml
 from forget_lib.core import paths
 from forget_lib.core.errors import ForgetError
 from forget_lib.datasets import load
-from forget_lib.datasets.own import write_folder
 from forget_lib.datasets.requests import parse_request
 from forget_lib.models.train import Meter
 from forget_lib.study import chosen, run, tuning
 from forget_lib.unlearning import get_method, list_methods, unlearn
 from forget_lib.unlearning.registry import check_settings
+from tests.conftest import write_folder
 from workflow import tuning as command
 
 SETTINGS = sorted((chosen.FOLDER).glob("*.yaml"))

@@ -69,7 +69,7 @@ def read_notebook(path: Path) -> dict[str, Any]:
         raise ForgetError(f"No notebook {path}. Notebooks there: {there}.") from error
     except (OSError, ValueError, RecursionError) as error:
         raise ForgetError(f"{path} is not a notebook that can be read: {error}. {MEND}") from error
-    cells = content.get("cells") if isinstance(content, dict) else None
+    cells: Any = content.get("cells") if isinstance(content, dict) else None
     whole = isinstance(cells, list) and isinstance(content.get("metadata", {}), dict)
     if not whole or not all(isinstance(cell, dict) and {"cell_type", "source"} <= set(cell) for cell in cells):
         raise ForgetError(f"{path} is not a notebook: it is damaged, or another file. {MEND}")

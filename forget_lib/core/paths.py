@@ -1,6 +1,5 @@
 """Where things lie, and how a path or a failure is told to people."""
 
-import contextlib
 import hashlib
 import os
 import re
@@ -50,7 +49,7 @@ def locate(path: str | Path, what: str) -> Path:
     if not str(path).isprintable():
         raise DataError(f"The path {str(path)[:200]!r} of {what} holds characters that no path needs.")
     found = find(path)
-    with contextlib.suppress(OSError):  # a name that is too long for any file
+    with suppress(OSError):  # a name that is too long for any file
         if found.exists():
             return found
     places = "" if found.is_absolute() else f" (looked for in {Path.cwd()} and in the repository)"

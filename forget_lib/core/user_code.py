@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import re
 import sys
 import sysconfig
 import traceback
@@ -33,14 +34,9 @@ def trust_code(on: bool = True) -> None:
     os.environ[VARIABLE] = "1" if on else "0"
 
 
-def is_trusted() -> bool:
-    """Whether code of the user's may run here."""
-    return os.environ.get(VARIABLE, "0") == "1"
-
-
 def require_trust(what: str) -> None:
     """Raises NotTrustedError, with the reason and what to do, unless code may run. what: a file or module:function."""
-    if not is_trusted():
+    if os.environ.get(VARIABLE, "0") != "1":
         raise NotTrustedError(
             f"{what} is code: it runs with all of your rights, may read and change your files, and sees the data. "
             "If you wrote it or have read it, run the same command with --trust-code (in Python: "
@@ -60,15 +56,12 @@ def load_file(path: Path) -> ModuleType:
         digest = hash_of(own_files(path))
     except OSError as error:
         raise ForgetError(f"{path.name} cannot be read: {one_line(error)}.") from error
-    name = (
-        PREFIX
-        + "".join(c if c.isalnum() else "_" for c in path.stem)
-        + f"_{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
-    )
+    place = hashlib.sha256(str(path).encode()).hexdigest()[:6]
+    name = f"{PREFIX}{re.sub(r'[^0-9A-Za-z]', '_', path.stem)}_{place}"
     known = sys.modules.get(name)
     if known is not None and known.__dict__.get("__source_hash__") == digest:
         return known
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec: Any = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     module.__dict__["__source_hash__"] = digest
     sys.modules[name] = module
@@ -101,7 +94,7 @@ def running(path: Path | None) -> Iterator[None]:
         return
     folder, own = path.parent, IMPORTED.setdefault(path.parent, {})
     before, places, written = dict(sys.modules), list(sys.path), sys.dont_write_bytecode
-    for name in _foreign(folder):
+    for name in _hidden(folder):
         del sys.modules[name]
     sys.modules.update(own)
     sys.path.insert(0, str(folder))
@@ -121,38 +114,38 @@ def running(path: Path | None) -> Iterator[None]:
     _require_known(path, new)
 
 
-def _foreign(folder: Path) -> list[str]:
-    """Names of the user's modules in `sys.modules` that are called like one in a folder, but lie elsewhere, and of all
-    that the files of other folders have imported."""
-    here = {entry.stem for entry in folder.iterdir() if entry.suffix == ".py" or entry.is_dir()} - {"forget_lib"}
-    tops = [name for name in here & sys.modules.keys() if _is_foreign(sys.modules[name], folder)]
-    others = [modules for other, modules in IMPORTED.items() if other != folder]
-    found = {name for modules in others for name in modules if sys.modules.get(name) is modules[name]}
-    return sorted(found.union(*([name for name in sys.modules if (name + ".").startswith(top + ".")] for top in tops)))
-
-
-def _is_foreign(module: ModuleType, folder: Path) -> bool:
-    place = _place(module)
-    return place is not None and not _is_installed(place) and not place.is_relative_to(folder)
+def _hidden(folder: Path) -> set[str]:
+    """Names in `sys.modules` that code of a folder must not see: what lies elsewhere and is called like a module beside
+    it, with all below it, and what files of other folders have imported."""
+    beside = {entry.stem for entry in folder.iterdir() if entry.suffix == ".py" or entry.is_dir()} - {"forget_lib"}
+    places = {name: _place(sys.modules[name]) for name in beside & sys.modules.keys()}
+    elsewhere = {name for name, place in places.items() if place is not None and not place.is_relative_to(folder)}
+    hidden = {name for name in sys.modules if name.partition(".")[0] in elsewhere}
+    for other, modules in IMPORTED.items():
+        if other != folder:
+            hidden |= {name for name, module in modules.items() if sys.modules.get(name) is module}
+    return hidden
 
 
 def _place(module: ModuleType) -> Path | None:
-    """The file of a module, or the folder of a package without one."""
+    """The file of a module, or the folder of a package without one; None for what is installed, or made in memory."""
     content = getattr(module, "__dict__", {})
     place = content.get("__file__") or next(iter(content.get("__path__", ())), None)
-    return Path(place).resolve() if isinstance(place, str) else None
+    if not isinstance(place, str) or _is_installed(Path(place).resolve()):
+        return None
+    return Path(place).resolve()
 
 
 def _lies_in(module: ModuleType, folders: Sequence[Path]) -> bool:
     place = _place(module)
-    if place is None or _is_installed(place) or module.__name__.startswith(("forget_lib.", PREFIX)):
+    if place is None or module.__name__.startswith(("forget_lib.", PREFIX)):
         return False
     return any(place.is_relative_to(folder) for folder in folders)
 
 
 def _require_known(path: Path, new: Mapping[str, ModuleType]) -> None:
-    files = [file for file in map(_place, new.values()) if file is not None and file.suffix == ".py"]
-    unknown = sorted(set(files) - own_files(path).keys()) if files else []
+    files = {file for file in map(_place, new.values()) if file is not None and file.suffix == ".py"}
+    unknown = sorted(files - own_files(path).keys()) if files else []
     if unknown:
         for name in new:
             IMPORTED[path.parent].pop(name, None)
@@ -172,7 +165,7 @@ def _running(function: Callable[..., Any], path: Path) -> Callable[..., Any]:
             return function(*given, **named)
 
     functools.update_wrapper(called, function, updated=())
-    called.code = path
+    called.__dict__["code"] = path
     return called
 
 
@@ -213,9 +206,11 @@ def _imports_of(file: Path, module: str) -> Iterator[str]:
         return
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(tree):
-        if _is_import(node) and node.args and isinstance(getattr(node.args[0], "value", None), str):
-            with contextlib.suppress(ImportError):
-                yield importlib.util.resolve_name(node.args[0].value, package)
+        if isinstance(node, ast.Call) and _is_import(node) and node.args:
+            named = getattr(node.args[0], "value", None)
+            if isinstance(named, str):
+                with contextlib.suppress(ImportError):
+                    yield importlib.util.resolve_name(named, package)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -226,12 +221,10 @@ def _imports_of(file: Path, module: str) -> Iterator[str]:
 
 def imports_late(path: Path) -> bool:
     """Whether a file of the user's, or one of those that it imports, imports something in a function."""
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-    trees = [ast.parse(file.read_bytes()) for file in own_files(path)]
-    bodies = [node for tree in trees for node in ast.walk(tree) if isinstance(node, functions)]
-    return any(
-        isinstance(node, ast.Import | ast.ImportFrom) or _is_import(node) for b in bodies for node in ast.walk(b)
-    )
+    nodes = [node for file in own_files(path) for node in ast.walk(ast.parse(file.read_bytes()))]
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)]
+    inner = [node for function in functions for node in ast.walk(function)]
+    return any(isinstance(node, ast.Import | ast.ImportFrom) or _is_import(node) for node in inner)
 
 
 def _is_import(node: ast.AST) -> bool:
@@ -264,10 +257,8 @@ def _forget_changed(files: Mapping[Path, str]) -> None:
     loaded = {file: getattr(sys.modules.get(name), "__file__", None) for file, name in files.items()}
     changed = any(READ.get(file, content) != content for file, content in now.items())
     if changed or any(place is not None and Path(place).resolve() != file for file, place in loaded.items()):
-        for modules in (
-            sys.modules,
-            *(IMPORTED[folder] for folder in {file.parent for file in files} & IMPORTED.keys()),
-        ):
+        beside = [IMPORTED[folder] for folder in {file.parent for file in files} & IMPORTED.keys()]
+        for modules in (sys.modules, *beside):
             for name in files.values():
                 modules.pop(name, None)
     READ.update(now)
@@ -325,7 +316,7 @@ def load_function(name: str, what: str) -> Callable[..., Any]:
         public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         shown = ", ".join(public[:20])
         raise ForgetError(f"{module_name} has no function {attribute} ({what}). It has: {shown}.")
-    return _running(function, Path(module.__file__)) if module_name.endswith(".py") else function
+    return _running(function, Path(str(module.__file__))) if module_name.endswith(".py") else function
 
 
 def _files_of(name: str) -> dict[Path, str]:

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from forget_lib.core.errors import DataError
 
@@ -42,7 +43,7 @@ def safe_extract(
             if missing:
                 raise DataError(f"{archive.name} lacks {', '.join(missing)}.")
             wanted = [name for name in found if not members or name in members]
-            entries = [found[name][1] for name in wanted]
+            entries: Any = [found[name][1] for name in wanted]
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
                 if isinstance(opened, tarfile.TarFile):

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from forget_lib.core.errors import DataError
+from forget_lib.core.errors import DataError, first_few
 from forget_lib.core.paths import one_line, shown
 from forget_lib.datasets.sources import BY_HAND
 
@@ -40,13 +40,9 @@ class Face:
         return f"{self.family}_{self.person}"
 
 
-FEMALE, MALE, NOT_KNOWN = 0, 1, 2
-SEX_OF_ROLE = {"M": FEMALE, "D": FEMALE, "GM": FEMALE, "F": MALE, "S": MALE, "GF": MALE}
-
-
 def sex_of(role: str) -> int:
-    """Sex by role in the family: M(other), D(aughter), GM are female, F(ather), S(on), GF male; else not known."""
-    return SEX_OF_ROLE.get(role.rstrip("0123456789"), NOT_KNOWN)
+    """0 female: M(other), D(aughter), GM; 1 male: F(ather), S(on), GF; 2 not known, by role in the family."""
+    return {"M": 0, "D": 0, "GM": 0, "F": 1, "S": 1, "GF": 1}.get(role.rstrip("0123456789"), 2)
 
 
 def find_root(folder: Path) -> Path:
@@ -84,44 +80,26 @@ def read_part(root: Path, part: str) -> list[Face]:
         raise DataError(f"{shown(table)} must have rows under the columns {', '.join(COLUMNS)}; {BY_HAND}.")
     faces, problems, seen = [], [], set()
     for line, row in enumerate(rows, start=2):
-        values = {column: (row[column] or "").strip() for column in COLUMNS}
-        name = PurePosixPath(values["image_path"].replace("\\", "/")).name
-        problem = _problem(values, name, images, seen)
-        if problem:
-            problems.append(f"line {line}: {problem}")
+        family, person, age, image = ((row[column] or "").strip() for column in COLUMNS)
+        name = PurePosixPath(image.replace("\\", "/")).name
+        wrong = {
+            f"family id {family!r} is not F and digits": not FAMILY.fullmatch(family),
+            f"person id {person!r} is not a role such as F, M, D2 or GM": not PERSON.fullmatch(person),
+            f"class {age!r} is not one of a-h": len(age) != 1 or age.lower() not in AGE_LETTERS,
+            f"image {name!r} is missing": name not in images,
+            f"image {name!r} belongs to another family than {family}": not name.startswith(family),
+            f"image {name!r} is listed twice": name in seen,
+        }
+        fault = next((words for words, is_so in wrong.items() if is_so), "")
+        if fault:
+            problems.append(f"line {line}: {fault}")
             continue
         seen.add(name)
-        faces.append(
-            Face(
-                values["family_id"],
-                values["person_id"],
-                values["age_class"].lower(),
-                images[name],
-                f"{table.name} line {line}",
-            )
-        )
+        faces.append(Face(family, person, age.lower(), images[name], f"{table.name} line {line}"))
     if problems:
-        more = f" and {len(problems) - SHOWN_PROBLEMS} more" if len(problems) > SHOWN_PROBLEMS else ""
-        raise DataError(
-            f"{shown(table)}: {len(problems)} of {len(rows)} rows are wrong: "
-            f"{'; '.join(problems[:SHOWN_PROBLEMS])}{more}. {BY_HAND}."
-        )
+        told = first_few(problems, SHOWN_PROBLEMS, "; ")
+        raise DataError(f"{shown(table)}: {len(problems)} of {len(rows)} rows are wrong: {told}. {BY_HAND}.")
     return faces
-
-
-def _problem(values: dict[str, str], name: str, images: dict[str, Path], seen: set[str]) -> str:
-    """What is wrong with a row, or an empty text."""
-    if not FAMILY.fullmatch(values["family_id"]):
-        return f"family id {values['family_id']!r} is not F and digits"
-    if not PERSON.fullmatch(values["person_id"]):
-        return f"person id {values['person_id']!r} is not a role such as F, M, D2 or GM"
-    if len(values["age_class"]) != 1 or values["age_class"].lower() not in AGE_LETTERS:
-        return f"class {values['age_class']!r} is not one of a-h"
-    if name not in images:
-        return f"image {name!r} is missing"
-    if not name.startswith(values["family_id"]):
-        return f"image {name!r} belongs to another family than {values['family_id']}"
-    return f"image {name!r} is listed twice" if name in seen else ""
 
 
 def decode(faces: Sequence[Face], size: int) -> Tensor:
@@ -222,39 +200,3 @@ def find_duplicates(
     pairs = [(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
     across = {pair: int(match(hashes[pair[0]], hashes[pair[1]], bits).sum()) for pair in pairs}
     return Duplicates(within, across, kept)
-
-
-RELATIONS = ("person", "relative", "in-law", "stranger")
-PARENT_OF = {
-    "GF": "F",
-    "GM": "F",
-    "GF2": "M",
-    "GM2": "M",
-}  # whose parents the grandparents are, in the rendered families
-
-
-def related(first: str, second: str) -> str:
-    """How two people of one of the rendered families (by role: F, M, S, D2, GF, …) are related, one of RELATIONS.
-
-    Children are relatives of all; of the others, only a grandparent and the parent who is that one's child.
-    """
-    if first == second:
-        return "person"
-    child = any(role[0] in "SD" for role in (first, second))
-    return "relative" if child or PARENT_OF.get(first) == second or PARENT_OF.get(second) == first else "in-law"
-
-
-def relations(people: Tensor, person_names: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-    """All pairs of images and how the two people are related.
-
-    Args: people: int64 [N], ids into `person_names`, which are FAMILY_ROLE.
-    Returns: first and second image of each pair, int64 [P], and the place of its relation in RELATIONS, int64 [P].
-    """
-    families, roles = zip(*(name.split("_") for name in person_names), strict=True)
-    table = torch.full((len(person_names),) * 2, RELATIONS.index("stranger"))
-    for a in people.unique().tolist():
-        for b in people.unique().tolist():
-            if families[a] == families[b]:
-                table[a, b] = RELATIONS.index(related(roles[a], roles[b]))
-    first, second = torch.triu_indices(len(people), len(people), 1)
-    return first, second, table[people[first], people[second]]

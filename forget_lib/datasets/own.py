@@ -123,17 +123,16 @@ class Found:
     notes: list[str] = dataclasses.field(default_factory=list)
 
 
-def load_own(source: Any, *, test_source: Any = None, name: str = "", **options: Any) -> ImageData:
+def load_own(source: Any, *, name: str = "", **options: Any) -> ImageData:
     """A user's own data as an `ImageData`.
 
     Args: source: a path, with options after a question mark (see the module's text), or a torch Dataset of (image,
-        label). test_source: a Dataset for the test set. name: default: `names.short_name` of the source. options: see
-        `Options`.
+        label). name: default: `names.short_name` of the source. options: see `Options`.
     Raises: OwnDataError with everything that is wrong, rows and files named; DataError, ForgetError.
     """
     if not isinstance(source, str | os.PathLike):
         chosen = Options.of(options)
-        return _assembled(name or type(source).__name__, _of_dataset(source, test_source, chosen), chosen)
+        return _assembled(name or type(source).__name__, _of_dataset(source, chosen), chosen)
     text = os.fspath(source).removeprefix(OWN)
     base, given = split_options(text)
     if is_code(base):
@@ -144,16 +143,6 @@ def load_own(source: Any, *, test_source: Any = None, name: str = "", **options:
         data = _of_path(locate(base, "own data"), name or plain_name(OWN + text), Options.of(given | options))
     known_as = name or short_name(OWN + text)
     return dataclasses.replace(data, name=known_as, title=known_as)
-
-
-def write_folder(data: ImageData, folder: Path, each: int) -> Path:
-    """Writes the first `each` training images of every class as PNGs, class/number.png, a folder as `own:` reads it."""
-    for index, title in enumerate(data.classes):
-        (folder / title).mkdir(parents=True, exist_ok=True)
-        for number, image in enumerate(data.images[data.labels == index][:each]):
-            picture = image[0] if len(image) == 1 else image.permute(1, 2, 0)
-            Image.fromarray(picture.numpy()).save(folder / title / f"{number}.png")
-    return folder
 
 
 def caches_of(path: Path) -> str:
@@ -410,54 +399,38 @@ def _as_images(array: np.ndarray, key: str, problems: list[str]) -> np.ndarray:
     return array
 
 
-def _of_dataset(dataset: Any, test_dataset: Any, options: Options) -> Found:
-    """A torch Dataset of (image, label). Its items are read here: their labels come with them."""
-    problems: list[str] = []
-    images, labels = _read_items(dataset, "item", options, problems)
-    where = [f"item {index}" for index in range(len(labels))]
-    parts = [""] * len(labels)
-    if test_dataset is not None:
-        more, more_labels = _read_items(test_dataset, "test item", options, problems)
-        where += [f"test item {index}" for index in range(len(more_labels))]
-        parts = ["train"] * len(labels) + ["test"] * len(more_labels)
-        labels = labels + more_labels
-        if more.shape[1:] != images.shape[1:]:
-            problems.append(f"test images are {tuple(more.shape[1:])}, training images {tuple(images.shape[1:])}")
-        images = torch.cat([images, more]) if not problems else images
-    rows = pd.DataFrame({"where": where, "name": where, "label": labels, "part": parts}, dtype=object)
-    classes = tuple(composed(str(title)) for title in getattr(dataset, "classes", ()))
-    numbers = all(text.isdecimal() for text in labels)
-    return Found(rows, "own Dataset", lambda: images, numbers, classes, problems)
+def _of_dataset(dataset: Any, options: Options) -> Found:
+    """A torch Dataset of (image, label). Its items are read here, each once, for their labels come with them; some are
+    read again, for a Dataset that gives something else each time cannot be compared on.
 
-
-def _read_items(dataset: Any, word: str, options: Options, problems: list[str]) -> tuple[Tensor, list[str]]:
-    """Images uint8 [N, C, H, W] and labels as text, each read once; some are read again, for a Dataset that gives
-    something else each time cannot be compared on. word: for messages, with the index.
-
-    What cannot be taken is added to `problems`. Raises: DataError for a Dataset without a length.
+    Raises: DataError for a Dataset without a length.
     """
     try:
-        size = len(dataset)
+        labels = ["0"] * len(dataset)
     except TypeError as error:
         kind = type(dataset).__name__
         raise DataError(f"{kind} has no length; a Dataset with len() and [index] is needed.") from error
-    labels = ["0"] * size
+    problems: list[str] = []
+    where = [f"item {index}" for index in range(len(labels))]
 
     def open_one(index: int) -> Image.Image:
         image, labels[index] = _item(dataset, index)
         return image
 
-    images = read_images(size, open_one, [f"{word} {index}" for index in range(size)], options, problems)
-    again = [] if problems else torch.randperm(size, generator=torch.Generator().manual_seed(0))[:REREAD].tolist()
-    for index in again:
+    images = read_images(len(labels), open_one, where, options, problems)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    for index in [] if problems else order[:REREAD].tolist():
         image, label = _item(dataset, index)
         same = np.array_equal(pixels(image, options), images[index].permute(1, 2, 0).numpy())
         if not same or label != labels[index]:
             problems.append(
-                f"{word} {index}: its {'label' if same else 'image'} is another one when it is read again; take random "
+                f"item {index}: its {'label' if same else 'image'} is another one when it is read again; take random "
                 "transforms out of the Dataset (the recipe augments): every model must see the same data"
             )
-    return images, labels
+    rows = pd.DataFrame({"where": where, "name": where, "label": labels, "part": ""}, dtype=object)
+    classes = tuple(composed(str(title)) for title in getattr(dataset, "classes", ()))
+    numbers = all(text.isdecimal() for text in labels)
+    return Found(rows, "own Dataset", lambda: images, numbers, classes, problems)
 
 
 def _item(dataset: Any, index: int) -> tuple[Image.Image, str]:

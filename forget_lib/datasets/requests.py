@@ -4,6 +4,7 @@ population, test)."""
 import hashlib
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -17,7 +18,6 @@ from forget_lib.datasets.image_data import ImageData
 
 NAMED = {"class": "classes", "person": "person_names", "family": "family_names"}
 """Kinds of request whose members are names, and the attribute of the data that holds all of them."""
-KINDS = ("class", "random", "mislabelled", "indices", "person", "family", "official")
 LARGEST_FILE = 50_000_000
 """Bytes of a file of indices: several million of them."""
 HELD_OUT = ("validation", "unseen", "population")
@@ -59,15 +59,10 @@ class Request:
             return "all"
         return f"all-by-{self.kind}" if self.kind in ("person", "family") else f"all-with-{self.name}"
 
-    @property
-    def removes_class(self) -> bool:
-        """Whether no sample of the requested classes is left to train on."""
-        return self.kind == "class"
-
 
 def _plain(name: str) -> str:
-    """A name for folders; where it loses a character, or could be taken for a number drawn, a digest follows, so that
-    no two names share a folder."""
+    """A name for folders, with a digest where it loses a character or could be taken for a number drawn: no two names
+    share a folder."""
     text = "".join(c if c.isalnum() or c in ".-_" else "_" for c in name)
     return text if text == name and not re.fullmatch(r"any\d+", name) else f"{text}-{_digest(name, 6)}"
 
@@ -99,55 +94,69 @@ def parse_request(text: str) -> Request:
     kind, _, what = text.strip().partition(":")
     if kind not in KINDS:
         raise unknown("kind of request", kind, KINDS)
-    what = composed(what) if kind in NAMED else what
     if not what:
         raise ForgetError(f"Request {text!r} does not say what to forget; write for example class:5 or random:0.1.")
-    if kind in ("random", "mislabelled"):
-        try:
-            fraction = float(what)
-        except ValueError:
-            fraction = -1.0
-        if not 0 < fraction < 1:
-            raise ForgetError(f"Request {text!r}: the fraction must be a number between 0 and 1, both excluded.")
-        return Request(kind, fraction=fraction)
-    if what.startswith("*"):
-        if kind not in ("class", "person", "family") or not _is_number(what[1:]) or int(what[1:]) < 1:
-            raise ForgetError(
-                f"Request {text!r}: *N draws N classes, people or families; write for example person:*20. A name that "
-                f'begins with a star stands in a list, {kind}:["{what}"].'
-            )
-        return Request(kind, count=int(what[1:]), written=what)
-    if kind == "indices" and what.startswith("@"):
+    try:
+        return READERS[kind](kind, what)
+    except ValueError as error:
+        raise ForgetError(f"Request {text[:200]!r}: {error}.") from error
+
+
+def _read_share(kind: str, what: str) -> Request:
+    try:
+        fraction = float(what)
+    except ValueError:
+        fraction = -1.0
+    if not 0 < fraction < 1:
+        raise ValueError("the fraction must be a number between 0 and 1, both excluded")
+    return Request(kind, fraction=fraction)
+
+
+def _read_indices(kind: str, what: str) -> Request:
+    if what.startswith("@"):
         try:
             with open(what[1:], encoding="utf-8-sig") as file:
                 what = ",".join(file.read(LARGEST_FILE).split())
         except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a name that no file can have
-            raise ForgetError(f"Request {text!r}: cannot read the file of indices ({error}).") from error
-    if kind == "official":
-        if what != "list":
-            raise ForgetError(f"Request {text!r}: there is one published list; write official:list.")
-        return Request(kind, ("list",))
-    listed = _read_list(what) if kind in NAMED else None
-    parts = [part.strip() for part in what.split(",")] if listed is None else listed
-    members = tuple(dict.fromkeys(filter(None, parts)))
+            raise ValueError(f"cannot read the file of indices ({error})") from error
+    members = [part.strip() for part in what.split(",") if part.strip()]
     if not members:
-        raise ForgetError(f"Request {text!r} names nothing to forget.")
-    if kind == "indices":
-        if not all(map(_is_number, members)):
-            raise ForgetError(f"Request {text[:200]!r}: indices are whole numbers from 0 on, separated by commas.")
-        members = tuple(dict.fromkeys(str(int(member)) for member in members))  # 03 is 3
+        raise ValueError("it names nothing to forget")
+    if not all(map(_is_number, members)):
+        raise ValueError("indices are whole numbers from 0 on, separated by commas")
+    return Request(kind, tuple(dict.fromkeys(str(int(member)) for member in members)), written=what.strip())  # 03 is 3
+
+
+def _read_official(kind: str, what: str) -> Request:
+    if what != "list":
+        raise ValueError("there is one published list; write official:list")
+    return Request(kind, ("list",))
+
+
+def _read_names(kind: str, what: str) -> Request:
+    what = composed(what)
+    if what.startswith("*"):
+        if not _is_number(what[1:]) or int(what[1:]) < 1:
+            raise ValueError(
+                "*N draws N classes, people or families; write for example person:*20. A name that begins with a star "
+                f'stands in a list, {kind}:["{what}"]'
+            )
+        return Request(kind, count=int(what[1:]), written=what)
+    names = None
+    if what.startswith("[") and what.endswith("]"):
+        with suppress(yaml.YAMLError, RecursionError):
+            names = yaml.load(what, Loader=yaml.BaseLoader)  # builds text, lists and dictionaries only
+    if names is None or not all(isinstance(name, str) for name in names):
+        names = [part.strip() for part in what.split(",")]
+    members = tuple(dict.fromkeys(filter(None, names)))
+    if not members:
+        raise ValueError("it names nothing to forget")
     return Request(kind, members, written=what.strip())
 
 
-def _read_list(text: str) -> list[str] | None:
-    """The names of a list in YAML, as they are written; None for any other text."""
-    if not (text.startswith("[") and text.endswith("]")):
-        return None
-    try:
-        names = yaml.load(text, Loader=yaml.BaseLoader)  # builds text, lists and dictionaries only
-    except (yaml.YAMLError, RecursionError):
-        return None
-    return names if all(isinstance(name, str) for name in names) else None
+READERS = dict.fromkeys(NAMED, _read_names) | dict.fromkeys(("random", "mislabelled"), _read_share)
+READERS |= {"indices": _read_indices, "official": _read_official}
+KINDS = tuple(READERS)
 
 
 def resolve(data: ImageData, request: Request) -> Request:
@@ -164,10 +173,8 @@ def resolve(data: ImageData, request: Request) -> Request:
     text = "" if request.written.startswith("[") else f",{_squeezed(request.written)},"
     whole = [name for name in names if "," in name and f",{_squeezed(name)}," in text]
     if whole:
-        raise ForgetError(
-            f"Request {request.kind}:{request.written}: {whole[0]!r} is one name. Write names in a list: "
-            f'{request.kind}:["{whole[0]}"].'
-        )
+        advice = f'{whole[0]!r} is one name. Write names in a list: {request.kind}:["{whole[0]}"]'
+        raise ForgetError(f"Request {request.kind}:{request.written}: {advice}.")
     found = [_name(names, member, request.kind) for member in request.members]
     missing = [member for member, name in zip(request.members, found, strict=True) if name is None]
     if missing:
@@ -233,37 +240,35 @@ def draw_sets(data: ImageData, request: Request, draw: int = 0) -> Sets:
     Raises: ForgetError for members that do not exist, or a request that would forget nothing or everything.
     """
     request = resolve(data, request)
-    generator = torch.Generator().manual_seed(_seed("held out", data.drawn_as or data.name, draw))
-    wanted = _explicit_indices(data, request)
+    name = data.drawn_as or data.name
+    generator = torch.Generator().manual_seed(_seed("held out", name, draw))
+    listed = _listed(data, request)
     groups = _groups(data, request)
-    held = _hold_out(data, groups, wanted, generator)
+    held = _hold_out(data, groups, listed, generator)
     trained = torch.ones(len(data.labels), dtype=torch.bool)
-    for part in held.values():
-        trained[part] = False
+    trained[torch.cat(list(held.values()))] = False
     pool = trained.nonzero().flatten()
 
-    generator.manual_seed(_seed("forget", data.drawn_as or data.name, request.name, draw))
+    generator.manual_seed(_seed("forget", name, request.name, draw))
     labels = data.labels.clone()
     unseen = held["unseen"]
-    if request.kind == "class":
-        classes = torch.tensor(requested_classes(data, request, draw))
-        forget = pool[torch.isin(labels[pool], classes)]
-        matches = torch.isin(labels[unseen], classes)
-    elif request.kind in ("random", "mislabelled"):
+    matches = torch.ones(len(unseen), dtype=torch.bool)
+    if request.fraction is not None:
         forget = _stratified(pool, labels, request.fraction, generator)
-        matches = torch.ones(len(unseen), dtype=torch.bool)
-    elif request.kind == "official":
-        forget = wanted
-        matches = _matched(_strata(data), forget, unseen, generator)
+    elif request.kind == "class":
+        gone = torch.isin(labels, torch.tensor(requested_classes(data, request, draw)))
+        forget, matches = pool[gone[pool]], gone[unseen]
     elif request.kind == "indices":
-        forget = wanted
-        matches = torch.isin(labels[unseen], labels[forget])
+        forget, matches = listed, torch.isin(labels[unseen], labels[listed])
     else:
-        forget = pool[torch.isin(groups[pool], _members(data, request, groups[pool], generator))]
+        forget = listed
+        if groups is not None and request.kind != "official":
+            forget = pool[torch.isin(groups[pool], _members(data, request, groups[pool], generator))]
         matches = _matched(_strata(data), forget, unseen, generator)
     if request.kind == "mislabelled":
         for part in (forget, unseen):
-            labels[part] = _corrupted(labels[part], len(data.classes), generator)
+            shift = torch.randint(1, len(data.classes), (len(part),), generator=generator)
+            labels[part] = (labels[part] + shift) % len(data.classes)
     retain = pool[~torch.isin(pool, forget)]
     if len(forget) == 0 or len(retain) == 0:
         what = "nothing" if len(forget) == 0 else "the whole training set"
@@ -323,32 +328,27 @@ def _strata(data: ImageData) -> Tensor:
     return data.labels if data.sexes is None else 3 * data.labels + data.sexes
 
 
-def _explicit_indices(data: ImageData, request: Request) -> Tensor:
+def _listed(data: ImageData, request: Request) -> Tensor:
+    """Indices into the pool that the request itself lists, or the benchmark behind it; empty for other requests."""
     if request.kind == "official":
         if data.official is None:
             raise ForgetError(f"{data.name} has no published list of what to forget; ask for a person or random:0.1.")
         return data.official
-    indices = torch.tensor(
-        sorted(int(member) for member in request.members) if request.kind == "indices" else [], dtype=torch.int64
-    )
-    if len(indices) and int(indices[-1]) >= len(data.labels):
-        raise ForgetError(
-            f"Index {int(indices[-1])} is not in {data.name}: its training pool has "
-            f"{len(data.labels)} samples, counted from 0."
-        )
-    return indices
+    given = sorted(map(int, request.members)) if request.kind == "indices" else []
+    if given and given[-1] >= len(data.labels):
+        pool = f"its training pool has {len(data.labels)} samples, counted from 0"
+        raise ForgetError(f"Index {given[-1]} is not in {data.name}: {pool}.")
+    return torch.tensor(given, dtype=torch.int64)
 
 
 def _groups(data: ImageData, request: Request) -> Tensor | None:
-    if request.kind == "official":  # whole families go, so whole families are held out
-        return data.families
+    """Ids of what is held out as a whole: people, or families; None where single samples are."""
     if request.kind not in ("person", "family"):
-        return None
+        return data.families if request.kind == "official" else None
     groups = data.people if request.kind == "person" else data.families
     if groups is None:
-        raise ForgetError(
-            f"{data.name} has no {request.kind} ids; ask to forget a class, a random share or indices instead."
-        )
+        advice = "ask to forget a class, a random share or indices instead"
+        raise ForgetError(f"{data.name} has no {request.kind} ids; {advice}.")
     return groups
 
 
@@ -383,9 +383,8 @@ def _members(data: ImageData, request: Request, present: Tensor, generator: torc
     trained = present.unique()
     if request.count is not None:
         if request.count >= len(trained):
-            raise ForgetError(
-                f"{request.name}: only {len(trained)} are in the training set of {data.name}; ask for fewer."
-            )
+            there = f"only {len(trained)} are in the training set of {data.name}"
+            raise ForgetError(f"{request.name}: {there}; ask for fewer.")
         return trained[torch.randperm(len(trained), generator=generator)[: request.count]]
     known = {names[int(index)]: int(index) for index in trained}
     missing = [member for member in request.members if member not in known]
@@ -410,8 +409,3 @@ def _matched(strata: Tensor, forget: Tensor, unseen: Tensor, generator: torch.Ge
         order = torch.randperm(len(members), generator=generator)
         keep[members[order[: round(float(count * scale))]]] = True
     return keep
-
-
-def _corrupted(labels: Tensor, number_of_classes: int, generator: torch.Generator) -> Tensor:
-    shift = torch.randint(1, number_of_classes, (len(labels),), generator=generator)
-    return (labels + shift) % number_of_classes

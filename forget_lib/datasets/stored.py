@@ -153,8 +153,8 @@ def write_cache(path: Path, tensors: Mapping[str, Tensor], origin: str) -> None:
                 left_over.unlink(missing_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
         os.close(handle)
-        whole = {name: tensors[name].contiguous() for name in sorted(tensors)}
-        save_file(whole, temporary, metadata={"origin": origin, "checksum": checksum_of(*whole.values())})
+        metadata = {"origin": origin, "checksum": checksum_of(*tensors.values())}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
@@ -163,18 +163,21 @@ def write_cache(path: Path, tensors: Mapping[str, Tensor], origin: str) -> None:
         print(f"no cache written to {shown(path.parent)} ({one_line(error)}); the data are used all the same")
 
 
-def read_cache(path: Path) -> tuple[dict[str, Tensor], str] | None:
-    """Tensors and origin of a cache, or None if there is none. Raises: DataError if it is truncated or damaged."""
+def read_cache(path: Path, names: Sequence[str] = PARTS) -> tuple[list[Tensor], str] | None:
+    """The tensors of these names and the origin of a cache, or None if there is none.
+
+    Raises: DataError if it is truncated or damaged, or lacks one of them.
+    """
     if not path.is_file():
         return None
     advice = f"delete it and run again, or {BY_HAND}"
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+            tensors = [file.get_tensor(name) for name in names]
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"{shown(path)} is truncated or damaged ({one_line(error)}); {advice}.") from error
-    if checksum_of(*tensors.values()) != metadata.get("checksum"):
+    if checksum_of(*tensors) != metadata.get("checksum"):
         raise DataError(f"{shown(path)} is damaged (its checksum differs from the recorded one); {advice}.")
     return tensors, metadata.get("origin", "")
 
@@ -183,12 +186,12 @@ def kept(path: Path, origin: str, make: Callable[[], Tensor], whole: Callable[[]
     """The images of a cache that was made for this `origin` (what they depend on), else those of `make`, which are
     kept for the next time if they are whole."""
     try:
-        cached = read_cache(path)
+        cached = read_cache(path, ("images",))
     except DataError as error:
         print(f"{error} The images are read again.")
         cached = None
     if cached is not None and cached[1] == origin:
-        return cached[0]["images"]
+        return cached[0][0]
     images = make()
     if whole():
         write_cache(path, {"images": images}, origin)
@@ -217,7 +220,7 @@ def whole_or_sample(
 
     def from_files() -> Arrays:
         cached = read_cache(path)
-        return check(local(path.parent) if cached is None else Arrays(**cached[0], origin=cached[1]))
+        return check(local(path.parent) if cached is None else Arrays(*cached[0], cached[1]))
 
     def fetched(title: str, fetch: Callable[[Path], Arrays]) -> Arrays:
         with tempfile.TemporaryDirectory(prefix="forget-") as folder:

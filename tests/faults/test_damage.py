@@ -94,7 +94,7 @@ def test_a_flipped_bit_of_a_cache_is_named(tmp_path, monkeypatch, record_propert
     for seed in range(100):
         path.write_bytes(flipped(whole, seed))
         try:
-            assert torch.equal(read_cache(path)[0]["images"], images)
+            assert torch.equal(read_cache(path, ("images", "labels"))[0][0], images)
             unharmed += 1
         except ForgetError as error:
             message = str(error)
