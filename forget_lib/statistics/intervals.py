@@ -72,9 +72,8 @@ def t_interval(values: Values, level: float = 0.95) -> Interval:
 
 
 def bootstrap_interval(values: Values, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Mean with a bootstrap-t interval, for 10 seeds or more.
+    """Mean with a bootstrap-t interval, for 10 seeds or more: it follows skewed values and keeps its coverage at 10.
 
-    It follows skewed values and, unlike the percentile interval, keeps its coverage at 10 values.
     Source: Efron & Tibshirani 1993, chapter 12.
     """
     array = _array(values, BOOTSTRAP_FROM, "A bootstrap interval")
@@ -137,10 +136,7 @@ def seeds_needed(standard_deviation: float, margin: float, level: float = 0.95) 
 
 
 def auc(members: Values, non_members: Values) -> float:
-    """Area under the ROC curve: P(member scores higher) + P(tie) / 2, in [0, 1]; 0.5 is chance.
-
-    Signed: a value below 0.5 says that members score *lower*. Exact with ties (mid-ranks).
-    """
+    """Area under the ROC curve: P(member scores higher) + P(tie) / 2, in [0, 1]; 0.5 is chance."""
     positive = _array(members, 1, "AUC, members")
     negative = _array(non_members, 1, "AUC, non-members")
     ranks = stats.rankdata(np.concatenate([positive, negative]))[: len(positive)]
@@ -148,11 +144,8 @@ def auc(members: Values, non_members: Values) -> float:
 
 
 def auc_interval(members: Values, non_members: Values, level: float = 0.95) -> Interval:
-    """AUC of one target model with DeLong's interval over samples, within [0, 1]; `n` counts both sides.
-
-    Samples count as independent given the model; over several models use `mean_interval` of their AUCs.
-    Source: DeLong et al., Biometrics 1988.
-    """
+    """AUC of one target model with DeLong's interval over samples (independent given the model), within [0, 1]; `n`
+    counts both sides. Source: DeLong et al., Biometrics 1988."""
     positive = _array(members, 2, "An AUC interval, members")
     negative = _array(non_members, 2, "An AUC interval, non-members")
     m, n = len(positive), len(negative)
@@ -185,9 +178,8 @@ def negatives_needed(target: float) -> int:
 def tpr_at_fpr(members: Values, non_members: Values, target: float = 0.01, level: float = 0.95) -> DetectionRate:
     """True-positive rate at the largest false-positive rate at or under `target`.
 
-    The threshold is the (floor(target * n) + 1)-th largest non-member score; a member is found if its
-    score is strictly above it, so ties never push the rate over the target.
-    Raises: TooFewError with fewer than 10 / target non-members.
+    The threshold is the (floor(target * n) + 1)-th largest non-member score; a member is found if its score is strictly
+    above it, so ties never push the rate over the target.
     """
     positive = _array(members, 1, "A true-positive rate, members")
     negative = np.sort(_array(non_members, 1, "A true-positive rate, non-members"))[::-1]
@@ -212,9 +204,9 @@ def cluster_bootstrap(
 ) -> Interval:
     """Interval of `statistic(indices)` when samples come in clusters (images of one person): people are redrawn.
 
-    clusters: the person of each sample, [N]. statistic: takes int indices into the samples (with repeats), gives a
-    number. Expanded percentile interval: percentiles are widened as t exceeds the normal at this number of people.
-    `n` counts people. Raises: TooFewError below 10 people. Source: Hesterberg, The American Statistician 2015.
+    clusters: the person of each sample, [N]. statistic: of int indices into the samples (with repeats). Expanded
+    percentile interval: percentiles are widened as t exceeds the normal at this number of people; `n` counts them.
+    Source: Hesterberg, The American Statistician 2015.
     """
     _, codes = np.unique(np.asarray(clusters), return_inverse=True)
     people = codes.max() + 1 if len(codes) else 0
@@ -247,11 +239,8 @@ def paired_difference(values: Values | Mapping, reference: Values | Mapping, lev
 
 
 def sign_flip_test(paired: Values) -> float:
-    """Two-sided p-value that paired differences are symmetric about 0, from all 2^n flips of their signs.
-
-    Exact up to `EXACT_TO` differences, by random flips (never below 1 / (FLIPS + 1)) beyond.
-    Raises: TooFewError below 6 differences, where p < 0.05 cannot be reached.
-    """
+    """Two-sided p-value that paired differences are symmetric about 0, from all 2^n flips of their signs, or random
+    ones beyond `EXACT_TO` differences."""
     array = _array(paired, SIGN_FLIP_FROM, "A sign-flip test")
     least = abs(array.sum()) - 1e-12 * np.abs(array).sum()
     if len(array) <= EXACT_TO:
@@ -275,20 +264,16 @@ def holm(p_values: Values) -> np.ndarray:
 
 
 def tost(paired: Values, margin: float, alpha: float = 0.05) -> Equivalence:
-    """Two one-sided t-tests: is the mean paired difference inside (-margin, margin)?
+    """Two one-sided t-tests: is the mean paired difference inside (-margin, margin), a margin fixed before looking?
 
-    `margin` must be fixed before looking (config). This, not a non-significant difference, supports "equal to
-    retraining". `low`, `high`: the 1 - 2 alpha t-interval, inside the margin exactly when `equivalent`.
+    This, not a non-significant difference, supports "equal to retraining". `low`, `high`: the 1 - 2 alpha t-interval.
     """
     if margin <= 0:
         raise ForgetError(f"An equivalence margin must be positive, got {margin}.")
     array = _array(paired, 2, "An equivalence test")
     mean, low, high, size = t_interval(array, 1 - 2 * alpha)
     error = array.std(ddof=1) / math.sqrt(size)
-    if error == 0:
-        p_value = 0.0 if abs(mean) < margin else 1.0
-    else:
-        p_value = float(stats.t.sf((margin - abs(mean)) / error, size - 1))
+    p_value = float(abs(mean) >= margin) if error == 0 else float(stats.t.sf((margin - abs(mean)) / error, size - 1))
     return Equivalence(p_value, low, high, p_value <= alpha)
 
 

@@ -1,12 +1,11 @@
 """What is measured on a model: pure functions of logits and labels, and a few of models.
 
-Logits are float [N, C] (tensor or array), labels int [N]. Unless said otherwise "ideal" means: as the retrained model,
-and the floor is what a second retrained model scores; it is rarely 0 or 1, so it belongs beside every value.
+Logits are float [N, C] (tensor or array), labels int [N]. Ideal is the retrained model's value, unless said otherwise;
+the floor is what a second retrained model scores; it is rarely 0 or 1, so it belongs beside every value.
 """
 
-from __future__ import annotations
-
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -36,9 +35,8 @@ def _pair(first: Array, second: Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def accuracy(logits: Array, labels: Array) -> float:
-    """Share of samples whose largest logit is at the label, in [0, 1].
+    """Share of samples whose largest logit is at the label, in [0, 1]; for random samples ideal near test accuracy.
 
-    Ideal on the forget set: the retrained model's, which is near test accuracy for random samples, not 0.
     Weakness: says nothing of confidence; a masked logit gives 0 on a forgotten class and forgets nothing.
     """
     logits, labels = _numpy(logits), _numpy(labels)
@@ -48,21 +46,13 @@ def accuracy(logits: Array, labels: Array) -> float:
 
 
 def per_class_accuracy(logits: Array, labels: Array) -> np.ndarray:
-    """Accuracy of each class, float [C] in [0, 1]; NaN for a class without samples.
-
-    Ideal: the retrained model's. Weakness: noisy for small classes.
-    """
+    """Accuracy of each class, float [C] in [0, 1]; NaN for a class without samples. Weakness: noisy for small ones."""
     logits, labels = _numpy(logits), _numpy(labels)
     right = (logits.argmax(1) == labels).astype(np.float64)
     classes = logits.shape[1]
     total = np.bincount(labels, minlength=classes).astype(np.float64)
     hits = np.bincount(labels, weights=right, minlength=classes)
     return np.divide(hits, total, out=np.full(classes, np.nan), where=total > 0)
-
-
-def absolute_gap(value: float, retrained: float) -> float:
-    """|value - retrained| >= 0; ideal 0. Weakness: under seed noise its mean is above 0 for a second retrain too."""
-    return abs(value - retrained)
 
 
 def average_gap(values: dict[str, float], retrained: dict[str, float]) -> float:
@@ -72,7 +62,7 @@ def average_gap(values: dict[str, float], retrained: dict[str, float]) -> float:
     """
     if set(values) != set(retrained):
         raise ForgetError(f"Both models need the same metrics; differing: {sorted(set(values) ^ set(retrained))}.")
-    return float(np.mean([absolute_gap(values[name], retrained[name]) for name in values]))
+    return float(np.mean([abs(values[name] - retrained[name]) for name in values]))
 
 
 def tug_of_war(values: dict[str, float], retrained: dict[str, float]) -> float:
@@ -80,8 +70,7 @@ def tug_of_war(values: dict[str, float], retrained: dict[str, float]) -> float:
 
     Weakness: absolute gaps, so a second retrain is below 1. Source: Zhao et al., NeurIPS 2024.
     """
-    parts = ("forget", "retain", "test")
-    return float(np.prod([1 - absolute_gap(values[part], retrained[part]) for part in parts]))
+    return float(np.prod([1 - abs(values[part] - retrained[part]) for part in ("forget", "retain", "test")]))
 
 
 def nomus(test_accuracy: float, attack_accuracy: float) -> float:
@@ -93,10 +82,8 @@ def nomus(test_accuracy: float, attack_accuracy: float) -> float:
 
 
 def completeness(logits: Array, reference_logits: Array) -> float:
-    """Share of samples on which two models predict the same class, in [0, 1]; ideal: that of two retrained models.
-
-    Weakness: 1 is not the ideal, two retrained nets disagree. Source: Cao & Yang, S&P 2015.
-    """
+    """Share of samples on which two models predict the same class, in [0, 1]; ideal: that of two retrained models,
+    which is not 1. Source: Cao & Yang, S&P 2015."""
     one, two = _pair(logits, reference_logits)
     return float((one.argmax(1) == two.argmax(1)).mean())
 
@@ -104,8 +91,8 @@ def completeness(logits: Array, reference_logits: Array) -> float:
 def activation_distance(logits: Array, reference_logits: Array) -> float:
     """Mean over samples of the L2 distance of the two predictions, in [0, sqrt 2]; ideal: that of two retrained models.
 
-    The mean of norms, not the root of the mean squared norm that some code reports.
-    Weakness: its floor is far from 0. Source: Golatkar et al. 2021; Chundawat et al., AAAI 2023.
+    The mean of norms, not the root of the mean squared norm that some code reports. Source: Golatkar et al. 2021;
+    Chundawat et al., AAAI 2023.
     """
     one, two = _pair(logits, reference_logits)
     return float(np.linalg.norm(softmax(one, axis=1) - softmax(two, axis=1), axis=1).mean())
@@ -127,10 +114,9 @@ def js_divergence(logits: Array, reference_logits: Array) -> float:
 def linear_cka(features: Array, reference_features: Array) -> float:
     r"""Linear CKA of two feature matrices [N, D1], [N, D2] on the same samples, in [0, 1]; 1: equal up to rotation.
 
-    :math:`\|Y^\top X\|_F^2 / (\|X^\top X\|_F \|Y^\top Y\|_F)` with centred columns.
-    Ideal: that of two retrained models.
-    Weakness: biased upwards when N is not much larger than D, and ruled by the leading components.
-    Source: Kornblith et al., ICML 2019. Raises: ForgetError for different N or constant features.
+    :math:`\|Y^\top X\|_F^2 / (\|X^\top X\|_F \|Y^\top Y\|_F)` with centred columns. Ideal: that of two retrained
+    models. Weakness: biased upwards when N is not much larger than D, and ruled by the leading components.
+    Source: Kornblith et al., ICML 2019.
     """
     x, y = (_numpy(part, "features").astype(np.float64) for part in (features, reference_features))
     if len(x) != len(y):
@@ -152,19 +138,17 @@ def layer_activations(model: nn.Module, images: Tensor) -> dict[str, np.ndarray]
 
     images: uint8 [N, C, H, W]. The model is used in eval mode and its mode put back.
     """
-    kept: dict[str, np.ndarray] = {}
+    outputs: dict[str, np.ndarray] = {}
 
-    def keep(name: str):
-        def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
+    def keep(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
             pooled = output.mean(dim=(2, 3)) if output.ndim == 4 else output.flatten(1)
-            kept[name] = pooled.float().cpu().numpy()
+            outputs[name] = pooled.float().cpu().numpy()
 
         return hook
 
-    weighted = (nn.Linear, nn.Conv2d)
-    hooks = [
-        part.register_forward_hook(keep(name)) for name, part in model.named_modules() if isinstance(part, weighted)
-    ]
+    layers = [(name, part) for name, part in model.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)]
+    hooks = [part.register_forward_hook(keep(name)) for name, part in layers]
     mode = model.training
     try:
         model.eval()(normalise(images.to(next(model.parameters()).device)))
@@ -172,11 +156,11 @@ def layer_activations(model: nn.Module, images: Tensor) -> dict[str, np.ndarray]
         model.train(mode)
         for hook in hooks:
             hook.remove()
-    return kept
+    return outputs
 
 
 def cka_by_layer(model: nn.Module, reference: nn.Module, images: Tensor) -> dict[str, float]:
-    """Linear CKA between the same layers of two models of one architecture, in order. See `linear_cka`."""
+    """Linear CKA between the same layers of two models of one architecture, in order."""
     one, two = layer_activations(model, images), layer_activations(reference, images)
     if list(one) != list(two):
         raise ForgetError("CKA by layer compares two models of the same architecture; their layers differ.")
@@ -185,10 +169,7 @@ def cka_by_layer(model: nn.Module, reference: nn.Module, images: Tensor) -> dict
 
 def anamnesis_index(steps: int, retrained_steps: int) -> float:
     """AIN: relearning steps relative to the retrained model's, >= 0; ideal 1; far less: residual knowledge, far more:
-    over-forgetting.
-
-    Weakness: a ratio of small counts; a bound only where either was cut at the limit. Source: Chundawat et al. 2023.
-    """
+    over-forgetting. Weakness: a ratio of small counts. Source: Chundawat et al. 2023."""
     if retrained_steps <= 0:
         raise ForgetError("AIN needs a retrained model that has to relearn; it reached the target without a step.")
     return steps / retrained_steps
@@ -198,8 +179,7 @@ def margin_divergence(family: Array, reference_family: Array) -> np.ndarray:
     r"""KLoM with normal margins: per sample, KL of :math:`\phi` under N unlearned and M retrained models, nats >= 0.
 
     family: margins [N, n] of models of one method, reference_family [M, n] of retrained ones -> [n]. Report quantiles.
-    Ideal: retrained against retrained. Weakness: needs families, and assumes normal margins.
-    Source: Georgiev et al. 2024.
+    Weakness: needs families, and assumes normal margins. Source: Georgiev et al. 2024.
     """
     one, two = np.asarray(family, dtype=np.float64), np.asarray(reference_family, dtype=np.float64)
     if min(len(one), len(two)) < 4:

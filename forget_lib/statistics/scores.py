@@ -1,7 +1,5 @@
 """Numbers that attacks read off logits; all in float64, never through float32 probabilities."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
