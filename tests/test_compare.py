@@ -12,7 +12,7 @@ from forget_lib.show import membership_views
 from forget_lib.statistics.measurement import Measurement
 from forget_lib.study import records
 from tests.test_report import write as write_notebook
-from tests.test_results import run, write
+from tests.study.test_records import run, write
 from workflow.pages import compare
 from workflow.pages.__main__ import main
 from workflow.pages.index import write_index

@@ -20,7 +20,7 @@ from forget_lib.show import overview
 from forget_lib.statistics import measurement
 from forget_lib.statistics.measurement import Measurement
 from forget_lib.study import records as results
-from tests.test_results import run, write
+from tests.study.test_records import run, write
 
 sys.path.append(str(REPOSITORY))
 from benchmarks import reference

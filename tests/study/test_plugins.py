@@ -58,7 +58,7 @@ def test_each_template_is_short_and_printed_in_the_readme():
     assert all(len(text.splitlines()) <= 30 for text in printed_templates().values())
 
 
-FIRST_TEMPLATES = Path(__file__).with_name("first_templates")
+FIRST_TEMPLATES = Path(__file__).resolve().parent.parent / "first_templates"
 """The templates as they were first published: plugins that people wrote from them go on working."""
 
 

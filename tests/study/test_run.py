@@ -312,7 +312,7 @@ def test_a_net_that_cannot_be_measured_after_a_method_is_a_failed_record(scenari
     monkeypatch.setattr(measure, "evaluate", broken)
     record = study.run_method(scenario, "finetune")
     assert record["status"] == "failed"
-    assert record["reason"].startswith("finetune could not be measured on mlp: IndexError: oh (test_study.py, line ")
+    assert record["reason"].startswith("finetune could not be measured on mlp: IndexError: oh (test_run.py, line ")
 
 
 @pytest.mark.fault("A net, method or attack that raises")
