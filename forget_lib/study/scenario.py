@@ -15,18 +15,8 @@ from forget_lib.attacks import get_attack
 from forget_lib.core.errors import ForgetError
 from forget_lib.core.names import is_own, listed_request, public_name, short_name
 from forget_lib.core.paths import sha256_of
-from forget_lib.datasets import ImageData, Samples, load
-from forget_lib.datasets.requests import (
-    NAMED,
-    Request,
-    Sets,
-    draw_sets,
-    forgotten_words,
-    parse_request,
-    request_for,
-    requested_classes,
-    resolve,
-)
+from forget_lib.datasets import ImageData, Samples, load, requests
+from forget_lib.datasets.requests import Request, Sets
 from forget_lib.models import face_net  # noqa: F401  registers its models
 from forget_lib.models.given_weights import put_weights, require_described, weights_file
 from forget_lib.models.nets import build
@@ -73,7 +63,7 @@ class Scenario:
     @cached_property
     def parsed(self) -> Request:
         """The request, with the data's own names."""
-        return resolve(self.data, parse_request(self.request))
+        return requests.resolve(self.data, requests.parse_request(self.request))
 
     @cached_property
     def request_text(self) -> str:
@@ -83,16 +73,16 @@ class Scenario:
             return f"{asked.kind}:{asked.fraction!r}"
         if asked.count is not None:
             return f"{asked.kind}:*{asked.count}"
-        if asked.kind in NAMED:
-            text = request_for(self.data, asked.kind, asked.members)
-            alike = parse_request(text).members == asked.members
+        if asked.kind in requests.NAMED:
+            text = requests.request_for(self.data, asked.kind, asked.members)
+            alike = requests.parse_request(text).members == asked.members
             return text if alike else listed_request(asked.kind, asked.members)
         return f"{asked.kind}:{','.join(asked.members)}"
 
     @cached_property
     def sets(self) -> Sets:
         """Indices of the six sets."""
-        return draw_sets(self.data, self.parsed, self.draw)
+        return requests.draw_sets(self.data, self.parsed, self.draw)
 
     @cached_property
     def samples(self) -> dict[str, Samples]:
@@ -136,12 +126,12 @@ class Scenario:
     @property
     def classes(self) -> tuple[int, ...]:
         """Requested classes of a class request, else empty."""
-        return requested_classes(self.data, self.parsed, self.draw)
+        return requests.requested_classes(self.data, self.parsed, self.draw)
 
     @property
     def forgotten(self) -> str:
         """Index and name of every class, person, family or file that is to go."""
-        return forgotten_words(self.data, self.parsed, self.sets)
+        return requests.forgotten_words(self.data, self.parsed, self.sets)
 
     @property
     def test_kept(self) -> Samples:
@@ -153,7 +143,7 @@ class Scenario:
     @property
     def groups_people(self) -> bool:
         """Whether the request is about whole people or families, so that the person is the unit of an interval."""
-        return parse_request(self.request).kind in ("person", "family", "official")
+        return requests.parse_request(self.request).kind in ("person", "family", "official")
 
     def new_model(self, seed: int) -> nn.Module:
         """An untrained model on the device. Raises: ForgetError for a name, or for batches that it cannot train on."""
@@ -180,7 +170,6 @@ def make_scenario(
 
     recipe: settings of a `Recipe`. fields: dataset, model, request, draw, seed, start, device. Plugins that the
     environment names are loaded first.
-    Raises: ForgetError and its kinds.
     """
     set_threads(1)
     plugins.load_from_environment()
@@ -188,9 +177,7 @@ def make_scenario(
         get_attack(name)
     scenario = Scenario(Path(root), recipe=make_recipe(recipe), attacks=tuple(attacks), **fields)
     if not scenario.recipe.known and not scenario.weights:
-        raise ForgetError(
-            "Without a recipe the original model cannot be trained: give its weights, model?weights=FILE."
-        )
+        raise ForgetError("Without a recipe the original model cannot be trained: give weights, model?weights=FILE.")
     model = scenario.new_model(0)
     _ = scenario.sets
     if scenario.weights:
