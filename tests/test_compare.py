@@ -11,8 +11,8 @@ from forget_lib.core.errors import ForgetError
 from forget_lib.show import membership_views
 from forget_lib.statistics.measurement import Measurement
 from forget_lib.study import records
-from tests.test_report import write as write_notebook
 from tests.study.test_records import run, write
+from tests.test_report import write as write_notebook
 from workflow.pages import compare
 from workflow.pages.__main__ import main
 from workflow.pages.index import write_index
