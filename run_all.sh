@@ -34,7 +34,7 @@ Usage: ./run_all.sh [COMMAND] [OPTIONS]
   purge FOLDER     list what still carries the forgotten data of an answer; with --apply, remove it
   submit METHOD    rank a method (a name, or my_method.py) on the leaderboard's fixed problems; 15 minutes
   verify [FILE]    check a deletion report (--data: measure again), or repeat a part of a leaderboard record
-  data NAME        fetch a data set (all: every one), and say where it came from
+  data NAME        fetch a data set (all: every one) or age-weights, and say where it came from
   faults [PART]    try the faults and attacks of tests/faults/README.md, and count what was survived
   clean [PROFILE]  remove results: of one profile, or all but the reference and the answers to deletion requests, which
                    are evidence; these too: clean forget

@@ -29,7 +29,6 @@ FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER.parents[1]))
 
 from forget_lib.datasets.cifar10 import arrays_from_npm  # noqa: E402
-from forget_lib.datasets.stored import to_sheet  # noqa: E402
 
 # One part of a sample: images uint8 [N, H, W, C], labels int [N], index of each in the source int [N].
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -38,6 +37,14 @@ Part = tuple[np.ndarray, np.ndarray, np.ndarray]
 def first_of_each_class(labels: np.ndarray, count: int) -> np.ndarray:
     """Indices of the first `count` samples of each class, ascending."""
     return np.sort(np.concatenate([np.flatnonzero(labels == label)[:count] for label in np.unique(labels)]))
+
+
+def to_sheet(images: np.ndarray, columns: int = 100) -> Image.Image:
+    """Lays uint8 [N, H, W, C] images out row by row on one sheet, without gaps; N must be a multiple of `columns`."""
+    number, height, width, channels = images.shape
+    grid = images.reshape(number // columns, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
+    sheet = grid.reshape(number // columns * height, columns * width, channels)
+    return Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet)
 
 
 def mnist_parts() -> dict[str, Part]:

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -179,7 +179,7 @@ class Duplicates:
 
 
 def find_duplicates(
-    parts: dict[str, Sequence[Face]], bits: int = 0, hashes: dict[str, np.ndarray] | None = None
+    parts: Mapping[str, Sequence[Face]], bits: int = 0, hashes: dict[str, np.ndarray] | None = None
 ) -> Duplicates:
     """Counts near-duplicates by perceptual hash; `bits`: in how many of the 64 bits a duplicate may differ.
 

@@ -97,7 +97,8 @@ def synthetic_identity(start: str = "local") -> ImageData:
     faces = read_part(samples_folder() / "faces", "identity")
     counts = Counter(face.person_name for face in faces)
     seen: Counter[str] = Counter()
-    pool, test = [], []
+    pool: list[Face] = []
+    test: list[Face] = []
     for face in faces:
         seen[face.person_name] += 1
         (pool if seen[face.person_name] <= counts[face.person_name] - IDENTITY_TEST else test).append(face)

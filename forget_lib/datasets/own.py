@@ -116,7 +116,7 @@ class Found:
 
     rows: pd.DataFrame
     source: str
-    read: Callable[[], Tensor]
+    read: Callable[[], Tensor] = lambda: torch.empty(0)
     numbers: bool = False
     classes: tuple[str, ...] = ()
     problems: list[str] = dataclasses.field(default_factory=list)
@@ -232,7 +232,7 @@ def _of_folder(path: Path) -> Found:
         for entry in entries:
             if entry.name not in without_images:
                 _add_class(rows, problems, entry.name, "", entry)
-    return Found(pd.DataFrame(rows), "own files", _nothing, problems=problems, notes=notes)
+    return Found(pd.DataFrame(rows), "own files", problems=problems, notes=notes)
 
 
 def _add_class(rows: list[dict[str, Any]], problems: list[str], where: str, part: str, entry: os.DirEntry) -> None:
@@ -249,10 +249,6 @@ def _add_class(rows: list[dict[str, Any]], problems: list[str], where: str, part
         else:
             label = composed(entry.name)
             rows.append({"where": name, "name": name, "label": label, "part": part, "file": file.path})
-
-
-def _nothing() -> Tensor:
-    return torch.zeros(0, 1, 1, 1, dtype=torch.uint8)
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -280,7 +276,7 @@ def _of_csv(path: Path) -> Found:
     problems, wrong = _faults_of_rows(table)
     rows = table[~wrong].rename(columns={"path": "name"}).drop(columns=["line", "too_many"]).reset_index(drop=True)
     rows["part"] = rows.get("part", "")
-    return Found(rows, "own files", _nothing, problems=problems)
+    return Found(rows, "own files", problems=problems)
 
 
 def _columns(path: Path, given: Sequence[str]) -> list[str]:
@@ -371,7 +367,7 @@ def _of_arrays(path: Path) -> Found:
 
     def read() -> Tensor:
         if problems:
-            return _nothing()
+            return torch.empty(0)
         together = np.concatenate(images)
         problems.extend(black(together))
         return torch.from_numpy(np.ascontiguousarray(together))
@@ -466,7 +462,7 @@ def _assembled(name: str, found: Found, options: Options) -> ImageData:
     order = torch.cat([(~test).nonzero().flatten(), test.nonzero().flatten()])
     pool = int((~test).sum())
     images, labels = images[order], labels[order]
-    groups: dict[str, Tensor] = {}
+    groups: dict[str, Any] = {}
     for key, ids in (("people", people), ("families", families)):
         if ids is not None:
             groups |= {key: ids[order][:pool], f"test_{key}": ids[order][pool:]}

@@ -26,8 +26,10 @@ GREY = ("1", "L", "LA")
 class Wanted(Protocol):
     """What images are to become: a square of so many pixels, and a key of MODES; None leaves them as they are."""
 
-    size: int | None
-    mode: str | None
+    @property
+    def size(self) -> int | None: ...
+    @property
+    def mode(self) -> str | None: ...
 
 
 def plain_picture(picture: Image.Image) -> Image.Image:
@@ -123,7 +125,7 @@ def read_images(
                 array = pixels(image, wanted)
                 mode = MODES.get(wanted.mode or "", image.mode)
                 if is_deep(image):
-                    deepest[image.mode] = max(deepest.get(image.mode, 0), image.getextrema()[1])
+                    deepest[image.mode] = max(deepest.get(image.mode, 0), np.asarray(image).max().item())
         except UnidentifiedImageError:
             problems.append(f"{where[index]}: is no image that can be read ({', '.join(FORMATS)})")
             continue

@@ -308,7 +308,7 @@ def class_index(data: ImageData, member: str) -> int:
 def forgotten_words(data: ImageData, request: Request, sets: Sets) -> str:
     """Index and name of everything that goes, the first few of many; images without a name are counted."""
     if request.kind in ("person", "family"):
-        ids = data.people if request.kind == "person" else data.families
+        ids = getattr(data, "people" if request.kind == "person" else "families")
         indices, names = ids[sets.forget].unique().tolist(), getattr(data, NAMED[request.kind])
     elif request.kind == "class":
         indices, names = data.labels[sets.forget].unique().tolist(), data.classes

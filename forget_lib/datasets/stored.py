@@ -5,7 +5,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Arrays:
     labels: Tensor
     test_images: Tensor
     test_labels: Tensor
-    origin: str = ""
+    origin: str = field(default="", kw_only=True)
 
     @cached_property
     def checksum(self) -> str:
@@ -85,14 +85,6 @@ def halved(images: Tensor) -> Tensor:
     return (total >> 2).to(torch.uint8)
 
 
-def to_sheet(images: np.ndarray, columns: int = 100) -> Image.Image:
-    """Lays uint8 [N, H, W, C] images out row by row on one sheet, without gaps; N must be a multiple of `columns`."""
-    number, height, width, channels = images.shape
-    grid = images.reshape(number // columns, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
-    sheet = grid.reshape(number // columns * height, columns * width, channels)
-    return Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet)
-
-
 def from_sheet(sheet: Image.Image, height: int, width: int) -> Tensor:
     """The images of a sheet, uint8 [N, C, height, width], row by row."""
     pixels = np.array(sheet)
@@ -118,10 +110,10 @@ def read_sample(name: str, height: int, width: int) -> Arrays:
     """
     folder, checksums = samples_folder(), sample_checksums()
     files = {part: f"{name}_{part}.png" for part in ("train", "test")} | {"labels": f"{name}_labels.csv"}
-    for file in files.values():
-        if file not in checksums:
-            raise DataError(f"data/samples/SHA256SUMS does not list {file}; {RESTORE}.")
-        check_file(folder / file, checksums[file], RESTORE)
+    for listed in files.values():
+        if listed not in checksums:
+            raise DataError(f"data/samples/SHA256SUMS does not list {listed}; {RESTORE}.")
+        check_file(folder / listed, checksums[listed], RESTORE)
     with open(folder / files["labels"], newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     pieces = []
@@ -220,7 +212,7 @@ def whole_or_sample(
 
     def from_files() -> Arrays:
         cached = read_cache(path)
-        return check(local(path.parent) if cached is None else Arrays(*cached[0], cached[1]))
+        return check(local(path.parent) if cached is None else Arrays(*cached[0], origin=cached[1]))
 
     def fetched(title: str, fetch: Callable[[Path], Arrays]) -> Arrays:
         with tempfile.TemporaryDirectory(prefix="forget-") as folder:

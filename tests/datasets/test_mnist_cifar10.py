@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import importlib.util
 import os
+import runpy
 import socket
 import struct
 import subprocess
@@ -147,9 +148,10 @@ def test_a_damaged_sample_is_one_clear_error(monkeypatch, tmp_path, damage):
 
 
 def test_a_sheet_gives_its_images_back():
+    to_sheet = runpy.run_path(str(SAMPLES / "make_samples.py"))["to_sheet"]
     for channels in (1, 3):
         images = np.random.default_rng(0).integers(0, 256, (12, 4, 5, channels), dtype=np.uint8)
-        back = stored.from_sheet(stored.to_sheet(images, columns=3), 4, 5)
+        back = stored.from_sheet(to_sheet(images, columns=3), 4, 5)
         assert np.array_equal(back.numpy().transpose(0, 2, 3, 1), images)
 
 
