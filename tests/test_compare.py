@@ -8,7 +8,6 @@ import pytest
 from nbformat.v4 import new_markdown_cell
 
 from forget_lib.core.errors import ForgetError
-from forget_lib.show import membership_views
 from forget_lib.statistics.measurement import Measurement
 from forget_lib.study import records
 from tests.study.test_records import run, write
@@ -157,7 +156,3 @@ def test_the_index_of_a_profile_says_it(reference, tmp_path):
     assert "Against the reference" not in write_index(tmp_path / "toy").read_text()
     study(tmp_path / "toy")
     assert "5 headline numbers: 5 identical" in write_index(tmp_path / "toy").read_text()
-
-
-def test_strong_attacks_are_those_of_the_library():
-    assert compare.STRONG == membership_views.STRONG

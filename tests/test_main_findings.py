@@ -62,7 +62,6 @@ def test_who_passes_the_usual_test_and_fails_a_strong_one_is_counted():
 
 
 def test_the_front_of_cost_holds_what_nothing_beats():
-    assert answer.dominated(np.array([[0, 0, 1.0], [1, 0, 0.5], [1, 1, 1.0]])).tolist() == [False, False, True]
     found = overview.answers(near({"salun": 0.01, "ssd": 0.3}))
     (line,) = answer.costs(found)
     assert "1 of 2 methods lie on the front" in line

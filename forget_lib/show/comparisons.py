@@ -12,16 +12,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from forget_lib.show.findings import CONTROLS, kept_metric, paired_gap
+from forget_lib.show.findings import kept_metric, paired_gap
 from forget_lib.statistics import intervals
 from forget_lib.statistics.intervals import SIGN_FLIP_FROM, mean_interval, within
 from forget_lib.statistics.measurement import gap_range
-
-MARGINS = {"accuracy": 0.01, "auc": 0.02}
-"""Equivalence margins: an accuracy within 1 point, an AUC within 0.02 (a profile's `margins` override them)."""
-
-"""Declared primary metrics of the study; all others are exploratory."""
-ALPHA = 0.05
+from forget_lib.statistics.rules import ALPHA, CONTROLS, MARGINS
 
 
 def margin_of(metric: str, margins: Mapping[str, float]) -> float:

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from forget_lib.core.errors import ForgetError
 from forget_lib.datasets import ImageData
-from forget_lib.show.findings import MARGIN, failures, kept_metric
+from forget_lib.show.findings import failures, kept_metric
 from forget_lib.show.overview import KINDS, failing, ranked
 from forget_lib.statistics.metrics import nomus
+from forget_lib.statistics.rules import MARGIN
 from forget_lib.study.records import summary
 from forget_lib.unlearning import list_methods
 

@@ -24,10 +24,11 @@ from forget_lib.show.figures import (
     seeds_of,
 )
 from forget_lib.show.figures import _scenario as scenario_of
-from forget_lib.show.findings import CONTROLS, kept_metric, paired_gap
-from forget_lib.show.main_findings import dominated
+from forget_lib.show.findings import kept_metric, paired_gap
 from forget_lib.statistics.intervals import mean_interval, within
 from forget_lib.statistics.measurement import gap_range
+from forget_lib.statistics.metrics import dominated
+from forget_lib.statistics.rules import CONTROLS
 from forget_lib.study.records import summary
 from forget_lib.unlearning import METHODS
 

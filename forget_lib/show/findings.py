@@ -3,16 +3,14 @@
 import numpy as np
 import pandas as pd
 
-from forget_lib.show.membership_views import POWER, detection_limits, passes_weak_fails_strong
+from forget_lib.show.membership_views import detection_limits, passes_weak_fails_strong
 from forget_lib.show.membership_views import has_power as attack_has_power
 from forget_lib.statistics.intervals import t_interval, within
 from forget_lib.statistics.measurement import gap_range
+from forget_lib.statistics.rules import CONTROLS, MARGIN, POWER
 from forget_lib.study.records import RUN, summary
 
-CONTROLS = ("original", "retrain", "second_retrain")
 ENDS = ["mean", "low", "high"]
-MARGIN = 0.05
-"""Forget accuracy this close to the retrained model's counts as near it, and so does a loss of utility."""
 
 
 def paired_gap(

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import pandas as pd
 
-from forget_lib.show.findings import CONTROLS, paired_gap, with_interval
-from forget_lib.show.membership_views import ALPHA, WEAK, adjusted, has_power, passes_weak_fails_strong
-from forget_lib.show.overview import KINDS, STRONG, failing, in_points
+from forget_lib.show.findings import paired_gap, with_interval
+from forget_lib.show.membership_views import adjusted, has_power, passes_weak_fails_strong
+from forget_lib.show.overview import KINDS, failing, in_points
 from forget_lib.statistics.intervals import t_interval
+from forget_lib.statistics.metrics import dominated
+from forget_lib.statistics.rules import ALPHA, CONTROLS, STRONG, WEAK
 from forget_lib.study.records import summary
 from forget_lib.unlearning import METHODS
 
@@ -123,12 +125,6 @@ def costs(found: pd.DataFrame) -> list[str]:
         text += "utility and cost (retrainings); of these, near the retrained model on average: "
         lines.append(f"{text}{names or 'none'}. The median method costs {part['cost'].median():.2f} retrainings.")
     return lines or ["No costs are among these records."]
-
-
-def dominated(values: np.ndarray) -> np.ndarray:
-    """Rows (float [n, d], small is good) that another row beats: as good everywhere and better somewhere; bool [n]."""
-    no_worse = (values[:, None, :] >= values[None, :, :]).all(axis=2)
-    return (no_worse & (values[:, None, :] > values[None, :, :]).any(axis=2)).any(axis=1)
 
 
 def hardest(pools: Mapping[tuple[str, str, str], pd.DataFrame], linked: Pages) -> list[str]:

@@ -8,15 +8,9 @@ from scipy.stats import norm
 
 from forget_lib.core.errors import ForgetError
 from forget_lib.statistics import intervals, scores
+from forget_lib.statistics.rules import ALPHA, POWER, STRONG, WEAK
 from forget_lib.study.membership import Scored
 from forget_lib.study.pools import Pool
-
-STRONG = ("rmia", "lira", "u_lira")
-"""Attacks with reference models that a finding may rest on."""
-
-ALPHA = 0.05
-POWER = 10
-"""The positive control must lie this many standard errors above its null, or nothing is ranked."""
 
 
 def dose_response(table: pd.DataFrame, attack: str) -> pd.DataFrame:
@@ -44,9 +38,6 @@ def has_power(table: pd.DataFrame) -> bool:
         return False
     best = areas.loc[areas["value"].idxmax()]
     return bool(best["value"] > 0.5 + POWER * np.nanmax([best["error"], best["null_error"]]))
-
-
-WEAK = "loss_regression"
 
 
 def adjusted(table: pd.DataFrame) -> pd.DataFrame:

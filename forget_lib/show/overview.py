@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from forget_lib.show.findings import CONTROLS, MARGIN, has_power, is_near, kept_metric, paired_gap
-from forget_lib.show.membership_views import ALPHA, STRONG, adjusted
+from forget_lib.show.findings import has_power, is_near, kept_metric, paired_gap
+from forget_lib.show.membership_views import adjusted
 from forget_lib.show.membership_views import has_power as attack_has_power
 from forget_lib.statistics.intervals import t_interval, within
 from forget_lib.statistics.measurement import gap_range
+from forget_lib.statistics.rules import ALPHA, CONTROLS, MARGIN, STRONG
 from forget_lib.study.records import RUN, summary
 from forget_lib.unlearning import METHODS
 

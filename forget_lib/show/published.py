@@ -12,10 +12,11 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from forget_lib.core.paths import REPOSITORY
-from forget_lib.show.findings import MARGIN, kept_metric, paired_gap, with_interval
+from forget_lib.show.findings import kept_metric, paired_gap, with_interval
 from forget_lib.statistics.intervals import t_interval, within
 from forget_lib.statistics.measurement import gap_range
 from forget_lib.statistics.metrics import nomus
+from forget_lib.statistics.rules import MARGIN
 from forget_lib.study.records import summary
 
 TABLE = REPOSITORY / "workflow" / "config" / "published.csv"

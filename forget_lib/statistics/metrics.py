@@ -187,3 +187,9 @@ def margin_divergence(family: Array, reference_family: Array) -> np.ndarray:
     spread_one, spread_two = (np.maximum(part.std(axis=0, ddof=1), 1e-3) for part in (one, two))
     shift = one.mean(axis=0) - two.mean(axis=0)
     return np.log(spread_two / spread_one) + (spread_one**2 + shift**2) / (2 * spread_two**2) - 0.5
+
+
+def dominated(values: np.ndarray) -> np.ndarray:
+    """Rows (float [n, d], small is good) that another row beats: as good everywhere and better somewhere; bool [n]."""
+    no_worse = (values[:, None, :] >= values[None, :, :]).all(axis=2)
+    return (no_worse & (values[:, None, :] > values[None, :, :]).any(axis=2)).any(axis=1)

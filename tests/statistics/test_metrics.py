@@ -140,3 +140,7 @@ def test_margin_divergence_against_the_closed_form():
     assert (metrics.margin_divergence(one[:50], two[:50]) >= 0).all()
     with pytest.raises(ForgetError, match="4 models"):
         metrics.margin_divergence(one[:3], two[:3])
+
+
+def test_a_row_that_another_beats_everywhere_is_dominated():
+    assert metrics.dominated(np.array([[0, 0, 1.0], [1, 0, 0.5], [1, 1, 1.0]])).tolist() == [False, False, True]

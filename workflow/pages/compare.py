@@ -18,7 +18,7 @@ import pandas as pd
 from forget_lib.core import paths as paths_module
 from forget_lib.core.errors import ForgetError
 from forget_lib.show.findings import kept_metric
-from forget_lib.show.membership_views import STRONG
+from forget_lib.statistics.rules import STRONG
 from forget_lib.study import records
 
 REFERENCE = paths_module.RESULTS / "reference"
