@@ -38,21 +38,23 @@ def test_formulas_of_docstrings_become_markdown():
     assert catalogue.as_markdown(r"Minimise :math:`KL(u \| p)`.") == r"Minimise $KL(u \Vert  p)$."
 
 
-def test_the_methods_page_says_of_each_method_what_it_is_and_where_it_comes_from():
-    page = catalogue.methods_page({"finetune": 0.2}).splitlines()
+def test_the_table_of_methods_says_of_each_what_it_is_and_where_it_comes_from():
+    page = catalogue.methods_table(text="whole", costs={"finetune": 0.2}).splitlines()
     rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in page[2:]]
-    assert [row[0].split("`")[1] for row in rows] == list_methods()
-    for name, (_, family, what, data, cost, source, public) in zip(list_methods(), rows, strict=True):
-        entry, part = get_method(name), catalogue.method_parts(name)
+    assert [row[0].strip("`") for row in rows] == list_methods()
+    for name, (_, _, family, uses, needs, source, cost, what, public) in zip(list_methods(), rows, strict=True):
+        entry = get_method(name)
         assert family
         assert source
         assert "$" in what, f"{name}: its docstring has no formula"
-        assert entry.uses in data
-        assert all(need in data for need in entry.needs)
+        assert entry.uses == uses
+        assert all(need in needs for need in entry.needs)
         assert cost == ("0.2" if name == "finetune" else "–")
         ours = entry.control or name == "uniform_kl"
-        assert (part["status"] in ("V", "P", "M")) != ours, f"{name}: its docstring has no status"
-        assert ours or public.startswith(f"**{part['status']}** {entry.title}")
+        status = entry.source.status
+        assert (status in ("V", "P", "M")) != ours, f"{name}: it has no status"
+        assert ours or public.startswith(f"**{status}** {entry.title}")
+        assert "Settings:" not in what
 
 
 def test_the_code_of_a_method_unfolds_as_it_stands_in_its_file():

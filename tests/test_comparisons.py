@@ -20,9 +20,7 @@ def test_a_family_is_adjusted_together_and_judged_in_words():
         "noisy": generator.normal(0.004, 0.05, 10),
     }
     frame = comparisons.compare(gaps, 0.01)
-    assert frame.loc["equal", "verdict"].startswith("equal to retraining")
-    assert frame.loc["apart", "verdict"] == "differs from retraining (above)"
-    assert frame.loc["noisy", "verdict"].startswith("undecided")
+    assert frame["verdict"].to_dict() == {"equal": "equal", "apart": "above", "noisy": "undecided"}
     expected = intervals.holm([intervals.sign_flip_test(values) for values in gaps.values()])
     assert frame["p_holm"].tolist() == pytest.approx(expected.tolist())
     assert frame.loc["noisy", "seeds"] > frame.loc["equal", "seeds"] >= 2
@@ -31,21 +29,15 @@ def test_a_family_is_adjusted_together_and_judged_in_words():
 def test_under_six_seeds_there_is_an_interval_and_no_test():
     frame = comparisons.comparison_table(GOOD)
     assert frame["p"].isna().all()
-    assert frame["verdict"].str.startswith("no test under 6 seeds").all()
-    assert ("forget_accuracy", "scrub") in frame.index
-    shown = comparisons.for_people(frame)
-    assert (shown["p (difference)"] == "–").all()
-    assert shown.loc[("forget_accuracy", "scrub"), "against retrained"].startswith("+0.7")
-    assert "so no test" in comparisons.sentences(frame)[0]
-    wide = comparisons.compact(frame)
-    assert list(wide.columns) == ["forget_accuracy", "test_accuracy", "auc of the loss attack"]
-    assert wide.loc["scrub", "forget_accuracy"].startswith("+0.7")
-    assert "=" not in wide.loc["scrub", "forget_accuracy"]
+    assert frame["verdict"].str.startswith("no test").all()
+    families = frame.index.get_level_values("metric")
+    assert list(dict.fromkeys(families)) == ["forget_accuracy", "test_accuracy", "auc of the loss attack"]
+    assert 100 * frame.loc[("forget_accuracy", "scrub"), "mean"] == pytest.approx(0.7, abs=0.05)
 
 
 def test_six_equal_seeds_are_enough_for_a_claim_of_equality():
     frame = comparisons.compare({"same": np.array([0.001, -0.001, 0.002, -0.002, 0.001, -0.001])}, 0.01)
-    assert frame.loc["same", "verdict"].startswith("equal")
+    assert frame.loc["same", "verdict"] == "equal"
     assert comparisons.compare({"one": np.array([0.1])}, 0.01).empty
 
 
@@ -60,13 +52,11 @@ def test_strong_attacks_are_compared_from_their_table():
 
     table = pd.DataFrame([*rows("told", "lira", 0.7, 0.2), *rows("clean", "lira", 0.5, 0.0)])
     frame = comparisons.pooled_comparison(table)
-    assert frame.loc[("lira", "told"), "verdict"].startswith("differs from 0.5 (above)")
-    assert frame.loc[("lira", "clean"), "verdict"].startswith("equal")
+    assert frame.loc[("lira", "told"), "verdict"] == "above 0.5"
+    assert frame.loc[("lira", "clean"), "verdict"] == "equal"
     few = comparisons.pooled_comparison(table.assign(targets=3))
     assert few["p"].isna().all()
-    assert "told" in comparisons.sentences(frame)[0]
-    assert "≠" in comparisons.compact(frame).loc["told", "lira"]
-    assert " =" in comparisons.compact(frame).loc["clean", "lira"]
+    assert few["verdict"].str.startswith("no test").all()
 
 
 def test_the_spread_is_split_by_its_source(blobs, tmp_path):

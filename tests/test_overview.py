@@ -75,14 +75,6 @@ def test_too_much_here_and_too_little_there_is_not_as_retrained():
     assert "(0 of 2 scenarios)" in answer_table.answer_page(overview.answers(rows))
 
 
-def test_a_method_measured_in_all_scenarios_is_advised_before_a_cheaper_one_measured_in_some():
-    rows = pd.concat([near({"ssd": 0.0, "salun": 0.01}), near({"salun": 0.01}, "e")])
-    rows.loc[(rows["method"] == "ssd") & (rows["metric"] == "relative_cost"), "value"] = 0.01
-    (line,) = overview.advice(overview.answers(rows))
-    assert line.startswith("**random samples**: salun")
-    assert line.endswith("; also ssd (1 of 2 scenarios).")
-
-
 def test_a_scenario_in_which_a_method_gave_nothing_does_not_empty_its_kind():
     failed = near({"salun": 0.01}, "e")
     failed.loc[failed["method"] == "salun", ["metric", "value"]] = ["", np.nan]
@@ -106,23 +98,6 @@ def test_a_pretrained_recogniser_stands_in_a_column_of_its_own():
     part = near({"ssd": 0.0}).assign(request="class-any1", attack="reidentification")
     kinds = [overview.kind_of(part.assign(model=model)) for model in ("small_resnet", "face_embedding_head")]
     assert kinds == ["recogniser", "pretrained"]
-
-
-def test_the_cheapest_good_method_is_advised_and_no_control():
-    (line,) = overview.advice(overview.answers(near({"over_forget": 0.0, "ssd": 0.005})))
-    assert line.startswith("**random samples**: ssd, at 0.10 retrainings")
-    assert "over_forget" not in line
-    assert "kept +0.0 (+0.0 to +0.0)" in line
-
-
-def test_where_the_original_is_near_too_nothing_is_advised():
-    same = {"original": [0.6, 0.6], "retrain": [0.6, 0.61], "finetune": [0.6, 0.6]}
-    rows = table(same, same, {"original": [0.5, 0.5], "retrain": [0.5, 0.5]})
-    assert "accuracy cannot tell" in overview.advice(overview.answers(rows))[0]
-    assert "no ranking can be read" in overview.power_notes(rows)[0]
-    (line,) = overview.advice(overview.answers(near({"finetune": 0.4})))
-    assert "nearest: finetune" in line
-    assert line.endswith("retrain.")
 
 
 def test_the_best_stand_first_and_controls_last():
@@ -152,4 +127,3 @@ def test_each_panel_of_the_headline_says_how_many_draws_and_seeds_are_behind_it(
 
 def test_no_records_of_a_scenario_give_an_empty_answer():
     assert overview.answers(GOOD[GOOD["method"] != "retrain"]).empty
-    assert overview.advice(overview.answers(GOOD[GOOD["method"] != "retrain"])) == []

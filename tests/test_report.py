@@ -196,7 +196,7 @@ def test_maths_that_cannot_be_converted_is_shown_as_it_is(monkeypatch):
 
 @pytest.mark.fault("Pages: escaped twice, pictures missing, names of others, folders, width")
 def test_no_formula_of_the_study_is_shown_as_its_source():
-    text = catalogue.methods_page() + catalogue.attacks_table()
+    text = catalogue.methods_table(text="whole") + catalogue.attacks_table()
     for path in (REPOSITORY / "notebooks").glob("*.ipynb"):
         cells = json.loads(path.read_text())["cells"]
         text += "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
@@ -224,17 +224,29 @@ def test_the_index_links_pages_and_says_what_was_not_made(executed):
 
 def test_the_index_shows_the_answer_and_the_headline_of_the_overview(executed):
     folder = executed.parents[2]
-    table = '<div class="forget-answer"><a href="../03_toy/one.html">1</a><a href="#kind-class">2</a></div>'
-    cell = new_code_cell("", outputs=[new_output("display_data", {"text/html": table})])
-    write(folder / "notebooks" / "00_overview" / "overview.ipynb", new_markdown_cell("# Overview"), cell)
+    (folder / "tables").mkdir()
+    row = {"method": "a<b", "kind": "class", "verdict": "good", "gap": 1.0, "low": None, "high": None, "kept": 0.0}
+    row |= {"cost": None, "control": False, "agree": 1, "scenarios": 1, "runs": 1, "failed": 0}
+    (folder / "tables" / "answers.json").write_text(json.dumps([row]))
     (folder / "figures").mkdir()
     (folder / "figures" / "headline.png").write_bytes(b"picture")
     text = write_index(folder).read_text()
-    assert 'href="notebooks/03_toy/one.html">1<' in text
     assert 'href="notebooks/00_overview/overview.html#kind-class"' in text
+    assert "as retrained" in text
+    assert "forget +1.0 (one seed)" in text
+    assert 'data-name="a&lt;b"' in text
     assert 'id="03_toy"' in text
     assert "data:image/png;base64," in text
     assert external_requests(folder / "index.html") == []
+
+
+@pytest.mark.parametrize("content", ["{", "[1, 2]", '[{"method": "ssd"}]', '{"a": {"b": 1}}'])
+def test_a_damaged_table_of_answers_is_named(executed, content):
+    folder = executed.parents[2]
+    (folder / "tables").mkdir()
+    (folder / "tables" / "answers.json").write_text(content)
+    with pytest.raises(ForgetError, match=r"answers\.json is not the table of answers .* delete it"):
+        write_index(folder)
 
 
 def test_links_between_notebooks_lead_from_page_to_page(tmp_path):

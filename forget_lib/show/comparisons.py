@@ -19,16 +19,11 @@ from forget_lib.statistics.measurement import gap_range
 from forget_lib.statistics.rules import ALPHA, CONTROLS, MARGINS
 
 
-def margin_of(metric: str, margins: Mapping[str, float]) -> float:
-    """The margin that was fixed for a metric."""
-    return margins["auc"] if metric.startswith("auc") else margins["accuracy"]
-
-
 def compare(gaps: Mapping[str, np.ndarray], margin: float) -> pd.DataFrame:
     """One metric family: a row a method, from its paired gaps to the retrained model (float [n] each).
 
-    Columns: n, mean, low, high (95 %), p, p_holm (within this family), p_equivalence, p_equivalence_holm, verdict, and
-    seeds (needed for an interval no wider than the margin on either side). p-values are NaN under 6 seeds.
+    Columns: n, mean, low, high (95 %), p, p_holm (within this family), p_equivalence, p_equivalence_holm, verdict (see
+    `_verdict`), seeds (for an interval no wider than the margin on either side). Under 6 seeds p-values are NaN.
     """
     rows = {}
     for name, values in gaps.items():
@@ -40,13 +35,11 @@ def compare(gaps: Mapping[str, np.ndarray], margin: float) -> pd.DataFrame:
         rows[name]["p_equivalence"] = intervals.tost(values, margin).p_value if tested else np.nan
         rows[name]["seeds"] = intervals.seeds_needed(float(np.std(values, ddof=1)), margin)
     frame = pd.DataFrame.from_dict(rows, orient="index")
-    if frame.empty:
-        return frame
-    return judged(frame, margin)
+    return frame if frame.empty else _judged(frame, margin)
 
 
-def judged(frame: pd.DataFrame, margin: float) -> pd.DataFrame:
-    """The same rows with p-values adjusted by Holm within the family, and a verdict in words."""
+def _judged(frame: pd.DataFrame, margin: float) -> pd.DataFrame:
+    """The same rows with p-values adjusted by Holm within the family, and a verdict."""
     for name in ("p", "p_equivalence"):
         frame[f"{name}_holm"] = np.nan
         there = frame[name].notna()
@@ -57,16 +50,16 @@ def judged(frame: pd.DataFrame, margin: float) -> pd.DataFrame:
 
 
 def _verdict(row, margin: float) -> str:
+    """In a word, the margin being of equality. A row with an AUC is tested against 0.5, not the retrained model."""
     if np.isnan(row.p):
-        side = "interval inside the margin" if -margin < row.low and row.high < margin else "interval leaves the margin"
-        return f"no test under {SIGN_FLIP_FROM} seeds; {side}"
+        return "no test; inside the margin" if -margin < row.low and row.high < margin else "no test"
     if row.p_equivalence_holm <= ALPHA:
-        return "equal to retraining, within the margin"
-    if row.p_holm <= ALPHA and hasattr(row, "auc"):  # tested against 0.5, not against the retrained model
-        return f"differs from 0.5 ({'above' if row.auc > 0.5 else 'below'})"
-    if row.p_holm <= ALPHA:
-        return f"differs from retraining ({'above' if row.mean > 0 else 'below'})"
-    return "undecided: neither is shown"
+        return "equal"
+    if row.p_holm > ALPHA:
+        return "undecided"
+    if hasattr(row, "auc"):
+        return "above 0.5" if row.auc > 0.5 else "below 0.5"
+    return "above" if row.mean > 0 else "below"
 
 
 def comparison_table(table: pd.DataFrame, margins: Mapping[str, float] = MARGINS) -> pd.DataFrame:
@@ -78,14 +71,14 @@ def comparison_table(table: pd.DataFrame, margins: Mapping[str, float] = MARGINS
     frames = {}
     for metric, attack in (("forget_accuracy", ""), (kept_metric(table), ""), ("auc", "loss_regression")):
         gaps = {name: paired_gap(table, name, metric, attack) for name in methods}
-        frame = compare(gaps, margin_of(metric, margins))
+        frame = compare(gaps, margins["auc" if metric == "auc" else "accuracy"])
         if len(frame):
             frames[f"{metric}{' of the loss attack' if attack else ''}"] = frame
     return pd.concat(frames, names=["metric", "method"]) if frames else pd.DataFrame()
 
 
 def pooled_comparison(pooled: pd.DataFrame, margins: Mapping[str, float] = MARGINS) -> pd.DataFrame:
-    """The same for strong attacks, from `membership.run_scenario`: is the AUC 0.5, is it the retrained model's?
+    """The same for strong attacks, from a pooled study's table: is the AUC 0.5, is it the retrained model's?
 
     p: randomisation test of AUC 0.5 (see `membership.rows`). Equality with the retrained model: TOST on differences
     paired by target. Families: the methods under one attack. Index (attack, method). Needs at least 6 targets.
@@ -104,52 +97,5 @@ def pooled_comparison(pooled: pd.DataFrame, margins: Mapping[str, float] = MARGI
         frame["p_equivalence"] = pd.Series(stats.t.sf(distance, frame["n"] - 1), frame.index).where(tested)
         deviation = gap["error"] * np.sqrt(frame["n"])
         frame["seeds"] = [intervals.seeds_needed(float(value), margins["auc"]) for value in deviation]
-        frames[attack] = judged(frame, margins["auc"])
+        frames[attack] = _judged(frame, margins["auc"])
     return pd.concat(frames, names=["attack", "method"]) if frames else pd.DataFrame()
-
-
-def for_people(frame: pd.DataFrame) -> pd.DataFrame:
-    """A comparison as text: differences in points for accuracies, as they are for AUCs; p-values adjusted by Holm."""
-
-    def one(row) -> dict[str, str]:
-        scale, digits = (1, 3) if str(row.Index[0]).split("_")[0] not in ("forget", "test") else (100, 1)
-        ends = [f"{scale * value:+.{digits}f}" for value in (row.mean, row.low, row.high)]
-        tests = {"p (difference)": row.p_holm, "p (equality)": row.p_equivalence_holm}
-        shown = {"against retrained": f"{ends[0]} ({ends[1]} to {ends[2]})", "n": f"{row.n:.0f}"}
-        shown |= {name: "–" if np.isnan(value) else _p_value(value) for name, value in tests.items()}
-        return shown | {"verdict": row.verdict, "n for the margin": str(row.seeds)}
-
-    return pd.DataFrame([one(row) for row in frame.itertuples()], index=frame.index)
-
-
-def compact(frame: pd.DataFrame) -> pd.DataFrame:
-    """A comparison with one row a method and one column a metric, as text: gap, interval, and a sign for the verdict:
-    "=" equal within the margin, "≠" different, "?" undecided, none under 6 seeds; then the seeds the margin needs."""
-    shown = for_people(frame)
-    signs = {"equal": " =", "differs": " ≠", "undecided": " ?"}
-    marks = [signs.get(verdict.split()[0].rstrip(":"), "") for verdict in shown["verdict"]]
-    text = shown["against retrained"] + marks + "; n ≥ " + shown["n for the margin"]
-    families, names = (frame.index.get_level_values(level).unique() for level in (0, 1))
-    return text.unstack(level=0).reindex(index=names, columns=families)
-
-
-def _p_value(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def sentences(frame: pd.DataFrame) -> list[str]:
-    """How many methods differ, are equal, or neither; by family, computed."""
-    found = []
-    for family, part in frame.groupby(level=0, sort=False):
-        if part["p"].isna().all():
-            most = int(part["seeds"].max())
-            few = f"**{family}**: {int(part['n'].max())} seeds, so no test; "
-            found.append(few + f"intervals as narrow as the margin would need up to {most}.")
-            continue
-        names = part.index.get_level_values(1)
-        equal = [name for name, verdict in zip(names, part["verdict"], strict=True) if verdict.startswith("equal")]
-        apart = [name for name, verdict in zip(names, part["verdict"], strict=True) if verdict.startswith("differs")]
-        other = "AUC off 0.5" if "auc" in part else "different"
-        text = f"**{family}**: equal to retraining: {', '.join(equal) or 'none'}; {other}: {', '.join(apart) or 'none'}"
-        found.append(f"{text}; of {len(part)} (Holm within this family).")
-    return found

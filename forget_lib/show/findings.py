@@ -235,28 +235,6 @@ def strong_attack_sentences(strong: pd.DataFrame) -> list[str]:
     return found
 
 
-def overview_sentences(table: pd.DataFrame) -> list[str]:
-    """For each scenario: which methods come near the retrained model, and whether the attack could have told."""
-    found = []
-    accuracies = ("", "forget_accuracy", "retain_accuracy", "test_accuracy", "test_accuracy_retained", "auc")
-    table = table[table["metric"].isin(accuracies)]  # a tenth of a big study's rows, which are gone through often
-    for names, part in table.groupby(["dataset", "model", "request"], sort=True):
-        if "retrain" not in set(part["method"]):
-            continue
-        methods = [name for name in dict.fromkeys(part["method"]) if name not in CONTROLS]
-        near = [name for name in methods if all(is_near(part, name))]
-        text = f"**{', '.join(names)}**: within {100 * MARGIN:.0f} points of the retrained model: "
-        text += ", ".join(near) or "no method"
-        failed = [name for name in failures(part) if name not in near]
-        text += f"; failed: {', '.join(failed)}" if failed else ""
-        if is_near(part, "original")[0]:
-            text += " (the untouched original is so too: accuracy cannot tell here)"
-        power = has_power(part)
-        note = "" if power is None else " No ranking can be read." if not power else " The attack has power here."
-        found.append(f"{text}. {attack_sentence(part)}{note}")
-    return found
-
-
 def as_list(sentences: list[str]) -> str:
     """Markdown list."""
     return "\n".join(f"- {sentence}" for sentence in sentences)

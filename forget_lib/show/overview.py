@@ -1,4 +1,4 @@
-"""The answer on one screen: which method does what retraining does, by kind of request, and which one to use.
+"""The answers of the study as numbers: which method does what retraining does, by kind of request, at what cost.
 
 A verdict is a word, a sign and a colour, so that none of the three is needed alone. It follows from the records.
 """
@@ -10,15 +10,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from forget_lib.show.findings import has_power, is_near, kept_metric, paired_gap
+from forget_lib.show.findings import is_near, kept_metric, paired_gap
 from forget_lib.show.membership_views import adjusted
-from forget_lib.show.membership_views import has_power as attack_has_power
 from forget_lib.statistics.intervals import t_interval, within
 from forget_lib.statistics.measurement import gap_range
-from forget_lib.statistics.rules import ALPHA, CONTROLS, MARGIN, STRONG
+from forget_lib.statistics.rules import ALPHA, CONTROLS, MARGIN, STRONG, WEAK
 from forget_lib.study.records import RUN, summary
 from forget_lib.unlearning import METHODS
 
+SCENARIO = ["dataset", "model", "request"]
 KINDS = {
     "class": "a whole class", "random": "random samples", "mislabelled": "wrong labels", "person": "a person",
     "official": "the published list", "family": "a family", "indices": "chosen samples",
@@ -48,9 +48,14 @@ VERDICTS = {
 }
 
 
+def is_method(name: str) -> bool:
+    """Whether a name is a method to be judged: no reference model and no control of the study."""
+    return name not in CONTROLS and not (name in METHODS and METHODS[name].control)
+
+
 def kind_of(part: pd.DataFrame) -> str:
-    """Kind of request of one scenario: a key of `KINDS`; the classes of a face recogniser are people, and one that was
-    trained here never stands beside one that has seen other people before."""
+    """Kind of request of one scenario, a key of `KINDS`. The classes of a face recogniser are people, and one that was
+    trained here is not compared with one that has seen other people before."""
     kind = str(part["request"].iloc[0]).split("-")[0]
     if kind != "class" or not (part["attack"] == "reidentification").any():
         return kind
@@ -66,36 +71,40 @@ def answers(table: pd.DataFrame, *, by_scenario: bool = False) -> pd.DataFrame:
     A gap is the mean over the scenarios of a kind; its t-interval is over draws and seeds, see `_averaged`.
     by_scenario: a row a method and scenario, which stands in a column of that name as (dataset, model, request).
     """
-    kept = table["metric"].isin(["", "forget_accuracy", "relative_cost", "test_accuracy", "test_accuracy_retained"])
-    kept |= table["attack"] == "reidentification"
-    parts = iter(table[kept].groupby(["dataset", "model", "request"], sort=True))
-    parts = {names: part for names, part in parts if {"retrain", "original"} <= set(part["method"])}
+    needed = table["metric"].isin(["", "forget_accuracy", "relative_cost", "test_accuracy", "test_accuracy_retained"])
+    needed |= table["attack"] == "reidentification"
     groups: dict[tuple, list[pd.DataFrame]] = {}
-    for names, part in parts.items():
-        groups.setdefault((kind_of(part), names if by_scenario else None), []).append(part)
+    for scenario, part in table[needed].groupby(SCENARIO, sort=True):
+        if {"retrain", "original"} <= set(part["method"]):
+            groups.setdefault((kind_of(part), scenario if by_scenario else None), []).append(part)
     order = list(dict.fromkeys(kind for kind, _ in groups))
     rows = []
-    for (kind, names), chosen in sorted(groups.items(), key=lambda item: order.index(item[0][0])):
-        rows += [row | ({"scenario": names} if by_scenario else {}) for row in _rows(kind, chosen)]
-    return pd.DataFrame(rows, columns=None if rows else ["method", "kind", "verdict", "gap", "cost", "control"])
+    for (kind, scenario), parts in sorted(groups.items(), key=lambda item: order.index(item[0][0])):
+        about = {"scenario": scenario} if by_scenario else {}
+        rows += [row | about for row in _rows(kind, parts)]
+    empty = ["method", "kind", "verdict", "gap", "kept", "cost", "control", "runs", "failed"]
+    return pd.DataFrame(rows, columns=None if rows else empty)
 
 
-def _rows(kind: str, chosen: list[pd.DataFrame]) -> list[dict[str, object]]:
+def _rows(kind: str, parts: list[pd.DataFrame]) -> list[dict[str, object]]:
     """The rows of `answers` for the scenarios of one kind."""
-    blind = [is_near(part, "original")[0] for part in chosen]
+    blind = [is_near(part, "original")[0] for part in parts]
     rows = []
-    for name in dict.fromkeys(name for part in chosen for name in part["method"]):
-        if name not in CONTROLS or name == "original":
-            gaps = [_gaps(part, name) for part in chosen]
-            # Being near the retrained model says nothing where the untouched original is near it too.
-            saw = [not dark for pair, dark in zip(gaps, blind, strict=True) if len(pair[0])]
-            row = _row([pair for pair in gaps if len(pair[0])], not any(saw))
-            status = pd.concat([part[part["method"] == name].drop_duplicates(RUN)["status"] for part in chosen])
-            row |= {"runs": len(status), "failed": int((status == "failed").sum())}
-            if row["verdict"] == "absent":
-                row["verdict"] = "failed" if row["failed"] else "absent" if (status == "done").any() else "unsuited"
-            control = name == "original" or (name in METHODS and METHODS[name].control)
-            rows.append({"method": name, "kind": kind, "control": control, "cost": _cost(chosen, name), **row})
+    for name in dict.fromkeys(name for part in parts for name in part["method"]):
+        if name in CONTROLS and name != "original":
+            continue
+        gaps = [_gaps(part, name) for part in parts]
+        # Being near the retrained model says nothing where the untouched original is near it too.
+        saw = [not dark for pair, dark in zip(gaps, blind, strict=True) if len(pair[0])]
+        row = _row([pair for pair in gaps if len(pair[0])], not any(saw))
+        mine = pd.concat([part[part["method"] == name] for part in parts])
+        status = mine.drop_duplicates(RUN)["status"]
+        row |= {"runs": len(status), "failed": int((status == "failed").sum())}
+        if row["verdict"] == "absent" and (row["failed"] or not (status == "done").any()):
+            row["verdict"] = "failed" if row["failed"] else "unsuited"
+        control = name == "original" or (name in METHODS and METHODS[name].control)
+        cost = float(mine.loc[mine["metric"] == "relative_cost", "value"].mean())
+        rows.append({"method": name, "kind": kind, "control": control, "cost": cost, **row})
     return rows
 
 
@@ -107,19 +116,21 @@ def _gaps(part: pd.DataFrame, method: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _row(gaps: list[tuple[np.ndarray, np.ndarray]], blind: bool) -> dict[str, object]:
     """Means and verdict over scenarios. One that is right on average alone, being too high here and too low there, is
-    called so."""
+    "mixed"."""
     forget, kept = (_averaged([pair[side] for pair in gaps]) for side in (0, 1))
-    found: dict[str, object] = {"n": len(forget), "scenarios": len(gaps)}
-    found["fewest"] = min((len(pair[0]) for pair in gaps), default=0)
-    found |= dict(zip(("gap", "low", "high"), _ends(forget), strict=True))
-    found |= dict(zip(("kept", "kept_low", "kept_high"), _ends(kept), strict=True))
+    row: dict[str, object] = {"n": len(forget), "scenarios": len(gaps)}
+    row["fewest"] = min((len(pair[0]) for pair in gaps), default=0)
+    row |= dict(zip(("gap", "low", "high"), _ends(forget), strict=True))
+    row |= dict(zip(("kept", "kept_low", "kept_high"), _ends(kept), strict=True))
     if not len(forget):
-        return found | {"verdict": "absent", "agree": 0}
+        return row | {"verdict": "absent", "agree": 0}
     agree = sum(_verdict(*pair) == "good" for pair in gaps)
     verdict = _verdict(forget, kept)
-    if verdict == "good":
-        verdict = "unknown" if blind else "good" if agree == len(gaps) else "mixed"
-    return found | {"verdict": verdict, "agree": agree}
+    if verdict == "good" and blind:
+        verdict = "unknown"
+    elif verdict == "good" and agree < len(gaps):
+        verdict = "mixed"
+    return row | {"verdict": verdict, "agree": agree}
 
 
 def _averaged(gaps: list[np.ndarray]) -> np.ndarray:
@@ -130,7 +141,8 @@ def _averaged(gaps: list[np.ndarray]) -> np.ndarray:
     wide = np.full((len(gaps), max(map(len, gaps))), np.nan)
     for row, values in zip(wide, gaps, strict=True):
         row[: len(values)] = values
-    means, several = np.nanmean(wide, axis=1, keepdims=True), np.array([len(values) > 1 for values in gaps])
+    means = np.nanmean(wide, axis=1, keepdims=True)
+    several = np.array([len(values) > 1 for values in gaps])
     if not several.any():
         return np.array([means.mean()])
     spread = np.nanmean((wide - means)[several], axis=0)
@@ -139,8 +151,12 @@ def _averaged(gaps: list[np.ndarray]) -> np.ndarray:
 
 def _verdict(forget: np.ndarray, kept: np.ndarray) -> str:
     """Key of `VERDICTS` of mean gaps in points, `MARGIN` counting as none."""
-    gap, lost, margin = forget.mean(), -kept.mean(), 100 * MARGIN
-    return "little" if gap > margin else "much" if gap < -margin else "utility" if lost > margin else "good"
+    gap, margin = forget.mean(), 100 * MARGIN
+    if gap > margin:
+        return "little"
+    if gap < -margin:
+        return "much"
+    return "utility" if -kept.mean() > margin else "good"
 
 
 def _ends(values: np.ndarray) -> tuple[float, float, float]:
@@ -149,11 +165,6 @@ def _ends(values: np.ndarray) -> tuple[float, float, float]:
         return (float(values.mean()) if len(values) else np.nan, np.nan, np.nan)
     least, most = gap_range()
     return tuple(within(t_interval(values), (100 * least, 100 * most))[:3])
-
-
-def _cost(parts: list[pd.DataFrame], name: str) -> float:
-    values = [part.loc[(part["method"] == name) & (part["metric"] == "relative_cost"), "value"] for part in parts]
-    return float(pd.concat(values).mean()) if values and len(pd.concat(values)) else np.nan
 
 
 def ranked(found: pd.DataFrame) -> list[str]:
@@ -180,74 +191,34 @@ def in_points(mean: float, low: float, high: float) -> str:
     return f"{mean:+.1f}{ends}"
 
 
-def right(part: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `answers` that do as retraining does, those measured in most scenarios first, then the cheapest."""
-    return part[part["verdict"] == "good"].sort_values(["scenarios", "cost"], ascending=[False, True])
+def exposure(pooled: pd.DataFrame) -> pd.DataFrame:
+    """What attackers find after each method of a pooled study, which must have power (`membership_views.has_power`).
 
-
-def advice(found: pd.DataFrame, pooled: pd.DataFrame | None = None) -> list[str]:
-    """Which method to use for each kind of request: the first of `right`, or that none does as retraining does.
-
-    found: of `answers`. pooled: rows of strong attacks (`pooled.table_of`), where there are any with power: methods
-    that they find are named, since accuracy does not show it. Controls are never advised.
+    Index method; passes: the usual test finds nothing (its interval holds 0.5, and no Holm-adjusted p is under
+    `ALPHA`); told: the AUC of a strong attack leaves 0.5 by both; value, low, high, attack: of the strong attack that
+    lies farthest from 0.5; usual, usual_low, usual_high: of the usual test.
     """
-    lines = []
-    for kind, part in found[~found["control"].astype(bool)].groupby("kind", sort=False):
-        most, title = int(part["scenarios"].max()), KINDS.get(kind, kind)
-        good = right(part)
-        if len(good):
-            best = good.iloc[0]
-            rest = ", ".join(
-                f"{row.method}{f' ({row.scenarios} of {most} scenarios)' if row.scenarios < most else ''}"
-                for row in good.iloc[1:4].itertuples()
-            )
-            text = f"**{title}**: {best['method']}, at {best['cost']:.2f} retrainings, does as retraining does "
-            text += f"(points: forget {in_points(best['gap'], best['low'], best['high'])}, "
-            text += f"kept {in_points(best['kept'], best['kept_low'], best['kept_high'])}"
-            text += f"; in {best['scenarios']} of {most} scenarios)" if best["scenarios"] < most else ")"
-            lines.append(f"{text}{f'; also {rest}' if rest else ''}.")
-        elif (part["verdict"] == "unknown").any():
-            lines.append(
-                f"**{title}**: accuracy cannot tell, since the untouched original is near the retrained model too."
-            )
-        else:
-            part = part[part["gap"].notna()]
-            near = part.loc[(part["gap"].abs() + (-part["kept"]).clip(lower=0)).nsmallest(1).index]
-            text = f"**{title}**: no method here does as retraining does"
-            for row in near.itertuples():
-                text += f" (nearest: {row.method}, points: forget {in_points(row.gap, row.low, row.high)}, "
-                text += f"kept {in_points(row.kept, row.kept_low, row.kept_high)})"
-            lines.append(f"{text}; retrain.")
-    told = told_by_strong(pooled) if pooled is not None and len(pooled) else None
-    if told is not None:
-        names, clean = told
-        text = "**Where an attacker with reference models is feared** (single samples, a net that memorises): "
-        text += f"the AUC of a strong attack leaves 0.5 after {', '.join(names) or 'no method'}; "
-        lines.append(f"{text}it does not after {', '.join(clean) or 'any method'}.")
-    return lines
-
-
-def told_by_strong(pooled: pd.DataFrame) -> tuple[list[str], list[str]] | None:
-    """Methods after which the AUC of a strong attack leaves 0.5 (its interval, and Holm over methods and attacks), and
-    the others; None: no power."""
-    if not attack_has_power(pooled):
-        return None
     areas = adjusted(pooled)
-    strong = areas[areas["attack"].isin(STRONG)]
-    strong = strong[[name in METHODS and not METHODS[name].control for name in strong["method"]]]
-    outside = ((strong["low"] > 0.5) | (strong["high"] < 0.5)) & (strong["p_holm"] <= ALPHA)
-    names = list(dict.fromkeys(strong.loc[outside, "method"]))
-    return names, [name for name in dict.fromkeys(strong["method"]) if name not in names]
+    areas = areas[areas["method"].map(is_method)].assign(far=(areas["value"] - 0.5).abs())
+    outside = (areas["low"] > 0.5) | (areas["high"] < 0.5)
+    areas = areas.assign(told=outside & (areas["p_holm"] <= ALPHA), passes=~outside & (areas["p_holm"] > ALPHA))
+    strong, usual = areas[areas["attack"].isin(STRONG)], areas[areas["attack"] == WEAK].set_index("method")
+    farthest = strong.sort_values("far", ascending=False).drop_duplicates("method").set_index("method")
+    table = farthest[["attack", "value", "low", "high"]].reindex(dict.fromkeys(areas["method"]))
+    table["told"] = strong.groupby("method")["told"].any().reindex(table.index, fill_value=False)
+    table["passes"] = usual["passes"].reindex(table.index, fill_value=False)
+    return table.join(usual[["value", "low", "high"]].set_axis(["usual", "usual_low", "usual_high"], axis=1))
 
 
-def power_notes(table: pd.DataFrame) -> list[str]:
-    """Scenarios in which the attack cannot find even the original, so that no ranking by it can be read."""
-    found = []
-    for names, part in table.groupby(["dataset", "model", "request"], sort=True):
-        if has_power(part) is False:
-            means = summary(part[(part["attack"] == "loss_regression") & (part["metric"] == "auc")])
-            value = means.set_index("method")["mean"]["original"]
-            found.append(
-                f"**{', '.join(names)}**: the original's AUC is {value:.3f}: **no ranking can be read** there."
-            )
-    return found
+def relearned_sooner(table: pd.DataFrame) -> dict[str, list[set[str]]]:
+    """Methods after which the forget set is relearned sooner than by a retrained model (95 % interval of AIN under 1),
+    by kind of request: a set for each scenario that has the attack and more than one run."""
+    ratios = table[(table["metric"] == "anamnesis_index") & (table["attack"] == "relearning")]
+    sets: dict[str, list[set[str]]] = {}
+    for _, part in ratios.groupby(SCENARIO, sort=True):
+        means = summary(part)
+        means = means[means["method"].map(is_method) & (means["n"] > 1)]
+        if len(means):
+            kind = str(part["request"].iloc[0]).split("-")[0]
+            sets.setdefault(kind, []).append(set(means.loc[means["high"] < 1, "method"]))
+    return sets

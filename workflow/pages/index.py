@@ -1,23 +1,29 @@
 """The overview of a profile: one page that links all others, in reading order, and says what they were made from."""
 
 import base64
-import html
 import json
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from forget_lib.core.errors import ForgetError
 from forget_lib.core.files import read_notebook, write_text
 from forget_lib.core.paths import REPOSITORY
+from forget_lib.show import answer_table
+from forget_lib.study import records
 from workflow.pages.compare import section
 from workflow.pages.page import TEMPLATES, export_html, style, title_of
 
 # Shown for each page where it has them; the other parameters stand in the page itself.
-TOLD = ("dataset", "model", "request", "draw", "seed")
+SHOWN = ("dataset", "model", "request", "draw", "seed")
 DEMO = "09_face_demo"
-FOLDED = 6
-"""More pages of one notebook than these are folded away at first."""
+OVERVIEW = "notebooks/00_overview/overview.html"
+ANSWERS = Path("tables", "answers.json")
+"""The rows of `overview.answers` that 00_overview writes."""
+PAGE = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
 
 
 def write_index(folder: Path, missing: Iterable[str] = ()) -> Path:
@@ -27,35 +33,32 @@ def write_index(folder: Path, missing: Iterable[str] = ()) -> Path:
     Returns: the path of the index.
     Raises: ForgetError where no notebook was executed there.
     """
-    folder = Path(folder)
+    folder, missing = Path(folder), list(missing)
     executed = sorted((folder / "notebooks").glob("*/*.ipynb"))
-    missing = list(missing)
     if not executed and not missing:
         raise ForgetError(f"No executed notebook under {folder}. Run the study first, for example: ./run_all.sh quick")
     code = [*(TEMPLATES / "forget").glob("*.*"), Path(__file__).with_name("page.py")]
     newest = max(path.stat().st_mtime for path in code)
     groups: dict[str, list[dict[str, Any]]] = {}
-    answer = ""
     for path in executed:
-        answer = answer or _answer(read_notebook(path), path.parent.name)
         page = path.with_suffix(".html")
         if not page.exists() or page.stat().st_mtime < max(newest, path.stat().st_mtime):
             export_html(path, page)
         groups.setdefault(path.parent.name, []).append(_entry(folder, path, page))
-    parts = [_group(name, entries) for name, entries in sorted(groups.items())]
-    text = _PAGE.format(
-        name=html.escape(folder.name),
+    text = PAGE.get_template("index.html.j2").render(
+        name=folder.name,
         style=style(),
-        missing=_missing(missing),
-        answer=answer,
+        script=(TEMPLATES / "forget" / "index.js").read_text(encoding="utf-8"),
+        missing=missing,
+        answer=_answer(folder),
+        overview=OVERVIEW,
         headline=_headline(folder),
         compared=section(folder),
-        data=_data(folder),
-        groups="\n".join(parts),
+        groups=[_group(name, entries) for name, entries in sorted(groups.items())],
         others=_others(groups),
+        data=_data(folder),
         files=_files(folder),
         provenance=_provenance(),
-        script=(TEMPLATES / "forget" / "index.js").read_text(encoding="utf-8"),
     )
     write_text(folder / "index.html", text)
     return folder / "index.html"
@@ -69,157 +72,78 @@ def failures(folder: Path) -> list[Path]:
 
 
 def _entry(folder: Path, path: Path, page: Path) -> dict[str, Any]:
+    """What the index says of one page."""
     notebook = read_notebook(path)
-    told = notebook["metadata"].get("papermill", {})
+    run = notebook["metadata"].get("papermill", {})
     return {
         "title": title_of(notebook),
         "name": path.stem,
         "link": page.relative_to(folder).as_posix(),
-        "parameters": told.get("parameters", {}),
-        "seconds": told["duration"] if isinstance(told.get("duration"), int | float) else None,
-        "ended": str(told.get("end_time") or "")[:16].replace("T", " "),
+        "parameters": run.get("parameters", {}),
+        "seconds": f"{run['duration']:.0f} s" if isinstance(run.get("duration"), int | float) else "",
+        "ended": str(run.get("end_time") or "")[:16].replace("T", " "),
     }
 
 
-def _answer(notebook: dict[str, Any], name: str) -> str:
-    """The table of answers out of the overview's page, so that both show the same; links lead from the index."""
-    if name != "00_overview":
+def _group(notebook: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """All pages of one notebook, sorted by the parameters that are shown."""
+    names = [key for key in SHOWN if any(key in entry["parameters"] for entry in entries)]
+    for entry in entries:
+        entry["shown"] = [_text(entry["parameters"].get(key)) for key in names]
+    entries = sorted(entries, key=lambda entry: [str(entry["parameters"].get(key, "")) for key in names])
+    return {"notebook": notebook, "title": entries[0]["title"], "names": names, "entries": entries}
+
+
+def _text(value: Any) -> str:
+    if value is None:
         return ""
-    outputs = (output for cell in notebook["cells"] for output in cell.get("outputs", []))
-    tables = ("".join(output.get("data", {}).get("text/html", "")) for output in outputs)
-    table = next((text for text in tables if 'class="forget-answer"' in text), "")
-    page = "notebooks/00_overview/overview.html"
-    table = table.replace('href="../', 'href="notebooks/').replace('href="#', f'href="{page}#')
-    if not table:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _answer(folder: Path) -> str:
+    """The table of answers from the numbers that 00_overview wrote, in HTML; empty where it wrote none."""
+    path = folder / ANSWERS
+    if not path.is_file():
         return ""
-    words = (
-        "Each method beside the model retrained without the data, by kind of request: gaps in points, 95 % intervals."
-    )
-    return f'<section><h2>The answer</h2><p>{words} <a href="{page}">All findings</a></p>{table}</section>'
+    try:
+        found = pd.read_json(path, orient="records")
+        return answer_table.answer_page(found, behind=OVERVIEW) if len(found) else ""
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        text = f"{path} is not the table of answers that 00_overview writes ({error})"
+        raise ForgetError(f"{text}; delete it and run the overview again.") from error
 
 
 def _headline(folder: Path) -> str:
-    """The headline figure, inside the page."""
+    """The headline figure in base64; empty where there is none."""
     path = folder / "figures" / "headline.png"
-    if not path.is_file():
-        return ""
-    picture = base64.b64encode(path.read_bytes()).decode()
-    alt = "Gap of forget accuracy to the retrained model by method, a panel a kind of request"
-    return f'<section class="output_png scroll"><img alt="{alt}" src="data:image/png;base64,{picture}"></section>'
+    return base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
 
 
-def _group(notebook: str, entries: list[dict[str, Any]]) -> str:
-    title = html.escape(entries[0]["title"])
-    told = [key for key in TOLD if any(key in entry["parameters"] for entry in entries)]
-    head = "".join(f'<th class="text" scope="col">{html.escape(key)}</th>' for key in told)
-    rows = []
-    for entry in sorted(entries, key=lambda each: [str(each["parameters"].get(key, "")) for key in told]):
-        cells = "".join(f'<td class="text">{html.escape(_shown(entry["parameters"].get(key)))}</td>' for key in told)
-        seconds = f"{entry['seconds']:.0f} s" if entry["seconds"] is not None else ""
-        link = f'<a href="{html.escape(entry["link"], quote=True)}">{html.escape(entry["name"])}</a>'
-        ended = html.escape(entry["ended"])
-        rows.append(f'<tr><td class="text">{link}</td>{cells}<td>{seconds}</td><td>{ended}</td></tr>')
-    return (
-        f'<section class="pages" id="{html.escape(notebook, quote=True)}"><h2>{title}</h2>'
-        f"<details{' open' if len(entries) <= FOLDED else ''}><summary>{html.escape(notebook)}: {len(entries)} "
-        f'page{"s" if len(entries) > 1 else ""}</summary><div class="scroll"><table><thead><tr>'
-        f'<th class="text" scope="col">page</th>{head}<th scope="col">time</th>'
-        f'<th scope="col">made (UTC)</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div></details></section>'
-    )
-
-
-def _others(groups: Container[str]) -> str:
+def _others(groups: Iterable[str]) -> list[dict[str, str]]:
     """The notebooks without a page here, to which other pages may link."""
-    items = []
-    for path in sorted((REPOSITORY / "notebooks").glob("*.ipynb")):
-        if path.stem in groups:
-            continue
-        title = html.escape(title_of(read_notebook(path)))
-        where = "open it with <code>./run_all.sh demo</code>" if path.stem == DEMO else "no page in this profile"
-        items.append(f'<li id="{path.stem}">{title} ({path.stem}: {where})</li>')
-    return f"<section><h2>Other notebooks</h2><ul>{''.join(items)}</ul></section>" if items else ""
+    paths = [path for path in sorted((REPOSITORY / "notebooks").glob("*.ipynb")) if path.stem not in set(groups)]
+    return [{"name": path.stem, "title": title_of(read_notebook(path)), "demo": path.stem == DEMO} for path in paths]
 
 
-def _shown(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
-
-
-def _missing(names: list[str]) -> str:
-    if not names:
-        return ""
-    items = "".join(f"<li>{html.escape(name)}</li>" for name in names)
-    return f'<section><h2 class="mark">Not made in the last run</h2><ul>{items}</ul></section>'
-
-
-def _data(folder: Path) -> str:
-    """Where the data of the records came from; what is synthetic or a sample is called so."""
-    from forget_lib.study import records
-
+def _data(folder: Path) -> list[dict[str, Any]]:
+    """Where the data of the records came from, and which are synthetic or a sample."""
     rows = {}
-    for record in records.record_folders(folder):
-        run = records.read_record(record) or {}
+    for path in records.record_folders(folder):
+        run = records.read_record(path) or {}
         if "dataset" in run:
-            rows[run["dataset"], run.get("source"), bool(run.get("synthetic")), bool(run.get("sampled"))] = None
-    if not rows:
-        return ""
-    lines = []
-    for dataset, source, synthetic, sampled in sorted(rows, key=str):
-        marks = [
-            text for text, there in (("synthetic images", synthetic), ("a sample, not the whole set", sampled)) if there
-        ]
-        mark = f' <span class="mark">({", ".join(marks)})</span>' if marks else ""
-        lines.append(f"<li>{html.escape(str(dataset))}: {html.escape(str(source or 'unknown source'))}{mark}</li>")
-    return f"<section><h2>Data behind these pages</h2><ul>{''.join(lines)}</ul></section>"
+            about = {name: run.get(name) for name in ("dataset", "source", "synthetic", "sampled")}
+            rows[tuple(map(str, about.values()))] = about
+    return [about for _, about in sorted(rows.items())]
 
 
-def _files(folder: Path) -> str:
-    found = sorted([*(folder / "tables").glob("*.csv"), *(folder / "figures").glob("*.*")])
-    if not found:
-        return ""
-    links = (path.relative_to(folder).as_posix() for path in found if not path.name.startswith("."))
-    items = "".join(f'<li><a href="{html.escape(link, quote=True)}">{html.escape(link)}</a></li>' for link in links)
-    return f"<section><h2>Tables and figures as files</h2><ul>{items}</ul></section>"
+def _files(folder: Path) -> list[str]:
+    """Tables and figures, as links."""
+    paths = sorted([*(folder / "tables").glob("*.csv"), *(folder / "figures").glob("*.*")])
+    return [path.relative_to(folder).as_posix() for path in paths if not path.name.startswith(".")]
 
 
 def _provenance() -> str:
-    from forget_lib.study.records import provenance
-
-    told = provenance()
-    commit, changed, _ = told["commit"].partition("+changed")
-    versions = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
-    return html.escape(f"Commit {commit[:12]}{changed}; {versions}; {told['system']} {told['machine']}.")
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Forget: the {name} study</title>
-<style>
-{style}
-</style>
-</head>
-<body>
-<main>
-<h1>Forget: the {name} study</h1>
-<p>Take a trained image classifier, ask it to forget some of its training data, and measure against a model trained
-without those data whether it did. Read the pages from the top; each one works without a network.</p>
-{missing}
-{answer}
-{headline}
-{compared}
-<section><h2>All pages</h2><p><label>Find <input type="search" id="find" placeholder="such as mnist class-5"></label>
-<span class="soft">Click a heading to sort.</span></p></section>
-{groups}
-{others}
-{data}
-{files}
-<section><h2>Provenance</h2><p class="soft">{provenance}</p></section>
-</main>
-<script>
-{script}
-</script>
-</body>
-</html>
-"""
+    about = records.provenance()
+    commit, changed, _ = about["commit"].partition("+changed")
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    return f"Commit {commit[:12]}{changed}; {versions}; {about['system']} {about['machine']}."
