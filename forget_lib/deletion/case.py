@@ -234,8 +234,8 @@ def find_files(data: ImageData, asked: Sequence[str], base: Path) -> tuple[list[
             problems.append(f"there is no file {name!r}" + (f" (near: {first_few(near)})" if near else ""))
     if problems:
         raise ForgetError(first_few(problems, separator="; "))
-    indices = ([part[path] for path in dict.fromkeys(found) if path in part] for part in (pool, test))
-    return tuple(indices)
+    named = dict.fromkeys(found)
+    return [pool[path] for path in named if path in pool], [test[path] for path in named if path in test]
 
 
 def _paths_within(folder: str, name: str, base: Path) -> list[str]:
@@ -252,17 +252,13 @@ def _held_out(request: DeletionRequest, pool: int) -> tuple[int, ...] | None:
     try:
         found = tuple(int(word) for word in path.read_text(encoding="utf-8-sig").replace(",", " ").split())
     except (OSError, ValueError) as error:
-        raise request.error(
-            "held_out.indices", f"{path.name} cannot be read as indices, one a line ({error})"
-        ) from error
+        reason = f"{path.name} cannot be read as indices, one a line ({error})"
+        raise request.error("held_out.indices", reason) from error
     outside = [index for index in found if not 0 <= index < pool]
-    if outside or len(set(found)) != len(found) or len(found) < 2:
-        reason = (
-            f"index {outside[0]} is not in the pool of {pool}"
-            if outside
-            else "two or more different indices are needed"
-        )
-        raise request.error("held_out.indices", f"{path.name}: {reason}")
+    if outside:
+        raise request.error("held_out.indices", f"{path.name}: index {outside[0]} is not in the pool of {pool}")
+    if len(set(found)) != len(found) or len(found) < 2:
+        raise request.error("held_out.indices", f"{path.name}: two or more different indices are needed")
     return found
 
 
@@ -303,13 +299,12 @@ def check_held_out(scenario: RequestedScenario) -> None:
     if request.kind == "class":
         return
     about = requested(data, request)
+    held = torch.zeros_like(about)
     if scenario.held_out is not None:
-        held = torch.zeros(len(data.labels), dtype=torch.bool)
         held[list(scenario.held_out)] = True
-    elif request.kind in GROUPS:
-        held = _held_at_draw(scenario, about)
-    else:
-        held = torch.zeros_like(about)
+    elif request.kind in GROUPS:  # whole people or families are held out, so all or nothing of one
+        other = draw_sets(data, Request(request.kind, count=1), scenario.draw)
+        held = ~torch.isin(torch.arange(len(about)), other.trained)
     counts = {"held-out": int((about & held).sum()), "test": int(also_in_test(data, request).sum())}
     standing = [f"{number} {name} images" for name, number in counts.items() if number]
     if standing and not scenario.drop:
@@ -319,12 +314,6 @@ def check_held_out(scenario: RequestedScenario) -> None:
         )
     if not (about & ~held).any():
         raise ForgetError(f"{request.name}: the model never saw these images, there is nothing to forget.")
-
-
-def _held_at_draw(scenario: RequestedScenario, about: Tensor) -> Tensor:
-    """Held-out images where the study draws them; whole people or families are held out, so all or nothing of one."""
-    other = draw_sets(scenario.data, Request(scenario.parsed.kind, count=1), scenario.draw)
-    return ~torch.isin(torch.arange(len(about)), other.trained)
 
 
 def sets_with(data: ImageData, request: Request, held: Tensor, drop: bool) -> Sets:

@@ -60,7 +60,8 @@ def stored(case: Case, rule: Rule, *, any_key: bool = False) -> Families | None:
     jobs = references.planned(case, rule.kept_share)
     keys = {job: None if any_key else references.key_of(case, job) for job in jobs}
     found = {job: references.read_arrays(case.folder / "references" / f"{job.name}.npz", keys[job]) for job in jobs}
-    return None if any(arrays is None for arrays in found.values()) else Families.of(found)
+    complete = {job: arrays for job, arrays in found.items() if arrays is not None}
+    return Families.of(complete) if len(complete) == len(jobs) else None
 
 
 def stacked(models: Sequence[Measured], name: str) -> np.ndarray:

@@ -10,7 +10,7 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -89,10 +89,8 @@ def append(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     path = Path(path)
     with only_one(path):
         entries = read_ledger(path)
-        entry = dict(content) | {
-            "number": len(entries) + 1,
-            "previous": entries[-1]["hash"] if entries else START,
-        }
+        previous = entries[-1]["hash"] if entries else START
+        entry = {**content, "number": len(entries) + 1, "previous": previous}
         entry["hash"] = digest(entry)
         try:
             with path.open("a", encoding="utf-8") as file:
@@ -133,8 +131,5 @@ def fingerprint(key: bytes, content: bytes) -> str:
 
 def fingerprints(key: bytes, images: Tensor, labels: Tensor) -> list[str]:
     """Keyed hash of each image with its label, sorted, so that the order tells nothing."""
-    rows: Sequence[Tensor] = images.cpu().contiguous()
-    return sorted(
-        fingerprint(key, image.numpy().tobytes() + str(int(label)).encode())
-        for image, label in zip(rows, labels.cpu(), strict=True)
-    )
+    rows = zip(images.cpu().contiguous().numpy(), labels.tolist(), strict=True)
+    return sorted(fingerprint(key, image.tobytes() + str(label).encode()) for image, label in rows)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from forget_lib.core import paths
@@ -38,14 +37,11 @@ def recommend(case: Case, records: Path = RECORDS) -> pd.DataFrame:
     this kind), miss (the same without sign), low, high (from the lowest to the highest end of the
     scenarios' 95 % t-intervals), kept (utility lost), cost (retrainings), scenarios. The score is miss + utility lost.
     """
-    rows = []
-    table = _of_kind(pd.read_csv(records), case.scenario.parsed.kind)
     spaces = tuning.load_spaces()
-    for name in list_methods(controls=False):
-        if get_method(name).exact or name not in spaces:
-            continue
-        rows.append({"method": name, **_numbers(table, name), "reason": why_not(case, name)})
-    found = pd.DataFrame(rows)
+    names = [name for name in list_methods(controls=False) if name in spaces and not get_method(name).exact]
+    found = _numbers(pd.read_csv(records), case.scenario.parsed.kind).reindex(names).rename_axis("method").reset_index()
+    found["scenarios"] = found["scenarios"].fillna(0).astype(int)
+    found["reason"] = [why_not(case, name) for name in names]
     costly = found["cost"] > case.request["budget.method_cost"]
     found.loc[costly & (found["reason"] == ""), "reason"] = "costs more than the budget in the study's records"
     found["fits"] = found["reason"] == ""
@@ -57,34 +53,27 @@ def recommend(case: Case, records: Path = RECORDS) -> pd.DataFrame:
     return found.sort_values(order, ascending=[False, True], kind="stable", ignore_index=True, na_position="last")
 
 
-def _of_kind(records: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """Rows of the nearest kind of request that the records hold."""
-    for like in LIKE[kind]:
-        part = records[records["request"].str.startswith(f"{like}-")]
-        if len(part):
-            return part
-    return records.iloc[:0]
-
-
-def _numbers(table: pd.DataFrame, method: str) -> dict[str, float]:
-    own = table[(table["method"] == method) & table["attack"].isna()]
-    forget = own[own["metric"] == "forget_accuracy"]
-    if not len(forget):
-        return dict.fromkeys(("gap", "miss", "low", "high", "kept", "cost"), float("nan")) | {"scenarios": 0}
-    lost = []
-    for _, part in own[own["metric"].isin(KEPT)].groupby(["dataset", "request"]):
-        best = part.sort_values("metric").iloc[-1]  # test_accuracy_retained where there is one
-        lost.append(best["oracle"] - best["mean"])
-    cost = own[own["metric"] == "relative_cost"]["mean"]
-    return {
-        "gap": float((forget["mean"] - forget["oracle"]).mean()),
-        "miss": float((forget["mean"] - forget["oracle"]).abs().mean()),
-        "low": float((forget["low"] - forget["oracle"]).min()),
-        "high": float((forget["high"] - forget["oracle"]).max()),
-        "kept": float(np.mean(lost)),
-        "cost": float(cost.mean()),
-        "scenarios": len(forget),
-    }
+def _numbers(records: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """The numbers of `recommend` by method, over the scenarios of the nearest kind of request that the records hold."""
+    of_kind = [records[records["request"].str.startswith(f"{like}-")] for like in LIKE[kind]]
+    rows = next((part for part in of_kind if len(part)), records.iloc[:0])
+    rows = rows[rows["attack"].isna()]
+    forget = rows[rows["metric"] == "forget_accuracy"].set_index("method")
+    apart = forget[["mean", "low", "high"]].sub(forget["oracle"], axis=0).assign(miss=lambda gaps: gaps["mean"].abs())
+    # test_accuracy_retained where there is one: it comes after test_accuracy
+    kept = rows[rows["metric"].isin(KEPT)].sort_values("metric").groupby(["method", "dataset", "request"]).last()
+    costs = rows[rows["metric"] == "relative_cost"]
+    return pd.DataFrame(
+        {
+            "gap": apart.groupby("method")["mean"].mean(),
+            "miss": apart.groupby("method")["miss"].mean(),
+            "low": apart.groupby("method")["low"].min(),
+            "high": apart.groupby("method")["high"].max(),
+            "kept": (kept["oracle"] - kept["mean"]).groupby("method").mean(),
+            "cost": costs.groupby("method")["mean"].mean(),
+            "scenarios": apart.groupby("method").size(),
+        }
+    )
 
 
 def why_not(case: Case, name: str) -> str:
@@ -103,14 +92,12 @@ def trial(case: Case, methods: Sequence[str]) -> dict[str, Any]:
         another person.
     Raises: ForgetError where no method ran.
     """
-    scenario, request = case.scenario, case.request
-    asked = tuning.tuning_request(scenario.parsed, scenario.data)
-    where = case.folder / "trial"
+    scenario, request, where = case.scenario, case.request, case.folder / "trial"
     other = Scenario(
         where,
         dataset=scenario.dataset,
         model=scenario.model,
-        request=asked,
+        request=tuning.tuning_request(scenario.parsed, scenario.data),
         draw=tuning.DRAW,
         seed=tuning.SEED + request["seed"],
         start=scenario.start,
@@ -119,7 +106,7 @@ def trial(case: Case, methods: Sequence[str]) -> dict[str, Any]:
         attacks=(),
     )
     key = results.key_of(
-        about=run.describe(other) | {"request": asked},
+        about=run.describe(other) | {"request": other.request},
         methods=list(methods),
         trials=request["budget.trials"],
         code=[results.code_of(get_method(name)) for name in methods] + other.own_code,
@@ -149,12 +136,10 @@ def choose(case: Case) -> dict[str, Any]:
     """
     request = case.request
     if request["method"] != "auto":
-        try:
+        with request.blaming("method"):
             reason = why_not(case, request["method"])
-        except ForgetError as error:
-            raise request.error("method", str(error)) from error
-        if reason and request["method"] != "retrain":
-            raise request.error("method", str(NotApplicableError(reason)))
+            if reason and request["method"] != "retrain":
+                raise NotApplicableError(reason)
         settings = with_chosen(request["method"], request["settings"], *case.scenario.tuned_for)
         return {"method": request["method"], "settings": settings, "why": "the request names it", "trial": None}
     table = recommend(case)
@@ -163,6 +148,6 @@ def choose(case: Case) -> dict[str, Any]:
         raise request.error("available", "no method fits what is left of the data and the budget; retrain instead")
     tried = trial(case, fitting)
     best = min(tried, key=lambda name: (tried[name]["score"], name))
-    score, settings = tried[best]["score"], tried[best]["settings"]
+    score = tried[best]["score"]
     why = f"lowest score ({score:.3f}) of {len(tried)} methods in a trial on another draw of such a request"
-    return {"method": best, "settings": settings, "why": why, "trial": tried}
+    return {"method": best, "settings": tried[best]["settings"], "why": why, "trial": tried}

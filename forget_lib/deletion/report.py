@@ -21,6 +21,7 @@ from forget_lib.deletion import evidence, ledger
 from forget_lib.deletion.answer import UNLEARNED, Answer, returned
 from forget_lib.deletion.case import Case, asked_digest, open_case
 from forget_lib.deletion.request import as_written, keep_copy, read_request
+from forget_lib.deletion.verdict import Reading, Verdict
 from forget_lib.study import records
 from forget_lib.study.scenario import EVALUATED
 
@@ -94,9 +95,9 @@ def _as_json(value: Any) -> Any:
         return value.reset_index().to_dict("records")
     if isinstance(value, BaseModel):
         return value.model_dump()
-    if isinstance(value, Mapping):
-        return dict(value)
-    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value.item()
+    if isinstance(value, Reading | Verdict):
+        return dataclasses.asdict(value)
+    return dict(value) if isinstance(value, Mapping) else value.item()
 
 
 def asked_in(content: Mapping[str, Any]) -> str:

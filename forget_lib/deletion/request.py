@@ -28,7 +28,6 @@ FILES = "files"
 INDICES_OF = "indices:@"
 BASE = ".base"
 """Suffix of the note beside a copied request: the folder that its paths are relative to."""
-SEED = {"ge": 0, "lt": 2**31}
 
 
 def _names_what_is_to_go(value: str | dict[str, Any]) -> str | dict[str, Any]:
@@ -55,51 +54,55 @@ class Data(Settings):
     """The data that the model was trained on."""
 
     name: str = Field(description="a registered data set, or own:PATH")
-    start: str = Field("local", description="first step of the data chain: local, official, mirror or sample")
+    start: str = Field(default="local", description="first step of the data chain: local, official, mirror or sample")
 
 
 class Model(Settings):
     """The trained model."""
 
     name: str = Field(description="a registered model, or module:function")
-    weights: str = Field("", description="file of the trained weights; empty: trained here by the recipe")
-    seed: int = Field(0, **SEED, description="of the training, where it is trained here")
+    weights: str = Field(default="", description="file of the trained weights; empty: trained here by the recipe")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="of the training, where it is trained here")
 
 
 class HeldOut(Settings):
     """Images that the model never saw."""
 
-    draw: int = Field(0, ge=0, le=10**6, description="as the study draws them")
-    indices: str = Field("", description="or: a file with their pool indices, one a line")
-    drop_requested: bool = Field(False, description="take those of the requested people or files out of the sets")
+    draw: int = Field(default=0, ge=0, le=10**6, description="as the study draws them")
+    indices: str = Field(default="", description="or: a file with their pool indices, one a line")
+    drop_requested: bool = Field(
+        default=False, description="take those of the requested people or files out of the sets"
+    )
 
 
 class Budget(Settings):
     """How much may be trained."""
 
-    references: int = Field(8, ge=3, le=200, description="retrained reference models")
-    originals: int = Field(4, ge=3, le=100, description="models trained on everything, to measure along")
-    kept: int = Field(4, ge=0, le=100, description="retrainings that keep a quarter of the forget set, for the power")
-    shares: int = Field(1, ge=0, le=20, description="retrainings for each further share of the error curve")
-    trials: int = Field(2, ge=1, le=6, description="settings tried for each method of the trial")
-    methods: int = Field(3, ge=1, le=20, description="methods in the trial")
-    method_cost: float = Field(0.2, ge=0, le=1, description="most that a method may cost, in retrainings")
-    processes: int = Field(0, ge=0, le=256, description="trainings at a time; 0: one a core")
+    references: int = Field(default=8, ge=3, le=200, description="retrained reference models")
+    originals: int = Field(default=4, ge=3, le=100, description="models trained on everything, to measure along")
+    kept: int = Field(
+        default=4, ge=0, le=100, description="retrainings that keep a quarter of the forget set, for the power"
+    )
+    shares: int = Field(default=1, ge=0, le=20, description="retrainings for each further share of the error curve")
+    trials: int = Field(default=2, ge=1, le=6, description="settings tried for each method of the trial")
+    methods: int = Field(default=3, ge=1, le=20, description="methods in the trial")
+    method_cost: float = Field(default=0.2, ge=0, le=1, description="most that a method may cost, in retrainings")
+    processes: int = Field(default=0, ge=0, le=256, description="trainings at a time; 0: one a core")
 
 
 class Write(Settings):
     """Where the answer goes, and what it shows."""
 
-    folder: str = Field("", description="empty: results/forget/<name of the file>")
-    images: bool = Field(False, description="show requested images in the report")
-    ledger: str = Field("", description="empty: ledger.jsonl beside the folder")
+    folder: str = Field(default="", description="empty: results/forget/<name of the file>")
+    images: bool = Field(default=False, description="show requested images in the report")
+    ledger: str = Field(default="", description="empty: ledger.jsonl beside the folder")
 
 
 class Asked(Settings):
     """All keys of a request."""
 
     version: int = Field(ge=1, le=1, description="of this schema; this program reads 1")
-    title: str = Field("", description="a line for the report")
+    title: str = Field(default="", description="a line for the report")
     data: Data
     model: Model
     recipe: dict[str, Any] = Field(description="how the model was trained; keys of forget_lib.models.recipe.Recipe")
@@ -108,15 +111,15 @@ class Asked(Settings):
     )
     held_out: HeldOut = HeldOut()
     available: list[Literal["forget", "retain"]] = Field(
-        ["forget", "retain"], min_length=1, description="data that are still there, some of forget, retain"
+        default=["forget", "retain"], min_length=1, description="data that are still there, some of forget, retain"
     )
-    method: str = Field("auto", description="auto, or the name of a method")
-    settings: dict[str, Any] = Field({}, description="of that method; left out: as tuned, else its defaults")
+    method: str = Field(default="auto", description="auto, or the name of a method")
+    settings: dict[str, Any] = Field(default={}, description="of that method; left out: as tuned, else its defaults")
     budget: Budget = Budget()
-    margin: float = Field(0.2, gt=0, lt=0.25, description="largest trace at the outputs that counts as none")
+    margin: float = Field(default=0.2, gt=0, lt=0.25, description="largest trace at the outputs that counts as none")
     write: Write = Write()
-    device: str = Field("cpu", description="cpu, cuda, mps or auto")
-    seed: int = Field(0, **SEED, description="of references, trials and the method")
+    device: str = Field(default="cpu", description="cpu, cuda, mps or auto")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="of references, trials and the method")
 
 
 @dataclass(frozen=True)

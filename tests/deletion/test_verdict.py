@@ -4,12 +4,11 @@ import dataclasses
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
 from forget_lib.core.errors import ForgetError, TooFewError
-from forget_lib.deletion import evidence, verdict
+from forget_lib.deletion import verdict
 from forget_lib.deletion.verdict import Reading
 
 RULE = verdict.load_rule()
@@ -151,13 +150,3 @@ def test_the_rule_is_complete_and_in_range(tmp_path):
         verdict.load_rule(path=path)
     with pytest.raises(ForgetError, match="outputs, embedding"):
         verdict.decide({"outputs": reading(0.0)}, RULE, images=50)
-
-
-def test_the_smallest_share_noticed_is_one_that_was_trained_and_holds_for_all_larger_ones():
-    rows = [("a", 0.0, 0.05), ("a", 0.1, 0.9), ("a", 0.25, 0.5), ("a", 0.5, 0.9), ("a", 1.0, 1.0)]
-    rows += [("b", 0.1, 0.1), ("b", 1.0, 0.2), ("c", 0.1, float("nan")), ("c", 1.0, float("nan"))]
-    curve = pd.DataFrame(rows, columns=["attack", "share", "power"])
-    found = evidence.smallest_noticed(curve, 0.8)
-    assert found["a"] == 0.5
-    assert np.isnan(found["b"])
-    assert np.isnan(found["c"])
