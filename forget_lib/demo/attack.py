@@ -1,7 +1,7 @@
 """Attack it: can a threshold on the model's confidence tell forgotten images from unseen ones?"""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ipywidgets
 import numpy as np
@@ -21,13 +21,6 @@ from forget_lib.study.targets import references_about
 FEWEST, SHOWN, STEPS, BINS, OFFERED = 2, 12, 100, 24, 24
 
 
-class Guess(NamedTuple):
-    """What a threshold gives: rates of forget and unseen samples at or above it, with exact 95 % intervals."""
-
-    found: Interval
-    accused: Interval
-
-
 class Guessing:
     """Scores float [n], [m] of forget and unseen samples under one model: the logit margin, high where it is sure.
 
@@ -43,20 +36,18 @@ class Guessing:
         self.forget, self.unseen = forget, unseen
         self.range = (float(min(forget.min(), unseen.min())), float(max(forget.max(), unseen.max())))
 
-    def at(self, threshold: float) -> Guess:
-        """The guess "score >= threshold means: it was trained on"."""
-        rates = [clopper_pearson(int((each >= threshold).sum()), len(each)) for each in (self.forget, self.unseen)]
-        return Guess(*rates)
+    def at(self, threshold: float) -> tuple[Interval, Interval]:
+        """The guess "score >= threshold means: it was trained on": rates of both sets, with exact 95 % intervals."""
+        named, wrongly = int((self.forget >= threshold).sum()), int((self.unseen >= threshold).sum())
+        return clopper_pearson(named, len(self.forget)), clopper_pearson(wrongly, len(self.unseen))
 
 
 class AttackPanel(parts.Panel):
-    """`guessing` holds the scores of the chosen model, `guess` what the slider's threshold gives; `one` shows one image
-    under a pool of nets, where there is one."""
+    """`guessing` holds the scores of the chosen model; `one` shows one image under a pool of nets."""
 
     def __init__(self) -> None:
         super().__init__()
         self.guessing: Guessing | None = None
-        self.guess: Guess | None = None
         self._quiet = False
         self.one = OneImage()
         self.model = parts.dropdown("Attacked model")
@@ -102,14 +93,13 @@ class AttackPanel(parts.Panel):
         self.threshold.min, self.threshold.max = low, max(high, low + 0.1)
         self.threshold.step = max(0.01, (high - low) / STEPS)
         self._quiet = False
-        area = auc_interval(*margins)
+        area = auc_interval(self.guessing.forget, self.guessing.unseen)
         words = f"AUC {area.value:.2f} (95 % interval {area.low:.2f} to {area.high:.2f}); 0.5 is guessing."
         self.say(f"{bench.titles[name]}: {words}")
         self.look()
 
     @parts.guarded
     def look(self) -> None:
-        """Everything that depends on the threshold."""
         if self._quiet or self.guessing is None:
             return
         scores = {"forgotten images": self.guessing.forget, "unseen images": self.guessing.unseen}
@@ -118,12 +108,12 @@ class AttackPanel(parts.Panel):
         shares = {f"{words} ({len(each)})": np.histogram(each, edges)[0] / len(each) for words, each in scores.items()}
         threshold = self.threshold.value
         self.picture.value = html.histogram(low, edges[-1], shares, [parts.ORIGINAL, parts.UNLEARNED], threshold)
-        self.guess = self.guessing.at(threshold)
-        rates = {"forgotten, found (TPR": self.guess.found, "unseen, accused (FPR": self.guess.accused}
+        found, accused = self.guessing.at(threshold)
+        rates = {"forgotten, found (TPR": found, "unseen, accused (FPR": accused}
         bars = {f"{words}, {100 * r.low:.0f} to {100 * r.high:.0f} %)": [r] for words, r in rates.items()}
         caption = "Rates with exact 95 % intervals (Clopper-Pearson)"
         table = html.bars(bars, ["Share above the threshold"], [parts.OTHER], caption)
-        self.result.value = html.guess(*self.guess) + table + self._found(self.guessing.forget, threshold)
+        self.result.value = html.guess(found, accused) + table + self._found(self.guessing.forget, threshold)
 
     def _found(self, scores: np.ndarray, threshold: float) -> str:
         samples, classes = self.bench.samples("forget"), self.bench.data.classes
@@ -150,19 +140,21 @@ class OneImage(parts.Panel):
         self.widget.children = [title, self.status, self.controls, self.result]
 
     def show(self, bench: Bench) -> None:
-        self.pool, self.result.value, self.controls.layout.display = None, "", "none"
+        self.bench, self.pool, self.result.value, self.controls.layout.display = bench, None, "", "none"
         try:
             pool, self.folder, self.methods = open_pool(bench)
         except ForgetError as error:
             self.say(str(error))
             return
-        scores, labels, samples = memorisation(pool), pool.plan.labels.tolist(), np.sort(pool.plan.evaluation)
+        scores, samples = memorisation(pool), np.sort(pool.plan.evaluation)
         order = samples[np.argsort(-scores[samples], kind="stable")]
         order = order[np.unique(np.linspace(0, len(order) - 1, OFFERED).round().astype(int))].tolist()
-        names = {i: f"{bench.data.classes[labels[i]]}, memorised {scores[i]:+.2f} (sample {i})" for i in order}
-        parts.set_options(self.sample, [(words, index) for index, words in names.items()])
+        words = "{}, memorised {:+.2f} (sample {})"
+        names = [bench.data.classes[label] for label in pool.plan.labels[order].tolist()]
+        options = [(words.format(name, scores[i], i), i) for name, i in zip(names, order, strict=True)]
+        parts.set_options(self.sample, options)
         parts.set_options(self.method, [(method_title(name), name) for name in self.methods], parts.PREFERRED)
-        self.bench, self.pool, self.controls.layout.display = bench, pool, ""
+        self.pool, self.controls.layout.display = pool, ""
         self.look()
 
     @parts.guarded
@@ -170,27 +162,23 @@ class OneImage(parts.Panel):
         """How sure each net is of the label of the chosen image, before and after the method; a row of dots a group."""
         if self.pool is None:
             return
-        plan, sample, method = self.pool.plan, self.sample.value, self.method.value
-        title, label = method_title(method), self.bench.data.classes[int(plan.labels[sample])]
-        self.result.value = ""
+        plan, sample, method, self.result.value = self.pool.plan, self.sample.value, self.method.value, ""
         about = references_about(plan, method, self.methods[method])
-        after = self.pool.references(np.array([sample]), load_unlearned(plan, self.folder, method, about))
-        member, labels = after.membership[:, 0], plan.labels[[sample]].numpy()
-        first, second = (phi(each, labels)[:, 0] for each in (after.logits, after.unlearned_logits))
-        groups = {"trained on it": first[member], "trained on it, then unlearned": second[member]}
-        groups |= {"never saw it, same method": second[~member], "never saw it": first[~member]}
-        surer, still = first[member] > first[~member], second[member] > second[~member]
-        try:  # exact for models that are independent of the coin; a rank test of all in against all out is not
-            p_value = sign_flip_test(second[member] - second[~member])
-        except TooFewError:
-            p_value = None
-        picture = html.picture(plan.images[sample], f"Sample {sample} of the pool, labelled {label}", 96, label)
-        words = html.pairs(len(surer), int(surer.sum()), int(still.sum()), title, p_value)
-        low, high = (float(end([*first, *second])) for end in (min, max))
-        named = {f"{words} ({len(each)})": each for words, each in groups.items()}
-        caption = "How sure each net is of the label (logit margin; one dot a net)"
-        dots = html.dots(named, [parts.ORIGINAL, parts.UNLEARNED, parts.OTHER, parts.RETRAINED], low, high, caption)
-        self.result.value = picture + words + dots
+        unlearned = load_unlearned(plan, self.folder, method, about)[:, plan.evaluation == sample]
+        labels, member = plan.labels[[sample]].numpy(), self.pool.membership[:, sample]
+        before, after = (phi(each, labels)[:, 0] for each in (self.pool.logits[:, [sample]], unlearned))
+        groups = {"trained on it": before[member], "trained on it, then unlearned": after[member]}
+        groups |= {"never saw it, same method": after[~member], "never saw it": before[~member]}
+        groups = {f"{words} ({len(each)})": each for words, each in groups.items()}
+        first, then = before[member] - before[~member], after[member] - after[~member]
+        # Exact for nets that are independent of the coin; a rank test of all in against all out is not.
+        p_value = sign_flip_test(then) if len(then) > 1 else None
+        title, label = method_title(method), self.bench.data.classes[int(labels[0])]
+        picture = html.picture(plan.images[sample], f"Sample {sample} of the pool, labelled {label}", caption=label)
+        sentences = html.pairs(len(first), int((first > 0).sum()), int((then > 0).sum()), title, p_value)
+        colours = [parts.ORIGINAL, parts.UNLEARNED, parts.OTHER, parts.RETRAINED]
+        caption, ends = "How sure each net is of the label (logit margin; one dot a net)", [*before, *after]
+        self.result.value = picture + sentences + html.dots(groups, colours, min(ends), max(ends), caption)
         self.say(f"Sample {sample}, labelled {label}, under {plan.number} nets, before and after {title}.")
 
 

@@ -87,7 +87,7 @@ class ComparePanel(parts.Panel):
         self._corner: tuple[float, float] | None = None
         self.first, self.second = parts.dropdown("First model"), parts.dropdown("Second model")
         self.select = parts.dropdown("Select on the maps")
-        self.tables, self.explained, self.found, self.layers = (ipywidgets.HTML() for _ in range(4))
+        self.found = ipywidgets.HTML()
         self.titles = [ipywidgets.HTML() for _ in range(2)]
         self.canvases = [Canvas(width=SIDE, height=SIDE, layout={"width": f"{SIDE}px"}) for _ in range(2)]
         for canvas in self.canvases:
@@ -100,58 +100,47 @@ class ComparePanel(parts.Panel):
         self.select.observe(lambda change: self.select_by(change["new"]), "value")
         maps = parts.wrapping(*(ipywidgets.VBox(pair) for pair in zip(self.titles, self.canvases, strict=True)))
         controls = parts.wrapping(self.first, self.second)
-        views = [self.tables, self.explained, self.select, maps, self.found, self.layers]
-        self.widget.children = [controls, self.status, *views]
+        self.widget.children = [controls, self.status, self.result, self.select, maps, self.found]
 
     @parts.guarded
     def show(self, bench: Bench) -> None:
-        self._quiet = True
         super().show(bench)
         labels = [(f"label {name}", index) for index, name in enumerate(bench.data.classes)]
+        self.map = None
         parts.set_options(self.select, [("nothing", None), ("where the models disagree", "disagree"), *labels])
-        self._quiet = False
         self.compute()
 
     def refresh(self) -> None:
         options = [(title, name) for name, title in self.bench.titles.items()]
+        self._quiet = True
         parts.set_options(self.first, options, "original")
         parts.set_options(self.second, options, parts.PREFERRED if parts.PREFERRED in self.bench.titles else "retrain")
+        self._quiet = False
 
     @parts.guarded
     def compute(self) -> None:
-        """All views for the two models chosen."""
         if self._quiet:
             return
         bench, names, classes = self.bench, (self.first.value, self.second.value), self.bench.data.classes
-        titles, labels = [bench.titles[name] for name in names], bench.samples("test").labels.cpu()
-        logits = [bench.logits(name, "test") for name in names]
+        titles, colours = [bench.titles[name] for name in names], [parts.ORIGINAL, parts.UNLEARNED]
+        test, (one, two) = bench.samples("test"), (bench.model(name) for name in names)
+        labels, logits = test.labels.cpu(), [bench.logits(name, "test") for name in names]
         pairs = zip(*(class_accuracies(each, labels, len(classes)) for each in logits), strict=True)
         caption = f"Accuracy by class on {len(labels)} test images; thin lines: 95 % intervals"
-        bars = html.bars(dict(zip(classes, pairs, strict=True)), titles, [parts.ORIGINAL, parts.UNLEARNED], caption)
-        self.tables.value = bars + self._matrices(logits, labels, titles)
-        self.map = feature_map(bench, *names)
-        one, two = (bench.model(name) for name in names)
-        likeness = cka_by_layer(one, two, bench.samples("test").images[:CKA_IMAGES])
+        tables = html.bars(dict(zip(classes, pairs, strict=True)), titles, colours, caption)
+        if len(classes) <= MOST_CLASSES:
+            shares = [prediction_shares(each.numpy(), labels.numpy()) for each in logits]
+            tables += html.matrices(shares, classes, colours, titles)
+        likeness = cka_by_layer(one, two, test.images[:CKA_IMAGES])
         layers = {layer: [min(1.0, value)] for layer, value in likeness.items()}
         caption = f"Linear CKA by layer, {titles[0]} and {titles[1]}: 100 % is the same up to a turn"
-        self.layers.value = html.bars(layers, ["Similarity"], [parts.OTHER], caption)
-        for place, title in enumerate(titles):
-            self.titles[place].value = html.note(f"Features of {title}")
-        self.explained.value = html.how_to_compare(titles[0], self.map.explained)
+        self.map = feature_map(bench, *names)
+        about_maps = html.how_to_compare(titles[0], self.map.explained)
+        self.result.value = tables + html.bars(layers, ["Similarity"], [parts.OTHER], caption) + about_maps
+        for heading, title in zip(self.titles, titles, strict=True):
+            heading.value = html.note(f"Features of {title}")
         self.select_by(self.select.value)
         self.say(f"{titles[0]} and {titles[1]}, on the test set of {bench.data.label}.")
-
-    def _matrices(self, logits: list[Tensor], labels: Tensor, titles: list[str]) -> str:
-        classes = self.bench.data.classes
-        if len(classes) > MOST_CLASSES:
-            return html.note(f"{len(classes)} classes are too many for a prediction matrix.")
-        pieces = []
-        for each, title, colour in zip(logits, titles, (parts.ORIGINAL, parts.UNLEARNED), strict=True):
-            shares = prediction_shares(each.numpy(), labels.numpy())
-            pieces.append(
-                html.matrix(shares, classes, colour, f"{title}: predictions in % (across) of each label (down)")
-            )
-        return html.row(pieces)
 
     def _press(self, x: float, y: float) -> None:
         self._corner = (x, y)
@@ -173,19 +162,21 @@ class ComparePanel(parts.Panel):
     def select_by(self, what: str | int | None) -> None:
         """Selects nothing (None), the points where the models disagree ("disagree"), or of a label (its index)."""
         if self.map is not None:
-            disagree = self.map.predicted[0] != self.map.predicted[1]
-            self._use(disagree if what == "disagree" else self.map.labels == (-1 if what is None else what))
+            one, two = self.map.predicted
+            self._use(np.not_equal(one, two) if what == "disagree" else np.isin(self.map.labels, [what]))
 
     def _use(self, chosen: np.ndarray) -> None:
+        if self.map is None:
+            return
         self.chosen = chosen
         self.paint()
-        count, classes, pieces = int(chosen.sum()), self.bench.data.classes, []
+        classes, items = self.bench.data.classes, []
         for index in np.flatnonzero(chosen)[:SHOWN]:
             true, one, two = (classes[each[index]] for each in (self.map.labels, *self.map.predicted))
-            words = f"{true}: first {one}, second {two}"
-            pieces.append(html.picture(self.map.images[index], f"Test image labelled {words}", 64, words))
-        more = f", the first {SHOWN} shown" if count > SHOWN else ""
-        self.found.value = html.note(f"{count} of {len(chosen)} points selected{more}.") + html.row(pieces)
+            items.append((self.map.images[index], f"{true}: first {one}, second {two}"))
+        more = f", the first {SHOWN} shown" if chosen.sum() > SHOWN else ""
+        words = html.note(f"{chosen.sum()} of {len(chosen)} points selected{more}.")
+        self.found.value = words + html.pictures(items, "Test image labelled ")
 
     def paint(self) -> None:
         """Draws both maps: selected points bright and on top, or all of them where none is selected."""

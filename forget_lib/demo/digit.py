@@ -93,40 +93,34 @@ class DigitPad(parts.ImagePanel):
         self.method.observe(lambda _change: self.recognise(), "value")
 
     def begin(self, x: float, y: float) -> None:
-        """The pen touches the pad."""
         self._drawing = True
         self.strokes.append([(x, y)])
         self.canvas.fill_style = "#fff"
         self.canvas.fill_circle(x, y, PEN / 2)
 
     def go_on(self, x: float, y: float) -> None:
-        """The pen moves."""
         if self._drawing:
             self.strokes[-1].append((x, y))
             self._draw(self.strokes[-1][-2:])
 
     def end(self, *_where: object) -> None:
-        """The pen leaves the pad: the models are asked."""
         if self._drawing:
             self._drawing = False
             self.recognise()
 
     def empty(self) -> None:
-        """A new pad."""
         self.strokes, self.digit, self._drawing = [], None, False
         self.sample.value, self.result.value = NOTHING, ""
         self.paint()
         self.say("The pad is empty.")
 
     def write(self, digit: int) -> None:
-        """Draws one of the ready-made digits in place of what is there."""
         if digit != NOTHING:
             self.strokes = example(digit)
             self.paint()
             self.recognise()
 
     def paint(self) -> None:
-        """Draws all strokes again."""
         self.canvas.fill_style = "#000"
         self.canvas.fill_rect(0, 0, PAD, PAD)
         for stroke in self.strokes:
@@ -140,7 +134,6 @@ class DigitPad(parts.ImagePanel):
 
     @parts.guarded
     def recognise(self) -> None:
-        """Asks the models what is drawn."""
         if not self.strokes or self.method.value is None:
             return
         self.digit = as_mnist(rasterise(self.strokes))

@@ -84,7 +84,6 @@ class Gallery(parts.ImagePanel):
 
     @parts.guarded
     def draw(self) -> None:
-        """New random images, the first of them picked."""
         self.choices = draw_choices(self.bench, self.part.value, self.chance)
         classes, rules = self.bench.data.classes, ""
         for place, each in enumerate(self.buttons):
@@ -100,7 +99,6 @@ class Gallery(parts.ImagePanel):
 
     @parts.guarded
     def pick(self, place: int) -> None:
-        """Shows what the models say of an image of the gallery."""
         self.picked = self.choices[place]
         for index, each in enumerate(self.buttons):
             (each.add_class if index == place else each.remove_class)("fd-picked")
@@ -111,7 +109,6 @@ class Gallery(parts.ImagePanel):
 
     @parts.guarded
     def show_result(self) -> None:
-        """Bars for the picked image."""
         if self.picked is None or self.method.value is None:
             return
         text = f"Labelled {self.bench.data.classes[self.picked.label]}, {PARTS[self.picked.part]}"
@@ -134,7 +131,6 @@ class Gallery(parts.ImagePanel):
 
     @parts.guarded
     def show_epoch(self) -> None:
-        """Bars for the picked image at the epoch of the slider."""
         if self.epochs is None or self.picked is None:
             return
         epoch, image, last = self.slider.value, self.picked.image[None], len(self.epochs.states) - 1

@@ -100,7 +100,8 @@ class Box(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _cascade() -> cv2.CascadeClassifier:
-    cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"))
+    folder = Path(cv2.__file__).parent / "data"
+    cascade = cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
     if cascade.empty():
         raise ForgetError("The installed OpenCV has no face cascade; install opencv-python-headless 4.x, not 5.")
     return cascade

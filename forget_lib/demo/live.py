@@ -51,7 +51,6 @@ class LiveMeter(Meter):
         self.expected, self._stop, self._report, self._reported = max(1.0, expected), stop, report, 0.0
 
     def attach(self, model: nn.Module) -> nn.Module:
-        """Counts all later passes of `model`, and looks at each whether to stop."""
         super().attach(model)
         model.register_forward_hook(lambda *_: self.look())
         return model
@@ -155,8 +154,8 @@ def replay(bench: Bench, stop: threading.Event) -> Replay:
     Raises: Cancelled; ForgetError if the method does not apply.
     """
     scenario, original = bench.scenario, bench.model("original")
-    settings = bench.entry.methods.get(parts.PREFERRED) or with_chosen(parts.PREFERRED, {}, *scenario.tuned_for)
-    settings = get_method(parts.PREFERRED).settings | settings
+    recorded = bench.entry.methods.get(parts.PREFERRED) or with_chosen(parts.PREFERRED, {}, *scenario.tuned_for)
+    settings = get_method(parts.PREFERRED).settings | dict(recorded)
     found = Replay(copy.deepcopy(original), int(settings["epochs"]))
 
     def on_epoch(_epoch: int, model: nn.Module) -> None:
@@ -203,7 +202,6 @@ class LivePanel(parts.Panel):
         return None if running else self.in_background(self.run())
 
     def stop(self) -> None:
-        """Asks the method to stop at its next step."""
         self._stop.set()
         self.say("Stopping …")
 

@@ -71,26 +71,17 @@ class OwnImage(parts.ImagePanel):
         self.take(read_picture(content))
 
     def take(self, picture: Image.Image) -> None:
-        """Shows what the models say of a picture."""
         self.picture = picture
         self.faces = find_faces(picture) if self.bench.shows_faces else []
         parts.set_options(self.face, [(f"face {number}", number - 1) for number in range(1, len(self.faces) + 1)])
         self.face.layout.display = "" if len(self.faces) > 1 else "none"
-        self.say(f"{picture.width}×{picture.height} pixels read; {self._words()}")
+        known = f"the models of {self.bench.data.title} see the middle square of it."
+        words = html.faces_found(len(self.faces)) if self.bench.shows_faces else known
+        self.say(f"{picture.width}×{picture.height} pixels read; {words}")
         self.show_result()
-
-    def _words(self) -> str:
-        if not self.bench.shows_faces:
-            return f"the models of {self.bench.data.title} see the middle square of it."
-        if not self.faces:
-            return "no face was found, so nothing is asked of the models. Try a frontal, well-lit face."
-        if len(self.faces) == 1:
-            return "one face was found."
-        return f"{len(self.faces)} faces were found, the largest is used. Choose another under Face."
 
     @parts.guarded
     def show_result(self) -> None:
-        """Bars for the picture, or for its chosen face."""
         shown = part = self.picture
         if shown is None or part is None or self.method.value is None:
             return

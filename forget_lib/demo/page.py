@@ -62,18 +62,16 @@ class Demo(parts.Panel):
         self.study.observe(lambda change: self.turn_to(self.entries[change["new"]]), "value")
 
     def _open_first(self) -> None:
-        """Shows the first study that can be opened, and names those before it."""
-        broken = []
+        broken = ""
         for index, entry in enumerate(self.entries):
             try:
                 self._open(entry)
+                self.study.value = index
+                break
             except ForgetError as error:
-                broken.append(f"{entry.label} cannot be shown: {error}")
-                continue
-            self.study.value = index
-            break
+                broken += f"{entry.label} cannot be shown: {error} "
         if broken:
-            self.say(" ".join(broken), error=True)
+            self.say(broken, error=True)
 
     def section(self, name: str) -> ipywidgets.Widget:
         """The widget of a panel: study, gallery, own image, digit, live, compare, attack or provenance.

@@ -75,13 +75,11 @@ def guarded(function: Callable) -> Callable:
 
 
 def dropdown(description: str, options: Sequence[Any] = ()) -> ipywidgets.Dropdown:
-    """A labelled list of choices."""
     layout = {"width": "auto", "max_width": "min(100%, 640px)"}
     return ipywidgets.Dropdown(description=description, options=options, style=WIDE["style"], layout=layout)
 
 
 def button(description: str, tooltip: str, style: str = "") -> ipywidgets.Button:
-    """A button as wide as its text."""
     return ipywidgets.Button(description=description, tooltip=tooltip, button_style=style, layout={"width": "auto"})
 
 
@@ -114,16 +112,13 @@ class Panel:
         self._tasks: set[asyncio.Task] = set()
 
     def say(self, text: str, *, error: bool = False) -> None:
-        """Puts a sentence into the status line."""
         self.status.value = html.status(text, error)
 
     def complain(self, error: Exception) -> None:
-        """Says what went wrong."""
         known = isinstance(error, ForgetError)
         self.say(str(error) if known else f"That did not work ({type(error).__name__}: {error}).", error=True)
 
     def show(self, bench: Bench) -> None:
-        """Turns to another study."""
         self.bench = bench
         self.refresh()
 
@@ -158,7 +153,6 @@ class ImagePanel(Panel):
         return {name: self.bench.probabilities(name, image[None])[0] for name in names}
 
     def bars(self, image: Tensor) -> str:
-        """The same as bars."""
         answers = self.answers(image)
         titles = {self.bench.titles[name]: shares for name, shares in answers.items()}
         return probability_bars(titles, self.bench.data.classes, [colour_of(name) for name in answers])

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,17 +22,7 @@ from forget_lib.study.run import load_model
 from forget_lib.study.scenario import Scenario
 from forget_lib.unlearning import get_method, list_methods
 
-TITLES = {
-    "mnist": "Digits (MNIST)",
-    "synthetic_faces32": "Faces by age (synthetic, 32×32)",
-    "synthetic_faces": "Faces by age (synthetic)",
-    "synthetic_identity": "Faces by person (synthetic)",
-    "cifar10": "Objects (CIFAR-10)",
-    "cifar16": "Objects (CIFAR-10, 16×16)",
-    "mufac": "Faces by age (MUFAC)",
-    "orl": "Faces by person (ORL)",
-    "lfw": "Faces by person (LFW)",
-}
+TITLES: dict[str, str] = json.loads((Path(__file__).parent / "assets" / "titles.json").read_text(encoding="utf-8"))
 """What people read in the list of studies, in its order; other data sets follow under their own names."""
 PLURAL = {"class": "classes", "person": "people", "family": "families"}
 CONTROLS = ("original", "retrain", "second_retrain")
@@ -56,7 +47,6 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """For the list of studies: data set, model and what was forgotten."""
         return f"{TITLES.get(self.dataset, self.dataset)}: forget {request_words(self.request)} ({self.model})"
 
 
@@ -102,19 +92,18 @@ class Bench:
     """The models of one study: "original", "retrain", the recorded methods, and what is added later.
 
     Attributes: entry, scenario. titles: model names and what people read, in order. broken: why a recorded
-        method's model cannot be shown, by its name. models: those loaded so far.
+        method's model cannot be shown, by its name.
     """
 
     entry: Entry
     scenario: Scenario
     titles: dict[str, str]
     broken: dict[str, str] = field(default_factory=dict)
-    models: dict[str, nn.Module] = field(default_factory=dict)
+    _models: dict[str, nn.Module] = field(default_factory=dict)
     _logits: dict[tuple[str, str], Tensor] = field(default_factory=dict)
 
     @property
     def data(self) -> ImageData:
-        """The data set."""
         return self.scenario.data
 
     @property
@@ -129,13 +118,13 @@ class Bench:
 
     def model(self, name: str) -> nn.Module:
         """A model by name, loaded on first use. Raises: ForgetError if its record is damaged."""
-        if name not in self.models:
-            self.models[name] = load_model(self.scenario, name)
-        return self.models[name]
+        if name not in self._models:
+            self._models[name] = load_model(self.scenario, name)
+        return self._models[name]
 
     def add(self, name: str, title: str, model: nn.Module) -> None:
         """Puts a model beside the recorded ones, or in the place of an older one of that name."""
-        self.models[name], self.titles[name] = model.eval(), title
+        self._models[name], self.titles[name] = model.eval(), title
         self._logits = {key: value for key, value in self._logits.items() if key[0] != name}
 
     def probabilities(self, name: str, images: Tensor) -> Tensor:
@@ -149,7 +138,6 @@ class Bench:
         return self._logits[name, part]
 
     def samples(self, part: str) -> Samples:
-        """One of the six sets."""
         return self.scenario.samples[part]
 
 

@@ -18,8 +18,8 @@ from PIL import Image
 from forget_lib.demo import Demo
 from forget_lib.demo.digit import example
 from forget_lib.study import run
+from tests.demo.test_images import BAD, encoded
 from tests.demo_study import make_records
-from tests.test_demo_images import BAD, encoded
 
 MOST = 100
 """Megabytes that the demo may grow by over all interactions."""

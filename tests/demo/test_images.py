@@ -100,7 +100,7 @@ def test_no_face_is_found_where_there_is_none():
 
 
 def test_faces_are_found_one_and_several():
-    files = sorted((Path(__file__).parent.parent / "data" / "samples" / "faces").rglob("*.jpg"))[:8]
+    files = sorted((Path(__file__).parents[2] / "data" / "samples" / "faces").rglob("*.jpg"))[:8]
     if not files:
         pytest.skip("no sample of faces")
     each = [Image.open(file).convert("RGB").resize((240, 240)) for file in files]

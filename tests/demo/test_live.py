@@ -1,0 +1,87 @@
+"""Forgetting live: progress, a stop at every step, and the replay."""
+
+import asyncio
+import threading
+
+import pytest
+import torch
+
+from forget_lib.core.errors import ForgetError
+from forget_lib.demo import live, studies
+
+QUIET = [lambda _progress: None]
+
+
+def test_live_forgetting_gives_the_recorded_model(bench):
+    seen = []
+    result = live.forget_live(bench, "class:5", "uniform_kl", threading.Event(), seen.append)
+    recorded = bench.model("uniform_kl").state_dict()
+    assert all(torch.equal(value, recorded[name]) for name, value in result.model.state_dict().items())
+    assert result.after["forget"] < 0.5 < result.before["forget"]
+    assert seen[0].share == 0
+    assert all(0 <= progress.share < 1 for progress in seen)
+
+
+def test_another_digit_can_be_forgotten_from_the_same_original(bench):
+    assert ("class 3", "class:3") in studies.live_choices(bench)
+    result = live.forget_live(bench, "class:3", "uniform_kl", threading.Event(), *QUIET)
+    assert result.after["forget"] < result.before["forget"]
+
+
+@pytest.mark.parametrize("method", ["uniform_kl", "retrain", "finetune"])
+def test_a_live_run_stops_at_the_next_step(bench, method, monkeypatch):
+    monkeypatch.setattr(live, "REPORT_SECONDS", 0)
+    stop = threading.Event()
+
+    def report(progress: live.Progress) -> None:
+        if progress.share > 0:
+            stop.set()
+
+    with pytest.raises(live.Cancelled):
+        live.forget_live(bench, "class:5", method, stop, report)
+
+
+def test_the_meter_corrects_its_guess_after_each_epoch():
+    meter = live.LiveMeter(10, threading.Event(), *QUIET)
+    meter.add(100)
+    meter.epoch_done(1, 4)
+    assert meter.expected == 400
+
+
+def test_the_panel_runs_stops_and_starts_again(demo):
+    async def story() -> None:
+        panel = demo.live
+        task = panel.begin()
+        await asyncio.sleep(0)
+        assert panel.start.disabled
+        assert not panel.cancel.disabled
+        panel.stop()
+        await task
+        assert "Cancelled" in panel.status.value
+        assert panel.cancel.disabled
+        assert not panel.start.disabled
+        await panel.begin()
+        assert "Done in" in panel.status.value
+        assert "live" in demo.bench.titles
+
+    asyncio.run(story())
+
+
+def test_an_error_of_a_method_ends_in_the_status_line(demo, monkeypatch):
+    def diverge(*_):
+        raise ForgetError("The loss is nan.")
+
+    monkeypatch.setattr(live, "forget_live", diverge)
+    asyncio.run(demo.live.run())
+    assert "The loss is nan." in demo.live.status.value
+    assert not demo.live.start.disabled
+
+
+def test_the_replay_goes_from_the_original_to_the_recorded_model(bench):
+    epochs = live.replay(bench, threading.Event())
+    images = bench.samples("test").images[:20]
+    assert epochs.recorded <= len(epochs.states) - 1 >= live.REPLAY_EPOCHS
+    for epoch, name in ((0, "original"), (epochs.recorded, "uniform_kl")):
+        found = studies.probabilities(epochs.model(epoch), images)
+        assert torch.equal(found, bench.probabilities(name, images))
+    assert epochs.accuracies[0]["forget"] > epochs.accuracies[-1]["forget"]
