@@ -163,7 +163,8 @@ class ComparePanel(parts.Panel):
         """Selects nothing (None), the points where the models disagree ("disagree"), or of a label (its index)."""
         if self.map is not None:
             one, two = self.map.predicted
-            self._use(np.not_equal(one, two) if what == "disagree" else np.isin(self.map.labels, [what]))
+            wanted = one != two if what == "disagree" else self.map.labels == (-1 if what is None else what)
+            self._use(np.asarray(wanted))
 
     def _use(self, chosen: np.ndarray) -> None:
         if self.map is None:
