@@ -16,9 +16,9 @@ import torch
 from forget_lib.attacks import ATTACKS, list_attacks
 from forget_lib.core.paths import REPOSITORY
 from forget_lib.unlearning import METHODS, list_methods, unlearn, why_not_applicable
-from tests.test_attacks import simulated
-from tests.test_unlearning_frozen import task_of
+from tests.attacks.test_every_attack import simulated
 from tests.tiny_tasks import tiny_conv_net
+from tests.unlearning.test_frozen import task_of
 
 RECORDED = Path(__file__).with_name("versions.json")
 TOLERANCE = 1e-3

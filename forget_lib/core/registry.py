@@ -54,6 +54,7 @@ class Registry(dict[str, Thing]):
             if module.name not in parts:
                 self._modules[module.name] = f"{package}.{module.name}"
         self.files = tuple(self._modules)
+        self._of_files: dict[str, Thing] = {}
 
     @property
     def names(self) -> list[str]:
@@ -71,6 +72,8 @@ class Registry(dict[str, Thing]):
             raise ForgetError(f"{self.kind.capitalize()} {name!r} exists already; choose another name.")
         self[name] = thing
         self._modules[name] = module
+        if name in self.files:
+            self._of_files[name] = thing
 
     def __contains__(self, name: object) -> bool:
         return super().__contains__(name) or name in self.files
@@ -84,6 +87,7 @@ class Registry(dict[str, Thing]):
     def __missing__(self, name: str) -> Thing:
         if name in self.files:
             importlib.import_module(self._modules[name])
-            if super().__contains__(name):
+            if name in self._of_files:  # also where somebody took it out of the dictionary
+                self[name] = self._of_files[name]
                 return self[name]
         raise unknown(self.kind, name, self.names)

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_curve
 from forget_lib.attacks import AttackInput, ProbeInput, Side, get_attack
 from forget_lib.attacks.verification import equal_error_rate, separation
 from forget_lib.core.errors import ForgetError, TooFewError
-from tests.test_attacks import changed
+from tests.attacks.test_every_attack import changed
 
 
 def probes(distance, seed=0, people=24, forgotten=tuple(range(12))):

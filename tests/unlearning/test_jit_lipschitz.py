@@ -1,0 +1,42 @@
+"""jit_lipschitz against its definition, on tiny nets and data."""
+
+import torch
+
+from forget_lib.unlearning import jit_lipschitz as jit
+from forget_lib.unlearning import unlearn
+from forget_lib.unlearning.parts.adversarial import PIXEL
+from tests.tiny_tasks import (
+    by_hand,
+    close,
+    tiny_net,
+    tiny_samples,
+    tiny_task,
+    whole,
+)
+
+
+def test_jit_loss_is_the_mean_ratio_of_distances_with_a_gradient_through_the_clean_image_alone():
+    model, (images, _) = tiny_net(), whole(tiny_samples(4, 1))
+    noises = torch.randn(3, *images.shape, generator=torch.Generator().manual_seed(0)).double()
+    frozen, expected = tiny_net(), 0
+    for noise in noises:
+        moved = (images + noise).clamp(images.min(), images.max())
+        for x, y in zip(images, moved, strict=True):
+            apart = (model(x[None]) - frozen(y[None]).detach()).norm()
+            expected = expected + apart / (x - y).norm() / 12
+    found = jit.lipschitz_loss(model, images, noises)
+    assert torch.isclose(found, expected)
+    first, second = (torch.autograd.grad(loss, list(model.parameters())) for loss in (found, expected))
+    assert all(torch.allclose(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_jit_takes_a_plain_step_on_each_batch_with_a_cleared_gradient():
+    task, expected = tiny_task(), tiny_net()
+    noise, order = torch.Generator().manual_seed(task.seed), torch.Generator().manual_seed(0)
+    order.set_state(task.forget.generator.get_state())
+    for _ in range(2):
+        images = whole(task.forget)[0][torch.randperm(7, generator=order)]
+        noises = PIXEL * 0.1 * torch.randn((2, 7, 1, 2, 2), generator=noise).double()
+        by_hand(expected, [lambda m: jit.lipschitz_loss(m, images, noises)], rate=0.1, momentum=0, decay=0)  # noqa: B023
+    settings = {"learning_rate": 0.1, "epochs": 2, "copies": 2, "deviation": 0.1, "clip_norm": 1e9}
+    assert close(unlearn("jit_lipschitz", tiny_net(), task, **settings), expected, 1e-9)

@@ -1,0 +1,42 @@
+"""sfron against its definition, on tiny nets and data."""
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from forget_lib.unlearning import sfron, unlearn
+from forget_lib.unlearning.parts.importance import importance_by_batch, sample_cross_entropy
+from tests.tiny_tasks import (
+    ce,
+    close,
+    tiny_net,
+    tiny_task,
+    whole,
+)
+
+RATE = 0.3
+
+
+def test_sfron_weighs_samples_and_masks_its_ascent():
+    losses = torch.tensor([1.0, 4.0, 0.25]).double()
+    wanted = torch.tensor([1.0, 0.5, 2.0]).double()
+    assert torch.allclose(sfron.adaptive_weights(losses, 0.5), wanted / wanted.mean())
+    mask = sfron.saliency_mask({"w": torch.tensor([2.0, 1.0, 0.0])}, {"w": torch.tensor([1.0, 2.0, 0.0])}, 1.0)
+    assert mask["w"].tolist() == [True, False, False]
+    task, expected = tiny_task(), tiny_net()
+    images, labels = whole(task.forget)
+    squares = [importance_by_batch(tiny_net(), s, sample_cross_entropy, 2, 50) for s in (task.forget, task.retain)]
+    mask = sfron.saliency_mask(*squares, 1.0)
+    each = cross_entropy(expected(images), labels, reduction="none")
+    w = each.detach() ** -0.5
+    gradients = torch.autograd.grad(-0.2 * (w / w.mean() * each).mean(), list(expected.parameters()))
+    speed = []
+    for (name, p), g in zip(expected.named_parameters(), gradients, strict=True):
+        speed.append(g * mask[name] + 5e-4 * p.detach())
+        p.data.sub_(RATE * speed[-1])
+    for p, g, v in zip(
+        expected.parameters(), torch.autograd.grad(ce(task.retain)(expected), list(expected.parameters())), speed,
+        strict=True,
+    ):  # fmt: skip
+        p.data.sub_(RATE * (0.9 * v + g + 5e-4 * p.detach()))
+    settings = {"learning_rate": RATE, "forget_weight": 0.2, "mask_share": 1.0, "clip_norm": 1e9}
+    assert close(unlearn("sfron", tiny_net(), task, **settings), expected)

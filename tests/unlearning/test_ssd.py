@@ -1,0 +1,64 @@
+"""ssd against its definition, on tiny nets and data."""
+
+import pytest
+import torch
+from torch import nn
+
+from forget_lib.unlearning import unlearn
+from forget_lib.unlearning.parts import dampening as dampening_module
+from forget_lib.unlearning.parts import importance
+from tests.tiny_tasks import (
+    close,
+    one_by_one,
+    tiny_net,
+    tiny_task,
+)
+
+
+def test_dampening_by_hand():
+    model = nn.Linear(4, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, -2.0, 3.0, 4.0]]))
+    forget = {"weight": torch.tensor([[20.0, 40.0, 9.0, 5.0]])}
+    everything = {"weight": torch.tensor([[1.0, 1.0, 1.0, 0.0]])}
+    # Ratios 20, 40, 9 and infinite; above α = 10: first, second and fourth; factors λ / ratio.
+    assert dampening_module.dampen(model, forget, everything, alpha=10.0, strength=2.0) == 3
+    assert torch.allclose(model.weight, torch.tensor([[1 * 2 / 20, -2 * 2 / 40, 3.0, 0.0]]))
+    dampening_module.dampen(model, forget, everything, alpha=10.0, strength=100.0)  # never grows a weight
+    assert torch.allclose(model.weight, torch.tensor([[0.1, -0.1, 3.0, 0.0]]))
+
+
+@pytest.mark.parametrize("convention", ["sample", "batch"])
+@pytest.mark.parametrize(
+    ("name", "losses", "power"),
+    [("ssd", importance.sample_cross_entropy, 2), ("lfssd", importance.sample_output_norm, 1)],
+)
+def test_ssd_dampens_by_forget_against_all_training_data(name, losses, power, convention):
+    task, expected = tiny_task(classes=(1,)), tiny_net()
+
+    def mean_power(batches):
+        sums = [torch.zeros_like(p) for p in expected.parameters()]
+        for images, labels in batches:
+            gradients = torch.autograd.grad(losses(expected(images), labels).mean(), list(expected.parameters()))
+            sums = [s + g.abs() ** power / len(batches) for s, g in zip(sums, gradients, strict=True)]
+        return sums
+
+    forget, retain = (one_by_one(samples) for samples in (task.forget, task.retain))
+    everything = forget + retain
+    if convention == "batch":
+        forget, everything = ([tuple(map(torch.cat, zip(*part, strict=True)))] for part in (forget, everything))
+    chosen = 0
+    for parameter, f, d in zip(expected.parameters(), mean_power(forget), mean_power(everything), strict=True):
+        with torch.no_grad():
+            chosen += int((f > 1.2 * d).sum())
+            parameter.copy_(torch.where(f > 1.2 * d, parameter * (0.9 * d / f).clamp(max=1), parameter))
+    found = unlearn(name, tiny_net(), task, alpha=1.2, strength=0.9, importance=convention, batch_size=50)
+    assert 0 < chosen < 43
+    assert close(found, expected, 1e-7)
+
+
+def test_ssd_by_sample_has_ratios_of_at_most_all_over_forget():
+    task = tiny_task(classes=(1,))
+    original = tiny_net()
+    assert close(unlearn("ssd", original, task, importance="sample", alpha=18 / 7 + 1e-9), original, 0)
+    assert not close(unlearn("ssd", original, task, importance="sample", alpha=1.0), original, 0)
