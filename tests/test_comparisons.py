@@ -9,7 +9,7 @@ from forget_lib.core.errors import TooFewError
 from forget_lib.show import comparisons
 from forget_lib.statistics import intervals
 from forget_lib.study import variance
-from tests.test_findings import GOOD
+from tests.show.test_findings import GOOD
 
 
 def test_a_family_is_adjusted_together_and_judged_in_words():

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from forget_lib.show import answer_table, figures, overview
-from tests.test_findings import GOOD, table
+from tests.show.test_findings import GOOD, table
 
 SCENARIO = ("d", "m", "random-0.1")
 

@@ -11,8 +11,8 @@ from forget_lib.statistics import metrics
 from forget_lib.study import pooled, records
 from forget_lib.unlearning import list_methods
 from tests.notebooks.cells import run_cells, sentences
-from tests.test_findings import GOOD, clear, table_of
-from tests.test_findings import table as plain
+from tests.show.test_findings import GOOD, clear, table_of
+from tests.show.test_findings import table as plain
 from tests.test_overview import near
 
 POOL, CHOSEN = ("d", "m", "pool-random-0.1"), ("d", "m", "pool-random-most_memorised-0.1")
