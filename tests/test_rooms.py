@@ -1,6 +1,8 @@
 """The rooms of the library: arrows run one way, nothing lies at its root, and no import is hidden in a function."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,24 @@ def test_no_import_of_the_library_is_hidden_in_a_function(name):
             for inner in ast.walk(node):
                 if isinstance(inner, ast.ImportFrom) and (inner.module or "").startswith("forget_lib"):
                     raise AssertionError(f"{name}, line {inner.lineno}: {node.name} imports {inner.module}")
+
+
+LESSON = """
+import sys
+from forget_lib.show import catalogue, figures, findings
+from forget_lib.study import records, run
+print(*(name for name in sys.modules if name.startswith("forget_lib")))
+"""
+MOST = 70
+"""Modules of the library that the imports of a lesson may load."""
+
+
+def test_the_imports_of_a_lesson_load_no_method_and_no_attack():
+    done = subprocess.run(
+        [sys.executable, "-c", LESSON], cwd=LIBRARY.parent, capture_output=True, text=True, check=True
+    )
+    loaded = done.stdout.split()
+    for package in ("unlearning", "attacks"):
+        own = {name.split(".")[2] for name in loaded if name.startswith(f"forget_lib.{package}.")}
+        assert own <= {"common", "parts", "registry", "task"}, package
+    assert len(loaded) <= MOST
