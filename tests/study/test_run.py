@@ -156,7 +156,7 @@ def test_wrong_names_and_settings_are_refused_before_anything_runs(scenario, tmp
         study.run_methods(scenario, {"fine_tune": {}})
     with pytest.raises(ForgetError, match="learning_rate"):
         study.run_methods(scenario, {"finetune": {"rate": 1}})
-    with pytest.raises(ForgetError, match="expected a value like"):
+    with pytest.raises(ForgetError, match="expected a number above 0"):
         study.run_methods(scenario, {"finetune": {"learning_rate": "high"}})
     with pytest.raises(UnknownNameError, match="Unknown data set"):
         study.make_scenario(tmp_path, dataset="mnits", model="mlp", request="class:1")
