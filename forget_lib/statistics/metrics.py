@@ -167,7 +167,7 @@ def cka_by_layer(model: nn.Module, reference: nn.Module, images: Tensor) -> dict
     return {name: linear_cka(one[name], two[name]) for name in one}
 
 
-def anamnesis_index(steps: int, retrained_steps: int) -> float:
+def anamnesis_index(steps: float, retrained_steps: float) -> float:
     """AIN: relearning steps relative to the retrained model's, >= 0; ideal 1; far less: residual knowledge, far more:
     over-forgetting. Weakness: a ratio of small counts. Source: Chundawat et al. 2023."""
     if retrained_steps <= 0:
@@ -192,4 +192,5 @@ def margin_divergence(family: Array, reference_family: Array) -> np.ndarray:
 def dominated(values: np.ndarray) -> np.ndarray:
     """Rows (float [n, d], small is good) that another row beats: as good everywhere and better somewhere; bool [n]."""
     no_worse = (values[:, None, :] >= values[None, :, :]).all(axis=2)
-    return (no_worse & (values[:, None, :] > values[None, :, :]).any(axis=2)).any(axis=1)
+    beaten = no_worse & (values[:, None, :] > values[None, :, :]).any(axis=2)
+    return np.any(beaten, axis=1)

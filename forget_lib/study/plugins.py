@@ -102,7 +102,7 @@ def with_plugins(
 ) -> tuple[dict[str, Any], list[str]]:
     """Methods and attacks of a page with those of plugins: methods with their own defaults, attacks on logits."""
     loaded = load(paths)
-    own = {name: {} for plugin in loaded for name in plugin.names.get("method", ())}
+    own: dict[str, Any] = {name: {} for plugin in loaded for name in plugin.names.get("method", ())}
     names = [name for plugin in loaded for name in plugin.names.get("attack", ())]
     more = [name for name in names if ATTACKS[name].needs == "target"]
     return own | dict(methods), list(dict.fromkeys([*attacks, *more]))
@@ -206,7 +206,7 @@ def _data_set(function: Callable[[str], Any], what: str, start: str) -> ImageDat
 def _method(
     function: Callable[..., Any], what: str, model: nn.Module, task: UnlearningTask, **settings: Any
 ) -> nn.Module:
-    copies = {part: _copied(getattr(task, part)) for part in ("forget", "retain", "validation")}
+    copies: dict[str, Any] = {part: _copied(getattr(task, part)) for part in ("forget", "retain", "validation")}
     result = function(model, dataclasses.replace(task, **copies), **settings)
     for part, samples in copies.items():
         given = getattr(task, part)

@@ -38,7 +38,7 @@ LIBRARY = __name__.split(".")[0]
 RUN = ["dataset", "model", "request", "draw", "seed"]
 """Columns that say which run of which scenario a row is of."""
 KEYS = [*RUN, "method", "run"]
-OF_POOLS: Mapping[str, Any] = {"kind": "", "share": np.nan}
+OF_POOLS: dict[str, Any] = {"kind": "", "share": np.nan}
 """What only records of a pooled study say of themselves, and what stands in the table for the others."""
 FIELDS: Mapping[str, type] = {"measurements": list, "cost": dict, "files": dict}
 """What run.json holds under these keys, where it has them; the rest is the writer's own."""

@@ -157,7 +157,8 @@ def prepare(
         chosen = with_chosen(method, settings, *scenario.tuned_for)
         settings = default_settings(method, scenario.recipe.epochs) | chosen
         code.append(records.code_of(get_method(method)))
-    code += [records.code_of(get_attack(each)) for each in scenario.attacks] + scenario.own_code
+    code += [records.code_of(get_attack(each)) for each in scenario.attacks]
+    code += scenario.own_code
     retrained = None if reference is None else records.read_record(reference)
     if retrained is None or retrained["status"] != "done":
         reference = retrained = None  # without a recipe nothing is retrained, and less can be said
@@ -223,7 +224,7 @@ def make_task(
     """What the method of that name gets: forget, retain and validation samples, and the training log if it needs it."""
     seed = seed_of("method", name, scenario.seed, scenario.draw, run)
     generator = torch.Generator().manual_seed(seed)
-    samples = {
+    samples: dict[str, Any] = {
         part: dataclasses.replace(scenario.samples[part], generator=generator)
         for part in ("forget", "retain", "validation")
     }

@@ -147,7 +147,8 @@ class Scenario:
 
     def new_model(self, seed: int) -> nn.Module:
         """An untrained model on the device. Raises: ForgetError for a name, or for batches that it cannot train on."""
-        model = build(self.model, tuple(self.data.images.shape[1:]), len(self.data.classes), seed)
+        channels, height, width = self.data.images.shape[1:]
+        model = build(self.model, (channels, height, width), len(self.data.classes), seed)
         try:
             require_trainable(model, self.recipe)
         except ForgetError as error:

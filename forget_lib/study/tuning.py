@@ -8,6 +8,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class BudgetMeter(Meter):
 
 def kind_of(request: Request) -> str:
     """ "class" where the class is to be gone, else "subset"."""
-    return "class" if request.removes_class else "subset"
+    return "class" if request.kind == "class" else "subset"
 
 
 def load_spaces(path: Path = SPACES / "spaces.yaml") -> dict[str, dict[str, list[dict[str, Any]]]]:
@@ -107,7 +108,7 @@ def measure(model: nn.Module, before: nn.Module, scenario: Scenario) -> dict[str
     """
     validation = scenario.samples["validation"]
     old, new, labels = predict(before, validation), predict(model, validation), validation.labels.cpu()
-    if scenario.parsed.removes_class:
+    if kind_of(scenario.parsed) == "class":
         gone = torch.isin(labels, torch.tensor(scenario.classes))
         mass = new[gone].softmax(1)[:, list(scenario.classes)].sum(1).mean()
         found = {"recall": _right(new[gone], labels[gone]), "mass": float(mass)}
@@ -171,15 +172,19 @@ def _alike(scenario: Scenario) -> Samples:
     return validation.with_labels((validation.labels + shift) % classes)
 
 
+def _note(done: list[int], epoch: int, _model: nn.Module) -> None:
+    done.append(epoch)
+
+
 def run_trial(scenario: Scenario, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """One trial on one scenario: settings as run, what was measured, the score (infinite if it failed) and the cost.
     A trial that passes its budget is run again with as many epochs as fit; `passes` counts both."""
     before = original(scenario)
     settings, spent, seconds = dict(settings), 0, 0.0
     while True:
-        done: list[int] = [0]
+        done = [0]
         meter, begun = BudgetMeter(BUDGET * scenario.retraining), time.process_time()
-        task = make_task(scenario, on_epoch=lambda epoch, _, done=done: done.append(epoch), name=name)
+        task = make_task(scenario, on_epoch=partial(_note, done), name=name)
         status, model = "done", None
         try:
             model = unlearn(name, before, dataclasses.replace(task, meter=meter), **settings)
@@ -193,7 +198,7 @@ def run_trial(scenario: Scenario, name: str, settings: Mapping[str, Any]) -> dic
             break
         settings["epochs"] = fits
     measured = {} if model is None else measure(model, before, scenario)
-    trial = {"settings": settings, "status": status, "measured": measured}
+    trial: dict[str, Any] = {"settings": settings, "status": status, "measured": measured}
     trial["score"] = score(measured) if measured else math.inf
     return trial | {"relative_cost": meter.passes / scenario.retraining, "passes": spent, "seconds": seconds}
 
@@ -210,7 +215,9 @@ def tune(name: str, scenarios: Sequence[Scenario], trials: Sequence[Mapping[str,
         failed = [run["status"] for run in runs if run["status"] != "done"]
         # Rounded before the choice, so that the choice follows from what is written.
         names = () if failed else runs[0]["measured"]
-        row = {key: round(float(np.mean([run[key] for run in runs])), 4) for key in ("score", "relative_cost")}
+        row: dict[str, Any] = {
+            key: round(float(np.mean([run[key] for run in runs])), 4) for key in ("score", "relative_cost")
+        }
         row["measured"] = {key: round(float(np.mean([run["measured"][key] for run in runs])), 4) for key in names}
         row |= {key: sum(run[key] for run in runs) for key in ("passes", "seconds")}
         row["settings"] = min(runs, key=lambda run: run["settings"].get("epochs", 0))["settings"]

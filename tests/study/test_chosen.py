@@ -98,7 +98,7 @@ def test_the_first_methods_are_tuned_wherever_digits_and_objects_are_reported(pr
             file = chosen.settings_file(scenario["dataset"], scenario["model"], request.kind)
             found = chosen.read_settings(file)["methods"]
             wanted = {method for method in FIRST if method in scenario["methods"]}
-            if not request.removes_class:
+            if request.kind != "class":
                 wanted = {method for method in wanted if "class request" not in get_method(method).needs}
             assert wanted <= set(found), f"{name}, {request.name}: {sorted(wanted - set(found))}"
 
