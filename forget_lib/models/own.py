@@ -194,6 +194,11 @@ def _made(spec: Spec, function: Callable[..., Any], input_shape: tuple[int, int,
         raise ForgetError(f"{spec.function} made no model from {asked}: {one_line(error)}.") from error
     if not isinstance(net, nn.Module):
         raise ForgetError(f"{spec.function} gave a {type(net).__name__}; it must return an nn.Module.")
+    if isinstance(net, torch.jit.ScriptModule) or hasattr(net, "_orig_mod"):  # of torch.jit.script, torch.compile
+        raise ForgetError(
+            f"{spec.function} gave a compiled net, whose layers can be neither watched nor changed; expected the net "
+            "itself. Leave out torch.compile or torch.jit.script."
+        )
     if not any(True for _ in net.parameters()):
         raise ForgetError(f"{spec.function} gave a model without parameters; there is nothing to unlearn.")
     return net

@@ -72,6 +72,14 @@ class Viewing(nn.Module):
         return self.second(torch.cat([seen.view(len(seen), -1), images.view(len(images), -1)], 1))
 
 
+def scripted(num_classes: int) -> nn.Module:
+    return torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes)))
+
+
+def compiled(num_classes: int) -> nn.Module:
+    return torch.compile(nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes)))
+
+
 class Pair(nn.Module):
     """Logits and features, as many research models return."""
 
@@ -376,6 +384,8 @@ def test_code_runs_only_if_trusted_and_the_message_says_why(monkeypatch):
         ("Pair", "returns a tuple"),
         ("narrow", r"gives \[2, 3\].*4 classes"),
         ("words", "must return an nn.Module"),
+        ("scripted", "compiled net.*Leave out"),
+        ("compiled", "compiled net.*Leave out"),
         ("nothing", "has no function nothing.*plain"),
         ("plain?width=3", "made no model"),
         ("plain?size=x", "whole number"),
