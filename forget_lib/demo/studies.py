@@ -57,7 +57,7 @@ def request_words(text: str) -> str:
         share = f"{100 * asked.fraction:g} % of the images"
         return f"{share}, drawn at random" if asked.kind == "random" else f"the {share} that are mislabelled"
     if asked.count is not None:
-        return f"{asked.count} {PLURAL[asked.kind]} drawn at random"
+        return f"{asked.count} {asked.kind if asked.count == 1 else PLURAL[asked.kind]} drawn at random"
     if asked.kind == "indices":
         return f"{len(asked.members)} chosen images"
     return "the published list" if asked.kind == "official" else f"{asked.kind} {', '.join(asked.members)}"

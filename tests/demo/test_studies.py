@@ -67,6 +67,7 @@ def test_the_text_of_a_record_names_exactly_its_people(names, monkeypatch):
         ("class:anyone", "class anyone"),
         ("class:5,7", "class 5, 7"),
         ("class:*8", "8 classes drawn at random"),
+        ("class:*1", "1 class drawn at random"),
         ("person:*20", "20 people drawn at random"),
         ('person:["Doe, Jane", "*3"]', "person Doe, Jane, *3"),
         ("random:0.1", "10 % of the images, drawn at random"),
