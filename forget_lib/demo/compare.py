@@ -156,7 +156,8 @@ class ComparePanel(parts.Panel):
         if self.map is not None:
             low, high = np.minimum((left, top), (right, bottom)) - NEAR, np.maximum((left, top), (right, bottom)) + NEAR
             points = np.stack([_pixels(places) for places in self.map.places])
-            self._use(((low <= points) & (points <= high)).all(axis=2).any(axis=0))
+            inside = (low <= points) & (points <= high)
+            self._use(np.asarray(inside.all(axis=2).any(axis=0)))
 
     @parts.guarded
     def select_by(self, what: str | int | None) -> None:
