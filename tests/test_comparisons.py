@@ -57,6 +57,8 @@ def test_strong_attacks_are_compared_from_their_table():
     few = comparisons.pooled_comparison(table.assign(targets=3))
     assert few["p"].isna().all()
     assert few["verdict"].str.startswith("no test").all()
+    assert comparisons.for_people(frame).loc[("lira", "told"), "against retrained"] == "+0.200 (+0.190 to +0.210)"
+    assert comparisons.sentences(frame) == ["**lira**: above 0.5: told; equal: clean (Holm within this family)."]
 
 
 def test_the_spread_is_split_by_its_source(blobs, tmp_path):

@@ -99,3 +99,23 @@ def pooled_comparison(pooled: pd.DataFrame, margins: Mapping[str, float] = MARGI
         frame["seeds"] = [intervals.seeds_needed(float(value), margins["auc"]) for value in deviation]
         frames[attack] = _judged(frame, margins["auc"])
     return pd.concat(frames, names=["attack", "method"]) if frames else pd.DataFrame()
+
+
+def for_people(frame: pd.DataFrame) -> pd.DataFrame:
+    """A comparison of few columns: the gap with its interval, both p-values after Holm, the verdict, and how many seeds
+    or targets an interval as narrow as the margin would take."""
+    columns = {"p_holm": "p (difference)", "p_equivalence_holm": "p (equality)", "seeds": "n for the margin"}
+    shown = frame[["n", *columns, "verdict"]].rename(columns=columns).round(3)
+    gaps = [f"{row.mean:+.3f} ({row.low:+.3f} to {row.high:+.3f})" for row in frame.itertuples()]
+    shown.insert(0, "against retrained", gaps)
+    return shown
+
+
+def sentences(frame: pd.DataFrame) -> list[str]:
+    """The methods of each family by verdict."""
+    lines = []
+    for family, part in frame.groupby(level=0, sort=False):
+        names = pd.Series(part.index.get_level_values(1), part["verdict"])
+        text = "; ".join(f"{verdict}: {', '.join(same)}" for verdict, same in names.groupby(level=0, sort=False))
+        lines.append(f"**{family}**: {text} (Holm within this family).")
+    return lines
