@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from tests.test_overview import near
+from tests.show.test_overview import near
 from workflow import readme
 
 

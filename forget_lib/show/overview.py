@@ -164,7 +164,8 @@ def _ends(values: np.ndarray) -> tuple[float, float, float]:
     if len(values) < 2:
         return (float(values.mean()) if len(values) else np.nan, np.nan, np.nan)
     least, most = gap_range()
-    return tuple(within(t_interval(values), (100 * least, 100 * most))[:3])
+    mean, low, high, _ = within(t_interval(values), (100 * least, 100 * most))
+    return mean, low, high
 
 
 def ranked(found: pd.DataFrame) -> list[str]:

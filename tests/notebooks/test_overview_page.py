@@ -13,7 +13,7 @@ from forget_lib.unlearning import list_methods
 from tests.notebooks.cells import run_cells, sentences
 from tests.show.test_findings import GOOD, clear, table_of
 from tests.show.test_findings import table as plain
-from tests.test_overview import near
+from tests.show.test_overview import near
 
 POOL, CHOSEN = ("d", "m", "pool-random-0.1"), ("d", "m", "pool-random-most_memorised-0.1")
 QUIET = {("finetune", "loss_regression"): 0.501, ("finetune", "u_lira"): 0.62}

@@ -119,7 +119,7 @@ def _headline(folder: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
 
 
-def _others(groups: Iterable[str]) -> list[dict[str, str]]:
+def _others(groups: Iterable[str]) -> list[dict[str, Any]]:
     """The notebooks without a page here, to which other pages may link."""
     paths = [path for path in sorted((REPOSITORY / "notebooks").glob("*.ipynb")) if path.stem not in set(groups)]
     return [{"name": path.stem, "title": title_of(read_notebook(path)), "demo": path.stem == DEMO} for path in paths]
