@@ -95,7 +95,7 @@ class Pair(nn.Module):
 def _trusted(monkeypatch):
     monkeypatch.setenv(user_code.VARIABLE, "1")
     module = types.ModuleType("nets_of_a_test")
-    vars(module).update({each.__name__: each for each in (plain, Tied, NoHead, Viewing, Pair)})
+    vars(module).update({each.__name__: each for each in (plain, Tied, NoHead, Viewing, Pair, scripted, compiled)})
     module.narrow = lambda num_classes: nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes - 1))
     module.words = lambda: "a model"
     monkeypatch.setitem(sys.modules, "nets_of_a_test", module)
