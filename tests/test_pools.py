@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from forget_lib.attacks import AttackInput, Side, get_attack
 from forget_lib.core.errors import DataError, DivergedError, ForgetError
-from forget_lib.datasets.samples import Samples
+from forget_lib.datasets.samples import Samples, normalise
 from forget_lib.models.nets import build
 from forget_lib.models.recipe import Recipe
-from forget_lib.models.stacked import BatchedMlp, flattened, mlp_classifier, train_batched
+from forget_lib.models.stacked import BatchedMlp, mlp_classifier, train_batched
 from forget_lib.models.train import predict
 from forget_lib.study import pools
 
@@ -98,12 +98,12 @@ def test_nets_trained_as_a_batch_equal_nets_trained_alone(optimizer):
         for chosen in sets[1][torch.randperm(20, generator=generator)].split(8):
             steps.param_groups[0]["lr"] = 0.01 * 0.5 * (1 + np.cos(np.pi * step / 9))
             steps.zero_grad()
-            functional.cross_entropy(alone(flattened(images[chosen]).view(-1, *SHAPE)), labels[chosen]).backward()
+            functional.cross_entropy(alone(normalise(images[chosen])), labels[chosen]).backward()
             steps.step()
             step += 1
     expected = predict(alone, Samples(images, labels))
     assert torch.allclose(nets.logits(images)[1], expected, atol=1e-4)
-    assert torch.allclose(predict(nets.classifier(1, SHAPE), Samples(images, labels)), expected, atol=1e-4)
+    assert torch.allclose(predict(nets.classifiers(SHAPE)[1], Samples(images, labels)), expected, atol=1e-4)
 
 
 def test_the_batch_and_the_mlp_of_the_project_are_the_same_net():
@@ -111,7 +111,7 @@ def test_the_batch_and_the_mlp_of_the_project_are_the_same_net():
     model = build("mlp", SHAPE, 3, seed=4)
     nets = BatchedMlp.of([model, build("mlp", SHAPE, 3, seed=5)])
     assert torch.allclose(nets.logits(images)[0], predict(model, Samples(images, labels)), atol=1e-5)
-    back = nets.classifier(0, SHAPE)
+    back = nets.classifiers(SHAPE)[0]
     assert all(torch.equal(tensor, back.state_dict()[name]) for name, tensor in model.state_dict().items())
     back.head.weight.data.zero_()
     assert nets.w2[0].abs().sum() > 0  # a copy: methods may change it
@@ -124,14 +124,14 @@ def test_training_as_a_batch_refuses_what_it_cannot_do():
     nets = BatchedMlp.of([build("mlp", SHAPE, 2)])
     sets = torch.arange(10)[None]
     with pytest.raises(ForgetError, match="augmentation"):
-        train_batched(nets.copy(), images, labels, sets, Recipe(augmentation="shift"), [0])
+        train_batched(nets, images, labels, sets, Recipe(augmentation="shift"), [0])
     for other in ({"optimizer": "muon"}, {"precision": "bfloat16"}, {"function": "mine.py:train"}):
         with pytest.raises(ForgetError, match="as one batch"):
-            train_batched(nets.copy(), images, labels, sets, Recipe(**other), [0])
+            train_batched(nets, images, labels, sets, Recipe(**other), [0])
     with pytest.raises(ForgetError, match="as many"):
-        train_batched(nets.copy(), images, labels, sets.repeat(2, 1), Recipe(), [0])
+        train_batched(nets, images, labels, sets.repeat(2, 1), Recipe(), [0])
     with pytest.raises(DivergedError, match="lower learning_rate"):
-        train_batched(nets.copy(), images, labels, sets, Recipe(epochs=9, learning_rate=1e30), [0])
+        train_batched(nets, images, labels, sets, Recipe(epochs=9, learning_rate=1e30), [0])
 
 
 def test_a_pool_resumes_and_is_the_same_in_shards(tmp_path):

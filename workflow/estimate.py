@@ -37,7 +37,7 @@ from forget_lib.models.recipe import (  # noqa: E402
     Recipe,
     make_recipe,
 )
-from forget_lib.models.stacked import is_plain  # noqa: E402
+from forget_lib.models.stacked import stackable  # noqa: E402
 from forget_lib.models.train import (  # noqa: E402
     choose_device,
     set_threads,
@@ -136,7 +136,7 @@ def cost_of(job: Job) -> Cost:
         targets = retrainings * pool["targets"] * (3 + len(pool.get("doses", ())))
         if "shard" in pool:
             references, targets = pool["number"] / pool["shard"][1], 0
-        trainings = (references + targets) * (BATCHED if given["model"] == "mlp" and is_plain(recipe) else 1)
+        trainings = (references + targets) * (BATCHED if stackable(given["model"], recipe) else 1)
         passes = one_net * (trainings + share * (pool["number"] + pool["targets"]))
         return Cost(OVERHEAD + one_pass * passes, 2.0 * classes * pool["samples"] * (references + targets))
     retraining = 3 * recipe.epochs * sets["retain"]

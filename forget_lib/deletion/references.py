@@ -23,7 +23,7 @@ from forget_lib.datasets.samples import Samples
 from forget_lib.deletion.case import Case
 from forget_lib.deletion.measure import MEASURE_VERSION, measure
 from forget_lib.models.nets import NETS_VERSION
-from forget_lib.models.stacked import STACKED_VERSION, BatchedMlp, is_plain, train_batched
+from forget_lib.models.stacked import STACKED_VERSION, BatchedMlp, stackable, train_batched
 from forget_lib.models.train import TRAINING_VERSION, set_threads, train
 from forget_lib.study import records
 from forget_lib.study.scenario import describe, seed_of
@@ -104,7 +104,7 @@ def _groups(case: Case, jobs: list[Job]) -> list[list[Job]]:
 def can_batch(case: Case) -> bool:
     """Whether the recipe trains the project's mlp in the plain way on a CPU, so that all nets train as one batch."""
     scenario = case.scenario
-    return scenario.model == "mlp" and is_plain(scenario.recipe) and scenario.torch_device.type == "cpu"
+    return stackable(scenario.model, scenario.recipe) and scenario.torch_device.type == "cpu"
 
 
 def _train_group(case: Case, jobs: list[Job], paths: dict[Job, Path], keys: dict[Job, str]) -> None:
@@ -147,7 +147,7 @@ def _batch(case: Case, jobs: list[Job]) -> list[nn.Module]:
     nets = BatchedMlp.of([case.scenario.new_model(seed) for seed in seeds])
     sets = torch.stack([training_set(case, job) for job in jobs])
     train_batched(nets, data.images, case.scenario.sets.labels, sets, case.scenario.recipe, seeds)
-    return [nets.classifier(index, tuple(data.images.shape[1:])).eval() for index in range(len(nets))]
+    return nets.classifiers(tuple(data.images.shape[1:]))
 
 
 def _train_one(case: Case, job: Job, path: Path, key: str) -> Job:

@@ -29,7 +29,7 @@ from forget_lib.datasets.samples import Samples
 from forget_lib.models import nets as models
 from forget_lib.models.nets import NETS_VERSION
 from forget_lib.models.recipe import Recipe
-from forget_lib.models.stacked import HIDDEN, STACKED_VERSION, BatchedMlp, is_plain, mlp_classifier, train_batched
+from forget_lib.models.stacked import HIDDEN, STACKED_VERSION, BatchedMlp, mlp_classifier, stackable, train_batched
 from forget_lib.models.train import TRAINING_VERSION, as_half, predict, train
 from forget_lib.study import plugins
 from forget_lib.study.records import key_of
@@ -167,10 +167,10 @@ def train_nets(plan: PoolPlan, sets: Sequence[np.ndarray], seeds: Sequence[int])
     """
     fresh = [plan.fresh_model(seed) for seed in seeds]
     sizes = {len(part) for part in sets}
-    if plan.model == "mlp" and len(sizes) == 1 and is_plain(plan.recipe):
+    if len(sizes) == 1 and stackable(plan.model, plan.recipe):
         stacked = torch.as_tensor(np.stack(sets))
         nets = train_batched(BatchedMlp.of(fresh), plan.images, plan.labels, stacked, plan.recipe, seeds)
-        return [nets.classifier(index, plan.input_shape) for index in range(len(nets))]
+        return nets.classifiers(plan.input_shape)
     for model, part, seed in zip(fresh, sets, seeds, strict=True):
         train(model, plan.samples(part), plan.recipe, seed)
     return [model.eval() for model in fresh]
