@@ -24,7 +24,7 @@ import yaml
 from forget_lib import datasets
 from forget_lib.models.recipe import Recipe, make_recipe
 from forget_lib.models.stacked import BatchedMlp, mlp_classifier, train_batched
-from forget_lib.study import membership, pools, targets
+from forget_lib.study import membership, pools
 from forget_lib.study.chosen import with_chosen
 from forget_lib.unlearning import get_method
 
@@ -66,18 +66,18 @@ def main() -> int:
         folder = Path(name)
         plan = membership.make_plan(data, recipe=recipe, **sizes)
         rows.append(["pool", f"{plan.number} references", timed(lambda: pools.train_shard(plan, folder))[0]])
-        pool, splits = pools.load_pool(plan, folder), targets.target_splits(plan, asked["targets"])
-        seconds, models = timed(lambda: targets.controls(plan, splits))
+        pool, splits = pools.load_pool(plan, folder), pools.target_splits(plan, asked["targets"])
+        seconds, models = timed(lambda: {name: pools.control_nets(plan, splits, name) for name in pools.CONTROLS})
         rows.append(["controls", f"{3 * len(splits)} nets", seconds])
         originals = models["original"]
         for method in arguments.methods:
             settings = with_chosen(method, {}, scenario["dataset"], scenario["model"], "random")
-            seconds, after = timed(lambda m=method, s=settings: targets.unlearned_references(plan, folder, m, s))
-            unlearner = targets.method_unlearner(plan, method, settings)
-            more, done = timed(lambda u=unlearner: targets.unlearned_targets(plan, splits, originals, u))
+            seconds, after = timed(lambda m=method, s=settings: pools.unlearned_references(plan, folder, m, s))
+            more, done = timed(lambda m=method, c=settings: pools.unlearned_targets(plan, splits, originals, m, c))
             rows.append(["U-LiRA", method, seconds + more])
         attacks = membership.ATTACK_ORDER
-        seconds, _ = timed(lambda: membership.score(pool, splits, done, attacks, after))
+        whole = membership.Targets(pool, folder, asked["targets"], attacks=attacks)
+        seconds, _ = timed(lambda: whole.score(done, after))
         rows.append(["attacks", f"{len(attacks)} attacks, {len(splits)} targets", seconds])
     table = pd.DataFrame(rows, columns=["part", "what", "cpu_seconds"])
     print(table.round(2).to_string(index=False))

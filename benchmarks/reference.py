@@ -46,6 +46,7 @@ REFERENCE = REPOSITORY / "results" / "reference"
 COLUMNS = [
     *("dataset", "model", "request", "draw", "seed", "method", "run"),
     *("attack", "metric", "item", "value", "low", "high", "n", "status", "reason"),
+    *("kind", "share", "drawn", "forgotten", "error", "null_error"),
 ]
 RECORDS, RUNS, MANIFEST = "records.jsonl.gz", "runs.csv.gz", "MANIFEST.json"
 LARGE = 2_000_000
@@ -128,7 +129,7 @@ def tables(records: Iterable[Mapping[str, Any]]) -> dict[str, pd.DataFrame]:
     left out of the runs, records of the crossed study of both."""
     table = results.tidy(("", record) for record in records if not record["place"])
     shared = table["request"].str.match(r"all($|-)") | (table["metric"] == "class_accuracy")
-    return {"summary": results.summary(table), "runs": table[~shared][COLUMNS].reset_index(drop=True)}
+    return {"summary": results.summary(table), "runs": table[~shared].reindex(columns=COLUMNS).reset_index(drop=True)}
 
 
 def _with_old_ends(made: pd.DataFrame, written: pd.DataFrame) -> pd.DataFrame:
@@ -152,7 +153,7 @@ def differences(folder: Path) -> list[str]:
     found += [f"{name} is not the file of the manifest" for name in sorted(set(told) & set(there))
               if _sha256(there[name]) != told[name]["sha256"]]  # fmt: skip
     for name, made in tables(read_records(folder / RECORDS)).items():
-        written = pd.read_csv(next(folder.glob(f"{name}.csv*")), dtype={"item": str})
+        written = pd.read_csv(next(folder.glob(f"{name}.csv*")), dtype={"item": str}, low_memory=False)
         again = _with_old_ends(made.replace({"": float("nan"), None: float("nan")}), written)
         try:
             pd.testing.assert_frame_equal(written, again, check_dtype=False, rtol=1e-9, atol=1e-12)
@@ -189,7 +190,7 @@ def of_parts(records: Iterable[dict[str, Any]], jobs: Iterable[Job]) -> list[dic
         net = (record["dataset"], record["model"])
         if record["place"]:
             return net in crossed
-        if record["request"].startswith("pool-"):
+        if record.get("kind"):
             return (net, record.get("pool")) in pools
         return (*net, record["request"]) in requests or (net in nets and record["request"].split("-")[0] == "all")
 

@@ -20,7 +20,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from forget_lib.show import figures, figures_attacks, figures_models, overview
-from forget_lib.study import pooled, records, variance
+from forget_lib.study import membership, records, variance
 
 AS_TEXT = {"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"]}
 """Text of an SVG as text: it can be searched and edited, and makes the file half as large."""
@@ -39,7 +39,7 @@ def drawings(table: pd.DataFrame, crossed: pd.DataFrame) -> Iterator[Drawing]:
             if (part["metric"] == "relative_cost").any():
                 yield "trade-offs-" + "-".join(names), partial(figures_models.pareto, part)
     for names, part in strong.groupby(["dataset", "model", "request"], sort=True):
-        again, title = pooled.table_of(part), ", ".join(names)
+        again, title = membership.table_of(part), ", ".join(names)
         yield "attacks-" + "-".join(names), partial(figures_attacks.weak_against_strong, again, title)
         if again["kind"].eq("dose").any():
             yield "doses-" + "-".join(names), partial(figures_attacks.dose_response_curves, again, title)

@@ -31,7 +31,7 @@ NO_PERSON = ("mnist", "cifar", "synthetic")
 """Data sets whose names begin so hold no image of a real person."""
 NOT_FOR_SCENARIOS = ("02_train_baseline", "10_deletion_request")
 PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
-LINK = re.compile(r'href="\.\./(\d\d_\w+)/([^"#/]+)\.html(#[^"]*)?"')
+LINK = re.compile(r'href="\.\./(\d\d[a-z]?_\w+)/([^"#/]+)\.html(#[^"]*)?"')
 """A link from one page to another."""
 COLOURS = 20_000
 """A picture of more colours is a photograph, and stays as it is."""

@@ -32,8 +32,8 @@ def study(root, shift: float = 0.0, seeds: int = 3, methods=("retrain", "scrub")
             write(root, run(seed, method) | {"measurements": [m._asdict() for m in measured]} | MADE)
     areas = [Measurement("auc", 0.7, 0.6, 0.8, attack=name) for name in ("lira", "loss_regression")]
     pooled = {"request": "pool-random-0.1", "measurements": [m._asdict() for m in areas]} | MADE
-    for method in ("original", "original_shuffled", "retrain_keeping_0.1"):
-        write(root, run(0, method) | pooled)
+    for method, kind in {"original": "control", "original_shuffled": "shuffled", "retrain_keeping_0.1": "dose"}.items():
+        write(root, run(0, method) | pooled | {"kind": kind})
     write(root, run(0, "original") | {"request": "all"} | MADE)
     return root
 

@@ -11,9 +11,7 @@ from forget_lib.attacks import list_attacks
 from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.models.recipe import Recipe
-from forget_lib.show import figures_attacks, membership_views
-from forget_lib.study import membership, pools, targets
-from forget_lib.study import membership as membership_module
+from forget_lib.study import membership, pools, records
 
 METHODS = {"finetune": {"epochs": 1, "learning_rate": 0.01}, "uniform_kl": {}}
 
@@ -31,7 +29,18 @@ def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pool")
     pools.train_shard(plan, folder)
     pool = pools.load_pool(plan, folder)
-    return data, plan, pool, membership.run_scenario(pool, folder, targets=8, methods=METHODS, doses=(0.5,))
+    return data, plan, pool, attacked(membership.Targets(pool, folder), METHODS, (0.5,))
+
+
+def attacked(targets, methods, doses):
+    """The table of a pooled study, without records on disk."""
+    runs = []
+    for entry in membership.entries(doses, list(methods)):
+        found, _, _ = targets.run(entry, methods.get(entry.method, {}))
+        keys = dict.fromkeys(("dataset", "model", "request"), "x") | dict.fromkeys(("draw", "seed", "run"), 0)
+        status = {"status": "done", "forgotten": targets.pool.plan.forgotten}
+        runs.append(("", keys | entry._asdict() | status | {"measurements": found}))
+    return membership.table_of(records.tidy(runs))
 
 
 def areas(table, method, kind="control"):
@@ -41,12 +50,12 @@ def areas(table, method, kind="control"):
 
 def test_controls_are_where_they_must_be(study):
     table = study[3]
-    assert membership_views.has_power(table)
+    assert membership.has_power(table)
     assert areas(table, "original")["lira"] > 0.75
     for method in ("retrain", "second_retrain"):
         found = table[(table["method"] == method) & (table["metric"] == "auc")]
         assert ((found["value"] - 0.5).abs() < 3.5 * found["null_error"]).all()
-    shuffled = areas(table, "original", "null")
+    shuffled = areas(table, "original_shuffled", "shuffled")
     assert shuffled["lira"] == pytest.approx(0.5, abs=0.08)
 
 
@@ -56,16 +65,16 @@ def test_the_strong_attack_sees_more_than_the_weak_one(study):
 
 
 def test_detection_grows_with_the_share_that_was_left_in(study):
-    curve = membership_views.dose_response(study[3], "lira")
+    curve = membership.dose_response(study[3], "lira")
     assert curve["share"].tolist() == [0, 0.5, 1]
     assert curve["value"].is_monotonic_increasing
-    assert 0 < membership_views.detectable_share(study[3], "lira") < 0.5
+    assert 0 < membership.detection_limits(study[3])["lira"] < 0.5
 
 
 def test_every_row_has_its_interval_null_and_share(study):
     table = study[3]
-    assert set(table["method"]) == {"original", "retrain", "second_retrain", "retrain_keeping_0.5", *METHODS}
-    assert (table["status"] == "done").all(), table["reason"].unique()
+    controls = {"original", "original_shuffled", "retrain", "second_retrain"}
+    assert set(table["method"]) == {*controls, "retrain_keeping_0.5", *METHODS}
     assert ((table["low"] <= table["value"]) & (table["value"] <= table["high"])).all()
     assert table["forgotten"].unique().tolist() == [140 / 240]
     assert "u_lira" in set(areas(table, "finetune", "method").index)
@@ -88,16 +97,16 @@ def test_the_randomisation_test_is_uniform_without_leakage_and_finds_the_origina
     generator = np.random.default_rng(0)
     p_values = []
     for _ in range(400):
-        sides = [[generator.normal(size=30) for _ in range(6)] for _ in range(2)]
-        (row,) = membership.rows({"lira": membership.Scored(*sides)})
-        p_values.append(row["p_value"])
+        sides = [np.stack([generator.normal(size=30) for _ in range(6)]) for _ in range(2)]
+        rows = pd.DataFrame(membership.measurements({"lira": membership.Scored(*sides)}))
+        p_values.append(membership.p_value(rows).item())
     assert np.mean(np.array(p_values) <= 0.05) == pytest.approx(0.05, abs=0.03)
 
 
 def test_forget_and_unseen_are_disjoint_and_the_target_saw_just_the_first(study):
     plan = study[1]
-    for split in membership.target_splits(plan, 4, seed=3):
-        forget, unseen = membership.forget_and_unseen(plan, split)
+    for split in pools.target_splits(plan, 4, seed=3):
+        forget, unseen = pools.forget_and_unseen(plan, split)
         assert len(forget) == len(unseen) == 70
         assert split[forget].all()
         assert not split[unseen].any()
@@ -109,24 +118,13 @@ def test_every_class_is_among_forget_and_unseen_samples_of_each_target(study):
     rare = plan.labels.clone()
     rare[:3] = 4  # three evaluation samples of a class of their own: on one side only in a quarter of all draws
     plan = dataclasses.replace(plan, labels=rare, number_of_classes=6)
-    splits = membership.target_splits(plan, 12)
-    sides = [(rare[forget], rare[unseen]) for forget, unseen in (membership.forget_and_unseen(plan, s) for s in splits)]
+    splits = pools.target_splits(plan, 12)
+    sides = [(rare[forget], rare[unseen]) for forget, unseen in (pools.forget_and_unseen(plan, s) for s in splits)]
     assert all(set(one.tolist()) == set(two.tolist()) for one, two in sides)
-    assert (
-        membership.target_splits(study[1], 4) == pools.half_splits(8, 240, range(140), targets.TARGET_SEED)[::2]
-    ).all()
+    assert (pools.target_splits(study[1], 4) == pools.half_splits(8, 240, range(140), pools.TARGET_SEED)[::2]).all()
     rare[3] = 5
     with pytest.raises(ForgetError, match="Class 5 has 1 evaluation samples"):
-        membership.target_splits(plan, 4)
-
-
-def test_a_method_that_does_not_apply_has_its_row_with_the_reason(study, tmp_path):
-    pool = study[2]
-    methods = {"finetune": {"learning_rate": -1.0}}
-    table = membership.run_scenario(pool, tmp_path, targets=2, methods=methods, doses=(), attacks=("lira",))
-    row = table[table["method"] == "finetune"].iloc[0]
-    assert row["status"] == "failed"
-    assert "learning_rate" in row["reason"]
+        pools.target_splits(plan, 4)
 
 
 def test_a_plan_that_does_not_fit_is_refused(study):
@@ -137,7 +135,7 @@ def test_a_plan_that_does_not_fit_is_refused(study):
 
 def test_no_power_means_no_ranking():
     row = {"method": "original", "kind": "control", "metric": "auc", "value": 0.52, "error": 0.01, "null_error": 0.01}
-    assert not membership_views.has_power(pd.DataFrame([row]))
+    assert not membership.has_power(pd.DataFrame([row]))
 
 
 def test_an_audit_bounds_the_original_and_not_the_retrained_model(study):
@@ -146,11 +144,10 @@ def test_an_audit_bounds_the_original_and_not_the_retrained_model(study):
     assert bound["retrain"] < 0.2
 
 
-def test_two_snapshots_are_measured_against_a_label_shuffle(study):
-    _, plan, pool, _ = study
-    splits = membership.target_splits(plan, 3)
-    models = membership.controls(plan, splits)
-    found = membership.measure(pool, splits, models["retrain"], "two_snapshot", models["original"])
+def test_two_snapshots_are_measured_against_a_label_shuffle(study, tmp_path):
+    targets = membership.Targets(study[2], tmp_path, targets=3)
+    retrained = targets.nets(membership.Entry("retrain", "control"), {})
+    found = targets.measure(retrained, "two_snapshot")
     area = next(row for row in found if row["metric"] == "auc")
     assert area["value"] > 0.6  # an exact deletion is seen by whoever holds both models
     assert area["null"] == pytest.approx(0.5, abs=0.12)
@@ -175,39 +172,6 @@ def test_every_evaluation_sample_of_a_mislabelled_plan_has_a_wrong_label(study):
     assert changed.sum() == len(plan.evaluation)
 
 
-def test_views_of_scores_and_samples(study):
-    _, plan, pool, _ = study
-    forget, unseen = [np.array([3.0, 2.0, 2.0])], [np.array([1.0, 2.0])]
-    scored = membership.Scored(forget, unseen)
-    curve = membership_module.roc(scored)
-    assert curve["false_positive_rate"].tolist() == [0.5, 1.0]
-    assert curve["true_positive_rate"].tolist() == [1.0, 1.0]
-    table = membership_views.threshold_table(scored, np.array([1.5, 2.5, 9.0]))
-    assert table["found"].tolist() == pytest.approx([1, 1 / 3, 0])
-    assert table["false_alarms"].tolist() == [0.5, 0, 0]
-    margins = membership_views.sample_margins(pool, 3, pool.logits[:, plan.evaluation])
-    assert margins["group"].value_counts().to_dict() == {"in": 4, "out": 4, "unlearned": 4, "never, after": 4}
-    assert 3 not in membership_views.neighbours(pool, 3)
-    with pytest.raises(ForgetError, match="not in the pool"):
-        membership_views.sample_margins(pool, 999)
-
-
-def test_members_stand_out_from_what_references_say_in_every_view(study):
-    _, plan, pool, _ = study
-    views = membership_views.attack_views(pool, target=2)
-    assert len(views) == len(plan.evaluation)
-    assert views["member"].tolist() == pool.membership[2, np.sort(plan.evaluation)].tolist()
-    assert np.exp(-views["loss"]).tolist() == pytest.approx(views["probability"].tolist())
-    above = (views["phi"] - views["usual_phi"]).groupby(views["member"]).mean()
-    assert above[True] > above[False] + 1
-    assert abs(above[False]) < 1
-    figure = figures_attacks.attack_pictures(views, "toy")
-    assert "guesses right" in figure.axes[3].get_title()
-    figures_attacks.plt.close(figure)
-    with pytest.raises(ForgetError, match="not in the pool"):
-        membership_views.attack_views(pool, target=99)
-
-
 def test_the_sentence_on_weak_and_strong_attacks_follows_the_table():
     def row(method, attack, value, kind="method"):
         error = {"low": value - 0.02, "high": value + 0.02, "error": 0.01, "null_error": 0.01}
@@ -217,11 +181,11 @@ def test_the_sentence_on_weak_and_strong_attacks_follows_the_table():
     for method, weak, strong in [("hides", 0.51, 0.6), ("fails", 0.6, 0.7), ("clean", 0.5, 0.51), ("over", 0.5, 0.4)]:
         table += [row(method, "loss_regression", weak), row(method, "lira", strong)]
     table = pd.DataFrame(table)
-    assert membership_views.passes_weak_fails_strong(table) == ["hides", "over"]
+    assert membership.passes_weak_fails_strong(table) == ["hides", "over"]
     # With 200 methods of which one shows p = 0.001, Holm's adjustment takes that for chance.
     many = [row(f"clean{number}", attack, 0.5) for number in range(200) for attack in ("loss_regression", "lira")]
     lone = pd.DataFrame(
         [table.iloc[0].to_dict(), *many, row("lone", "loss_regression", 0.5), row("lone", "lira", 0.533)]
     )
-    assert membership_views.passes_weak_fails_strong(lone) == []
-    assert membership_views.passes_weak_fails_strong(pd.DataFrame([row("original", "lira", 0.5, "control")])) == []
+    assert membership.passes_weak_fails_strong(lone) == []
+    assert membership.passes_weak_fails_strong(pd.DataFrame([row("original", "lira", 0.5, "control")])) == []

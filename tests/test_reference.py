@@ -122,7 +122,7 @@ def test_records_of_the_parts_asked_for_and_no_others(tmp_path):
         run() | mnist | {"request": "class-5"},
         run() | mnist | {"request": "all", "method": "original"},
         run() | mnist | {"request": "class-7"},
-        run() | mnist | {"request": "pool-random-0.1", "pool": pool},
+        run() | mnist | {"request": "pool-random-0.1", "pool": pool, "kind": "control"},
         run() | {"request": "class-5"},
     ):
         write(root, content | ABOUT)

@@ -119,15 +119,16 @@ def cost_of(job: Job) -> Cost:
     recipe = make_recipe(given["recipe"])
     data = _data(given["dataset"], given["start"])
     shape, classes = tuple(data.images.shape[1:]), len(data.classes)
-    one_pass = seconds_a_pass(given["model"], shape, classes, recipe.batch_size, given["device"])
+    one_pass = seconds_a_pass(given["model"], shape, classes, recipe.batch_size, given.get("device", "cpu"))
     weights = 4 * count_parameters(build(given["model"], shape, classes))
     # A job without a request trains an original: the sets that it trains on are the same for any.
     asked = given.get("request") or f"class:{data.classes[0]}"
-    sets = _sizes(given["dataset"], given["start"], asked, given["draw"])
+    sets = _sizes(given["dataset"], given["start"], asked, given.get("draw", 0))
     evaluated, trained = sum(sets.values()), sets["forget"] + sets["retain"]
-    if "methods" not in given:
+    if "methods" not in given and "pool" not in given:
         return Cost(OVERHEAD + one_pass * (3 * recipe.epochs * trained + evaluated), weights)
-    share = 0.0 if "methods" in job.ready else sum(relative_costs().get(name, LIMIT) for name in given["methods"])
+    costs = [relative_costs().get(name, LIMIT) for name in given.get("methods", {})]
+    share = 0.0 if "methods" in job.ready else sum(costs)
     retrainings = 0 if "retrained" in job.ready else 1
     pool = given.get("pool")
     if pool:

@@ -30,7 +30,8 @@ from forget_lib.study.chosen import FOLDER, settings_file
 DATA, BASELINE, FIGURES, OVERVIEW = "01_data", "02_train_baseline", "08_figures", "00_overview"
 CLAIMS = "11_published_claims"
 DELETION = "10_deletion_request"
-TESTING = ("07_membership_inference", "08_figures")
+POOLS, SHARD = "07b_reference_models", "07a_train_references"
+TESTING = ("07_membership_inference", POOLS, "08_figures")
 """Notebooks that test for equality, with the margins that the config fixes."""
 RESOURCES = {"mem_mb": 4000, "runtime": 240, "gpu": 0}
 """Megabytes, minutes and number of GPUs of a job; a scenario's `resources` says what it needs instead."""
@@ -208,6 +209,8 @@ def _scenario_jobs(
     needs = RESOURCES | _resources(name, scenario)
     for draw, seed in _draws_and_seeds(name, scenario):
         parameters = fixed | {"draw": draw, "seed": seed}
+        if scenario["notebook"] == POOLS:  # the pool has coins of its own, and its nets are small
+            parameters = {key: value for key, value in parameters.items() if key not in ("draw", "device")}
         after: tuple[str, ...] = ()
         if scenario.get("shared_original", True):
             text = json.dumps(parameters, sort_keys=True)
@@ -254,9 +257,11 @@ def _shards(job: Job, shards: int) -> Iterator[Job]:
         raise ForgetError(
             f"shards of {job.name} must be from 1 to {most}, half the number of its pool's references; got {shards}."
         )
+    own = {"methods", "margins", "attacks", "request", "draw", "device"}  # of the page that the pool is for
     for shard in range(shards if shards > 1 else 0):
-        own = {"methods": {}, "pool": {**pool, "shard": [shard, shards]}}
-        yield replace(job, name=f"{job.name}-shard{shard + 1}", parameters={**job.parameters, **own})
+        given = {key: value for key, value in job.parameters.items() if key not in own}
+        given["pool"] = {**pool, "shard": [shard, shards]}
+        yield replace(job, notebook=SHARD, name=f"{job.name}-shard{shard + 1}", parameters=given)
 
 
 def _grouped(job: Job, groups: int) -> Iterator[Job]:

@@ -16,7 +16,6 @@ from forget_lib.statistics.scores import phi
 from forget_lib.study import records
 from forget_lib.study.membership import make_plan
 from forget_lib.study.pools import Pool, load_pool, load_unlearned, memorisation
-from forget_lib.study.targets import references_about
 
 FEWEST, SHOWN, STEPS, BINS, OFFERED = 2, 12, 100, 24, 24
 

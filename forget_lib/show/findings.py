@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from forget_lib.show.membership_views import detection_limits, passes_weak_fails_strong
-from forget_lib.show.membership_views import has_power as attack_has_power
 from forget_lib.statistics.intervals import t_interval, within
 from forget_lib.statistics.measurement import gap_range
 from forget_lib.statistics.rules import CONTROLS, MARGIN, POWER
+from forget_lib.study.membership import detection_limits, passes_weak_fails_strong
+from forget_lib.study.membership import has_power as attack_has_power
 from forget_lib.study.records import RUN, summary
 
 ENDS = ["mean", "low", "high"]
@@ -194,7 +194,7 @@ def power_sentence(strong: pd.DataFrame) -> str:
 
 def shuffled_sentence(strong: pd.DataFrame) -> str:
     """Whether the attacks give 0.5 where the labels of members are shuffled, by their intervals; empty without them."""
-    rows = strong[(strong["kind"] == "null") & (strong["metric"] == "auc")]
+    rows = strong[(strong["kind"] == "shuffled") & (strong["metric"] == "auc")]
     if rows.empty:
         return ""
     off = rows[(rows["low"] > 0.5) | (rows["high"] < 0.5)]
@@ -225,7 +225,7 @@ def strong_attack_sentences(strong: pd.DataFrame) -> list[str]:
     passing = passes_weak_fails_strong(strong)
     note = "95 % intervals, and Holm's adjustment over methods and strong attacks"
     found.append(f"Pass the weak attack and fail a strong one ({note}): {', '.join(passing) or 'no method here'}.")
-    limits = detection_limits(strong).dropna().set_index("attack")["share"]
+    limits = detection_limits(strong).dropna()
     if len(limits):
         first = limits.idxmin()
         found.append(

@@ -28,11 +28,12 @@ def pages_of(root: str | Path) -> dict[Scenario, list[str]]:
 
 def _scenarios(given: Mapping[str, Any]) -> Iterable[Scenario]:
     """The scenarios that a page with these parameters is about."""
-    if not {"dataset", "model", "request"} <= set(given):
+    if not {"dataset", "model"} <= set(given):
         return
     names = short_name(given["dataset"]), short_name(given["model"])
     try:
-        yield (*names, parse_request(given["request"]).name)
+        if given.get("request"):
+            yield (*names, parse_request(given["request"]).name)
     except ForgetError:  # such as indices in a file that is gone
         return
     pool = given.get("pool") or {}

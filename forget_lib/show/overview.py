@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from forget_lib.show.findings import is_near, kept_metric, paired_gap
-from forget_lib.show.membership_views import adjusted
 from forget_lib.statistics.intervals import t_interval, within
 from forget_lib.statistics.measurement import gap_range
 from forget_lib.statistics.rules import ALPHA, CONTROLS, MARGIN, STRONG, WEAK
+from forget_lib.study.membership import adjusted
 from forget_lib.study.records import RUN, summary
 from forget_lib.unlearning import METHODS
 
@@ -193,7 +193,7 @@ def in_points(mean: float, low: float, high: float) -> str:
 
 
 def exposure(pooled: pd.DataFrame) -> pd.DataFrame:
-    """What attackers find after each method of a pooled study, which must have power (`membership_views.has_power`).
+    """What attackers find after each method of a pooled study, which must have power (`membership.has_power`).
 
     Index method; passes: the usual test finds nothing (its interval holds 0.5, and no Holm-adjusted p is under
     `ALPHA`); told: the AUC of a strong attack leaves 0.5 by both; value, low, high, attack: of the strong attack that

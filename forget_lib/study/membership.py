@@ -1,14 +1,14 @@
-"""The membership study: one pool of references, many targets, every attack, nulls and the dose-response curve.
+"""The membership study: every attack on many targets of one pool, between nulls and doses, a record for each model.
 
 A target is a net trained on a fresh half S of the pool. It forgets F = S & E; the samples U = E - S, never seen,
 were left out by the same coin, so any model that is independent of that coin gives an AUC of 0.5 in expectation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,42 +16,33 @@ import torch
 from scipy.stats import norm
 from torch import nn
 
-from forget_lib.attacks import ATTACKS, AttackInput, Side, get_attack
-from forget_lib.core.errors import ForgetError, NotApplicableError, TooFewError
-from forget_lib.datasets.image_data import ImageData
+from forget_lib.attacks import AttackInput, FamilyInput, Side, get_attack
+from forget_lib.core.errors import ForgetError, NotApplicableError, TooFewError, unknown
+from forget_lib.core.names import short_name
+from forget_lib.datasets import ImageData, load
 from forget_lib.datasets.samples import Samples
-from forget_lib.models.recipe import Recipe
+from forget_lib.models.recipe import Recipe, make_recipe
 from forget_lib.models.stacked import HIDDEN
-from forget_lib.models.train import predict
-from forget_lib.statistics import intervals
+from forget_lib.models.train import predict, set_threads
+from forget_lib.statistics import intervals, scores
 from forget_lib.statistics.measurement import Measurement, range_of
-from forget_lib.study.pools import Pool, PoolPlan
-from forget_lib.study.targets import (
-    controls,
-    forget_and_unseen,
-    method_unlearner,
-    partly_retrained,
-    target_splits,
-    unlearned_references,
-    unlearned_targets,
-)
+from forget_lib.statistics.metrics import accuracy
+from forget_lib.statistics.rules import ALPHA, POWER, STRONG, WEAK
+from forget_lib.study import pools, records
+from forget_lib.study.chosen import with_chosen
+from forget_lib.study.pools import CONTROLS, TARGET_SEED, Pool, PoolPlan, forget_and_unseen, unlearned_references
+from forget_lib.study.scenario import names_for_records, public_recipe
+from forget_lib.unlearning.registry import check_settings, get_method
 
-MEMBERSHIP_VERSION = 1
-"""Raised when a pooled study gives other numbers; records of before are then made again."""
-
+MEMBERSHIP_VERSION = 2
+"""Raised when a pooled study gives other numbers or records; records of before are then made again."""
+CHALLENGE_VERSION = 1
+"""Raised when the challenge's score gives other numbers."""
+REQUESTS = ("random", "mislabelled", "most_memorised")
+"""What the evaluation samples of a pool are: random ones, ones with a wrong label, the most memorised ones."""
 RATES = (0.01, 0.001)
-ATTACK_ORDER = (
-    "loss_regression",
-    "confidence",
-    "modified_entropy",
-    "attack_r",
-    "rmia_offline",
-    "rmia",
-    "lira_offline",
-    "lira",
-    "u_lira",
-)
-CONTROLS = ("retrain", "second_retrain", "original")
+ATTACK_ORDER: tuple[str, ...] = (WEAK, "confidence", "modified_entropy", "attack_r")
+ATTACK_ORDER += ("rmia_offline", "rmia", "lira_offline", "lira", "u_lira")
 DOSES = (0.1, 0.25, 0.5)
 
 
@@ -78,21 +69,43 @@ def make_plan(
             f"{data.name} has {len(data.labels)} samples; {samples} for the pool, {held_out} each for population and "
             f"validation do not fit (evaluation: {evaluation})."
         )
-    order = torch.as_tensor(np.random.default_rng(seed).permutation(len(data.labels)))
-    parts = order[:samples], order[samples : samples + held_out], order[samples + held_out : samples + 2 * held_out]
-    pool, population, validation = (Samples(data.images[part], data.labels[part], recipe.batch_size) for part in parts)
-    settings = {"model": model, "hidden": hidden, "recipe": recipe, "number": number, "seed": seed}
-    return PoolPlan(
-        pool.images, pool.labels, np.arange(evaluation), len(data.classes), population, validation, **settings
+    order = np.random.default_rng(seed).permutation(len(data.labels))[: samples + 2 * held_out]
+    parts = np.split(order, [samples, samples + held_out])
+    pool, population, validation = (
+        Samples(data.images[part], data.labels[part], recipe.batch_size) for part in map(torch.as_tensor, parts)
     )
+    sets = (pool.images, pool.labels, np.arange(evaluation), len(data.classes), population, validation)
+    return PoolPlan(*sets, model=model, hidden=hidden, recipe=recipe, number=number, seed=seed)
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Scores of one attack on one kind of model: two lists of R arrays, the forget and the unseen samples' scores."""
+def plan_pool(
+    root: Path, data: ImageData, model: str, recipe: Recipe, pool: Mapping[str, Any], seed: int
+) -> tuple[PoolPlan, Path]:
+    """The plan of a pool and its folder. For "most_memorised" the samples are scored by another pool, of other models,
+    which is trained first; a shard is one of that pool."""
+    kind = pool.get("request", "random")
+    if kind not in REQUESTS:
+        raise unknown("request of a pool", kind, REQUESTS)
+    sizes = {name: pool[name] for name in ("samples", "evaluation", "number", "held_out") if name in pool}
+    plan = make_plan(data, recipe=recipe, model=model, seed=seed, **sizes)
+    if kind == "mislabelled":
+        plan = pools.mislabelled(plan, seed)
+    folder = Path(root) / "pools" / f"{data.name}-{short_name(model)}-{plan.key[:12]}"
+    if kind == "most_memorised" and "shard" not in pool:
+        pools.train_pool(plan, folder, pool.get("processes", 1))
+        plan = pools.most_memorised(pools.load_pool(plan, folder), pool["evaluation"])
+        folder = folder.with_name(f"{data.name}-{short_name(model)}-{plan.key[:12]}")
+    return plan, folder
 
-    forget: list[np.ndarray]
-    unseen: list[np.ndarray]
+
+# --- attacks over targets ---------------------------------------------------------------------------------------------
+
+
+class Scored(NamedTuple):
+    """Scores of one attack on one kind of model, float [R, n] each: of the forget and of the unseen samples."""
+
+    forget: np.ndarray
+    unseen: np.ndarray
 
     @property
     def areas(self) -> np.ndarray:
@@ -100,213 +113,436 @@ class Scored:
         return np.array([intervals.auc(*pair) for pair in zip(self.forget, self.unseen, strict=True)])
 
 
-def target_input(
-    pool: Pool,
-    split: np.ndarray,
-    model: nn.Module,
-    *,
-    unlearned: np.ndarray | None = None,
-    original: nn.Module | None = None,
-    shuffle: int | None = None,
-    seed: int = 0,
-) -> AttackInput:
-    """What an attack is given on one target.
+class Entry(NamedTuple):
+    """One model of the study: what its record is called, its kind (control, shuffled, dose, method), and the share of
+    the forget set that it was trained on where that is known."""
 
-    unlearned: float [K, E, C], references after the same method. original: the model before, for two-snapshot attacks.
-    shuffle: a seed that mixes forget and unseen samples, the control in which nothing may be found.
+    method: str
+    kind: str
+    share: float | None = None
+
+
+def entries(doses: Sequence[float], methods: Sequence[str]) -> list[Entry]:
+    """The models of a pooled study, in the order of its table."""
+    found = [Entry(name, "control", float(name == "original")) for name in CONTROLS]
+    found.append(Entry("original_shuffled", "shuffled"))
+    found += [Entry(f"retrain_keeping_{share:g}", "dose", share) for share in doses]
+    return found + [Entry(name, "method") for name in methods]
+
+
+@dataclass
+class Targets:
+    """The targets of one pool, trained when they are first asked for, and the attacks on them.
+
+    folder: of the pool. attacks rank samples; measured: attacks that give numbers only (audit, two_snapshot).
+    targets, dose_targets: how many nets are behind each model, and behind each dose.
     """
-    plan = pool.plan
-    forget, unseen = forget_and_unseen(plan, split)
-    columns, size = np.concatenate([forget, unseen]), len(forget)
-    if shuffle is not None:
-        columns = np.random.default_rng([shuffle, seed]).permutation(columns)
-    forget, unseen = columns[:size], columns[size:]
-    logits = predict(model, plan.samples(columns)).numpy()
-    before = None if original is None else predict(original, plan.samples(columns)).numpy()
-    population = plan.population
-    sides = []
-    for rows, part in ((forget, slice(size)), (unseen, slice(size, None))):
-        earlier = None if before is None else before[part]
-        sides.append(Side(logits[part], plan.labels[rows], rows, before=earlier))
-    others = None if population is None else Side(predict(model, population), population.labels)
-    return AttackInput(*sides, others, pool.references(columns, unlearned), seed)
+
+    pool: Pool
+    folder: Path
+    targets: int = 8
+    dose_targets: int = 8
+    attacks: Sequence[str] = ATTACK_ORDER
+    measured: Sequence[str] = ("audit",)
+    seed: int = 0
+
+    @cached_property
+    def splits(self) -> np.ndarray:
+        """What each target was trained on, bool [R, N]."""
+        return pools.target_splits(self.pool.plan, self.targets, self.seed)
+
+    @cached_property
+    def originals(self) -> list[nn.Module]:
+        """The targets before anything is forgotten."""
+        return [*pools.control_nets(self.pool.plan, self.splits, "original", self.seed, self.folder)]
+
+    @cached_property
+    def retrained(self) -> dict[str, Scored]:
+        """Scores on the retrained models of the same targets, with which each model is compared."""
+        return self.score(self.nets(Entry("retrain", "control"), {}), self.after("retrain", {}))
+
+    def nets(self, entry: Entry, settings: Mapping[str, Any]) -> Sequence[nn.Module]:
+        """The nets of an entry, one a target."""
+        plan = self.pool.plan
+        if entry.kind == "dose":
+            splits = self.splits[: self.dose_targets]
+            return pools.partly_retrained(plan, splits, float(entry.share or 0), self.seed, self.folder)
+        if entry.kind == "shuffled" or entry.method == "original":
+            return self.originals
+        if entry.method in CONTROLS:
+            return pools.control_nets(plan, self.splits, entry.method, self.seed, self.folder)
+        return pools.unlearned_targets(plan, self.splits, self.originals, entry.method, settings, self.seed)
+
+    def after(self, method: str, settings: Mapping[str, Any]) -> np.ndarray | None:
+        """Logits of references after a method, where an attack asks for them."""
+        wanted = "u_lira" in self.attacks
+        return unlearned_references(self.pool.plan, self.folder, method, settings) if wanted else None
+
+    def run(self, entry: Entry, settings: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Scored], str]:
+        """Measurements and scores of one entry, and which attacks had too few samples."""
+        if entry.kind in ("shuffled", "dose"):
+            scored = self.score(self.nets(entry, {}), shuffle=self.seed if entry.kind == "shuffled" else None)
+            return measurements(scored), scored, ""
+        if entry.method == "retrain":
+            scored, reference = self.retrained, None
+            nets = self.nets(entry, {})
+        else:
+            # Retrained models are attacked by references that were retrained too, whatever their seed.
+            name = "retrain" if entry.method == "second_retrain" else entry.method
+            after = None if entry.method == "original" else self.after(name, settings)
+            nets = self.nets(entry, settings)
+            scored, reference = self.score(nets, after), self.retrained
+        found, reasons = measurements(scored, reference), []
+        for name in self.measured:
+            try:
+                found += self.measure(nets, name)
+            except TooFewError as error:
+                reasons.append(f"{name}: {error}")
+        return found, scored, " ".join(reasons)
+
+    def inputs(
+        self,
+        r: int,
+        net: nn.Module,
+        *,
+        unlearned: np.ndarray | None = None,
+        original: nn.Module | None = None,
+        shuffle: int | None = None,
+    ) -> AttackInput:
+        """What an attack is given on target r.
+
+        unlearned: float [K, E, C], references after the same method. original: the net before, for two-snapshot
+        attacks. shuffle: a seed that mixes forget and unseen samples, so that nothing may be found.
+        """
+        plan = self.pool.plan
+        forget, unseen = forget_and_unseen(plan, self.splits[r])
+        columns, size = np.concatenate([forget, unseen]), len(forget)
+        if shuffle is not None:
+            columns = np.random.default_rng([shuffle, r]).permutation(columns)
+        logits, labels, population = predict(net, plan.samples(columns)).numpy(), plan.labels[columns], plan.population
+        before = None if original is None else predict(original, plan.samples(columns)).numpy()
+        gone, never = (
+            Side(logits[part], labels[part], columns[part], before=None if before is None else before[part])
+            for part in (slice(size), slice(size, None))
+        )
+        others = None if population is None else Side(predict(net, population), population.labels)
+        return AttackInput(gone, never, others, self.pool.references(columns, unlearned), seed=r)
+
+    def score(
+        self, nets: Sequence[nn.Module], unlearned: np.ndarray | None = None, shuffle: int | None = None
+    ) -> dict[str, Scored]:
+        """Scores of each attack that ranks samples; U-LiRA is left out where there are no unlearned references."""
+        found: dict[str, list[np.ndarray]] = {}
+        for r, net in enumerate(nets):
+            inputs = self.inputs(r, net, unlearned=unlearned, shuffle=shuffle)
+            for name in self.attacks:
+                entry = get_attack(name)
+                if entry.score is not None and (entry.needs != "unlearned references" or unlearned is not None):
+                    found.setdefault(name, []).append(entry.score(inputs))
+        size = inputs.number_forget
+        stacked = {name: np.stack(each) for name, each in found.items()}
+        return {name: Scored(each[:, :size], each[:, size:]) for name, each in stacked.items()}
+
+    def measure(self, nets: Sequence[nn.Module], attack: str) -> list[dict[str, Any]]:
+        """Measurements of an attack that gives numbers and no scores: mean over targets and interval.
+
+        Raises: TooFewError below 2 targets; what the attack raises.
+        """
+        values: dict[str, list[Measurement]] = {}
+        both = get_attack(attack).needs == "two snapshots"
+        for r, net in enumerate(nets):
+            inputs = self.inputs(r, net, original=self.originals[r] if both else None)
+            for each in get_attack(attack)(inputs):
+                values.setdefault(each.metric, []).append(each)
+        found = []
+        for metric, several in values.items():
+            nulls = [each.null for each in several if each.null is not None]
+            mean = intervals.mean_interval([each.value for each in several])
+            mean = intervals.within(mean, range_of(metric, several[0].unit))
+            null = float(np.mean(nulls)) if nulls else None
+            found.append(_measurement(metric, mean, attack, len(nets), null))
+        return found
 
 
-def score(
-    pool: Pool,
-    splits: np.ndarray,
-    models: Sequence[nn.Module],
-    attacks: Sequence[str],
-    unlearned: np.ndarray | None = None,
-    shuffle: int | None = None,
-) -> dict[str, Scored]:
-    """Scores of each attack that ranks samples on R target models; see `target_input` for the other arguments.
-
-    U-LiRA is left out where there are no unlearned references.
-    """
-    found: dict[str, Scored] = {}
-    for r, (split, model) in enumerate(zip(splits, models, strict=True)):
-        inputs = target_input(pool, split, model, unlearned=unlearned, shuffle=shuffle, seed=r)
-        for name in attacks:
-            entry = get_attack(name)
-            if entry.score is None or (entry.needs == "unlearned references" and unlearned is None):
-                continue
-            values = entry.score(inputs)
-            kept = found.setdefault(name, Scored([], []))
-            kept.forget.append(values[: inputs.number_forget])
-            kept.unseen.append(values[inputs.number_forget :])
-    return found
+def _measurement(
+    metric: str, interval: intervals.Interval, attack: str, targets: int, null: float | None, **more: float
+) -> dict[str, Any]:
+    value, low, high = interval.value, interval.low, interval.high
+    return Measurement(metric, value, low, high, attack=attack, n=targets, null=null)._asdict() | more
 
 
-def measure(
-    pool: Pool,
-    splits: np.ndarray,
-    models: Sequence[nn.Module],
-    attack: str,
-    originals: Sequence[nn.Module] | None = None,
-    **keys: object,
-) -> list[dict[str, object]]:
-    """Rows of an attack that gives numbers and no scores (audit, two_snapshot, ...): mean over targets and interval.
-
-    Raises: TooFewError below 2 targets; what the attack raises.
-    """
-    values: dict[str, list[Measurement]] = {}
-    for r, (split, model) in enumerate(zip(splits, models, strict=True)):
-        inputs = target_input(pool, split, model, original=None if originals is None else originals[r], seed=r)
-        for measurement in get_attack(attack)(inputs):
-            values.setdefault(measurement.metric, []).append(measurement)
-    base = keys | {"attack": attack, "title": ATTACKS[attack].title, "targets": len(splits)}
-    found = []
-    for metric, each in values.items():
-        nulls = [one.null for one in each if one.null is not None]
-        mean = intervals.mean_interval([one.value for one in each])
-        mean = intervals.within(mean, range_of(metric, each[0].unit))
-        found.append(base | _measured(metric, mean, float(np.mean(nulls)) if nulls else np.nan))
-    return found
-
-
-def null_error(forget: int, unseen: int) -> float:
-    """Standard error of the AUC of one target where nothing leaks: sqrt((nF + nU + 1) / (12 nF nU))."""
-    return float(np.sqrt((forget + unseen + 1) / (12 * forget * unseen)))
-
-
-def rows(
-    scored: Mapping[str, Scored], reference: Mapping[str, Scored] | None = None, **keys: object
-) -> list[dict[str, object]]:
+def measurements(scored: Mapping[str, Scored], reference: Mapping[str, Scored] | None = None) -> list[dict[str, Any]]:
     """AUC (mean over targets, interval between targets) and pooled TPR at 1 and 0.1 % FPR (Clopper-Pearson).
 
-    A rate is left out where the pooled unseen samples are too few for it. `p_value` of an AUC: two-sided, that the
-    models are independent of the coin that dealt forget and unseen samples (rank-sum test, targets pooled).
+    error: of the mean between targets. null_error: of the mean where nothing leaks, sqrt((nF + nU + 1) / (12 nF nU R)).
+    A rate is left out where the pooled unseen samples are too few for it.
     reference: scores on the retrained models of the same targets; "auc_gap" is the difference, paired by target.
     """
     found = []
     for name, one in scored.items():
         areas, forget, unseen = one.areas, np.concatenate(one.forget), np.concatenate(one.unseen)
-        number = len(areas)
-        base = keys | {
-            "attack": name,
-            "title": ATTACKS[name].title,
-            "targets": number,
-            "error": float(areas.std(ddof=1) / np.sqrt(number)) if number > 1 else np.nan,
-            "null_error": null_error(len(one.forget[0]), len(one.unseen[0])) / np.sqrt(number),
-        }
+        number, sizes = len(areas), (one.forget.shape[1], one.unseen.shape[1])
+        null_error = float(np.sqrt((sum(sizes) + 1) / (12 * sizes[0] * sizes[1]))) / np.sqrt(number)
         area = intervals.mean_interval(areas) if number > 1 else intervals.auc_interval(forget, unseen)
-        area = intervals.within(area, range_of("auc"))
-        p_value = float(2 * norm.sf(abs(area.value - 0.5) / base["null_error"]))
-        found.append(base | _measured("auc", area, 0.5) | {"p_value": p_value})
+        errors = {"error": _standard_error(areas), "null_error": float(null_error)}
+        found.append(_measurement("auc", intervals.within(area, range_of("auc")), name, number, 0.5, **errors))
         if reference is not None and number > 1:
             gaps = areas - reference[name].areas
-            error = float(gaps.std(ddof=1) / np.sqrt(number))
             gap = intervals.within(intervals.t_interval(gaps), range_of("auc_gap"))
-            found.append(base | _measured("auc_gap", gap, 0.0) | {"error": error})
+            errors = {"error": _standard_error(gaps), "null_error": float(null_error)}
+            found.append(_measurement("auc_gap", gap, name, number, 0.0, **errors))
         for rate in RATES:
             try:
                 hit = intervals.tpr_at_fpr(forget, unseen, rate).true_positive_rate
             except TooFewError:
                 continue
-            found.append(base | _measured(f"tpr_at_{100 * rate:g}_fpr", hit, rate))
+            found.append(_measurement(f"tpr_at_{100 * rate:g}_fpr", hit, name, number, rate))
     return found
 
 
-def _measured(metric: str, interval: intervals.Interval, null: float) -> dict[str, object]:
-    return {"metric": metric, "value": interval.value, "low": interval.low, "high": interval.high, "null": null}
+def _standard_error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
-def run_scenario(
-    pool: Pool,
-    folder: Path,
+# --- on disk ----------------------------------------------------------------------------------------------------------
+
+
+class Study(NamedTuple):
+    """A pool with its table (`table_of`), scores by record and attack, and the challenge's rows."""
+
+    pool: Pool
+    table: pd.DataFrame
+    scores: dict[str, dict[str, Scored]]
+    challenge: pd.DataFrame
+    folder: Path
+    settings: dict[str, dict[str, Any]]
+
+
+def pooled_study(
+    root: str | Path,
     *,
-    targets: int = 8,
-    methods: Mapping[str, Mapping[str, object]] | None = None,
-    doses: Sequence[float] = DOSES,
-    dose_targets: int = 8,
-    attacks: Sequence[str] = ATTACK_ORDER,
-    measured: Sequence[str] = ("audit",),
+    dataset: str,
+    model: str,
+    start: str,
+    recipe: Mapping[str, Any],
+    methods: Mapping[str, Mapping[str, Any] | None],
+    pool: Mapping[str, Any],
     seed: int = 0,
-    kept: dict[str, dict[str, Scored]] | None = None,
+) -> Study:
+    """Trains the pool, attacks every model with all attacks, and writes a record for each that is not up to date.
+
+    Args: root: results folder. methods: settings by name, those left out as chosen by tuning. pool: samples, evaluation
+        (of which each target forgets half), number (of references), targets, doses, attacks if not all, request (see
+        `REQUESTS`), processes (that train the pool), and challenge: models, samples, forget and methods, see
+        `challenge`.
+    Raises: ForgetError and its kinds, for settings before anything is trained.
+    """
+    set_threads(1)
+    data = load(dataset, start)
+    tuned = (dataset, model, "random", data.checksum)
+    settings = {name: with_chosen(name, given or {}, *tuned) for name, given in methods.items()}
+    for name, given in settings.items():
+        check_settings(name, given)
+    options = {name: pool[name] for name in ("targets", "attacks", "measured") if name in pool}
+    for name in options.get("attacks", ()):
+        if get_attack(name).score is None:
+            raise ForgetError(f"Attack {name} gives no score a sample; list it under measured of the pool instead.")
+    plan, folder = plan_pool(Path(root), data, model, make_recipe(recipe), pool, seed)
+    pools.train_pool(plan, folder, pool.get("processes", 1))
+    ready = pools.load_pool(plan, folder)
+    targets = Targets(ready, folder, seed=seed, **options)
+    drawn, share = pool.get("request", "random"), plan.forgotten
+    about = names_for_records(dataset, model) | {
+        name: getattr(data, name) for name in ("source", "synthetic", "sampled")
+    }
+    about |= {"request": f"pool-random-{'' if drawn == 'random' else f'{drawn}-'}{share:.3g}", "draw": 0, "run": 0}
+    about |= {"seed": seed, "data_checksum": data.checksum, "recipe": public_recipe(recipe), "pool": dict(pool)}
+    about |= {"study": "pool", "drawn": drawn, "forgotten": share}
+    frames, kept = [], {}
+    for entry in entries(pool.get("doses", DOSES), list(settings)):
+        path, run = _attacked(Path(root), targets, entry, settings.get(entry.method, {}), about)
+        frames.append(records.tidy([(str(path), run)]))
+        kept[entry.method] = _scores(path)
+    asked = dict(pool.get("challenge", {}))
+    chosen = {name: settings[name] for name in asked.pop("methods", [])}
+    scored = _challenge(plan, folder, chosen, asked) if asked or chosen else pd.DataFrame()
+    return Study(ready, table_of(pd.concat(frames, ignore_index=True)), kept, scored, folder, settings)
+
+
+def _attacked(
+    root: Path, targets: Targets, entry: Entry, settings: Mapping[str, Any], about: Mapping[str, Any]
+) -> tuple[Path, dict[str, Any]]:
+    """The record of one entry, from disk where it is up to date."""
+    path = records.record_folder(root, **about, method=entry.method)
+    code = {name: records.code_of(get_attack(name)) for name in [*targets.attacks, *targets.measured]}
+    code["method"] = records.code_of(get_method(entry.method)) if entry.kind == "method" else ""
+    options = [targets.targets, targets.dose_targets, targets.attacks, targets.measured, targets.seed]
+    key = records.key_of(
+        plan=targets.pool.plan.key, entry=entry, settings=settings, options=options, code=code, of=MEMBERSHIP_VERSION
+    )
+    run = records.read_record(path)
+    if run is not None and run.get("key") == key:
+        return path, run
+    found: list[dict[str, Any]] = []
+    scored: dict[str, Scored] = {}
+    status, reason = "done", ""
+    try:
+        found, scored, reason = targets.run(entry, settings)
+    except ForgetError as error:
+        if entry.kind != "method":
+            raise
+        status, reason = "not applicable" if isinstance(error, NotApplicableError) else "failed", str(error)
+    told = {"status": status, "reason": reason or None, "settings": dict(settings), "measurements": found, "cost": {}}
+    arrays = {"attacks": np.array(list(scored), dtype=str)}
+    for side in Scored._fields:
+        arrays[side] = np.array([getattr(one, side) for one in scored.values()])
+    told |= entry._asdict() | {"key": key} | records.provenance()
+    records.write_record(path, {**about, **told}, predictions=arrays)
+    return path, {**about, **told}
+
+
+def _scores(path: Path) -> dict[str, Scored]:
+    arrays = records.read_predictions(path)
+    sides = zip(arrays["attacks"], arrays["forget"], arrays["unseen"], strict=True)
+    return {str(name): Scored(forget, unseen) for name, forget, unseen in sides}
+
+
+def table_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """The table of one pooled study from its records (`records.load`): a row for each model, attack and metric."""
+    rows = runs.rename(columns={"n": "targets"}).reset_index(drop=True)
+    ranges = np.array([range_of(metric) for metric in rows["metric"]]).reshape(-1, 2)
+    rows["low"], rows["high"] = intervals.possible_ends(rows["value"], rows["low"], rows["high"], *ranges.T)
+    rows["p_value"] = p_value(rows)
+    return rows
+
+
+def tables_of(strong: pd.DataFrame) -> dict[tuple[str, str, str], pd.DataFrame]:
+    """`table_of` of each pooled study among records, by data set, model and request."""
+    parts = strong.groupby(["dataset", "model", "request"], sort=True)
+    return {names: table_of(part) for names, part in parts}
+
+
+# --- reading the table ------------------------------------------------------------------------------------------------
+
+
+def has_power(table: pd.DataFrame) -> bool:
+    """Whether the best attack finds the original's forget samples, 10 standard errors above 0.5; else rank nothing."""
+    areas = table[(table["method"] == "original") & (table["kind"] == "control") & (table["metric"] == "auc")]
+    if areas.empty:
+        return False
+    best = areas.loc[areas["value"].idxmax()]
+    return bool(best["value"] > 0.5 + POWER * np.nanmax([best["error"], best["null_error"]]))
+
+
+def p_value(areas: pd.DataFrame) -> np.ndarray:
+    """Two-sided, of rows of AUCs: that the models are independent of the coin that dealt forget and unseen samples."""
+    return np.asarray(2 * norm.sf((areas["value"] - 0.5).abs() / areas["null_error"]))
+
+
+def adjusted(table: pd.DataFrame) -> pd.DataFrame:
+    """AUC rows of the methods with `p_holm`: adjusted within a family, the weak attack or all strong ones together."""
+    areas = table[(table["kind"] == "method") & (table["metric"] == "auc")].copy()
+    families = [areas[areas["attack"].isin(family)] for family in ((WEAK,), STRONG)]
+    families = [part.assign(p_holm=intervals.holm(p_value(part))) for part in families if len(part)]
+    return pd.concat(families) if families else areas.assign(p_holm=[])
+
+
+def passes_weak_fails_strong(table: pd.DataFrame) -> list[str]:
+    """Methods on which the weak attack finds nothing and a strong one does; both sides of 0.5 count as found.
+
+    Found: the 95 % interval of the mean AUC excludes 0.5, and p <= 0.05 after Holm's adjustment over all methods and
+    strong attacks. Not found by the weak attack: its interval holds 0.5, and p > 0.05 after Holm over the methods.
+    Empty where the positive control has no power.
+    """
+    if not has_power(table):
+        return []
+    areas = adjusted(table)
+    off, weak = (areas["low"] > 0.5) | (areas["high"] < 0.5), areas["attack"] == WEAK
+    betrayed = set(areas.loc[off & (areas["p_holm"] <= ALPHA) & ~weak, "method"])
+    silent = weak & (areas["low"] <= 0.5) & (areas["high"] >= 0.5) & (areas["p_holm"] > ALPHA)
+    return [str(name) for name in areas.loc[silent, "method"] if name in betrayed]
+
+
+def dose_response(table: pd.DataFrame, attack: str) -> pd.DataFrame:
+    """Share left, AUC and interval of one attack, from 0 (retrained) to 1 (original); a share a row, sorted."""
+    chosen = table[(table["attack"] == attack) & (table["metric"] == "auc") & table["share"].notna()]
+    chosen = chosen[chosen["method"] != "second_retrain"]
+    return chosen[["share", "value", "low", "high", "error", "null_error"]].sort_values("share", ignore_index=True)
+
+
+def detection_limits(table: pd.DataFrame, errors: float = 3.0) -> pd.Series:
+    """Smallest share of the forget set that each attack tells from a clean retrain, `errors` SEs up; NaN if none.
+
+    Read off the straight line from share 0 to 1, on which the AUC lies closely. By attack, where there are doses.
+    """
+    found = {}
+    for attack in dict.fromkeys(table.loc[table["metric"] == "auc", "attack"]):
+        curve = dose_response(table, attack)
+        if curve["share"].nunique() > 2:
+            slope = float(np.polyfit(curve["share"], curve["value"], 1)[0])
+            needed = errors * float(curve["null_error"].iloc[0])
+            found[attack] = needed / slope if 0 < needed <= slope else float("nan")
+    return pd.Series(found, name="share", dtype=float)
+
+
+# --- the NeurIPS 2023 challenge's score -------------------------------------------------------------------------------
+
+
+def challenge(
+    plan: PoolPlan,
+    methods: Mapping[str, Mapping[str, object]],
+    *,
+    models: int = 12,
+    samples: int = 400,
+    forget: int = 40,
 ) -> pd.DataFrame:
-    """Everything about one pool: controls, methods (each with its own unlearned references), doses and nulls.
+    """The score of each family of models against retrained ones: method, metric, value, low, high, models.
 
-    folder: of the pool; unlearned references are cached below it. methods: settings by name. attacks rank samples;
-    measured: attacks that give numbers only (audit, two_snapshot). dose_targets: targets behind each dose. kept: filled
-    with the scores of controls and methods, by model and attack.
-    Returns: one row for each method, share, attack and metric: method, kind (control, method, dose, null), share (of
-    the forget set left in training; NaN for methods), attack, title, metric, value, low, high, null, error, null_error,
-    p_value, targets, forgotten (share of the training set), status, reason. A method that does not apply has one row.
+    Families: retrained, "retrain" (again, held out: the null), "original", and each method from one original with as
+    many seeds. It takes 3 trainings a model, so the set-up is small; the score at another number is another one.
+    Utility is accuracy on retain and validation samples relative to the retrained models'.
+    Raises: TooFewError below 8 models; ForgetError for sizes.
     """
-    plan, kept = pool.plan, {} if kept is None else kept
-    splits = target_splits(plan, targets, seed)
-    common = {"forgotten": len(plan.evaluation) / len(plan.labels), "status": "done", "reason": ""}
-    models = controls(plan, splits, seed, folder)
-    originals, table = models["original"], []
-
-    def attacked(name: str, after: np.ndarray | None, done: Sequence[nn.Module], **kind) -> list[dict[str, object]]:
-        scored = kept[name] = score(pool, splits, done, attacks, after)
-        found = rows(scored, None if name == "retrain" else kept["retrain"], method=name, **kind)
-        return found + _all_measured(pool, splits, done, measured, originals, method=name, **kind)
-
-    # The retrained models' own references: retrained without their part of the evaluation samples.
-    own = unlearned_references(plan, folder, "retrain", {}) if "u_lira" in attacks else None
-    for name in CONTROLS:
-        kind = {"kind": "control", "share": float(name == "original"), **common}
-        table += attacked(name, None if name == "original" else own, models[name], **kind)
-    shuffled = score(pool, splits, originals, attacks, shuffle=seed)
-    table += rows(shuffled, method="original", kind="null", share=np.nan, **common)
-    for share in doses:
-        kind = {"method": f"retrain_keeping_{share:g}", "kind": "dose", "share": share, **common}
-        some = splits[:dose_targets]
-        table += rows(score(pool, some, partly_retrained(plan, some, share, seed, folder), attacks), **kind)
-    for name, settings in (methods or {}).items():
-        kind = {"kind": "method", "share": np.nan, **common}
+    gone, others = np.sort(plan.evaluation), np.flatnonzero(~plan.inside)
+    if not 0 < forget < samples or forget > len(gone) or samples - forget > len(others):
+        raise ForgetError(
+            f"The challenge asks for {forget} forget samples of {samples}; the pool has {len(gone)} evaluation "
+            f"samples and {len(others)} others."
+        )
+    gone, stays = gone[:forget], others[: samples - forget]
+    whole = np.concatenate([gone, stays])
+    seeds = [TARGET_SEED + 900_000 + index for index in range(models)]
+    families: dict[str, list[Any]] = {}
+    for number, (name, part) in enumerate({"retrained": stays, "retrain": stays, "original": whole}.items()):
+        families[name] = pools.train_nets(plan, [part] * models, [seed + 1000 * number for seed in seeds])
+    for name, settings in methods.items():
+        original = families["original"][0]
         try:
-            after = unlearned_references(plan, folder, name, settings) if "u_lira" in attacks else None
-            done = unlearned_targets(plan, splits, originals, method_unlearner(plan, name, settings), seed)
-            table += attacked(name, after, done, **kind)
-        except NotApplicableError as error:
-            table.append({"method": name} | kind | {"status": "not applicable", "reason": str(error)})
+            families[name] = [pools.run_method(plan, name, settings, original, whole, seed) for seed in seeds]
         except ForgetError as error:
-            table.append({"method": name} | kind | {"status": "failed", "reason": str(error)})
-    return pd.DataFrame(table)
+            print(f"challenge: no score for {name}, {error}")
+    kept = [plan.samples(stays), *([] if plan.validation is None else [plan.validation])]
+    margins, right = {}, {}
+    for name, nets in families.items():
+        logits = np.stack([predict(net, plan.samples(gone)).numpy() for net in nets])
+        margins[name] = scores.phi(logits, plan.labels[gone].numpy())
+        right[name] = [np.mean([accuracy(predict(net, part).numpy(), part.labels) for net in nets]) for part in kept]
+    rows = []
+    for name in families:
+        if name == "retrained":
+            continue
+        utility = float(np.prod(np.divide(right[name], right["retrained"])))
+        family = FamilyInput(margins[name], margins["retrained"], margins["retrain"], utility)
+        rows += [{"method": name} | m._asdict() for m in get_attack("neurips_score")(family)]
+    return pd.DataFrame(rows)[["method", "metric", "value", "low", "high"]].assign(models=models)
 
 
-def _all_measured(
-    pool: Pool, splits: np.ndarray, models: Sequence, attacks: Sequence[str], originals: Sequence, **keys
-):
-    found: list[dict[str, object]] = []
-    for name in attacks:
-        try:
-            found += measure(pool, splits, models, name, originals, **keys)
-        except TooFewError as error:
-            found.append(keys | {"attack": name, "status": "too few", "reason": str(error)})
-    return found
-
-
-def roc(scored: Scored) -> pd.DataFrame:
-    """Pooled ROC curve of one attack, for log axes: false_positive_rate, true_positive_rate, threshold, a step a row.
-
-    Starts at the smallest rate that the unseen samples can show, 1 / n.
-    """
-    forget, unseen = (np.sort(np.concatenate(part)) for part in (scored.forget, scored.unseen))
-    thresholds = np.unique(unseen)[::-1]
-    rates = [1 - np.searchsorted(part, thresholds, "left") / len(part) for part in (unseen, forget)]
-    return pd.DataFrame({"false_positive_rate": rates[0], "true_positive_rate": rates[1], "threshold": thresholds})
+def _challenge(plan: PoolPlan, folder: Path, methods: Mapping[str, Any], asked: Mapping[str, int]) -> pd.DataFrame:
+    code = {name: records.code_of(get_method(name)) for name in methods}
+    key = records.key_of(plan=plan.key, methods=methods, asked=asked, code=code, of=CHALLENGE_VERSION)
+    path = folder / f"challenge-{key[:12]}.csv"
+    if not path.is_file():
+        partial = path.with_name(f".{path.name}")
+        challenge(plan, methods, **asked).to_csv(partial, index=False)
+        partial.replace(path)
+    return pd.read_csv(path)

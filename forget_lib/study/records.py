@@ -38,7 +38,7 @@ LIBRARY = __name__.split(".")[0]
 RUN = ["dataset", "model", "request", "draw", "seed"]
 """Columns that say which run of which scenario a row is of."""
 KEYS = [*RUN, "method", "run"]
-OF_POOLS: dict[str, Any] = {"kind": "", "share": np.nan}
+OF_POOLS: dict[str, Any] = {"kind": "", "share": np.nan, "drawn": "", "forgotten": np.nan}
 """What only records of a pooled study say of themselves, and what stands in the table for the others."""
 FIELDS: Mapping[str, type] = {"measurements": list, "cost": dict, "files": dict}
 """What run.json holds under these keys, where it has them; the rest is the writer's own."""
@@ -237,12 +237,12 @@ def tidy(records: Iterable[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:
         return pd.DataFrame()
     table = pd.DataFrame(rows).sort_values(KEYS, kind="stable", ignore_index=True)
     # A column that holds None is one of Python objects, over which pandas goes value by value: minutes for a big study.
-    return table.astype(dict.fromkeys(["value", "low", "high", "null", "share"], float))
+    return table.astype(dict.fromkeys(["value", "low", "high", "null", "share", "forgotten"], float))
 
 
 def scenarios_and_pools(runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of scenarios, and those of pooled studies; the shared originals (request `all`) are left out."""
-    pooled = runs["request"].str.startswith("pool-")
+    pooled = runs["kind"] != ""
     shared = runs["request"].str.match(r"all($|-)")
     return runs[~pooled & ~shared].reset_index(drop=True), runs[pooled].reset_index(drop=True)
 

@@ -9,7 +9,7 @@ from forget_lib.core.errors import DataError, ForgetError, TooFewError
 from forget_lib.demo.attack import OneImage, open_pool
 from forget_lib.demo.parts import html
 from forget_lib.statistics.intervals import sign_flip_test
-from forget_lib.study import pooled, pools
+from forget_lib.study import membership, pools
 
 POOL = {"samples": 80, "evaluation": 24, "number": 12, "targets": 2, "doses": [], "held_out": 20}
 FIELDS = {"dataset": "blobs", "model": "mlp", "start": "sample", "recipe": {"epochs": 2, "batch_size": 16}}
@@ -19,7 +19,7 @@ FIELDS = {"dataset": "blobs", "model": "mlp", "start": "sample", "recipe": {"epo
 def bench(blobs, tmp_path) -> SimpleNamespace:
     """What the panel needs of a bench, with a small pooled study on disk."""
     methods = {"finetune": {"epochs": 1}, "uniform_kl": {"epochs": 1}}
-    pooled.pooled_study(tmp_path, methods=methods, pool=POOL, **FIELDS)
+    membership.pooled_study(tmp_path, methods=methods, pool=POOL, **FIELDS)
     entry = SimpleNamespace(dataset="blobs", model="mlp")
     return SimpleNamespace(entry=entry, data=blobs, scenario=SimpleNamespace(root=tmp_path))
 
@@ -60,9 +60,9 @@ def test_without_a_pool_the_panel_names_a_study_that_has_one(bench):
 def test_references_of_other_code_are_refused(bench, monkeypatch):
     panel = OneImage()
     panel.show(bench)
-    monkeypatch.setattr("forget_lib.study.targets.code_of", lambda _method: "other")
+    monkeypatch.setattr("forget_lib.study.pools.code_of", lambda _method: "other")
     panel.method.value = "finetune"
-    assert "not unlearned yet" in panel.status.value
+    assert "not unlearned by finetune yet" in panel.status.value
     assert panel.result.value == ""
     with pytest.raises(ForgetError, match="other data"):
         open_pool(SimpleNamespace(**vars(bench) | {"data": SimpleNamespace(checksum="other")}))

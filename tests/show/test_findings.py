@@ -131,7 +131,7 @@ def test_one_run_has_power_only_if_its_interval_leaves_out_the_null():
 
 @pytest.mark.fault("Intervals outside what is possible; sides by sign alone")
 def test_shuffled_labels_off_the_line_are_named():
-    rows = pd.DataFrame({"attack": ["rmia", "lira"], "kind": "null", "metric": "auc", "value": [0.501, 0.478]})
+    rows = pd.DataFrame({"attack": ["rmia", "lira"], "kind": "shuffled", "metric": "auc", "value": [0.501, 0.478]})
     rows = rows.assign(low=[0.48, 0.457], high=[0.52, 0.499])
     line = findings.shuffled_sentence(rows)
     assert line.startswith("Labels shuffled: 1 of 2 intervals hold 0.5. Off it: lira 0.478 (0.457 to 0.499).")

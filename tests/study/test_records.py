@@ -129,14 +129,18 @@ def test_measurements_of_several_items_are_summarised_apart_each_with_its_own_or
 
 
 def test_a_dose_or_a_null_of_a_pooled_study_is_a_row_of_its_own_and_never_the_oracle(tmp_path):
-    for method, kind, share, value in (("a", "control", None, 0.1), ("b", "dose", 0.5, 0.2), ("c", "null", None, 0.3)):
+    for method, kind, share, value in (
+        ("a", "control", None, 0.1),
+        ("b", "dose", 0.5, 0.2),
+        ("c", "shuffled", None, 0.3),
+    ):
         about = {"kind": kind, "share": share, "measurements": [Measurement("auc", value)._asdict()]}
         content = run(0, "retrain") | about
         write_record(
             record_folder(tmp_path, **{key: content[key] for key in records.KEYS} | {"method": method}), content
         )
     means = records.summary(records.load(tmp_path)).set_index("kind")
-    assert means["mean"].to_dict() == {"control": 0.1, "dose": 0.2, "null": 0.3}
+    assert means["mean"].to_dict() == {"control": 0.1, "dose": 0.2, "shuffled": 0.3}
     assert means["share"].dropna().to_dict() == {"dose": 0.5}
     assert set(means["oracle"]) == {0.1}
 

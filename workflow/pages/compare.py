@@ -42,11 +42,10 @@ class Comparison(NamedTuple):
 
 def headline(summary: pd.DataFrame) -> pd.DataFrame:
     """The rows of `results.summary` that are headline numbers."""
-    rows = summary.fillna({"attack": ""})
-    pooled = rows["request"].str.startswith("pool-")
+    rows = summary.fillna({"attack": "", "kind": ""})
+    pooled = rows["kind"] != ""
     shared = rows["request"].str.match(r"all($|-)")
-    control = rows["method"].str.endswith("_shuffled") | rows["method"].str.startswith("retrain_keeping_")
-    strong = rows[pooled & ~control & rows["attack"].isin(STRONG) & (rows["metric"] == "auc")]
+    strong = rows[rows["kind"].isin(["control", "method"]) & rows["attack"].isin(STRONG) & (rows["metric"] == "auc")]
     parts = [strong]
     for _, part in rows[~pooled & ~shared & (rows["attack"] == "")].groupby(["dataset", "model", "request"], sort=True):
         parts.append(part[part["metric"].isin(["forget_accuracy", kept_metric(part)])])
