@@ -162,8 +162,8 @@ class OneImage(parts.Panel):
         if self.pool is None:
             return
         plan, sample, method, self.result.value = self.pool.plan, self.sample.value, self.method.value, ""
-        about = references_about(plan, method, self.methods[method])
-        unlearned = load_unlearned(plan, self.folder, method, about)[:, plan.evaluation == sample]
+        unlearned = load_unlearned(plan, self.folder, method, self.methods[method])
+        unlearned = unlearned[:, plan.evaluation == sample]
         labels, member = plan.labels[[sample]].numpy(), self.pool.membership[:, sample]
         before, after = (phi(each, labels)[:, 0] for each in (self.pool.logits[:, [sample]], unlearned))
         groups = {"trained on it": before[member], "trained on it, then unlearned": after[member]}

@@ -8,7 +8,7 @@ import pytest
 
 from forget_lib.show import figures, overview
 from forget_lib.statistics import metrics
-from forget_lib.study import pooled, records
+from forget_lib.study import membership, records
 from forget_lib.unlearning import list_methods
 from tests.notebooks.cells import run_cells, sentences
 from tests.show.test_findings import GOOD, clear, table_of
@@ -20,13 +20,13 @@ QUIET = {("finetune", "loss_regression"): 0.501, ("finetune", "u_lira"): 0.62}
 LOUD = {("ssd", "loss_regression"): 0.6, ("ssd", "u_lira"): 0.8}
 
 
-def pool(areas: dict[tuple[str, str], float], original: float = 0.9) -> pd.DataFrame:
+def pool(areas: dict[tuple[str, str], float], original: float = 0.9, drawn: str = "random") -> pd.DataFrame:
     """A table of strong and weak attacks with narrow intervals; areas by method and attack."""
     rows = [("original", "control", "lira", original), ("original", "control", "loss_regression", min(0.7, original))]
     rows += [(method, "method", attack, value) for (method, attack), value in areas.items()]
     frame = pd.DataFrame(rows, columns=["method", "kind", "attack", "value"])
     ends = {"low": frame["value"] - 0.01, "high": frame["value"] + 0.01, "error": 0.005, "null_error": 0.005}
-    return frame.assign(metric="auc", forgotten=0.1, targets=8, **ends)
+    return frame.assign(metric="auc", forgotten=0.1, targets=8, drawn=drawn, **ends)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def page(tmp_path, monkeypatch):
         monkeypatch.setattr(records, "load", lambda root: table)
         monkeypatch.setattr(records, "scenarios_and_pools", lambda runs: (table, table.iloc[:0]))
         monkeypatch.setattr(figures, "show", lambda figure, alt: figures.plt.close(figure))
-        monkeypatch.setattr(pooled, "tables_of", lambda strong: pools or {})
+        monkeypatch.setattr(membership, "tables_of", lambda strong: pools or {})
         return run_cells("00_overview", before="## The methods", results=str(tmp_path))
 
     return run
@@ -101,7 +101,10 @@ def test_who_passes_the_usual_test_and_fails_a_strong_one_is_counted(page):
 
 def test_the_hardest_samples_are_found_by_pairs_of_methods(page):
     chosen = {key: value + 0.05 for key, value in (QUIET | LOUD).items()}
-    text = line(page(GOOD, {POOL: pool(QUIET | LOUD), CHOSEN: pool(chosen, 0.95)}), "the most memorised samples")
+    text = line(
+        page(GOOD, {POOL: pool(QUIET | LOUD), CHOSEN: pool(chosen, 0.95, "most_memorised")}),
+        "the most memorised samples",
+    )
     assert "original with AUC 0.950, for random samples 0.900" in text
     assert "farther from 0.5 by +0.050" in text
     assert text.endswith("mean over 2 methods.")
