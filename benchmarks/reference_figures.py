@@ -52,6 +52,7 @@ def drawings(table: pd.DataFrame, crossed: pd.DataFrame) -> Iterator[Drawing]:
 
 def write_figures(root: Path, output: Path, table: pd.DataFrame, crossed: pd.DataFrame) -> None:
     """Copies the charts that the run wrote, and draws the others; the same bytes for the same records and versions."""
+    figures.use_style()
     folder = output / "figures"
     folder.mkdir(parents=True)
     for path in sorted([*(root / "figures").glob("*.png"), *(root / "figures").glob("*.svg")]):

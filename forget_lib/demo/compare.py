@@ -9,13 +9,13 @@ import torch
 from ipycanvas import Canvas, hold_canvas
 from scipy.linalg import orthogonal_procrustes
 from sklearn.decomposition import PCA
+from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
 from forget_lib.demo import parts
 from forget_lib.demo.parts import html
 from forget_lib.demo.studies import Bench
 from forget_lib.models.train import embed
-from forget_lib.show.record_views import prediction_shares
 from forget_lib.statistics.intervals import Interval, clopper_pearson
 from forget_lib.statistics.metrics import cka_by_layer
 
@@ -24,6 +24,12 @@ MOST_CLASSES = 20
 SIDE, EDGE, DOT, NEAR = 320, 14, 4, 8
 """In pixels: a map, its margin, a point, and how near to a point a click selects it."""
 SHOWN = 12
+
+
+def prediction_shares(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Share of the samples of each label (row) that get each prediction (column): float [K, K]; a row sums to 1, or to
+    0 for a label without samples. logits: float [N, K]. labels: int [N]."""
+    return confusion_matrix(labels, logits.argmax(1), labels=range(logits.shape[1]), normalize="true")
 
 
 def class_accuracies(logits: Tensor, labels: Tensor, classes: int) -> list[Interval | None]:

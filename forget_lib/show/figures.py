@@ -1,4 +1,4 @@
-"""Every figure of the study. Figures of results take a tidy table (see `results.load`) and nothing else.
+"""Figures of data and of results. Those of results take a tidy table (see `records.load`) and nothing else.
 
 Colours are Okabe and Ito's, told apart by colour-blind readers and on grey paper together with the marker.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from forget_lib.core.errors import ForgetError
 from forget_lib.datasets import ImageData
-from forget_lib.show.findings import failures, kept_metric
+from forget_lib.show.findings import ENDS, failures, interval_text, kept_metric
 from forget_lib.show.overview import KINDS, failing, ranked
 from forget_lib.statistics.metrics import nomus
 from forget_lib.statistics.rules import MARGIN
@@ -40,19 +40,21 @@ ACCURACIES = {
 CONTROL_COLOURS = {"original": RED, "retrain": GREEN, "second_retrain": GREEN}
 COLUMNS = ("forget_accuracy", "retain_accuracy", "test_accuracy", "test_accuracy_retained", "auc")
 COLUMNS += ("tug_of_war", "js_divergence_forget", "relative_cost")
-MARKERS = "osD^vP*X<>hp"
 FIRST = ["original", "retrain", "second_retrain"]
-plt.rcParams.update(
-    {
-        "figure.dpi": 110,
-        "savefig.bbox": "tight",
-        "axes.grid": True,
-        "grid.alpha": 0.3,
-        "axes.axisbelow": True,
-        "svg.hashsalt": "forget",
-        "font.size": 10,
-    }
-)
+STYLE = {
+    "figure.dpi": 110,
+    "savefig.bbox": "tight",
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "axes.axisbelow": True,
+    "svg.hashsalt": "forget",
+    "font.size": 10,
+}
+
+
+def use_style() -> None:
+    """Sets the look of the figures of a page, from here on; a notebook calls it in its setup."""
+    plt.rcParams.update(STYLE)
 
 
 def show(figure: Figure, alt: str) -> None:
@@ -72,6 +74,12 @@ def colour_of(name: str) -> str:
     return CONTROL_COLOURS.get(name, BLUE)
 
 
+def curve_colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each model's curve, again from the first after six; original and retrained ones have their own."""
+    wheel = [BLUE, ORANGE, PURPLE, SKY, YELLOW, BLACK]
+    return {name: CONTROL_COLOURS.get(name, wheel[number % len(wheel)]) for number, name in enumerate(names)}
+
+
 def label_models(axis: plt.Axes, names: Sequence[str]) -> None:
     """Names of models as labels of rows, original and retrained ones in their colours, the first on top."""
     axis.set_yticks(range(len(names)), labels=names)
@@ -79,6 +87,11 @@ def label_models(axis: plt.Axes, names: Sequence[str]) -> None:
     for label, name in zip(axis.get_yticklabels(), names, strict=True):
         if name in CONTROL_COLOURS:
             label.set(color=CONTROL_COLOURS[name], fontweight="bold")
+
+
+def legend_beside(axis: plt.Axes, **options: object) -> None:
+    """A legend to the right of the axes, where it hides nothing."""
+    axis.legend(**{"loc": "upper left", "bbox_to_anchor": (1.01, 1), "fontsize": 8, **options})
 
 
 def method_order(table: pd.DataFrame) -> list[str]:
@@ -112,41 +125,11 @@ def _from_to(fewest: int, most: int) -> str:
     return f"{most}" if fewest == most else f"{fewest} to {most}"
 
 
-def contact_sheet(data: ImageData, columns: int = 10, names: Sequence[str] | None = None) -> Figure:
-    """The first images of each class of the training pool, a row a class (at most 12 classes)."""
-    classes = range(min(12, len(data.classes)))
-    figure, axes = plt.subplots(len(classes), columns, figsize=(columns * 0.75, len(classes) * 0.78), squeeze=False)
-    for row, label in zip(axes, classes, strict=True):
-        chosen = (data.labels == label).nonzero().flatten()[:columns]
-        for axis in row:
-            axis.axis("off")
-        for axis, index in zip(row, chosen, strict=False):
-            axis.imshow(picture(data.images[index]), cmap="gray", vmin=0, vmax=255)
-        title = (names or data.classes)[label]
-        row[0].text(-0.15, 0.5, title, transform=row[0].transAxes, ha="right", va="center", fontsize=9)
-    figure.suptitle(f"{data.label}: training images by class", y=0.94)
-    return figure
-
-
-def show_images(data: ImageData, rows: Mapping[str, Tensor], alt: str) -> None:
-    """Shows images in rows, each under its title; images of real people, and a user's own, are not shown.
-
-    Args: rows: uint8 [n, C, H, W] by title; the first ten of each are drawn.
-    """
-    if not data.synthetic and (data.people is not None or data.files):
-        display(Markdown(f"*{data.label}: images of real people, and images of your own, are never put on a page.*"))
-        return
-    columns = max(1, min(10, max(map(len, rows.values()))))
-    size = (0.85 * columns, 0.95 * len(rows))
-    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")
-    for axis in axes.flat:
-        axis.axis("off")
-    for line, (title, images) in zip(axes, rows.items(), strict=True):
-        line[0].set_title(title, loc="left", fontsize=8)
-        for axis, image in zip(line, images, strict=False):
-            axis.imshow(picture(image), cmap="gray", vmin=0, vmax=255)
-    figure.suptitle(data.label, fontsize=9)
-    show(figure, alt)
+def scenario_of(table: pd.DataFrame) -> str:
+    """Data, net, request and failed methods of these records, for a figure's title."""
+    requests, failed = ", ".join(dict.fromkeys(table["request"])), ", ".join(failures(table))
+    note = f"; failed: {failed}" if failed else ""
+    return f"{marks(table)}, {', '.join(dict.fromkeys(table['model']))}, {requests}{note}"
 
 
 def picture(image: Tensor) -> np.ndarray:
@@ -155,19 +138,44 @@ def picture(image: Tensor) -> np.ndarray:
     return array[0] if len(array) == 1 else array.transpose(1, 2, 0)
 
 
+def image_rows(rows: Mapping[str, Tensor], title: str) -> Figure:
+    """Rows of small images, each row under its title. rows: uint8 [n, C, H, W]; the first ten of each are drawn."""
+    columns = max(1, min(10, max(map(len, rows.values()))))
+    size = (0.85 * columns, 0.95 * len(rows))
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        line[0].set_title(name, loc="left", fontsize=8)
+        for axis, image in zip(line, images, strict=False):
+            axis.imshow(picture(image), cmap="gray", vmin=0, vmax=255)
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def contact_sheet(data: ImageData) -> Figure:
+    """The first ten images of each class of the training pool, a row a class (at most 12 classes)."""
+    rows = {name: data.images[data.labels == label][:10] for label, name in enumerate(data.classes[:12])}
+    return image_rows(rows, f"{data.label}: training images by class")
+
+
+def show_images(data: ImageData, rows: Mapping[str, Tensor], alt: str) -> None:
+    """Shows `image_rows` of a data set; images of real people, and a user's own, are not shown."""
+    if not data.synthetic and (data.people is not None or data.files):
+        display(Markdown(f"*{data.label}: images of real people, and images of your own, are never put on a page.*"))
+    else:
+        show(image_rows(rows, data.label), alt)
+
+
 def class_counts(data: ImageData) -> Figure:
     """Number of images a class, training pool and test set."""
-    figure, axis = plt.subplots(figsize=(7, 2.8))
-    position = np.arange(len(data.classes))
-    for shift, labels, name, colour in (
-        (-0.2, data.labels, "training pool", BLUE),
-        (0.2, data.test_labels, "test", ORANGE),
-    ):
-        axis.bar(position + shift, torch.bincount(labels, minlength=len(data.classes)), 0.4, label=name, color=colour)
-    axis.set(title=f"{data.label}: images by class", ylabel="images", xticks=position)
-    axis.set_xticklabels(data.classes, rotation=45 if max(map(len, data.classes)) > 3 else 0, ha="center", fontsize=8)
-    axis.legend()
-    return figure
+    pools = {"training pool": data.labels, "test": data.test_labels}
+    counts = {name: torch.bincount(labels, minlength=len(data.classes)).numpy() for name, labels in pools.items()}
+    axis = pd.DataFrame(counts, index=list(data.classes)).plot.bar(
+        figsize=(7, 2.8), width=0.8, color=[BLUE, ORANGE], rot=45 if max(map(len, data.classes)) > 3 else 0, fontsize=8
+    )
+    axis.set(title=f"{data.label}: images by class", ylabel="images")
+    return axis.figure
 
 
 def training_curve(history: pd.DataFrame, title: str) -> Figure:
@@ -181,17 +189,27 @@ def training_curve(history: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
+def dots_with_intervals(
+    axis: plt.Axes, names: Sequence[str], rows: pd.DataFrame, colour: str = "", shift: float = 0.0, **style: object
+) -> None:
+    """A dot with its interval for each model, in the row of its name; a dot alone where there is no interval.
+
+    rows: columns mean, low, high by model; where a column `hollow` holds, the dot is. colour: empty for the model's.
+    """
+    for name, row in rows.iterrows():
+        shade = colour or colour_of(name)
+        error = np.nan_to_num([[row["mean"] - row["low"]], [row["high"] - row["mean"]]])
+        face = "white" if row.get("hollow", False) else shade
+        options = {"fmt": "o", "color": shade, "markerfacecolor": face, "capsize": 3, "markersize": 5} | style
+        axis.errorbar(row["mean"], names.index(name) + shift, xerr=error, **options)
+
+
 def _rows(table: pd.DataFrame, metric: str, attack: str = "") -> pd.DataFrame:
     means = summary(table)
     means = means[(means["metric"] == metric) & (means["attack"] == attack)].set_index("method")
     if means.empty:
         raise ForgetError(f"No values of {metric!r} in the table; metrics: {', '.join(sorted(set(table['metric'])))}.")
     return means.reindex([name for name in method_order(table) if name in means.index])
-
-
-def _error(means: pd.DataFrame, scale: float = 1.0) -> np.ndarray:
-    ends = np.vstack([means["mean"] - means["low"], means["high"] - means["mean"]])
-    return np.nan_to_num(ends) * scale
 
 
 def accuracies(table: pd.DataFrame) -> Figure:
@@ -203,31 +221,17 @@ def accuracies(table: pd.DataFrame) -> Figure:
     figure, axis = plt.subplots(figsize=(7.5, 0.36 * len(names) * max(1, len(metrics) / 3) + 1.4))
     for number, metric in enumerate(metrics):
         title, colour, marker = ACCURACIES[metric]
-        means = _rows(table, metric)
-        height = np.array([names.index(name) for name in means.index]) + (number - (len(metrics) - 1) / 2) * 0.18
-        axis.errorbar(
-            means["mean"] * 100,
-            height,
-            xerr=_error(means, 100),
-            fmt=marker,
-            color=colour,
-            label=title,
-            capsize=3,
-            markersize=5,
-        )
-        if "retrain" in means.index:
-            axis.axvline(means.loc["retrain", "mean"] * 100, color=colour, linestyle="--", linewidth=0.9)
+        percent = 100 * _rows(table, metric)[ENDS]
+        shift = (number - (len(metrics) - 1) / 2) * 0.18
+        dots_with_intervals(axis, names, percent, colour, shift, fmt=marker)
+        axis.plot([], [], marker, color=colour, label=title)
+        if "retrain" in percent.index:
+            axis.axvline(percent.loc["retrain", "mean"], color=colour, linestyle="--", linewidth=0.9)
     axis.set(xlabel="accuracy (%)", xlim=(-3, 103))
     label_models(axis, names)
-    axis.set_title(f"Accuracy on {_scenario(table)}\n{seeds_of(table)}; dashed: retrained model", fontsize=10)
-    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
+    axis.set_title(f"Accuracy on {scenario_of(table)}\n{seeds_of(table)}; dashed: retrained model", fontsize=10)
+    legend_beside(axis)
     return figure
-
-
-def _scenario(table: pd.DataFrame) -> str:
-    requests, failed = ", ".join(dict.fromkeys(table["request"])), ", ".join(failures(table))
-    note = f"; failed: {failed}" if failed else ""
-    return f"{marks(table)}, {', '.join(dict.fromkeys(table['model']))}, {requests}{note}"
 
 
 def attack_strength(
@@ -236,15 +240,13 @@ def attack_strength(
     """An attack's result by method, with intervals and its null; below the null is over-forgetting."""
     means = _rows(table, metric, attack)
     figure, axis = plt.subplots(figsize=(7, 0.32 * len(means) + 1.4))
-    for height, (name, row) in enumerate(means.iterrows()):
-        one = means.loc[[name]]
-        axis.errorbar(row["mean"], height, xerr=_error(one), fmt="o", color=colour_of(name), capsize=3)
+    dots_with_intervals(axis, list(means.index), means)
     if null is not None:
         axis.axvline(null, color=BLACK, linestyle="--", linewidth=1, label=f"null: {null:g}")
-        axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
+        legend_beside(axis)
     axis.set_xlabel("AUC of the attack" if metric == "auc" else metric.replace("_", " "))
     label_models(axis, list(means.index))
-    axis.set_title(f"Attack {attack} on {_scenario(table)}\n{seeds_of(table)}", fontsize=10)
+    axis.set_title(f"Attack {attack} on {scenario_of(table)}\n{seeds_of(table)}", fontsize=10)
     return figure
 
 
@@ -252,29 +254,35 @@ def forgetting_against_utility(table: pd.DataFrame) -> Figure:
     """Gap to the retrained model on the forget set against the gap on what is kept, in points, on axes that open up
     around zero; the marker's size is the cost. Where nothing could be retrained the gaps are to the original model."""
     kept = kept_metric(table)
-    forget, utility = _rows(table, "forget_accuracy"), _rows(table, kept)
+    forget, utility = _rows(table, "forget_accuracy")["mean"], _rows(table, kept)["mean"]
     reference, word = ("retrain", "retrained") if "retrain" in forget.index else ("original", "original")
     cost = summary(table[table["metric"] == "relative_cost"]).set_index("method")["mean"]
+    names = list(forget.index)
+    colours = dict(zip(names, seaborn.color_palette("cividis", len(names)), strict=True)) | CONTROL_COLOURS
     figure, axis = plt.subplots(figsize=(6.5, 4.4))
-    colours = plt.get_cmap("cividis")(np.linspace(0, 1, max(2, len(forget))))
-    for number, name in enumerate(forget.index):
-        x, y = (100 * (frame.loc[name, "mean"] - frame.loc[reference, "mean"]) for frame in (forget, utility))
-        colour, marker = CONTROL_COLOURS.get(name, colours[number]), MARKERS[number % len(MARKERS)]
+    for name, marker in zip(names, "osD^vP*X<>hp" * len(names), strict=False):
+        x, y = (100 * (gaps[name] - gaps[reference]) for gaps in (forget, utility))
         size = 35 + 150 * min(1.0, float(cost.get(name, 0)))
-        axis.scatter(x, y, s=size, color=colour, marker=marker, alpha=0.8, label=name)
-    for scale, lines in ((axis.set_xscale, axis.axvline), (axis.set_yscale, axis.axhline)):
-        scale("symlog", linthresh=2)
-        lines(0, color=BLACK, linewidth=0.8)
-    axis.margins(0.1)
+        axis.scatter(x, y, s=size, color=colours[name], marker=marker, alpha=0.8, label=name)
+    axis.axvline(0, color=BLACK, linewidth=0.8)
+    axis.axhline(0, color=BLACK, linewidth=0.8)
+    open_around_zero(axis, 2, 2)
+    axis.set_xlabel(f"forget accuracy minus {word} model (points)")
+    axis.set_ylabel(f"{ACCURACIES[kept][0]} minus {word} (points)")
+    best = "best at the crossing" if word == "retrained" else "no retrained model: the best place is not known"
+    title = f"Forgetting against utility: {scenario_of(table)}\n{best}; size: cost in sample passes"
+    axis.set_title(title, fontsize=10)
+    legend_beside(axis)
+    return figure
+
+
+def open_around_zero(axis: plt.Axes, x: float, y: float) -> None:
+    """Logarithmic axes on both sides of zero, straight up to `x` and `y`, with plain numbers."""
+    axis.set_xscale("symlog", linthresh=x)
+    axis.set_yscale("symlog", linthresh=y)
+    axis.margins(0.13)
     axis.xaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_major_formatter("{x:g}")
-    xlabel = f"forget accuracy minus {word} model (points)"
-    axis.set(xlabel=xlabel, ylabel=f"{ACCURACIES[kept][0]} minus {word} (points)")
-    best = "best at the crossing" if word == "retrained" else "no retrained model: the best place is not known"
-    title = f"Forgetting against utility: {_scenario(table)}\n{best}; size: cost in sample passes"
-    axis.set_title(title, fontsize=10)
-    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
-    return figure
 
 
 def heat_map(axis: plt.Axes, grid: pd.DataFrame, most: float, form: str = "", every: int = 1) -> QuadMesh:
@@ -299,23 +307,20 @@ def class_heat_map(table: pd.DataFrame) -> Figure:
     grid = grid.reindex(method_order(part))
     figure, axis = plt.subplots(figsize=(0.62 * grid.shape[1] + 2, 0.34 * grid.shape[0] + 1.6))
     image = heat_map(axis, grid, 100, ".0f")
-    axis.set_title(f"Test accuracy by class (%): {_scenario(table)}", fontsize=10)
+    axis.set_title(f"Test accuracy by class (%): {scenario_of(table)}", fontsize=10)
     figure.colorbar(image, ax=axis, label="%")
     return figure
 
 
 def unlearning_curve(history: pd.DataFrame, title: str) -> Figure:
     """Accuracy on forget, retain and validation set after each epoch of unlearning, 0 being before the first."""
-    figure, axis = plt.subplots(figsize=(6, 3))
-    for metric, label, colour, marker in (
-        ("forget_accuracy", "forget set", SETS["forget"], "s"),
-        ("retain_accuracy", "retain set", SETS["retain"], "o"),
-        ("validation_accuracy", "validation set", SETS["test"], "^"),
-    ):
-        axis.plot(history["epoch"], history[metric] * 100, f"{marker}-", color=colour, label=label)
-    axis.set(title=title, xlabel="epoch of unlearning", ylabel="accuracy (%)", ylim=(-3, 103), xticks=history["epoch"])
-    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
-    return figure
+    sets = {"forget_accuracy": "forget set", "retain_accuracy": "retain set", "validation_accuracy": "validation set"}
+    percent = 100 * history.set_index("epoch")[list(sets)].rename(columns=sets)
+    colours = [SETS["forget"], SETS["retain"], SETS["test"]]
+    axis = percent.plot(figsize=(6, 3), style=["s-", "o-", "^-"], color=colours, ylim=(-3, 103), xticks=percent.index)
+    axis.set(title=title, xlabel="epoch of unlearning", ylabel="accuracy (%)")
+    legend_beside(axis)
+    return axis.figure
 
 
 def comparison(table: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
@@ -325,7 +330,7 @@ def comparison(table: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.
     means = summary(table)
     means = means[means["metric"].isin(chosen)]
     means = means[(means["metric"] != "auc") | (means["attack"] == "loss_regression")]
-    rows = {}
+    rows: dict[str, dict[str, str]] = {}
     for row in means.itertuples():
         scale = 100 if row.metric.endswith("accuracy") or "_accuracy_" in row.metric else 1
         digits = 1 if scale == 100 else 3
@@ -344,27 +349,18 @@ def comparison(table: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.
 def loss_distributions(losses: Mapping[str, Mapping[str, np.ndarray]], title: str) -> Figure:
     """Cumulative distribution of the loss of forget and unseen samples, a panel a model (log axis, cut at 1,000 nats:
     one method that diverged would squeeze all others)."""
-    columns = 3
-    rows = -(-len(losses) // columns)
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(3.1 * columns, 2.3 * rows),
-        squeeze=False,
-        sharex=True,
-        sharey=True,
-        layout="constrained",
+    parts = [
+        pd.DataFrame({"model": name, "samples": part, "loss": np.clip(sets[part], 1e-6, 1e3)})
+        for name, sets in losses.items()
+        for part in ("forget", "unseen")
+    ]
+    options = {"palette": SETS, "log_scale": (True, False), "height": 2.3, "aspect": 1.35}
+    grid = seaborn.displot(
+        pd.concat(parts), x="loss", hue="samples", col="model", col_wrap=min(3, len(losses)), kind="ecdf", **options
     )
-    for axis in axes.flat[len(losses) :]:
-        axis.axis("off")
-    for axis, (name, parts) in zip(axes.flat, losses.items(), strict=False):
-        for part, colour, style in (("forget", SETS["forget"], "-"), ("unseen", SETS["unseen"], "--")):
-            values = np.sort(np.clip(parts[part], 1e-6, 1e3))
-            axis.plot(values, np.arange(1, len(values) + 1) / len(values), style, color=colour, label=part)
-        axis.set(title=name, xscale="log", xlabel="loss (nats)", ylabel="share of samples")
-    axes.flat[0].legend(fontsize=8)
-    figure.suptitle(f"Loss of forget and unseen samples: {title}", fontsize=10)
-    return figure
+    grid.set_titles("{col_name}").set_axis_labels("loss (nats)", "share of samples")
+    grid.figure.suptitle(f"Loss of forget and unseen samples: {title}", fontsize=10, y=1.04)
+    return grid.figure
 
 
 def headline(found: pd.DataFrame, data: str) -> Figure:
@@ -384,12 +380,8 @@ def headline(found: pd.DataFrame, data: str) -> Figure:
     for axis, kind in zip(axes.flat, kinds, strict=True):
         axis.axvspan(-margin, margin, color=GREEN, alpha=0.15, linewidth=0)
         axis.axvline(0, color=GREEN, linewidth=1)
-        part = found[found["kind"] == kind]
-        for row in part.itertuples():
-            colour, error = colour_of(row.method), [[row.gap - row.low], [row.high - row.gap]]
-            face = colour if row.kept >= -margin else "white"
-            style = {"fmt": "o", "color": colour, "markerfacecolor": face, "capsize": 2, "markersize": 4.5}
-            axis.errorbar(row.gap, names.index(row.method), xerr=np.nan_to_num(error), **style)
+        part = found[found["kind"] == kind].rename(columns={"gap": "mean"}).set_index("method")
+        dots_with_intervals(axis, names, part.assign(hollow=~(part["kept"] >= -margin)), capsize=2, markersize=4.5)
         scenarios = int(part["scenarios"].max())
         number = _from_to(part["fewest"].min(), part["n"].max())
         name = KINDS.get(kind, kind).replace(" in a ", "\nin a ")
@@ -406,18 +398,14 @@ def headline(found: pd.DataFrame, data: str) -> Figure:
 def nomus_table(table: pd.DataFrame) -> pd.DataFrame:
     """Test accuracy, accuracy of the loss attack, and NoMUS by method, means over seeds (see `metrics.nomus`), and what
     NoMUS leaves out: gaps to the retrained model in points, and the distance of predictions from its in nats."""
-    means = summary(table)
-    accuracy = means[means["metric"] == "test_accuracy"].set_index("method")["mean"]
-    attacked = means[(means["attack"] == "loss_regression") & (means["metric"] == "accuracy")].set_index("method")[
-        "mean"
-    ]
-    frame = pd.DataFrame({"test accuracy": accuracy, "attack accuracy": attacked}).dropna()
-    frame["NoMUS"] = [nomus(row[0], row[1]) for row in frame.to_numpy()]
-    columns = {"forget_accuracy": "forget gap (points)", "test_accuracy": "test gap (points)"}
-    for metric, title in columns.items():
-        rows = means[(means["metric"] == metric) & (means["attack"] == "")].set_index("method")
-        frame[title] = 100 * (rows["mean"] - rows["oracle"])
-    far = means[means["metric"] == "js_divergence_forget"].set_index("method")["mean"]
+    means = summary(table).set_index(["attack", "metric", "method"])[["mean", "oracle"]].sort_index()
+    test, attacked = means.loc["", "test_accuracy"], means.loc["loss_regression", "accuracy"]
+    frame = pd.DataFrame({"test accuracy": test["mean"], "attack accuracy": attacked["mean"]}).dropna()
+    frame["NoMUS"] = [nomus(*row) for row in frame.to_numpy()]
+    forget = means.loc["", "forget_accuracy"]
+    frame["forget gap (points)"] = 100 * (forget["mean"] - forget["oracle"])
+    frame["test gap (points)"] = 100 * (test["mean"] - test["oracle"])
+    far = means["mean"].xs("js_divergence_forget", level="metric").droplevel("attack")
     frame["JS divergence (nats)"] = far.reindex(frame.index).fillna(0.0)  # the retrained model's from itself
     return frame.reindex([name for name in method_order(table) if name in frame.index]).round(3)
 
@@ -425,9 +413,6 @@ def nomus_table(table: pd.DataFrame) -> pd.DataFrame:
 def probe_table(table: pd.DataFrame) -> pd.DataFrame:
     """Probes of the embedding by method, as text: mean and the 95 % interval where there is one."""
     means = summary(table[table["attack"].isin(["linear_probe", "reidentification", "verification"])])
-    ends = [
-        f"{row.mean:.3f}" + (f" ({row.low:.3f} to {row.high:.3f})" if np.isfinite([row.low, row.high]).all() else "")
-        for row in means.itertuples()
-    ]
-    wide = means.assign(text=ends).pivot(index="method", columns="metric", values="text")
+    texts = [interval_text(*ends) for ends in means[ENDS].itertuples(index=False)]
+    wide = means.assign(text=texts).pivot(index="method", columns="metric", values="text")
     return wide.reindex([name for name in method_order(table) if name in wide.index]).fillna("–")

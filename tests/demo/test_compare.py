@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from forget_lib.demo.compare import aligned_projection, class_accuracies
-from forget_lib.show.record_views import prediction_shares
+from forget_lib.demo.compare import aligned_projection, class_accuracies, prediction_shares
 
 
 def test_a_turned_copy_has_the_same_layout():

@@ -13,7 +13,6 @@ from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.samples import Samples
 from forget_lib.models.nets import build
 from forget_lib.models.train import embed
-from forget_lib.show import figures_models, record_views
 from forget_lib.study import measure, records
 from forget_lib.study import run as study
 
@@ -95,20 +94,6 @@ def test_probes_share_embeddings_and_measure_what_each_measures_alone(asked, mon
     assert embedded[3:5] == [len(asked.samples["trained"]), len(asked.samples["test"])]
 
 
-def test_a_map_has_one_layout_for_all_models_and_says_what_is_forgotten(table, asked):
-    folders = record_views.first_folders(table)
-    assert list(folders) == ["original", "uniform_kl", "retrain"]
-    points = record_views.embedding_map(folders)
-    each = points.groupby(["model", "layout"]).size()
-    assert len(each) == 6
-    assert each.nunique() == 1
-    gone = points[points["forgotten"]]
-    assert set(gone["label"]) == set(asked.classes)
-    assert not set(points[~points["forgotten"]]["label"]) & set(asked.classes)
-    shares = record_views.neighbour_share(folders)
-    assert 0.5 < shares["original"] <= 1
-
-
 def test_a_random_request_maps_forget_samples(asked):
     random = dataclasses.replace(asked, request="random:0.2")
     samples, number = measure.map_samples(random)
@@ -116,36 +101,9 @@ def test_a_random_request_maps_forget_samples(asked):
     assert torch.equal(samples.images[:number], random.samples["forget"].images[:number])
 
 
-def test_predictions_of_a_label_add_up_to_one(table):
-    shares = record_views.prediction_table(record_views.first_folders(table))
-    assert np.allclose(shares.groupby(["model", "label"])["share"].sum(), 1)
-
-
-def test_figures_are_drawn_from_tables_alone(table):
-    folders = record_views.first_folders(table)
-    drawn = [
-        figures_models.layer_likeness(table),
-        figures_models.relearning_curves(table),
-        figures_models.prediction_matrices(record_views.prediction_table(folders), "blobs"),
-        figures_models.embedding_maps(record_views.embedding_map(folders), "blobs"),
-        figures_models.epoch_curves(record_views.histories(table), "blobs"),
-    ]
-    assert all(figure.get_suptitle() or figure.axes[0].get_title() for figure in drawn)
-    assert "AIN (1: ideal)" in figures_models.relearning_table(table)
-    for figure in drawn:
-        figures_models.plt.close(figure)
-
-
-def test_without_measurements_a_figure_says_what_to_do(table):
-    for draw in (figures_models.layer_likeness, figures_models.relearning_curves):
-        with pytest.raises(ForgetError, match="scenario"):
-            draw(table[table["metric"] == "forget_accuracy"])
-    with pytest.raises(ForgetError, match="run the scenario again"):
-        record_views.embedding_map({})
-
-
-def test_records_keep_the_arrays(table):
-    arrays = records.read_predictions(record_views.first_folders(table)["original"])
+@pytest.mark.usefixtures("table")
+def test_records_keep_the_arrays(asked):
+    arrays = records.read_predictions(asked.folder("original"))
     assert arrays["map_embedding"].dtype == np.float16
     assert len(arrays["map_labels"]) == len(arrays["map_embedding"]) == len(arrays["map_forgotten"])
 
