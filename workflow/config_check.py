@@ -25,7 +25,7 @@ SCENARIO = {
     "methods": KEYS, "attacks": LIST, "parameters": KEYS, "shared_original": YES_NO, "part": TEXT, "start": TEXT,
     "device": TEXT, "paired": YES_NO, "groups": NUMBER, "shards": NUMBER, "resources": KEYS,
 }  # fmt: skip
-ITEMS = {"draws": int, "seeds": int, "requests": (str, dict)}
+ITEMS: dict[str, Any] = {"draws": int, "seeds": int, "requests": (str, dict)}
 """What the entries of a list are, where it is not text."""
 WORDS = {
     str: "text",

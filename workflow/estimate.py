@@ -20,7 +20,7 @@ import pandas as pd
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
 
-from plan import Job  # noqa: E402
+from plan import Job  # type: ignore[import-not-found]  # noqa: E402  # beside this file, which is run as a script
 from plan import main as planned  # noqa: E402
 
 from forget_lib.core.errors import ForgetError  # noqa: E402
@@ -118,7 +118,8 @@ def cost_of(job: Job) -> Cost:
         return Cost(FIXED.get(job.notebook, OVERHEAD), 1e6)
     recipe = make_recipe(given["recipe"])
     data = _data(given["dataset"], given["start"])
-    shape, classes = tuple(data.images.shape[1:]), len(data.classes)
+    channels, height, width = data.images.shape[1:]
+    shape, classes = (channels, height, width), len(data.classes)
     one_pass = seconds_a_pass(given["model"], shape, classes, recipe.batch_size, given.get("device", "cpu"))
     weights = 4 * count_parameters(build(given["model"], shape, classes))
     # A job without a request trains an original: the sets that it trains on are the same for any.
@@ -155,15 +156,15 @@ def longest_chain(jobs: Mapping[str, Job], seconds: Mapping[str, float]) -> list
         last = max(job.after, key=best.__getitem__, default=None)
         before[key], best[key] = last, seconds[key] + (best[last] if last else 0.0)
     chain = [max(best, key=best.__getitem__)]
-    while before[chain[-1]]:
-        chain.append(before[chain[-1]])
+    while earlier := before[chain[-1]]:
+        chain.append(earlier)
     return chain[::-1]
 
 
 def makespan(jobs: Mapping[str, Job], seconds: Mapping[str, float], workers: int) -> float:
     """Seconds that `workers` need: each takes the ready job with the longest chain behind it."""
     behind = dict(seconds)
-    for key, job in reversed(jobs.items()):
+    for key, job in reversed(list(jobs.items())):
         for earlier in job.after:
             behind[earlier] = max(behind[earlier], seconds[earlier] + behind[key])
     missing = {key: len(set(job.after)) for key, job in jobs.items()}

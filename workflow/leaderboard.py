@@ -95,7 +95,7 @@ def submit(
             reference = references(scenario)
             gaps = gaps_of(one["measured"], reference, one["status"])
             runs.append({"draw": seed, "seed": seed, "run": run} | one | {"reference": reference, "gaps": gaps})
-            worst = max(gaps, key=gaps.get)
+            worst = max(gaps, key=gaps.__getitem__)
             print(f"  seed {seed}: {one['status']}, worst gap {gaps[worst]:.3f} ({worst})", flush=True)
         data = {"data_checksum": scenario.data.checksum, "source": scenario.data.source}
         found[title] = dataclasses.asdict(problem) | data | chosen | {"runs": runs}
@@ -158,7 +158,7 @@ def verify(record: Mapping[str, Any], problem: str, seed: int, *, code: str = ""
     if again["parameters"] == given["parameters"] and again["measured"] == given["measured"]:
         return f"{title}: the same bits."
     apart = gaps_of(again["measured"], [given["measured"]], again["status"])
-    worst = max(apart, key=apart.get)
+    worst = max(apart, key=apart.__getitem__)
     if apart[worst] > TOLERANCE:
         changed = "" if record["library"] == library_hash() else " The library's code has changed since."
         raise DataError(f"{title}: {worst} differs by {apart[worst]:.3f} from the record.{changed} Submit it again.")
@@ -204,10 +204,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"Record: {given.root}/records/{record['method']}.json; table: {given.root}/leaderboard.csv and .tex")
         elif given.command == "verify":
             records = [read_entry(given.record)] if given.record else read_entries()
-            record, problem, seed = drawn(records, given.by)
+            chosen, problem, seed = drawn(records, given.by)
             problem, seed = given.problem or problem, seed if given.seed is None else given.seed
-            print(f"Repeating {record['method']}, {problem}, seed {seed} (drawn by {given.by}) ...", flush=True)
-            print(verify(record, problem, seed, code=given.code))
+            print(f"Repeating {chosen['method']}, {problem}, seed {seed} (drawn by {given.by}) ...", flush=True)
+            print(verify(chosen, problem, seed, code=given.code))
         else:
             write_leaderboard(read_entries(), REFERENCE)
             print(shown(leaderboard(read_entries())).to_string())

@@ -19,13 +19,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from config_check import check, read_config
-
 from forget_lib.core.errors import ForgetError, unknown
 from forget_lib.core.files import read_notebook
 from forget_lib.core.names import request_text, short_name
 from forget_lib.core.paths import REPOSITORY
 from forget_lib.study.chosen import FOLDER, settings_file
+from workflow.config_check import check, read_config
 
 DATA, BASELINE, FIGURES, OVERVIEW = "01_data", "02_train_baseline", "08_figures", "00_overview"
 CLAIMS = "11_published_claims"
@@ -206,7 +205,7 @@ def _scenario_jobs(
     own = {key: scenario[key] for key in ("methods", "attacks") if key in scenario} | scenario.get("parameters", {})
     own |= _margins(config, scenario["notebook"])
     part = scenario.get("part", name)
-    needs = RESOURCES | _resources(name, scenario)
+    needs = {**RESOURCES, **_resources(name, scenario)}
     for draw, seed in _draws_and_seeds(name, scenario):
         parameters = fixed | {"draw": draw, "seed": seed}
         if scenario["notebook"] == POOLS:  # the pool has coins of its own, and its nets are small
@@ -361,9 +360,10 @@ def _named_in(module: str) -> tuple[str, ...] | None:
     path = _source_file(module)
     if path is None:
         return None
-    tree, named = ast.parse(path.read_text()), []
+    tree = ast.parse(path.read_text())
+    named: list[str] = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("forget_lib"):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("forget_lib"):
             submodules = [f"{node.module}.{alias.name}" for alias in node.names]
             inner = [sub for sub in submodules if _source_file(sub) is not None]
             named += inner if len(inner) == len(submodules) else [node.module, *inner]

@@ -148,5 +148,7 @@ def _over_samples(values: np.ndarray, divisor: np.ndarray | None = None) -> tupl
     if divisor is not None:
         below = divisor[drawn].mean(axis=1)
         means = np.divide(means, below, out=np.full(len(means), np.nan), where=below > 0)
-    low, high = np.nanquantile(means, [0.025, 0.975]) if np.isfinite(means).any() else (None, None)
-    return (None, None) if low is None else (float(low), float(high))
+    if not np.isfinite(means).any():
+        return None, None
+    low, high = np.nanquantile(means, [0.025, 0.975])
+    return float(low), float(high)

@@ -39,7 +39,7 @@ def rank_test(inputs: AttackInput) -> list[Measurement]:
     area = float(found.statistic) / (sizes[0] * sizes[1])
     low = high = None
     if min(sizes) >= intervals.BOOTSTRAP_FROM:
-        low, high = _interval(*values, inputs.seed)
+        low, high = _interval(values[0], values[1], inputs.seed)
     return [
         Measurement("auc", area, low, high, "auc", n=sizes[0], null=0.5),
         Measurement("rank_p", float(found.pvalue), unit="p", n=sizes[0], null=0.5),

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import yaml
 
@@ -16,7 +16,8 @@ from forget_lib.core.errors import ForgetError, first_few, unknown
 from forget_lib.core.paths import find, shown
 
 OWN = "own:"
-AUGMENTATIONS = ("none", "shift", "flip_shift", "alternating")
+Augmentation = Literal["none", "shift", "flip_shift", "alternating"]
+AUGMENTATIONS = get_args(Augmentation)
 """How training images can be changed from batch to batch."""
 DIGITS = 6
 """Hex digits that tell data sets or models of one name apart."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.samples import Samples
 from forget_lib.deletion.case import Case
 from forget_lib.deletion.measure import MEASURE_VERSION, measure
-from forget_lib.models.nets import NETS_VERSION
+from forget_lib.models.nets import NETS_VERSION, Classifier
 from forget_lib.models.stacked import STACKED_VERSION, BatchedMlp, stackable, train_batched
 from forget_lib.models.train import TRAINING_VERSION, set_threads, train
 from forget_lib.study import records
@@ -90,7 +90,7 @@ def train_references(case: Case, jobs: Sequence[Job]) -> dict[Job, dict[str, np.
     lost = [job.name for job, arrays in found.items() if arrays is None]
     if lost:
         raise ForgetError(f"The measurements of {', '.join(lost)} cannot be read back; is the disk full? Run again.")
-    return found
+    return {job: arrays for job, arrays in found.items() if arrays is not None}
 
 
 def _groups(case: Case, jobs: list[Job]) -> list[list[Job]]:
@@ -142,9 +142,9 @@ def _work(job: Job, path: Path, key: str) -> Job:
     return _train_one(_WORKERS[0], job, path, key)
 
 
-def _batch(case: Case, jobs: list[Job]) -> list[nn.Module]:
+def _batch(case: Case, jobs: list[Job]) -> list[Classifier]:
     data, seeds = case.scenario.data, [_seed(case, job) for job in jobs]
-    nets = BatchedMlp.of([case.scenario.new_model(seed) for seed in seeds])
+    nets = BatchedMlp.of([cast(Classifier, case.scenario.new_model(seed)) for seed in seeds])
     sets = torch.stack([training_set(case, job) for job in jobs])
     train_batched(nets, data.images, case.scenario.sets.labels, sets, case.scenario.recipe, seeds)
     return nets.classifiers(tuple(data.images.shape[1:]))
@@ -177,7 +177,7 @@ def key_of(case: Case, job: Job) -> str:
     return records.key_of(about=about, job=job, code=[*code, *case.scenario.own_code])
 
 
-def write_arrays(path: Path, key: str, arrays: dict[str, np.ndarray]) -> None:
+def write_arrays(path: Path, key: str, arrays: Mapping[str, Any]) -> None:
     """Writes arrays under a key, whole or not at all. Raises: ForgetError if the folder cannot be written."""
     partial = path.with_name(f".{os.getpid()}-{path.name}")
     try:

@@ -68,6 +68,8 @@ class Block(nn.Module):
 class Stem(nn.Module):
     """Normalised images [B, 1 or 3, H, W] (see `samples.normalise`) to the first feature maps, [B, 32, 35, 35]."""
 
+    mean: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 32, 7, stride=2)
@@ -145,6 +147,7 @@ def _fill(layer: nn.Conv2d, tensors: Mapping[str, np.ndarray], name: str) -> Non
     )
     with torch.no_grad():
         layer.weight.copy_(kernel.permute(3, 2, 0, 1) * factor[:, None, None, None])
+        assert layer.bias is not None
         layer.bias.copy_(bias * factor + offset)
 
 

@@ -78,13 +78,13 @@ class TrainingLog:
         return self.confidence[[positions[key] for key in keys]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Watched(Samples):
     """Samples that note, when the next batch is asked for, what the step on the last one did to the model."""
 
-    model: nn.Module | None = None
-    watched: Tensor | None = None
-    log: TrainingLog | None = None
+    model: nn.Module
+    watched: Tensor
+    log: TrainingLog
 
     def batches(self, epochs: int = 1, **options: Any) -> Iterator[tuple[Tensor, Tensor]]:
         given = Samples(*(getattr(self, f.name) for f in dataclasses.fields(Samples)))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial, update_wrapper
 from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +49,9 @@ def model(name: str) -> Callable[[Builder], Builder]:
 
     def register(function: Builder) -> Builder:
         # A net of a notebook's cell is a user's, as one of a file is.
-        own = is_of_a_cell(function)
-        builder = update_wrapper(partial(adapted, Spec(name), function), function) if own else function
+        builder: Callable[..., Any] = function
+        if is_of_a_cell(function):
+            builder = update_wrapper(partial(adapted, Spec(name), function), function)
         MODELS.register(name, builder, function)
         return function
 
@@ -68,7 +70,7 @@ def build(name: str, input_shape: tuple[int, int, int], number_of_classes: int, 
         (C, H, W). seed: of the random weights; the global random state is left as it was.
     Raises: UnknownNameError for a name that is not registered; ForgetError for a function that gives no classifier.
     """
-    make = partial(build_own, name) if is_own(name) and name not in MODELS else MODELS[name]
+    make: Callable[..., Any] = partial(build_own, name) if is_own(name) and name not in MODELS else MODELS[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         built = make(input_shape, number_of_classes)
@@ -149,6 +151,8 @@ class Whitening(nn.Conv2d):
     The weights come from the images that the net is trained on, once, and are not trained.
     """
 
+    ready: Tensor
+
     def __init__(self, channels: int) -> None:
         super().__init__(channels, 2 * 4 * channels, 2)
         self.weight.requires_grad = False
@@ -162,6 +166,7 @@ class Whitening(nn.Conv2d):
         variances, directions = torch.linalg.eigh(patches.T @ patches / len(patches))
         filters = (directions / (variances + WHITENING_FLOOR).sqrt()).T.reshape(size, images.shape[1], 2, 2)
         self.weight.copy_(torch.cat([filters, -filters]))
+        assert self.bias is not None
         self.bias.zero_()
         self.ready.fill_(True)
 
@@ -193,8 +198,9 @@ class FastNet(Classifier):
 
         A retrained net must not carry a trace of the forget set, so this never looks at anything else.
         """
-        if not self.body[0].ready:
-            self.body[0].fit(normalise(samples.images[:WHITENING_SAMPLES]))
+        whitening = cast(Whitening, self.body.get_submodule("0"))
+        if not whitening.ready:
+            whitening.fit(normalise(samples.images[:WHITENING_SAMPLES]))
 
 
 @model("fast_net")

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,10 @@ def _lean(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
     return type(kind.__name__, (kind,), {"__init__": begin, "step": step})
 
 
-SGD, Adam = _lean(torch.optim.SGD), _lean(torch.optim.Adam)
+if TYPE_CHECKING:
+    from torch.optim import SGD, Adam
+else:
+    SGD, Adam = _lean(torch.optim.SGD), _lean(torch.optim.Adam)
 
 
 def trainable(parameters: nn.Module | Iterable[Tensor]) -> list[Tensor]:
@@ -52,7 +55,7 @@ def make_optimizer(parameters: nn.Module | Iterable[Tensor], recipe: Recipe) -> 
         return Muon(parameters, recipe)
     if recipe.optimizer == "adam":
         return Adam(trainable(parameters), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-    settings = {"weight_decay": recipe.weight_decay, "nesterov": recipe.momentum > 0, "fused": True}
+    settings: dict[str, Any] = {"weight_decay": recipe.weight_decay, "nesterov": recipe.momentum > 0, "fused": True}
     return SGD(trainable(parameters), recipe.learning_rate, recipe.momentum, **settings)
 
 
@@ -76,7 +79,7 @@ class Muon(SGD):
         super().__init__(rest, recipe.learning_rate, 0.85, weight_decay=recipe.weight_decay, nesterov=True, fused=True)
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """One step of both, at the rate of the first group."""
         rate = self.param_groups[0]["lr"]
         for kernel, matrix, momentum in zip(self.kernels, self.matrices, self.momenta, strict=True):

@@ -12,12 +12,12 @@ study has them, (x - 0.5) / 0.25. Other options go to the function.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat
@@ -91,6 +91,9 @@ class OwnModel(nn.Module):
     `code`: the user's file, if its functions import modules when they are called.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, net: nn.Module, spec: Spec, code: Path | None = None) -> None:
         super().__init__()
         self.net, self.spec, self.code = net, spec, code
@@ -126,7 +129,7 @@ class OwnClassifier(OwnModel):
     @property
     def head(self) -> nn.Linear:
         """The linear layer that gives the logits."""
-        return self.net.get_submodule(self.head_name)
+        return cast(nn.Linear, self.net.get_submodule(self.head_name))
 
     def features(self, images: Tensor) -> Tensor:
         """What the head sees, float32 [B, D]."""
@@ -178,7 +181,7 @@ def _made(spec: Spec, function: Callable[..., Any], input_shape: tuple[int, int,
     shape = (options.channels or input_shape[0], *sides)
     known = {"num_classes": classes, "number_of_classes": classes, "input_shape": shape, "in_channels": shape[0]}
     try:
-        parameters = inspect.signature(function).parameters
+        parameters: Mapping[str, inspect.Parameter] = inspect.signature(function).parameters
     except (TypeError, ValueError):
         parameters = {}
     given = {key: value for key, value in known.items() if key in parameters}

@@ -2,23 +2,24 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from forget_lib.core.errors import ForgetError, NotApplicableError, meant, unknown
-from forget_lib.core.names import AUGMENTATIONS
+from forget_lib.core.names import AUGMENTATIONS, Augmentation
 
-OPTIMIZERS = ("sgd", "adam", "muon")
-PRECISIONS = ("float32", "bfloat16")
-SCHEDULES = ("constant", "cosine", "triangular")
-SHARE = {"ge": 0, "lt": 1, "description": "a number from 0 to below 1"}
+Optimizer = Literal["sgd", "adam", "muon"]
+Precision = Literal["float32", "bfloat16"]
+Schedule = Literal["constant", "cosine", "triangular"]
+OPTIMIZERS, PRECISIONS, SCHEDULES = get_args(Optimizer), get_args(Precision), get_args(Schedule)
+SHARE: dict[str, Any] = {"ge": 0, "lt": 1, "description": "a number from 0 to below 1"}
 
 
 def _one_of(names: tuple[str, ...]) -> Any:
-    return Annotated[Literal[names], Field(description=f"one of {', '.join(names)}")]
+    return Field(description=f"one of {', '.join(names)}")
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False))
@@ -39,10 +40,10 @@ class Recipe:
     momentum: Annotated[float, Field(**SHARE)] = 0.9
     weight_decay: Annotated[float, Field(ge=0, description="a number of at least 0")] = 5e-4
     label_smoothing: Annotated[float, Field(**SHARE)] = 0.0
-    schedule: _one_of(SCHEDULES) = "triangular"
-    augmentation: _one_of(AUGMENTATIONS) = "none"
-    optimizer: _one_of(OPTIMIZERS) = "sgd"
-    precision: _one_of(PRECISIONS) = "float32"
+    schedule: Annotated[Schedule, _one_of(SCHEDULES)] = "triangular"
+    augmentation: Annotated[Augmentation, _one_of(AUGMENTATIONS)] = "none"
+    optimizer: Annotated[Optimizer, _one_of(OPTIMIZERS)] = "sgd"
+    precision: Annotated[Precision, _one_of(PRECISIONS)] = "float32"
     function: Annotated[str, Field(pattern="^(.+:.+)?$", description="file.py:function or module:function")] = ""
     known: Annotated[bool, Field(description="true or false")] = True
 
@@ -58,8 +59,8 @@ def recipe_faults(settings: Any) -> dict[str, str]:
         Recipe(**{name: value for name, value in settings.items() if name in fields})
     except ValidationError as error:
         for each in error.errors():
-            name, value = each["loc"][0], each["input"]
-            expected = Recipe.__pydantic_fields__[name].description
+            name, value = str(each["loc"][0]), each["input"]
+            expected = vars(Recipe)["__pydantic_fields__"][name].description
             faults[name] = f"{name} of the recipe is {value!r}{meant(value)}; expected {expected}."
     return faults
 

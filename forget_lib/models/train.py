@@ -41,7 +41,7 @@ def set_threads(threads: int = 1) -> None:
     # The same as use_deterministic_algorithms(True, warn_only=True), which also imports the compiler (seconds).
     torch.set_deterministic_debug_mode("warn")
     # Deterministic mode would write NaN into every new tensor before it is computed.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set by its module's class
     _keep_memory()
 
 
@@ -90,7 +90,7 @@ class Meter:
 
     def __init__(self) -> None:
         self.passes = 0
-        self._paused = (0.0, 0.0)
+        self._paused: tuple[float, ...] = (0.0, 0.0)
         self._on = True
         self._start = _clocks()
 
@@ -352,9 +352,10 @@ def embed(model: nn.Module, samples: Samples, batch_size: int = PREDICTED) -> Te
 
     Raises: ForgetError for a model without `features`.
     """
-    if not callable(getattr(model, "features", None)):
+    features = getattr(model, "features", None)
+    if not callable(features):
         raise ForgetError(f"{type(model).__name__} has no method features(images); probes of the embedding need it.")
-    return _outputs(model, model.features, samples, batch_size)
+    return _outputs(model, features, samples, batch_size)
 
 
 def as_half(outputs: Tensor) -> np.ndarray:

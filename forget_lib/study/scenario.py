@@ -88,7 +88,7 @@ class Scenario:
     def samples(self) -> dict[str, Samples]:
         """The six sets by name, on the device, and "trained" (forget and retain together)."""
         data, people = self.data, self.data.people
-        common = {"batch_size": self.recipe.batch_size, "augmentation": self.recipe.augmentation}
+        common: dict[str, Any] = {"batch_size": self.recipe.batch_size, "augmentation": self.recipe.augmentation}
         found = {}
         for name in ("forget", "retain", "validation", "unseen", "population", "trained"):
             rows = getattr(self.sets, name)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from forget_lib.models.nets import Classifier
 from forget_lib.unlearning import UnlearningTask, method, source
 from forget_lib.unlearning.common import Count, Positive, epochs_of, sgd, step
 
@@ -12,7 +13,7 @@ from forget_lib.unlearning.common import Count, Positive, epochs_of, sgd, step
 @method("boundary_expand", title="Boundary Expand", uses="forget", family="relabelling", needs=("linear head",))
 @source("Chen et al., CVPR 2023", arxiv="2303.11570", status="V")
 def boundary_expand(
-    model: nn.Module, task: UnlearningTask, *, learning_rate: Positive = 1e-4, epochs: Count = 5
+    model: Classifier, task: UnlearningTask, *, learning_rate: Positive = 1e-4, epochs: Count = 5
 ) -> nn.Module:
     r"""Teach the forget set to a new class K + 1, then delete that class.
 

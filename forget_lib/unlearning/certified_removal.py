@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from forget_lib.datasets.samples import Samples
+from forget_lib.models.nets import Classifier
 from forget_lib.unlearning import UnlearningTask, method, source
 from forget_lib.unlearning.common import NotNegative, Positive
 
@@ -73,7 +74,7 @@ def budget(noise: float, epsilon: float, delta: float) -> float:
 
 
 @torch.no_grad()
-def _features(model: nn.Module, samples: Samples, task: UnlearningTask) -> Tensor:
+def _features(model: Classifier, samples: Samples, task: UnlearningTask) -> Tensor:
     """Penultimate features and a column of ones, float64 [N, D + 1] on the CPU."""
     batches = samples.batches(batch_size=500, shuffle=False, augment=False)
     features = torch.cat([model.features(images).double().cpu() for images, _ in batches])
@@ -90,7 +91,7 @@ def _features(model: nn.Module, samples: Samples, task: UnlearningTask) -> Tenso
 )
 @source("Guo et al., ICML 2020", arxiv="1911.03030", status="V")
 def certified_removal(
-    model: nn.Module,
+    model: Classifier,
     task: UnlearningTask,
     *,
     regularisation: Positive = 1e-4,

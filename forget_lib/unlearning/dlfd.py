@@ -3,11 +3,13 @@ gradient for n, takes logits for features, and keeps the checkpoint with the bes
 of these, a move by the loss alone. Here: fixed epochs, no selection."""
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from forget_lib.models.nets import Classifier
 from forget_lib.unlearning import UnlearningTask, method, source
 from forget_lib.unlearning.common import epochs_of, frozen_copy, pairs, random_part, sgd, step
 from forget_lib.unlearning.parts.adversarial import HIGH, LOW, PIXEL
@@ -60,7 +62,7 @@ def dlfd(
     for _ in epochs_of(task, model, epochs):
         for (images, labels), (forget_images, _labels) in pairs(part, task.forget):
             weight = retain_weight * done / max(1, total - 1)
-            frozen, moved = frozen_copy(model), images
+            frozen, moved = cast(Classifier, frozen_copy(model)), images
             with torch.no_grad():
                 away = frozen.features(forget_images)
             for _ in range(steps):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from forget_lib.datasets.samples import Samples
+from forget_lib.models.nets import Classifier
 from forget_lib.models.train import Meter
 from forget_lib.unlearning import UnlearningTask, method, source
 from forget_lib.unlearning.common import Count, Importance, Positive, random_part, trained_weights
@@ -40,7 +41,7 @@ def noise_variance(fisher: Tensor, alpha: float, *, head: bool = False) -> Tenso
 
 @method("fisher", title="Fisher forgetting", uses="retain (a few samples)", family="noise", needs=("linear head",))
 @source("Golatkar et al., CVPR 2020", arxiv="1911.04933", status="V")
-def fisher(model: nn.Module, task: UnlearningTask, *, alpha: Positive = 1e-6, samples: Count = 400) -> nn.Module:
+def fisher(model: Classifier, task: UnlearningTask, *, alpha: Positive = 1e-6, samples: Count = 400) -> nn.Module:
     r"""Add noise to each weight, the more the less the retain set cares about it; no training.
 
     :math:`\theta \sim \mathcal{N}(\theta_0, v)`, :math:`v = \alpha \min(1 / F, 10^3)` with :math:`F_i =

@@ -37,7 +37,7 @@ class Curvature:
             def logits_at(weights: dict[str, Tensor], images: Tensor = images) -> Tensor:
                 return torch.func.functional_call(self.model, (weights, self.buffers), (images,))
 
-            logits, change = torch.func.jvp(logits_at, (self.parameters,), (direction,))
+            logits, change = torch.func.jvp(logits_at, (self.parameters,), (direction,))[:2]
             p = logits.softmax(1)
             bent = p * change - p * (p * change).sum(1, keepdim=True)
             (back,) = torch.func.vjp(logits_at, self.parameters)[1](bent / self.size)

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from forget_lib.models.nets import Classifier
 from forget_lib.unlearning import UnlearningTask, method
 from forget_lib.unlearning.common import logits_of
 
@@ -16,7 +17,7 @@ from forget_lib.unlearning.common import logits_of
     control=True,
     paper="control",
 )
-def mask_logit(model: nn.Module, task: UnlearningTask) -> nn.Module:
+def mask_logit(model: Classifier, task: UnlearningTask) -> nn.Module:
     r"""Hide the class at the output and keep all that was learned: cosmetic on purpose.
 
     Lowers the head's bias of each forgotten class c to :math:`b_c - 2 \max_x (z_c(x) - \max_{k \ne c} z_k(x))`, k

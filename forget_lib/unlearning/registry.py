@@ -5,7 +5,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_origin, get_type_hints
 
 import torch
 from annotated_types import Ge, Gt, Le
@@ -29,7 +29,8 @@ NEEDS: dict[str, Callable[[nn.Module, UnlearningTask], bool]] = {
     "trained convolution": lambda model, task: bool(kernels(model, (nn.Conv2d,))),
     "linear head": lambda model, task: isinstance(getattr(model, "head", None), nn.Linear),
     "trained linear head": lambda model, task: (
-        isinstance(getattr(model, "head", None), nn.Linear) and set(trained_weights(model.head)) == {"weight", "bias"}
+        isinstance(getattr(model, "head", None), nn.Linear)
+        and set(trained_weights(cast(nn.Linear, model.head))) == {"weight", "bias"}
     ),
     "validation": lambda model, task: len(task.validation) > 0,
     "training log": lambda model, task: task.training_log is not None,
@@ -91,7 +92,9 @@ class Method:
             hints = get_type_hints(self.function, include_extras=True)
         except NameError:  # a type that only its checker knows
             hints = {}
-        fields = {name: _field(parameter, hints.get(name)) for name, parameter in self._parameters.items()}
+        fields: dict[str, Any] = {
+            name: _field(parameter, hints.get(name)) for name, parameter in self._parameters.items()
+        }
         return create_model(self.name, __base__=_Settings, **fields)
 
     @property

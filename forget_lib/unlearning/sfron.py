@@ -63,7 +63,8 @@ def sfron(
     is taken on.
     """
     parts = (task.forget, random_part(task, task.retain, mask_share))
-    mask = saliency_mask(*(importance_by_batch(model, s, sample_cross_entropy, 2, s.batch_size) for s in parts), gamma)
+    forgotten, kept = (importance_by_batch(model, s, sample_cross_entropy, 2, s.batch_size) for s in parts)
+    mask = saliency_mask(forgotten, kept, gamma)
     optimizer, forget = sgd(model, learning_rate), task.forget.forever()
     total, done = epochs * -(-len(task.retain) // task.retain.batch_size), 0
     for _ in epochs_of(task, model, epochs):

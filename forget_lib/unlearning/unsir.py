@@ -77,9 +77,9 @@ def unsir(
             for positions in shuffled(total + len(part), 256, task.generator):
                 of_noise = positions[positions < total] % len(noise)
                 of_part = part.subset((positions[positions >= total] - total).to(part.labels.device))
-                images = [noise[of_noise], *(images for images, _ in of_part.batches(batch_size=256, shuffle=False))]
+                parts = [noise[of_noise], *(images for images, _ in of_part.batches(batch_size=256, shuffle=False))]
                 labels = torch.cat([noise_labels[of_noise], of_part.labels])
-                step(impair, functional.cross_entropy(model(torch.cat(images)), labels))
+                step(impair, functional.cross_entropy(model(torch.cat(parts)), labels))
         else:
             for images, labels in part.batches(batch_size=256):
                 step(repair, functional.cross_entropy(model(images), labels))

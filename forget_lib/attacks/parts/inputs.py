@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,8 @@ class Side:
     def take(self, rows: np.ndarray) -> Side:
         """Some of the samples."""
         values = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return Side(*(None if value is None else as_array(value)[rows] for value in values))
+        taken: list[Any] = [None if value is None else as_array(value)[rows] for value in values]
+        return Side(*taken)
 
     def checked(self, name: str) -> tuple[Side, int]:
         """The side with finite float64 logits, and how many rows were clipped; see `validate`."""

@@ -10,6 +10,7 @@ from scipy.special import log_softmax, logsumexp
 from scipy.stats import norm
 
 from forget_lib.attacks import AttackInput
+from forget_lib.attacks.parts.inputs import as_array
 from forget_lib.core.errors import TooFewError
 from forget_lib.statistics import scores
 
@@ -71,6 +72,7 @@ def relative_score(
     if logits is None or population is None:
         return relative
     everywhere = np.ones(logits.shape[:2], dtype=bool)
-    mean = transform(mean_probability(logits, population.labels, everywhere))
-    own = -scores.cross_entropy(population.logits, population.labels)
+    labels = as_array(population.labels)
+    mean = transform(mean_probability(as_array(logits), labels, everywhere))
+    own = -scores.cross_entropy(as_array(population.logits), labels)
     return relative - np.median(own - np.log(np.maximum(mean, 1e-300)))

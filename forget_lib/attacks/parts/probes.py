@@ -20,7 +20,11 @@ def by_group(metric: str, right: np.ndarray, inputs: ProbeInput) -> list[Measure
         hits, people = right[rows].astype(np.float64), inputs.query_people[rows]
         low = high = None
         if len(np.unique(people)) >= intervals.BOOTSTRAP_FROM:
-            redrawn = intervals.cluster_bootstrap(people, lambda i, hits=hits: hits[i].mean(), seed=inputs.seed)
+
+            def share(drawn: np.ndarray, hits: np.ndarray = hits) -> float:
+                return hits[drawn].mean()
+
+            redrawn = intervals.cluster_bootstrap(people, share, seed=inputs.seed)
             low, high = redrawn.low, redrawn.high
         found.append(Measurement(f"{metric}_{group}", float(hits.mean()), low, high, "share", n=int(rows.sum())))
     return found

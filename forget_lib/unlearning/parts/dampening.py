@@ -38,8 +38,8 @@ def dampen(model: nn.Module, forget: Importance, everything: Importance, alpha: 
 def adaptive_alpha(forget: Importance, everything: Importance, share: float) -> float:
     """The percentile q = 100 - ln(1 + 100 share) of all finite ratios I_f / I_D, share = |D_f| / |D|."""
     ratios = torch.cat([(forget[name] / everything[name]).flatten() for name in forget])
-    ratios = ratios[ratios.isfinite()].double().cpu().numpy()
-    return float(np.percentile(ratios, 100 - np.log(1 + 100 * share))) if len(ratios) else 1.0
+    finite = ratios[ratios.isfinite()].double().cpu().numpy()
+    return float(np.percentile(finite, 100 - np.log(1 + 100 * share))) if len(finite) else 1.0
 
 
 def dampened(

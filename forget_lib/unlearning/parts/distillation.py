@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import reduce
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ def taught(*parts: tuple[nn.Module, Samples], target: Target) -> Taught:
                 logits.append(teacher(images[here]))
         return torch.cat(logits)[torch.cat(rows).argsort()]
 
-    def batches(*arguments: int, **options: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def batches(*arguments: Any, **options: Any) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for images, positions in numbered.batches(*arguments, **options):
             labels = labels_of[positions]
             yield images, labels, target(anew(images, positions), labels) if known is None else known[positions]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -125,14 +126,16 @@ def _powers(module: nn.Module, entered: Tensor, gradient: Tensor, power: int) ->
         weight = gradient.abs().pow(power).T @ entered.abs().pow(power)
         bias = gradient.abs().pow(power).sum(0)
     elif isinstance(module, nn.Conv2d):
-        windows = functional.unfold(entered, module.kernel_size, module.dilation, module.padding, module.stride)
+        padding = cast(tuple[int, ...], module.padding)
+        windows = functional.unfold(entered, module.kernel_size, module.dilation, padding, module.stride)
         each = gradient.flatten(2) @ windows.transpose(1, 2)
         weight = each.abs().pow(power).sum(0).view_as(module.weight)
         bias = gradient.flatten(2).sum(2).abs().pow(power).sum(0)
     else:
+        norm: Any = module
         shape = (1, -1) + (1,) * (entered.dim() - 2)
-        scale = torch.rsqrt(module.running_var + module.eps).view(shape)
-        standard = (entered - module.running_mean.view(shape)) * scale
+        scale = torch.rsqrt(norm.running_var + norm.eps).view(shape)
+        standard = (entered - norm.running_mean.view(shape)) * scale
         weight = (gradient * standard).flatten(2).sum(2) if entered.dim() > 2 else gradient * standard
         bias = gradient.flatten(2).sum(2) if entered.dim() > 2 else gradient
         weight, bias = weight.abs().pow(power).sum(0), bias.abs().pow(power).sum(0)

@@ -1,6 +1,7 @@
 """Several models that answer as one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,8 @@ class Voting(nn.Module):
         """
         if not all(hasattr(member, "features") for member in self.members):
             raise ForgetError("These members end in no linear layer, so that they have no features to look at.")
-        return torch.cat([member.features(images) for member in self.members], 1)
+        members = cast(Iterable[Any], self.members)
+        return torch.cat([member.features(images) for member in members], 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K] of all members together."""
