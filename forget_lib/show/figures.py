@@ -9,7 +9,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn
-import torch
 from IPython.core.pylabtools import print_figure
 from IPython.display import Markdown, display
 from matplotlib.collections import QuadMesh
@@ -18,9 +17,8 @@ from torch import Tensor
 
 from forget_lib.core.errors import ForgetError
 from forget_lib.datasets import ImageData
-from forget_lib.show.findings import ENDS, failures, interval_text, kept_metric
+from forget_lib.show.findings import ENDS, failures
 from forget_lib.show.overview import KINDS, failing, ranked
-from forget_lib.statistics.metrics import nomus
 from forget_lib.statistics.rules import MARGIN
 from forget_lib.study.records import summary
 from forget_lib.unlearning import list_methods
@@ -167,35 +165,24 @@ def show_images(data: ImageData, rows: Mapping[str, Tensor], alt: str) -> None:
         show(image_rows(rows, data.label), alt)
 
 
-def class_counts(data: ImageData) -> Figure:
-    """Number of images a class, training pool and test set."""
-    pools = {"training pool": data.labels, "test": data.test_labels}
-    counts = {name: torch.bincount(labels, minlength=len(data.classes)).numpy() for name, labels in pools.items()}
-    axis = pd.DataFrame(counts, index=list(data.classes)).plot.bar(
-        figsize=(7, 2.8), width=0.8, color=[BLUE, ORANGE], rot=45 if max(map(len, data.classes)) > 3 else 0, fontsize=8
-    )
-    axis.set(title=f"{data.label}: images by class", ylabel="images")
-    return axis.figure
-
-
 def training_curve(history: pd.DataFrame, title: str) -> Figure:
     """Loss and accuracy while training, by epoch; columns epoch, loss, accuracy."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8))
-    left.plot(history["epoch"], history["loss"], "o-", color=BLUE)
-    left.set(title=f"{title}: loss", xlabel="epoch", ylabel="cross-entropy (nats)")
-    right.plot(history["epoch"], history["accuracy"] * 100, "o-", color=GREEN)
-    right.set(title=f"{title}: accuracy while training", xlabel="epoch", ylabel="accuracy (%)")
-    figure.tight_layout()
-    return figure
+    rows = history.assign(accuracy=100 * history["accuracy"]).set_index("epoch")[["loss", "accuracy"]]
+    titles = [f"{title}: loss", f"{title}: accuracy while training"]
+    ((left, right),) = rows.plot(
+        subplots=True, layout=(1, 2), figsize=(8, 2.8), style="o-", color=[BLUE, GREEN], title=titles, legend=False
+    )
+    left.set_ylabel("cross-entropy (nats)")
+    right.set_ylabel("accuracy (%)")
+    left.figure.tight_layout()
+    return left.figure
 
 
 def dots_with_intervals(
     axis: plt.Axes, names: Sequence[str], rows: pd.DataFrame, colour: str = "", shift: float = 0.0, **style: object
 ) -> None:
-    """A dot with its interval for each model, in the row of its name; a dot alone where there is no interval.
-
-    rows: columns mean, low, high by model; where a column `hollow` holds, the dot is. colour: empty for the model's.
-    """
+    """A dot for each model in the row of its name, with its interval if it has one. rows: columns mean, low, high (and
+    hollow) by model. colour: empty for the model's own."""
     for name, row in rows.iterrows():
         shade = colour or colour_of(name)
         error = np.nan_to_num([[row["mean"] - row["low"]], [row["high"] - row["mean"]]])
@@ -250,32 +237,6 @@ def attack_strength(
     return figure
 
 
-def forgetting_against_utility(table: pd.DataFrame) -> Figure:
-    """Gap to the retrained model on the forget set against the gap on what is kept, in points, on axes that open up
-    around zero; the marker's size is the cost. Where nothing could be retrained the gaps are to the original model."""
-    kept = kept_metric(table)
-    forget, utility = _rows(table, "forget_accuracy")["mean"], _rows(table, kept)["mean"]
-    reference, word = ("retrain", "retrained") if "retrain" in forget.index else ("original", "original")
-    cost = summary(table[table["metric"] == "relative_cost"]).set_index("method")["mean"]
-    names = list(forget.index)
-    colours = dict(zip(names, seaborn.color_palette("cividis", len(names)), strict=True)) | CONTROL_COLOURS
-    figure, axis = plt.subplots(figsize=(6.5, 4.4))
-    for name, marker in zip(names, "osD^vP*X<>hp" * len(names), strict=False):
-        x, y = (100 * (gaps[name] - gaps[reference]) for gaps in (forget, utility))
-        size = 35 + 150 * min(1.0, float(cost.get(name, 0)))
-        axis.scatter(x, y, s=size, color=colours[name], marker=marker, alpha=0.8, label=name)
-    axis.axvline(0, color=BLACK, linewidth=0.8)
-    axis.axhline(0, color=BLACK, linewidth=0.8)
-    open_around_zero(axis, 2, 2)
-    axis.set_xlabel(f"forget accuracy minus {word} model (points)")
-    axis.set_ylabel(f"{ACCURACIES[kept][0]} minus {word} (points)")
-    best = "best at the crossing" if word == "retrained" else "no retrained model: the best place is not known"
-    title = f"Forgetting against utility: {scenario_of(table)}\n{best}; size: cost in sample passes"
-    axis.set_title(title, fontsize=10)
-    legend_beside(axis)
-    return figure
-
-
 def open_around_zero(axis: plt.Axes, x: float, y: float) -> None:
     """Logarithmic axes on both sides of zero, straight up to `x` and `y`, with plain numbers."""
     axis.set_xscale("symlog", linthresh=x)
@@ -310,17 +271,6 @@ def class_heat_map(table: pd.DataFrame) -> Figure:
     axis.set_title(f"Test accuracy by class (%): {scenario_of(table)}", fontsize=10)
     figure.colorbar(image, ax=axis, label="%")
     return figure
-
-
-def unlearning_curve(history: pd.DataFrame, title: str) -> Figure:
-    """Accuracy on forget, retain and validation set after each epoch of unlearning, 0 being before the first."""
-    sets = {"forget_accuracy": "forget set", "retain_accuracy": "retain set", "validation_accuracy": "validation set"}
-    percent = 100 * history.set_index("epoch")[list(sets)].rename(columns=sets)
-    colours = [SETS["forget"], SETS["retain"], SETS["test"]]
-    axis = percent.plot(figsize=(6, 3), style=["s-", "o-", "^-"], color=colours, ylim=(-3, 103), xticks=percent.index)
-    axis.set(title=title, xlabel="epoch of unlearning", ylabel="accuracy (%)")
-    legend_beside(axis)
-    return axis.figure
 
 
 def comparison(table: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
@@ -393,26 +343,3 @@ def headline(found: pd.DataFrame, data: str) -> Figure:
     about = "Mean with a 95 % interval where n > 1; n: draws and seeds of a scenario"
     figure.suptitle(f"{heading}\n{about}; data: {data}", fontsize=10)
     return figure
-
-
-def nomus_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy, accuracy of the loss attack, and NoMUS by method, means over seeds (see `metrics.nomus`), and what
-    NoMUS leaves out: gaps to the retrained model in points, and the distance of predictions from its in nats."""
-    means = summary(table).set_index(["attack", "metric", "method"])[["mean", "oracle"]].sort_index()
-    test, attacked = means.loc["", "test_accuracy"], means.loc["loss_regression", "accuracy"]
-    frame = pd.DataFrame({"test accuracy": test["mean"], "attack accuracy": attacked["mean"]}).dropna()
-    frame["NoMUS"] = [nomus(*row) for row in frame.to_numpy()]
-    forget = means.loc["", "forget_accuracy"]
-    frame["forget gap (points)"] = 100 * (forget["mean"] - forget["oracle"])
-    frame["test gap (points)"] = 100 * (test["mean"] - test["oracle"])
-    far = means["mean"].xs("js_divergence_forget", level="metric").droplevel("attack")
-    frame["JS divergence (nats)"] = far.reindex(frame.index).fillna(0.0)  # the retrained model's from itself
-    return frame.reindex([name for name in method_order(table) if name in frame.index]).round(3)
-
-
-def probe_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Probes of the embedding by method, as text: mean and the 95 % interval where there is one."""
-    means = summary(table[table["attack"].isin(["linear_probe", "reidentification", "verification"])])
-    texts = [interval_text(*ends) for ends in means[ENDS].itertuples(index=False)]
-    wide = means.assign(text=texts).pivot(index="method", columns="metric", values="text")
-    return wide.reindex([name for name in method_order(table) if name in wide.index]).fillna("–")

@@ -190,7 +190,6 @@ def test_a_sample_is_called_a_sample_on_every_figure():
         figures.accuracies,
         figures.attack_strength,
         figures.class_heat_map,
-        figures.forgetting_against_utility,
     ):
         figure = draw(GOOD)
         titles = [axis.get_title() for axis in figure.axes] + [figure.get_suptitle()]
