@@ -27,7 +27,7 @@ Usage: ./run_all.sh [COMMAND] [OPTIONS]
   study [PART]     the real one for a laptop: whole data sets, overnight; PART is a scenario of the config, e.g. mnist
   paper            the published set-ups, for GPUs or a cluster (--profile slurm)
   mine             a config of your own: workflow/config/mine.yaml, or any other name
-  test             lint, format, stripped notebooks, and all tests with a whole smoke study
+  test             lint, format, types, stripped notebooks, and all tests with a whole smoke study
   lab              JupyterLab on the notebooks
   demo             the demo notebook as a page
   forget REQUEST   answer a deletion request (a YAML file), with evidence; see workflow/config/requests
@@ -251,6 +251,8 @@ run_tests() { # options for pytest
     say "ruff: lint and format of code and notebooks"
     "$PYTHON" -m ruff check .
     "$PYTHON" -m ruff format --check .
+    say "mypy: types of forget_lib and workflow"
+    "$PYTHON" -m mypy
     say "nbstripout: notebooks hold no outputs"
     "$PYTHON" -m nbstripout --verify --keep-id --extra-keys "metadata.papermill metadata.widgets cell.metadata.papermill cell.metadata.execution" \
         notebooks/*.ipynb
@@ -319,7 +321,7 @@ clean() { # profile or nothing
                 ;;
         esac
     done
-    rm -rf .snakemake .pytest_cache .ruff_cache .hypothesis
+    rm -rf .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis
 }
 
 # The known word with the most letters in common at the same places, or at the end.

@@ -4,6 +4,7 @@ Colours are Okabe and Ito's, told apart by colour-blind readers and on grey pape
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -36,10 +37,10 @@ ACCURACIES = {
     "test_accuracy_retained": ("test, other classes", SETS["test"], "v"),
 }
 CONTROL_COLOURS = {"original": RED, "retrain": GREEN, "second_retrain": GREEN}
-COLUMNS = ("forget_accuracy", "retain_accuracy", "test_accuracy", "test_accuracy_retained", "auc")
+COLUMNS: tuple[str, ...] = ("forget_accuracy", "retain_accuracy", "test_accuracy", "test_accuracy_retained", "auc")
 COLUMNS += ("tug_of_war", "js_divergence_forget", "relative_cost")
 FIRST = ["original", "retrain", "second_retrain"]
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
     "savefig.bbox": "tight",
     "axes.grid": True,
@@ -179,7 +180,7 @@ def training_curve(history: pd.DataFrame, title: str) -> Figure:
 
 
 def dots_with_intervals(
-    axis: plt.Axes, names: Sequence[str], rows: pd.DataFrame, colour: str = "", shift: float = 0.0, **style: object
+    axis: plt.Axes, names: Sequence[str], rows: pd.DataFrame, colour: str = "", shift: float = 0.0, **style: Any
 ) -> None:
     """A dot for each model in the row of its name, with its interval if it has one. rows: columns mean, low, high (and
     hollow) by model. colour: empty for the model's own."""
@@ -187,7 +188,13 @@ def dots_with_intervals(
         shade = colour or colour_of(name)
         error = np.nan_to_num([[row["mean"] - row["low"]], [row["high"] - row["mean"]]])
         face = "white" if row.get("hollow", False) else shade
-        options = {"fmt": "o", "color": shade, "markerfacecolor": face, "capsize": 3, "markersize": 5} | style
+        options: dict[str, Any] = {
+            "fmt": "o",
+            "color": shade,
+            "markerfacecolor": face,
+            "capsize": 3,
+            "markersize": 5,
+        } | style
         axis.errorbar(row["mean"], names.index(name) + shift, xerr=error, **options)
 
 
@@ -258,7 +265,7 @@ def heat_map(axis: plt.Axes, grid: pd.DataFrame, most: float, form: str = "", ev
     axis.tick_params(axis="y", rotation=0)
     axis.tick_params(axis="x", rotation=45 if max(len(str(name)) for name in grid.columns) > 6 else 0)
     axis.grid(False)
-    return axis.collections[0]
+    return cast(QuadMesh, axis.collections[0])
 
 
 def class_heat_map(table: pd.DataFrame) -> Figure:

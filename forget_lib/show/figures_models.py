@@ -77,8 +77,8 @@ def pareto(table: pd.DataFrame) -> Figure:
     titles["cost"] = "cost (retrainings, sample passes)"
     straight = {"forgetting": 1, "utility": 1, "cost": 0.01}
     front = frame[frame["front"]]
-    groups = ((frame[frame["control"]], SKY, "x"), (front, BLUE, "o"))
-    groups += ((frame[~frame["control"] & ~frame["front"]], ORANGE, "o"),)
+    others = frame[~frame["control"] & ~frame["front"]]
+    groups = ((frame[frame["control"]], SKY, "x"), (front, BLUE, "o"), (others, ORANGE, "o"))
     pairs = (("forgetting", "utility"), ("cost", "forgetting"), ("cost", "utility"))
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.7), layout="constrained")
     for axis, (x, y) in zip(axes, pairs, strict=True):
