@@ -9,7 +9,7 @@ from workflow import readme
 
 def reference(folder, table: pd.DataFrame) -> None:
     folder.mkdir(parents=True)
-    table.to_csv(folder / "runs.csv.gz", index=False)
+    table.assign(kind="").to_csv(folder / "runs.csv.gz", index=False)
 
 
 def of_a_class(ratio: float) -> pd.DataFrame:

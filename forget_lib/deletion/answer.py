@@ -14,11 +14,12 @@ from forget_lib.core.errors import ForgetError
 from forget_lib.deletion import evidence, ledger, verdict
 from forget_lib.deletion.case import Case, open_case
 from forget_lib.deletion.measure import measure
-from forget_lib.deletion.references import CONTROL, Job, planned, train_references, write_arrays
+from forget_lib.deletion.references import CONTROL, Job, planned, train_references
 from forget_lib.deletion.request import read_request
 from forget_lib.deletion.verdict import Rule, Verdict, load_rule
 from forget_lib.models.log import model_key
 from forget_lib.study import records, run
+from forget_lib.study.pools import write_arrays
 from forget_lib.study.scenario import describe
 from forget_lib.unlearning import unlearn, why_not_applicable
 from forget_lib.unlearning.registry import check_settings

@@ -16,6 +16,7 @@ from forget_lib.deletion.references import KEPT, ORIGINALS, RETRAINED, Job
 from forget_lib.deletion.verdict import OUTPUTS, READINGS, Reading, Rule, Verdict
 from forget_lib.statistics.intervals import auc, t_interval, within
 from forget_lib.statistics.measurement import range_of
+from forget_lib.study.pools import read_arrays
 
 Measured = Mapping[str, np.ndarray]
 FAR_ABOVE = 2.0
@@ -59,7 +60,7 @@ def stored(case: Case, rule: Rule, *, any_key: bool = False) -> Families | None:
     """The references of a case as they were kept, of whatever code with `any_key`; None where one is missing."""
     jobs = references.planned(case, rule.kept_share)
     keys = {job: None if any_key else references.key_of(case, job) for job in jobs}
-    found = {job: references.read_arrays(case.folder / "references" / f"{job.name}.npz", keys[job]) for job in jobs}
+    found = {job: read_arrays(case.folder / "references" / f"{job.name}.npz", keys[job]) for job in jobs}
     complete = {job: arrays for job, arrays in found.items() if arrays is not None}
     return Families.of(complete) if len(complete) == len(jobs) else None
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from forget_lib.models.nets import NETS_VERSION, Classifier
 from forget_lib.models.stacked import STACKED_VERSION, BatchedMlp, stackable, train_batched
 from forget_lib.models.train import TRAINING_VERSION, set_threads, train
 from forget_lib.study import records
+from forget_lib.study.pools import read_arrays, write_arrays
 from forget_lib.study.scenario import describe, seed_of
 
 RETRAINED, ORIGINALS, KEPT, CONTROL = "retrained", "originals", "kept", "control"
@@ -175,27 +176,3 @@ def key_of(case: Case, job: Job) -> str:
     sets = {name: getattr(case.scenario.sets, name).tolist() for name in ("forget", "retain", "validation", "unseen")}
     about = {"scenario": describe(case.scenario), "sets": sets, "seed": case.request["seed"]}
     return records.key_of(about=about, job=job, code=[*code, *case.scenario.own_code])
-
-
-def write_arrays(path: Path, key: str, arrays: Mapping[str, Any]) -> None:
-    """Writes arrays under a key, whole or not at all. Raises: ForgetError if the folder cannot be written."""
-    partial = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(partial, key=np.array(key), **arrays)
-        partial.replace(path)
-    except OSError as error:
-        raise ForgetError(f"Cannot write {path}: {error.strerror}. Free some space or mend the rights.") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def read_arrays(path: Path, key: str | None) -> dict[str, np.ndarray] | None:
-    """Arrays of a file, or None where it is missing, damaged or made under another key (None: any)."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if key is not None and str(arrays["key"]) != key:
-                return None
-            return {name: arrays[name] for name in arrays.files if name != "key"}
-    except Exception:  # a damaged archive fails in many ways, and is made again in each
-        return None
