@@ -25,8 +25,8 @@ CHARTS_ONLY = (
     *("06_unlearn_identity", "08_figures", "11_published_claims"),
 )
 """Notebooks that draw charts and never an image of the data set."""
-SHOWS = re.compile(r"contact_sheet|neighbour_strip|imshow|picture\(|gallery")
-"""What draws an image of a data set."""
+SHOWS = re.compile(r"contact_sheet|neighbour_strip|imshow|image_rows|picture\(|section\(.gallery")
+"""What draws an image of a data set, whoever it shows; `figures.show_images` refuses real people by itself."""
 NO_PERSON = ("mnist", "cifar", "synthetic")
 """Data sets whose names begin so hold no image of a real person."""
 NOT_FOR_SCENARIOS = ("02_train_baseline", "10_deletion_request")

@@ -246,7 +246,7 @@ WRONG = [
     ({"seeds": ["x"], "groups": "2"}, r"groups of scenario mnist is '2'.*\nseeds of scenario mnist holds 'x'"),
     (
         {"methods": {"finetune": {"learning_rate": "1e-3"}}},
-        r"of method finetune is '1e-3'.*write 1\.0e-3",
+        r"Method finetune: learning_rate is '1e-3'.*write 1\.0e-3",
     ),
     (
         {"methods": {"finetune": {"epochs": "1"}, "tune": {}}},
@@ -254,7 +254,7 @@ WRONG = [
     ),
     (
         {"methods": {"finetune": {"epoch": 1, "learning_rate": -1}}},
-        r"Did you mean 'epochs'.*\n.*is -1; expected",
+        r"is -1; expected.*\n.*Did you mean 'epochs'",
     ),
 ]
 
