@@ -187,7 +187,7 @@ def test_without_a_recipe_nothing_is_retrained_and_that_is_said(blobs, tmp_path)
     trained(tmp_path / "w.pt")
     keys = {"dataset": "blobs", "request": "class:c1"}
     own = "nets_of_a_test:plain"
-    with pytest.raises(ForgetError, match="give .*weights"):
+    with pytest.raises(ForgetError, match=r"give .*weights"):
         run.make_scenario(tmp_path, {"known": False}, model=own, **keys)
     given = run.make_scenario(tmp_path, {"known": False}, model=given_to("plain", tmp_path / "w.pt"), **keys)
     table = run.run_methods(given, {"finetune": {}, "sisa": {}, "eu_k": {}}).drop_duplicates("method")
