@@ -18,6 +18,7 @@ from forget_lib.core.files import only_one, write_text
 from forget_lib.core.names import short_name
 from forget_lib.core.paths import REPOSITORY
 from forget_lib.show import catalogue
+from forget_lib.study import records
 from workflow.pages.index import failures, write_index
 from workflow.pages.page import export_html, external_requests, mathml, title_of
 from workflow.pages.private import hide_folders
@@ -265,7 +266,8 @@ def test_the_index_calls_synthetic_data_synthetic(executed):
     folder = executed.parents[2]
     record = folder / "faces-mlp" / "class-5" / "draw0" / "seed0" / "retrain" / "run0"
     record.mkdir(parents=True)
-    run = {"schema": 1, "dataset": "faces", "source": "embedded <sample>", "synthetic": True, "sampled": True}
+    run = {"dataset": "faces", "source": "embedded <sample>", "synthetic": True, "sampled": True}
+    run["schema"] = records.SCHEMA
     (record / "run.json").write_text(json.dumps(run))
     text = write_index(folder).read_text()
     assert "synthetic images, a sample, not the whole set" in text
@@ -275,7 +277,7 @@ def test_the_index_calls_synthetic_data_synthetic(executed):
 @pytest.mark.fault("Pages: escaped twice, pictures missing, names of others, folders, width")
 def test_the_index_has_a_place_for_every_notebook_that_a_page_can_link_to(executed):
     text = write_index(executed.parents[2]).read_text()
-    places = re.findall(r'id="(\d\d_\w+)"', text)
+    places = re.findall(r'id="(\d\d[a-z]?_\w+)"', text)
     notebooks = [path.stem for path in (REPOSITORY / "notebooks").glob("*.ipynb")]
     assert sorted(places) == sorted([*notebooks, "03_toy"])
     assert re.search(r'id="09_face_demo".*\./run_all\.sh demo', text)

@@ -94,7 +94,8 @@ def test_the_first_methods_are_tuned_wherever_digits_and_objects_are_reported(pr
     for name, scenario in config["scenarios"].items():
         if scenario["dataset"] not in tuned or (scenario["dataset"], scenario["model"]) == ("cifar16", "small_cnn"):
             continue
-        for request in map(parse_request, scenario["requests"]):
+        # A pool names no request of the study: by default its evaluation samples are random ones.
+        for request in map(parse_request, scenario.get("requests", ["random:0.1"])):
             file = chosen.settings_file(scenario["dataset"], scenario["model"], request.kind)
             found = chosen.read_settings(file)["methods"]
             wanted = {method for method in FIRST if method in scenario["methods"]}
