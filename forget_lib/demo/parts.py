@@ -75,11 +75,13 @@ def guarded(function: Callable) -> Callable:
 
 
 def dropdown(description: str, options: Sequence[Any] = ()) -> ipywidgets.Dropdown:
+    """A choice as wide as its words, on a phone as wide as the page."""
     layout = {"width": "auto", "max_width": "min(100%, 640px)"}
     return ipywidgets.Dropdown(description=description, options=options, style=WIDE["style"], layout=layout)
 
 
 def button(description: str, tooltip: str, style: str = "") -> ipywidgets.Button:
+    """A button as wide as its words. style: of Jupyter, such as "primary"."""
     return ipywidgets.Button(description=description, tooltip=tooltip, button_style=style, layout={"width": "auto"})
 
 
