@@ -5,16 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from forget_lib.core.errors import ForgetError, meant, unknown
 from forget_lib.core.names import request_text
+from forget_lib.core.settings import read_yaml, short
 from forget_lib.models.recipe import recipe_faults
 
-LARGEST = 1_000_000
-"""Bytes; a config is some pages of text."""
-MOST_VALUES = 100_000
-"""Values of a config with its aliases written out, so that a few lines cannot stand for billions."""
 TEXT, LIST, KEYS, YES_NO, NUMBER = str, list, dict, bool, int
 TOP = {
     "profile": TEXT, "start": TEXT, "device": TEXT, "datasets": LIST, "scenarios": KEYS, "claims": KEYS,
@@ -41,32 +36,8 @@ SHAPES = {"profile": PLAIN, "part": PLAIN, "notebook": r"[A-Za-z0-9_]+", "result
 
 
 def read_config(path: str | Path) -> Any:
-    """A config from its YAML file, as plain values.
-
-    Raises: ForgetError if it cannot be read, is too large, or stands for too many values.
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_size > LARGEST:
-            raise ForgetError(f"{path} has {path.stat().st_size:,} bytes; a config has at most {LARGEST:,}.")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ForgetError(f"{path} cannot be read: {error}") from error
-    _count(path, content)
-    return content
-
-
-def _count(path: Path, content: Any) -> None:
-    left, todo = MOST_VALUES, [content]
-    while todo:
-        value = todo.pop()
-        left -= 1
-        if left < 0:
-            raise ForgetError(f"{path} stands for more than {MOST_VALUES:,} values: its aliases (*name) are too deep.")
-        if isinstance(value, Mapping):
-            todo += [*value, *value.values()]
-        elif isinstance(value, list):
-            todo += value
+    """A config from its YAML file, as plain values. Raises: ForgetError with the line, see `read_yaml`."""
+    return read_yaml(path, "config", aliases=True).values
 
 
 def check(config: Any) -> None:
@@ -88,10 +59,10 @@ def check(config: Any) -> None:
 
 def _scenario_faults(name: Any, scenario: Any) -> list[str]:
     if not isinstance(name, str) or not re.fullmatch(PLAIN, name):
-        return [f"A scenario is called {_short(name)}; a name is of letters, digits and . + _ - only."]
+        return [f"A scenario is called {short(name)}; a name is of letters, digits and . + _ - only."]
     where = f"scenario {name}"
     if not isinstance(scenario, Mapping):
-        return [f"{where.capitalize()} of the config is {_short(scenario)}; expected keys with values."]
+        return [f"{where.capitalize()} of the config is {short(scenario)}; expected keys with values."]
     needed = ("notebook", "dataset", "model")
     faults = [f"Scenario {name} of the config has no {key!r}." for key in needed if key not in scenario]
     faults += _faults(where, scenario, SCENARIO)
@@ -119,19 +90,14 @@ def _fault(where: str, key: Any, value: Any, known: Mapping[str, type]) -> str:
     kind = known[key]
     fits = isinstance(value, Mapping if kind is dict else kind) and (kind is bool or not isinstance(value, bool))
     if not fits:
-        return f"{key} of {where} is {_short(value)}{meant(value)}; expected {WORDS[kind]}."
+        return f"{key} of {where} is {short(value)}{meant(value)}; expected {WORDS[kind]}."
     if kind is list:
         item = ITEMS.get(key, str)
         odd = [each for each in value if not isinstance(each, item) or isinstance(each, bool)]
         if odd:
-            return f"{key} of {where} holds {_short(odd[0])}{meant(odd[0])}; expected {WORDS[item]} in every place."
+            return f"{key} of {where} holds {short(odd[0])}{meant(odd[0])}; expected {WORDS[item]} in every place."
     if key in SHAPES and not re.fullmatch(SHAPES[key], value):
-        return f"{key} of {where} is {_short(value)}; it becomes the name of a file: {SHAPES[key]}."
+        return f"{key} of {where} is {short(value)}; it becomes the name of a file: {SHAPES[key]}."
     if kind is str and not value.isprintable():
-        return f"{key} of {where} is {_short(value)}, which holds characters that cannot be printed."
+        return f"{key} of {where} is {short(value)}, which holds characters that cannot be printed."
     return ""
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:79]}…"
