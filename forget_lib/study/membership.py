@@ -18,6 +18,7 @@ from torch import nn
 
 from forget_lib.attacks import AttackInput, FamilyInput, Side, get_attack
 from forget_lib.core.errors import ForgetError, NotApplicableError, TooFewError, unknown
+from forget_lib.core.files import write_text
 from forget_lib.core.names import short_name
 from forget_lib.datasets import ImageData, load
 from forget_lib.datasets.samples import Samples
@@ -542,7 +543,5 @@ def _challenge(plan: PoolPlan, folder: Path, methods: Mapping[str, Any], asked: 
     key = records.key_of(plan=plan.key, methods=methods, asked=asked, code=code, of=CHALLENGE_VERSION)
     path = folder / f"challenge-{key[:12]}.csv"
     if not path.is_file():
-        partial = path.with_name(f".{path.name}")
-        challenge(plan, methods, **asked).to_csv(partial, index=False)
-        partial.replace(path)
+        write_text(path, challenge(plan, methods, **asked).to_csv(index=False))
     return pd.read_csv(path)

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from forget_lib.core.cell_code import cell_digest, is_of_a_cell
 from forget_lib.core.errors import ForgetError
+from forget_lib.core.files import write_text
 from forget_lib.core.names import short_name
 from forget_lib.core.paths import REPOSITORY, RESULTS
 from forget_lib.core.user_code import source_hash
@@ -283,12 +284,9 @@ def write_tables(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     runs = load(root)
     table = summary(runs)
     folder = Path(root) / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
     relative = runs.assign(folder=[str(Path(path).relative_to(root)) for path in runs["folder"]])
     for name, frame in {"runs": relative, "summary": table}.items():
-        partial = folder / f".{name}-{os.getpid()}.csv"
-        frame.to_csv(partial, index=False)
-        partial.replace(folder / f"{name}.csv")
+        write_text(folder / f"{name}.csv", frame.to_csv(index=False))
     return runs, table
 
 
