@@ -28,7 +28,6 @@ from forget_lib.core.paths import REPOSITORY  # noqa: E402
 from forget_lib.datasets import ImageData, load  # noqa: E402
 from forget_lib.datasets.requests import draw_sets, parse_request  # noqa: E402
 from forget_lib.datasets.samples import Samples  # noqa: E402
-from forget_lib.models import face_net  # noqa: E402, F401 - registers its models
 from forget_lib.models.nets import (  # noqa: E402
     build,
     count_parameters,

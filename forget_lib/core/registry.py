@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -40,21 +40,31 @@ def source(paper: str, *, arxiv: str = "", status: str = "") -> Callable[[Functi
 class Registry(dict[str, Thing]):
     """A dictionary that a decorator fills.
 
-    Where it has a package, each file there holds the thing of its name and is imported when that is asked for: `in` and
-    `names` know it before, `items` and `values` have only what was asked for. Reading a name that is not there raises
-    an UnknownNameError with the nearest ones.
+    Things of its own files are imported when they are asked for: `in` and `names` know them before, `items` and
+    `values` have only what was asked for. Reading a name that is not there raises an UnknownNameError with the nearest
+    ones.
     """
 
-    def __init__(self, kind: str, package: str = "", parts: Collection[str] = ()) -> None:
-        """kind: what is named, for messages ("method", "data set"). parts: files of the package that hold no thing."""
+    def __init__(
+        self,
+        kind: str,
+        package: str = "",
+        parts: Collection[str] = (),
+        files: Mapping[str, str] = {},
+    ) -> None:
+        """Args:
+
+        kind: what is named, for messages ("method", "data set").
+        package: each file in it holds the thing of its name; but for `parts`, which hold none.
+        files: more names, each with the module that registers it.
+        """
         super().__init__()
         self.kind = kind
-        self._modules: dict[str, str] = {}
-        for module in pkgutil.iter_modules(sys.modules[package].__path__) if package else ():
-            if module.name not in parts:
-                self._modules[module.name] = f"{package}.{module.name}"
-        self.files = tuple(self._modules)
+        found = pkgutil.iter_modules(sys.modules[package].__path__) if package else ()
+        self.files = {module.name: f"{package}.{module.name}" for module in found if module.name not in parts}
+        self.files |= files
         self._of_files: dict[str, Thing] = {}
+        self._modules = dict(self.files)
 
     @property
     def names(self) -> list[str]:
@@ -72,7 +82,7 @@ class Registry(dict[str, Thing]):
             raise ForgetError(f"{self.kind.capitalize()} {name!r} exists already; choose another name.")
         self[name] = thing
         self._modules[name] = module
-        if name in self.files:
+        if self.files.get(name) == module:
             self._of_files[name] = thing
 
     def __contains__(self, name: object) -> bool:
@@ -80,13 +90,13 @@ class Registry(dict[str, Thing]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """The thing of that name, or the default."""
-        if name not in self:
-            return default
-        return self[name]
+        if name in self:
+            return self[name]
+        return default
 
     def __missing__(self, name: str) -> Thing:
         if name in self.files:
-            importlib.import_module(self._modules[name])
+            importlib.import_module(self.files[name])
             if name in self._of_files:  # also where somebody took it out of the dictionary
                 self[name] = self._of_files[name]
                 return self[name]

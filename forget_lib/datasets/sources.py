@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from forget_lib.core.errors import DataError, unknown
+from forget_lib.core.errors import DataError
 from forget_lib.core.paths import data_folder, one_line, sha256_of, shown
 from forget_lib.datasets.archives import safe_extract
+from forget_lib.datasets.registry import START_STEPS
 
-START_STEPS = ("local", "official", "mirror", "sample")
 BY_HAND = "data/README.md says how to get the files by hand"
 PATIENCE = 20.0  # seconds without an answer before a host counts as out of reach
 
@@ -30,10 +30,8 @@ def first_that_works(name: str, steps: Sequence[Step], start: str = "local") -> 
     Args: name: the data set, for messages. steps: (step, title, function without arguments); `step` is one of
         START_STEPS. start: steps before this one are left out.
     Prints one line for each step that fails, and one for the step that was used.
-    Raises: DataError with all reasons if none works; UnknownNameError for an unknown `start`.
+    Raises: DataError with all reasons if none works.
     """
-    if start not in START_STEPS:
-        raise unknown("first step of the data chain", start, START_STEPS)
     left = [step for step in steps if START_STEPS.index(step[0]) >= START_STEPS.index(start)]
     if not left:
         raise DataError(f"{name}: no source from step {start!r} on; {BY_HAND}.")

@@ -41,7 +41,9 @@ class Classifier(nn.Module):
 
 
 Builder = Callable[[tuple[int, int, int], int], Classifier]
-MODELS: Registry[Builder] = Registry("model")
+FACE_NETS = ["face_embedding", "face_embedding_head"]
+FACE_NETS += [f"face_embedding_{blocks}" for blocks in (1, 2, 3, *range(5, 15))]
+MODELS: Registry[Builder] = Registry("model", files=dict.fromkeys(FACE_NETS, f"{__package__}.face_net"))
 
 
 def model(name: str) -> Callable[[Builder], Builder]:
@@ -60,7 +62,7 @@ def model(name: str) -> Callable[[Builder], Builder]:
 
 def list_models() -> list[str]:
     """Names of the registered models, sorted."""
-    return sorted(MODELS)
+    return sorted(MODELS.names)
 
 
 def build(name: str, input_shape: tuple[int, int, int], number_of_classes: int, seed: int = 0) -> Classifier:

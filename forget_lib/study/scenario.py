@@ -17,7 +17,6 @@ from forget_lib.core.names import is_own, listed_request, public_name, short_nam
 from forget_lib.core.paths import sha256_of
 from forget_lib.datasets import ImageData, Samples, load, requests
 from forget_lib.datasets.requests import Request, Sets
-from forget_lib.models import face_net  # noqa: F401  registers its models
 from forget_lib.models.given_weights import put_weights, require_described, weights_file
 from forget_lib.models.nets import build
 from forget_lib.models.own import parse_spec

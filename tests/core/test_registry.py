@@ -1,5 +1,8 @@
 """One class for all that is found by name: a name is for one thing, an unknown one is refused with the nearest."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from forget_lib.core.errors import ForgetError, UnknownNameError
@@ -50,3 +53,22 @@ def test_a_name_that_was_taken_away_is_free():
     registry.pop("mlp")
     registry.register("mlp", 2, function_of("b"))
     assert registry["mlp"] == 2
+
+
+def test_a_name_of_a_file_is_known_before_the_file_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "file_of_two_things.py").write_text(
+        "from of_registry import R\nfor n in 'ab': R.register(n, n, R.at)\n"
+    )
+    registry = Registry("data set", files=dict.fromkeys("abc", "file_of_two_things"))
+    registry.at = function_of("file_of_two_things")
+    monkeypatch.setitem(sys.modules, "of_registry", SimpleNamespace(R=registry))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "a" in registry
+    assert registry.names == ["a", "b", "c"]
+    assert list(registry.items()) == []
+    with pytest.raises(ForgetError, match="'b' exists already"):
+        registry.register("b", 2, function_of("a_plugin"))
+    assert registry["a"] == "a"
+    assert dict(registry) == {"a": "a", "b": "b"}
+    with pytest.raises(UnknownNameError, match="'c'"):
+        registry["c"]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from forget_lib.core import paths as paths_module
 from forget_lib.core.errors import DataError, UnknownNameError
+from forget_lib.datasets import load
 from forget_lib.datasets.archives import safe_extract
 from forget_lib.datasets.sources import fetch, first_that_works, npm_package
 
@@ -67,7 +68,7 @@ def test_when_nothing_works_all_reasons_are_told():
 
 def test_an_unknown_step_is_named():
     with pytest.raises(UnknownNameError, match="Did you mean 'sample'"):
-        first_that_works("toy", [], start="sampel")
+        load("synthetic_faces", start="sampel")
 
 
 def test_the_user_can_interrupt_the_chain():

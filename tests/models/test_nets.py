@@ -33,7 +33,7 @@ def test_the_mlp_has_the_published_size():
 def test_an_unknown_model_names_the_nearest():
     with pytest.raises(UnknownNameError, match="Did you mean 'resnet18'"):
         build("resnet-18", (1, 28, 28), 10)
-    assert set(OURS) <= set(list_models()) == set(MODELS)
+    assert set(OURS) <= set(list_models()) == set(MODELS.names)
 
 
 def test_relu_after_pooling_gives_the_bits_of_relu_before_it_in_values_and_gradients():
