@@ -1,16 +1,27 @@
-"""What counts as near, equal and found: every threshold behind a verdict, in one place and fixed before looking."""
+"""What counts as equal, different and found: every threshold behind a verdict, in one place, fixed before looking."""
 
 CONTROLS = ("original", "retrain", "second_retrain")
 """Models that methods are compared with; they are not judged themselves."""
+PLACEBOS = ("do_nothing", "mask_logit", "over_forget")
+"""They forget nothing, hide it at the output, or overdo it: rows of their own, never counted among methods."""
+BASELINES = ("short_retrain", "untrained")
+"""Exact by construction: what a method must beat at the same cost."""
 MARGIN = 0.05
 """Forget accuracy this close to the retrained model's counts as near it, and so does a loss of utility."""
-MARGINS = {"accuracy": 0.01, "auc": 0.02}
-"""Margins of equality with the retrained model (a profile's `margins` override them)."""
+MARGINS = {"accuracy": 0.02, "auc": 0.02, "share_left": 0.05, "separation": 0.2}
+"""Margins of equality with the retrained model: shares of samples, areas, share of the influence, d' in pooled SDs (a
+profile's `margins` override them)."""
+PAIRS_FOR_EQUALITY = 6
+"""Fewest pairs (draw, seed) from which a method may be called as retrained."""
+PAIRS_FOR_DIFFERENCE = 3
+"""Fewest pairs from which a difference may be stated, its interval lying outside the margin."""
 ALPHA = 0.05
 """Level of every test, after Holm's adjustment within a family."""
 WEAK = "loss_regression"
 """The usual membership test, without reference models."""
 STRONG = ("rmia", "lira", "u_lira")
 """Attacks with reference models that a finding may rest on."""
+PRIMARY = "u_lira"
+"""The strong attack that a verdict rests on; the others are exploratory."""
 POWER = 10
 """The positive control must lie this many standard errors above its null, or nothing is ranked."""
