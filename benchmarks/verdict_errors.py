@@ -66,7 +66,7 @@ def judged(studies: int, pairs: int, kind: str, blind: bool = False, seed: int =
             for method in statuses:
                 values = true[method][title] + noise[method] - noise["retrain"]
                 about = (method, title, side, margin, 0)
-                found.append(verdict.Compared(*about, *verdict.gap_of(values, margin)))
+                found.append(verdict.Compared(*about, **verdict.gap_of(values, margin)._asdict()))
         table = verdict.judge([row for row in found if row.method != "retrain"], statuses, kind == "class")
         table = table[~table["placebo"] | (table.index == "mask_logit")]
         truth = table.index.str.replace(r" \d$", "", regex=True)

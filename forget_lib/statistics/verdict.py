@@ -163,7 +163,7 @@ def compared(part: pd.DataFrame, margins: Mapping[str, float] = MARGINS) -> list
             values = differences[name].dropna().to_numpy() if name in differences else np.array([])
             gap = gap_of(values, margin, samples.get(name, math.nan))
             about = (name, measure.title, measure.side, margin, broken.get(name, 0))
-            found.append(Compared(*about, *gap))
+            found.append(Compared(*about, **gap._asdict()))
     return found
 
 
@@ -192,7 +192,7 @@ def powers(found: Sequence[Compared]) -> dict[str, str]:
                 missed[measure].append(name)
             else:
                 tests.append((measure, name, row.p_zero))
-    adjusted = holm([p for _, _, p in tests]) if tests else []
+    adjusted = holm([p for _, _, p in tests]).tolist() if tests else []
     for (measure, name, _), p in zip(tests, adjusted, strict=True):
         if p > ALPHA:
             missed[measure].append(name)
