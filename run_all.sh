@@ -208,9 +208,9 @@ run_profile() { # profile, options for Snakemake
     use_environment requirements.txt
     check_results "$profile"
     # ${name[@]+...}: an empty array is an unset variable to Bash 3.2.
-    "$PYTHON" workflow/plan.py "$config" ${parts[@]+"${parts[@]}"} ${runs[@]+"${runs[@]}"} || exit 1
+    "$PYTHON" -m workflow.plan "$config" ${parts[@]+"${parts[@]}"} ${runs[@]+"${runs[@]}"} || exit 1
     if [ -n "$estimate_only" ]; then
-        exec "$PYTHON" workflow/estimate.py "$config" ${parts[@]+--parts "${parts[@]}"} ${runs[@]+"${runs[@]}"}
+        exec "$PYTHON" -m workflow.estimate "$config" ${parts[@]+--parts "${parts[@]}"} ${runs[@]+"${runs[@]}"}
     fi
     take_turn "$profile"
     if [ -n "$plan_only" ]; then
@@ -223,7 +223,7 @@ run_profile() { # profile, options for Snakemake
         *" --executor"[\ =]* | *" -e "* | *" --workflow-profile"[\ =]*) ;;
         *) warm_kernels ;;
     esac
-    case "$profile" in study | paper) "$PYTHON" workflow/estimate.py "$config" ${parts[@]+--parts "${parts[@]}"} ${runs[@]+"${runs[@]}"} ;; esac
+    case "$profile" in study | paper) "$PYTHON" -m workflow.estimate "$config" ${parts[@]+--parts "${parts[@]}"} ${runs[@]+"${runs[@]}"} ;; esac
     local stopped=""
     trap 'stopped=yes' INT
     "$PYTHON" -m snakemake ${targets[@]+"${targets[@]}"} "${options[@]}" 2>&1 | "$PYTHON" workflow/progress.py || status=$?

@@ -24,11 +24,7 @@ import numpy as np
 import pandas as pd
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "workflow")]
-
-from config_check import read_config  # noqa: E402
-from plan import Job, first_runs  # noqa: E402
-from plan import main as planned  # noqa: E402
+sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks import reference_pages as pages  # noqa: E402
 from benchmarks.reference_figures import write_figures  # noqa: E402
@@ -41,6 +37,8 @@ from forget_lib.datasets.requests import parse_request  # noqa: E402
 from forget_lib.statistics import measurement  # noqa: E402
 from forget_lib.study import records as results  # noqa: E402
 from forget_lib.study import variance  # noqa: E402
+from workflow.config_check import read_config  # noqa: E402
+from workflow.plan import Job, first_runs, planned  # noqa: E402
 
 REFERENCE = REPOSITORY / "results" / "reference"
 COLUMNS = [
@@ -295,7 +293,7 @@ def write_profile(
     Raises: ForgetError where there is nothing, or for a part that the config does not have.
     """
     config = config_of(root)
-    jobs = planned(str(config), runs=runs) if config else {}
+    jobs = planned(config, runs=runs) if config else {}
     for part in parts:
         if part not in {job.part for job in jobs.values()} - {""}:
             raise unknown("part of the study", part, {job.part for job in jobs.values()} - {""})
@@ -317,7 +315,7 @@ def write_profile(
     write_figures(root, partial, results.tidy(("", record) for record in records if not record["place"]), crossed)
     told = pages.copy_pages(root, partial, asked, int(megabytes * 1e6))
     command = " ".join(["./run_all.sh", root.resolve().name, *parts, *(["--runs", str(runs)] if runs else [])])
-    given = first_runs(read_config(str(config)) | ({"runs": runs} if runs else {})) if config else {}
+    given = first_runs(read_config(config, runs)).model_dump(exclude_unset=True) if config else {}
     about = {"profile": root.resolve().name, "command": command, "scenarios": coverage(root, jobs, parts)}
     about["notebook_seconds"] = notebook_seconds(root, asked)
     machine = {"processor": processor(), "cores": os.cpu_count(), "system": platform.system()}

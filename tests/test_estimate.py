@@ -1,16 +1,12 @@
 """What a profile will cost: the longest chain and the time of some workers, worked out by hand."""
 
-import sys
-
 import pytest
 import torch
 
-from forget_lib.core.paths import REPOSITORY
 from forget_lib.datasets import ImageData
-
-sys.path.append(str(REPOSITORY / "workflow"))
-import estimate
-from plan import Job, plan
+from workflow import estimate
+from workflow.config_check import checked
+from workflow.plan import Job, plan
 
 
 def jobs(**after: tuple[str, ...]) -> dict[str, Job]:
@@ -58,14 +54,13 @@ def test_jobs_that_share_a_scenario_cost_together_what_one_job_costs(monkeypatch
     config = {"profile": "p", "start": "sample", "device": "cpu"}
     scenario = {"notebook": "07", "dataset": "mnist", "model": "small_cnn", "recipe": {"epochs": 2}, "groups": 2}
     scenario |= {"methods": {"finetune": {}, "ssd": {}}, "requests": ["random:0.1"]}
-    pool = {"samples": 80, "number": 8, "targets": 3, "doses": [0.5]}
+    pool = {"samples": 80, "evaluation": 8, "number": 8, "targets": 3, "doses": [0.5]}
 
     kinds = ("07", "07a_train_references")
 
     def seconds(**changes: object) -> float:
-        jobs = [
-            job for job in plan(config | {"scenarios": {"s": scenario | changes}}).values() if job.notebook in kinds
-        ]
+        planned = plan(checked(config | {"scenarios": {"s": scenario | changes}}))
+        jobs = [job for job in planned.values() if job.notebook in kinds]
         return sum(estimate.cost_of(job).seconds - estimate.OVERHEAD for job in jobs)
 
     assert seconds() == pytest.approx(seconds(groups=1))

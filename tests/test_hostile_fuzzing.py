@@ -22,7 +22,7 @@ from forget_lib.demo.images import read_picture
 from forget_lib.models.given_weights import read_weights
 from forget_lib.study.records import load
 from tests.faults.hostile_files import png
-from tests.faults.hostile_text import workflow_plan
+from workflow.plan import planned
 
 EXAMPLES = 60
 fuzz = settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -67,7 +67,7 @@ def test_options(key, value):
 @given(key=st.sampled_from(["profile", "start", "datasets", "scenarios", "deletion", "margins"]), value=VALUES)
 def test_top_of_configs(tmp_path_factory, key, value):
     config = {"profile": "p", "start": "sample", "device": "cpu", "scenarios": {"a": ONE}, key: value}
-    fed(tmp_path_factory, "c.yaml", yaml.safe_dump(config).encode(), lambda path: workflow_plan.main(str(path)))
+    fed(tmp_path_factory, "c.yaml", yaml.safe_dump(config).encode(), lambda path: planned(str(path)))
 
 
 @pytest.mark.fault("Fuzzing: configs")
@@ -77,7 +77,7 @@ def test_top_of_configs(tmp_path_factory, key, value):
 )
 def test_scenarios_of_configs(tmp_path_factory, key, value):
     config = {"profile": "p", "start": "sample", "device": "cpu", "scenarios": {"a": ONE | {key: value}}}
-    fed(tmp_path_factory, "c.yaml", yaml.safe_dump(config).encode(), lambda path: workflow_plan.main(str(path)))
+    fed(tmp_path_factory, "c.yaml", yaml.safe_dump(config).encode(), lambda path: planned(str(path)))
 
 
 @pytest.mark.fault("Fuzzing: deletion requests")

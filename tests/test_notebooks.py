@@ -6,12 +6,13 @@ import re
 
 import pytest
 import torch
-import yaml
 
 from forget_lib.core.paths import REPOSITORY
 from forget_lib.datasets import ImageData
 from forget_lib.datasets.requests import draw_sets, parse_request
+from workflow.config_check import read_config
 from workflow.pages.run import declared_parameters
+from workflow.plan import plan
 
 LESSONS = ("02_train_baseline", "03_unlearn_mnist", "04_unlearn_cifar10", "05_unlearn_mufac", "06_unlearn_identity")
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -77,14 +78,6 @@ def test_the_sets_of_an_original_can_be_drawn_from_people_of_five_images():
 
 @pytest.mark.parametrize("profile", ["smoke", "quick", "study", "paper"])
 def test_a_profile_passes_only_what_the_notebooks_declare(profile):
-    import sys
-
-    sys.path.insert(0, str(REPOSITORY / "workflow"))
-    try:
-        from plan import plan
-    finally:
-        sys.path.pop(0)
-    config = yaml.safe_load((REPOSITORY / "workflow" / "config" / f"{profile}.yaml").read_text())
-    for job in plan(config).values():
+    for job in plan(read_config(REPOSITORY / "workflow" / "config" / f"{profile}.yaml")).values():
         known = declared_parameters(REPOSITORY / "notebooks" / f"{job.notebook}.ipynb")
         assert set(job.parameters) <= set(known), job.key

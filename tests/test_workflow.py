@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from forget_lib.core.errors import ForgetError, UnknownNameError
+from forget_lib.core.errors import ForgetError
 from forget_lib.core.paths import REPOSITORY
 from forget_lib.models.recipe import make_recipe
 from tests.faults.workflow_copy import copy_what_plans_need
-
-sys.path.append(str(REPOSITORY / "workflow"))
-from plan import imported_modules, library_files, plan, settings_files, urgency
-from plan import main as plan_main
+from workflow import plan as planning
+from workflow.config_check import checked
+from workflow.plan import imported_modules, library_files, planned, settings_files, urgency
 
 CONFIG = {
     "profile": "tiny",
@@ -47,6 +46,12 @@ CONFIG = {
         },
     },
 }
+
+
+def plan(config: dict) -> dict[str, planning.Job]:
+    return planning.plan(checked(config))
+
+
 IMPORTS = {
     "00_overview": "from forget_lib.show import figures",
     "01_data": "from forget_lib import datasets",
@@ -85,7 +90,7 @@ def finished(tmp_path_factory):
         (root / "notebooks" / f"{name}.ipynb").write_text(json.dumps({"cells": [cell], "metadata": {}}))
     write_config(root, CONFIG)
     snakemake(root)
-    assert planned(root) == set()
+    assert waiting(root) == set()
     return root
 
 
@@ -110,7 +115,7 @@ def environment(root: Path) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(root)}
 
 
-def planned(root: Path) -> set[str]:
+def waiting(root: Path) -> set[str]:
     """The notebook jobs that a run would make now."""
     return set(re.findall(r"^Job \d+: (\S+  \S+)$", snakemake(root, "-n", "--quiet", "host"), re.MULTILINE))
 
@@ -129,7 +134,7 @@ def test_a_page_that_a_failed_run_left_out_is_made_by_the_next_though_an_index_l
     page.unlink()
     page.with_suffix(".html").unlink()
     (project / "results" / "tiny" / "index.html").touch()  # what a failed run writes at its end
-    assert job in planned(project)
+    assert job in waiting(project)
 
 
 @pytest.mark.slow
@@ -137,7 +142,7 @@ def test_a_changed_setting_of_a_scenario_reruns_its_notebooks_alone(project):
     config = json.loads(json.dumps(CONFIG))
     config["scenarios"]["other"]["methods"]["finetune"]["learning_rate"] = 0.2
     write_config(project, config)
-    assert planned(project) == {"04_two  other-class-1-draw0-seed0"} | LAST
+    assert waiting(project) == {"04_two  other-class-1-draw0-seed0"} | LAST
 
 
 @pytest.mark.slow
@@ -145,7 +150,7 @@ def test_a_changed_recipe_reruns_the_original_too(project):
     config = json.loads(json.dumps(CONFIG))
     config["scenarios"]["mnist"]["recipe"]["epochs"] = 2
     write_config(project, config)
-    assert planned(project) == BASELINES | ONE | LAST
+    assert waiting(project) == BASELINES | ONE | LAST
 
 
 @pytest.mark.slow
@@ -161,7 +166,7 @@ def test_a_changed_recipe_reruns_the_original_too(project):
 def test_a_changed_file_reruns_what_depends_on_it(project, file, expected):
     path = project / file
     path.write_text(path.read_text().rstrip() + " \n# changed\n" if path.suffix == ".py" else path.read_text() + " \n")
-    assert planned(project) == expected
+    assert waiting(project) == expected
 
 
 @pytest.mark.slow
@@ -213,7 +218,7 @@ def test_a_config_with_a_key_that_nothing_reads_is_refused():
     config["scenarios"]["mnist"]["method"] = {}
     with pytest.raises(ForgetError, match="Did you mean 'methods'"):
         plan(config)
-    with pytest.raises(ForgetError, match="has no 'profile'"):
+    with pytest.raises(ForgetError, match="profile is missing"):
         plan({})
 
 
@@ -242,8 +247,11 @@ WRONG = [
         r"epochs of the recipe is 2\.5.*\n.*is 'no', which is text",
     ),
     ({"recipe": {"momentum": 1.5}}, "momentum of the recipe is 1.5; expected a number from 0 to below 1"),
-    ({"seeds": ["1e0"]}, r"seeds of scenario mnist holds '1e0', which is text \(write 1\); expected a whole number"),
-    ({"seeds": ["x"], "groups": "2"}, r"groups of scenario mnist is '2'.*\nseeds of scenario mnist holds 'x'"),
+    ({"seeds": ["1e0"]}, r"seeds holds '1e0', which is text \(write 1\); expected a list of a whole number"),
+    ({"seeds": ["x"], "groups": "2"}, r"scenarios\.mnist\.groups is '2'.*\n.*scenarios\.mnist\.seeds holds 'x'"),
+    ({"draws": [0], "paired": True}, r"line \d+: scenarios\.mnist is paired, but has 1 draws and 2 seeds"),
+    ({"parameters": {"pool": {"samples": 8}}}, r"scenarios\.mnist\.parameters\.pool\.evaluation is missing"),
+    ({"notebook": "../x", "part": "a b"}, r"notebook is '\.\./x'; expected .*letters, digits and _.*\n.*part is 'a b'"),
     (
         {"methods": {"finetune": {"learning_rate": "1e-3"}}},
         r"Method finetune: learning_rate is '1e-3'.*write 1\.0e-3",
@@ -266,7 +274,7 @@ def test_wrong_values_are_all_refused_before_anything_runs(tmp_path, change, wor
     config["scenarios"]["mnist"] |= change
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(ForgetError, match=words):
-        plan_main(str(tmp_path / "config.yaml"))
+        planned(str(tmp_path / "config.yaml"))
 
 
 @pytest.mark.fault("Recipes and settings of a wrong type or range")
@@ -294,7 +302,7 @@ def test_a_notebook_depends_on_what_it_imports_and_not_on_all():
     ],
 )
 def test_a_wrong_part_or_config_is_one_message(arguments, message):
-    command = [sys.executable, "workflow/plan.py", *arguments]
+    command = [sys.executable, "-m", "workflow.plan", *arguments]
     by_hand = os.environ | {"PYTHONPATH": ""}
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, env=by_hand)
     assert done.returncode == 1
@@ -306,7 +314,7 @@ def test_a_wrong_part_or_config_is_one_message(arguments, message):
 def test_new_tuned_settings_rerun_the_scenarios_that_read_them(project):
     path = project / "workflow" / "config" / "settings" / "mnist-mlp-class.yaml"
     path.write_text(path.read_text() + "\n")
-    assert planned(project) == ONE | LAST
+    assert waiting(project) == ONE | LAST
 
 
 def test_methods_in_groups_are_jobs_of_their_own_between_the_retrained_models_and_the_page():
@@ -352,7 +360,7 @@ def test_groups_below_one_are_refused():
 
 def test_shards_of_a_pool_come_before_all_that_needs_the_pool():
     config = copy.deepcopy(CONFIG)
-    pool = {"samples": 80, "number": 6, "challenge": {"methods": ["ssd"]}}
+    pool = {"samples": 80, "evaluation": 8, "number": 6, "challenge": {"methods": ["ssd"]}}
     given = {"methods": {"finetune": {}, "ssd": {}}, "groups": 2, "shards": 3, "seeds": [0], "requests": ["class:5"]}
     config["scenarios"]["mnist"] |= given | {"parameters": {"pool": pool}}
     found = {job.name: job for job in plan(config).values() if job.notebook in ("03_one", "07a_train_references")}
@@ -372,16 +380,17 @@ def test_shards_of_a_pool_come_before_all_that_needs_the_pool():
 
 def test_shards_of_a_pool_that_scores_samples_leave_the_other_pool_to_the_job_itself():
     config = copy.deepcopy(CONFIG)
-    pool = {"number": 6, "request": "most_memorised"}
+    pool = {"samples": 80, "evaluation": 8, "number": 6, "request": "most_memorised"}
     config["scenarios"]["mnist"] |= {"shards": 2, "seeds": [0], "requests": ["class:5"], "parameters": {"pool": pool}}
     found = {job.name: job for job in plan(config).values() if job.notebook == "03_one"}
     assert found["mnist-class-5-draw0-seed0"].ready == ()
 
 
-@pytest.mark.parametrize(("shards", "pool"), [(0, {"number": 6}), (4, {"number": 6}), (9, {"samples": 80}), (2, {})])
+@pytest.mark.parametrize(("shards", "pool"), [(0, {"number": 6}), (4, {"number": 6}), (9, {}), (2, None)])
 def test_more_shards_than_pairs_of_references_are_refused(shards, pool):
     config = copy.deepcopy(CONFIG)
-    config["scenarios"]["mnist"] |= {"shards": shards, "parameters": {"pool": pool}}
+    sizes = {"samples": 80, "evaluation": 8}
+    config["scenarios"]["mnist"] |= {"shards": shards, "parameters": {} if pool is None else {"pool": sizes | pool}}
     with pytest.raises(ForgetError, match="half the number"):
         plan(config)
 
@@ -397,7 +406,7 @@ def test_a_job_asks_for_what_its_scenario_needs():
 def test_a_resource_that_nothing_reads_is_refused():
     config = copy.deepcopy(CONFIG)
     config["scenarios"]["mnist"]["resources"] = {"gpus": 1}
-    with pytest.raises(UnknownNameError, match="gpu"):
+    with pytest.raises(ForgetError, match="Did you mean 'gpu'"):
         plan(config)
 
 

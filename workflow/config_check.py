@@ -1,103 +1,200 @@
-"""A profile's config, read and checked: it may come from others, and its names become files and arguments."""
+"""A profile's config, a model a section: what may stand there, what it means, and in which range.
+
+A config may come from others, and its names become files and arguments, so all of it is checked before anything runs.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from forget_lib.core.errors import ForgetError, meant, unknown
+from pydantic import AfterValidator, ConfigDict, Field
+
+from forget_lib.core.errors import ForgetError
 from forget_lib.core.names import request_text
-from forget_lib.core.settings import read_yaml, short
+from forget_lib.core.settings import Settings, faults_of, read_yaml
 from forget_lib.models.recipe import recipe_faults
 
-TEXT, LIST, KEYS, YES_NO, NUMBER = str, list, dict, bool, int
-TOP = {
-    "profile": TEXT, "start": TEXT, "device": TEXT, "datasets": LIST, "scenarios": KEYS, "claims": KEYS,
-    "deletion": LIST, "margins": KEYS, "results": TEXT, "plugins": LIST, "runs": NUMBER,
-}  # fmt: skip
-SCENARIO = {
-    "notebook": TEXT, "dataset": TEXT, "model": TEXT, "requests": LIST, "draws": LIST, "seeds": LIST, "recipe": KEYS,
-    "methods": KEYS, "attacks": LIST, "parameters": KEYS, "shared_original": YES_NO, "part": TEXT, "start": TEXT,
-    "device": TEXT, "paired": YES_NO, "groups": NUMBER, "shards": NUMBER, "resources": KEYS,
-}  # fmt: skip
-ITEMS: dict[str, Any] = {"draws": int, "seeds": int, "requests": (str, dict)}
-"""What the entries of a list are, where it is not text."""
-WORDS = {
-    str: "text",
-    list: "a list",
-    dict: "keys with values",
-    bool: "true or false",
-    int: "a whole number",
-    (str, dict): "text or {kind: [name, …]}",
-}
-PLAIN = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
-SHAPES = {"profile": PLAIN, "part": PLAIN, "notebook": r"[A-Za-z0-9_]+", "results": r"[\w ./+-]+"}
-"""What becomes the name of a file or a rule may hold these characters only."""
+PLAIN = "[A-Za-z0-9][A-Za-z0-9._+-]*"
+"""What becomes the name of a file or a rule."""
 
 
-def read_config(path: str | Path) -> Any:
-    """A config from its YAML file, as plain values. Raises: ForgetError with the line, see `read_yaml`."""
-    return read_yaml(path, "config", aliases=True).values
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it holds characters that cannot be printed")
+    return text
 
 
-def check(config: Any) -> None:
-    """Raises: ForgetError with all that a config lacks, its unread keys, and values of another kind or out of range."""
-    if not isinstance(config, Mapping):
-        raise ForgetError("A config is a list of `key: value` lines; the first one is `profile: NAME`.")
-    faults = [
-        f"The config has no {key!r}. Give it with --configfile workflow/config/<profile>.yaml."
-        for key in ("profile", "start", "device", "scenarios")
-        if key not in config
-    ]
-    faults += _faults("the config", config, TOP)
-    scenarios = config.get("scenarios")
-    for name, scenario in scenarios.items() if isinstance(scenarios, Mapping) else ():
-        faults += _scenario_faults(name, scenario)
+def _plain(name: str) -> str:
+    if not re.fullmatch(PLAIN, name):
+        raise ValueError("the name of a scenario is of letters, digits and . + _ - only")
+    return name
+
+
+def _request(request: Any) -> Any:
+    try:
+        request_text(request)
+    except ForgetError as error:
+        raise ValueError(str(error)) from error
+    return request
+
+
+Text = Annotated[str, AfterValidator(_printable)]
+Name = Annotated[str, Field(pattern=f"^{PLAIN}$")]
+ScenarioName = Annotated[str, AfterValidator(_plain)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Request = Annotated[str | dict[str, list[Any]], AfterValidator(_request)]
+
+
+class Margins(Settings):
+    """How far from the retrained model still counts as equal."""
+
+    accuracy: float = Field(default=0.01, gt=0, lt=1, description="of accuracies")
+    auc: float = Field(default=0.02, gt=0, lt=0.5, description="of the AUC of attacks")
+
+
+class Claims(Settings):
+    """The page about published claims."""
+
+    seeds: list[Seed] = Field(default=[], description="each claim is tried with each; none: no such page")
+
+
+class Resources(Settings):
+    """What a cluster must give each job of a scenario."""
+
+    mem_mb: int = Field(default=4000, ge=0, description="megabytes of memory")
+    runtime: int = Field(default=240, ge=0, description="minutes")
+    gpu: int = Field(default=0, ge=0, description="number of GPUs")
+
+
+class Challenge(Settings):
+    """The score of the NeurIPS 2023 challenge, beside the attacks of a pool."""
+
+    models: int = Field(default=12, ge=8, description="of each family")
+    samples: int = Field(default=400, ge=2, description="that each is trained on")
+    forget: int = Field(default=40, ge=1, description="of these, to be forgotten")
+    methods: list[Text] = Field(default=[], description="names of methods, all of the scenario's if empty")
+
+
+class Pool(Settings):
+    """Reference models, each trained on a random half of the data, and the targets under attack."""
+
+    samples: int = Field(ge=2, description="of the pool")
+    evaluation: int = Field(ge=2, description="of these, the ones of which each target forgets half")
+    held_out: int = Field(default=200, ge=0, description="for the population, and as many for validation")
+    number: int = Field(default=16, ge=2, description="of reference models")
+    targets: int = Field(default=8, ge=1, description="models under attack")
+    doses: list[Annotated[float, Field(ge=0, le=1)]] = Field(
+        default=[0.1, 0.25, 0.5], description="shares of the forget set that targets are trained on, for the power"
+    )
+    request: Literal["random", "mislabelled", "most_memorised"] = Field(
+        default="random", description="which samples are forgotten"
+    )
+    attacks: list[Text] = Field(default=[], description="attacks that rank samples, all if left out")
+    measured: list[Text] = Field(default=["audit"], description="attacks that give numbers only")
+    processes: int = Field(default=1, ge=1, description="that train the pool")
+    challenge: Challenge = Challenge()
+
+
+class Variance(Settings):
+    """A crossed study of the spread: each draw with each seed, and several runs of each method."""
+
+    draws: int = Field(ge=2, description="number of forget sets")
+    seeds: int = Field(ge=2, description="number of originals")
+    runs: int = Field(ge=1, description="of each method")
+    methods: list[Text] = Field(min_length=1, description="names of methods")
+
+
+class Parameters(Settings):
+    """Further parameters of the notebook, by name; others than these are checked by the notebook."""
+
+    model_config = ConfigDict(extra="allow")
+    pool: Pool = Pool.model_construct()
+    variance: Variance = Variance.model_construct()
+    in_turn: int = Field(default=1, ge=1, description="people who are forgotten one after the other")
+
+
+class Scenario(Settings):
+    """A part of the study: one notebook, run for each request, draw and seed."""
+
+    notebook: str = Field(pattern="^[A-Za-z0-9_]+$", description="its name without .ipynb: letters, digits and _")
+    dataset: Text = Field(description="a registered data set, or own:PATH")
+    model: Text = Field(description="a registered model, or module:function")
+    requests: list[Request] = Field(default=[""], description="what is to be forgotten: text or {kind: [name, …]}")
+    draws: list[Seed] = Field(default=[0], description="numbers of the forget sets")
+    seeds: list[Seed] = Field(default=[0], description="of the original's training")
+    paired: bool = Field(default=False, description="the first draw with the first seed, and so on, not each with each")
+    recipe: dict[str, Any] = Field(default={}, description="how the original is trained")
+    methods: dict[str, dict[str, Any] | None] = Field(default={}, description="settings by method; {}: as tuned")
+    attacks: list[Text] = Field(default=[], description="names of attacks, run on every model")
+    parameters: Parameters = Parameters()
+    shared_original: bool = Field(default=True, description="whether a page of its own trains the original")
+    part: Name = Field(default="", description="the part it is run with, its own name if left out: letters, digits")
+    start: Text = Field(default="", description="as of the config, for this scenario")
+    device: Text = Field(default="", description="as of the config, for this scenario")
+    groups: int = Field(default=1, ge=1, description="jobs that share the methods of one request")
+    shards: int = Field(default=1, ge=1, description="jobs that train a pool, at most half the number of its models")
+    resources: Resources = Resources()
+
+
+class Config(Settings):
+    """All keys of a profile's config."""
+
+    profile: Name = Field(description="name of the folder of results: letters, digits and . + _ - only")
+    start: Text = Field(description="first step of the data chain: local, official, mirror or sample")
+    device: Text = Field(description="cpu, cuda, mps or auto")
+    scenarios: dict[ScenarioName, Scenario] = Field(description="scenarios by name")
+    datasets: list[Text] = Field(default=[], description="data sets that the page about data shows")
+    claims: Claims = Claims()
+    deletion: list[Text] = Field(default=[], description="files of deletion requests to answer")
+    margins: Margins = Margins()
+    results: str = Field(default="results", pattern=r"^[\w ./+-]+$", description="folder of the results")
+    plugins: list[Text] = Field(default=[], description="files with methods and attacks of your own")
+    runs: int | None = Field(default=None, ge=1, description="at most so many draws, seeds and people of each scenario")
+
+
+def read_config(path: str | Path, runs: int | None = None) -> Config:
+    """A config from its YAML file; `runs` stands for its key of that name.
+
+    Raises: ForgetError with all mistakes, each with its line.
+    """
+    written = read_yaml(path, "config", aliases=True)
+    values = written.values
+    if runs is not None and isinstance(values, Mapping):
+        values = {**values, "runs": runs}
+    faults = sorted(_faults(values), key=lambda fault: written.line(fault[0]))
+    if faults:
+        raise ForgetError("\n".join(str(written.error(name, words)) for name, words in faults))
+    return Config.model_validate(values)
+
+
+def checked(values: Any) -> Config:
+    """A config from its values, where the file is not known. Raises: ForgetError with all mistakes."""
+    faults = [words for _, words in _faults(values)]
     if faults:
         raise ForgetError("\n".join(faults))
+    return Config.model_validate(values)
 
 
-def _scenario_faults(name: Any, scenario: Any) -> list[str]:
-    if not isinstance(name, str) or not re.fullmatch(PLAIN, name):
-        return [f"A scenario is called {short(name)}; a name is of letters, digits and . + _ - only."]
-    where = f"scenario {name}"
-    if not isinstance(scenario, Mapping):
-        return [f"{where.capitalize()} of the config is {short(scenario)}; expected keys with values."]
-    needed = ("notebook", "dataset", "model")
-    faults = [f"Scenario {name} of the config has no {key!r}." for key in needed if key not in scenario]
-    faults += _faults(where, scenario, SCENARIO)
-    requests, recipe = scenario.get("requests"), scenario.get("recipe")
-    for request in requests if isinstance(requests, list) else ():
-        if not isinstance(request, Mapping):
-            continue
-        try:
-            request_text(request)
-        except ForgetError as error:
-            faults.append(str(error))
-    if isinstance(recipe, Mapping):
-        faults += [f"{where.capitalize()}: {fault}" for fault in recipe_faults(recipe).values()]
-    return faults
+def _faults(values: Any) -> list[tuple[str, str]]:
+    """All that is wrong with a config: dotted name of the key, and a sentence."""
+    faults = list(faults_of(Config, values, "config").items())
+    scenarios = values.get("scenarios") if isinstance(values, Mapping) else None
+    for name, scenario in scenarios.items() if isinstance(scenarios, Mapping) else ():
+        recipe = scenario.get("recipe") if isinstance(scenario, Mapping) else None
+        if isinstance(recipe, Mapping):
+            place = f"scenarios.{name}.recipe"
+            faults += [(f"{place}.{key}", f"{place}: {words}") for key, words in recipe_faults(recipe).items()]
+    return faults or list(_faults_between(Config.model_validate(values)))
 
 
-def _faults(where: str, given: Mapping[Any, Any], known: Mapping[str, type]) -> list[str]:
-    """What is wrong with the keys and values of a part of the config; of each key the first that is."""
-    return list(filter(None, (_fault(where, key, value, known) for key, value in given.items())))
-
-
-def _fault(where: str, key: Any, value: Any, known: Mapping[str, type]) -> str:
-    if key not in known:
-        return str(unknown(f"key of {where}", key, known))
-    kind = known[key]
-    fits = isinstance(value, Mapping if kind is dict else kind) and (kind is bool or not isinstance(value, bool))
-    if not fits:
-        return f"{key} of {where} is {short(value)}{meant(value)}; expected {WORDS[kind]}."
-    if kind is list:
-        item = ITEMS.get(key, str)
-        odd = [each for each in value if not isinstance(each, item) or isinstance(each, bool)]
-        if odd:
-            return f"{key} of {where} holds {short(odd[0])}{meant(odd[0])}; expected {WORDS[item]} in every place."
-    if key in SHAPES and not re.fullmatch(SHAPES[key], value):
-        return f"{key} of {where} is {short(value)}; it becomes the name of a file: {SHAPES[key]}."
-    if kind is str and not value.isprintable():
-        return f"{key} of {where} is {short(value)}, which holds characters that cannot be printed."
-    return ""
+def _faults_between(config: Config) -> Iterator[tuple[str, str]]:
+    """What is wrong with one key beside another."""
+    for name, scenario in config.scenarios.items():
+        place, draws, seeds = f"scenarios.{name}", len(scenario.draws), len(scenario.seeds)
+        if scenario.paired and draws != seeds:
+            yield f"{place}.paired", f"{place} is paired, but has {draws} draws and {seeds} seeds"
+        most = scenario.parameters.pool.number // 2 if "pool" in scenario.parameters.model_fields_set else 1
+        if scenario.shards > most:
+            words = f"expected at most {most}, half the number of its pool's references"
+            yield f"{place}.shards", f"{place}.shards is {scenario.shards}; {words}"

@@ -1,6 +1,6 @@
 """What a profile costs, before it is run: jobs, hours, disk and the longest chain, from a short calibration here.
 
-    python workflow/estimate.py workflow/config/paper.yaml [--workers 1 8 64 256]
+    python -m workflow.estimate workflow/config/paper.yaml [--parts PART …] [--runs 3]
 
 Each net of the profile is trained for a few batches on this machine, which gives its seconds a sample pass. A job's
 passes follow from its recipe and sets; a method's share of a retraining is the one that the reference results
@@ -11,38 +11,26 @@ import argparse
 import heapq
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
+import torch
 
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
+from forget_lib.core.errors import ForgetError
+from forget_lib.core.paths import RESULTS
+from forget_lib.datasets import ImageData, load
+from forget_lib.datasets.requests import draw_sets, parse_request
+from forget_lib.datasets.samples import Samples
+from forget_lib.models.nets import build, count_parameters
+from forget_lib.models.recipe import Recipe, make_recipe
+from forget_lib.models.stacked import stackable
+from forget_lib.models.train import choose_device, set_threads, train
+from workflow.plan import Job, planned
 
-from plan import Job  # type: ignore[import-not-found]  # noqa: E402  # beside this file, which is run as a script
-from plan import main as planned  # noqa: E402
-
-from forget_lib.core.errors import ForgetError  # noqa: E402
-from forget_lib.core.paths import REPOSITORY  # noqa: E402
-from forget_lib.datasets import ImageData, load  # noqa: E402
-from forget_lib.datasets.requests import draw_sets, parse_request  # noqa: E402
-from forget_lib.datasets.samples import Samples  # noqa: E402
-from forget_lib.models.nets import (  # noqa: E402
-    build,
-    count_parameters,
-)
-from forget_lib.models.recipe import (  # noqa: E402
-    Recipe,
-    make_recipe,
-)
-from forget_lib.models.stacked import stackable  # noqa: E402
-from forget_lib.models.train import (  # noqa: E402
-    choose_device,
-    set_threads,
-    train,
-)
-
+WORKERS = (1, 8, 64, 256)
 LIMIT = 0.2
 """Share of a retraining that a method may cost in the study."""
 OVERHEAD = 4.0
@@ -66,19 +54,16 @@ class Cost:
 @lru_cache
 def relative_costs() -> Mapping[str, float]:
     """Mean share of a retraining by method, over all reference results."""
-    tables = [pd.read_csv(path) for path in sorted(REPOSITORY.glob("results/reference/*/summary.csv*"))]
+    tables = [pd.read_csv(path) for path in sorted((RESULTS / "reference").glob("*/summary.csv*"))]
     if not tables:
         return {}
     rows = pd.concat(tables)
-    rows = rows[rows["metric"] == "relative_cost"]
-    return rows.groupby("method")["mean"].mean().to_dict()
+    return rows[rows["metric"] == "relative_cost"].groupby("method")["mean"].mean().to_dict()
 
 
 @lru_cache
 def seconds_a_pass(model: str, shape: tuple[int, int, int], classes: int, batch_size: int, device: str) -> float:
     """Seconds of a sample pass of a net in training, on one thread (or the GPU), from a few batches of noise."""
-    import torch
-
     set_threads(1)
     place = choose_device(device)
     net = build(model, shape, classes).to(place)
@@ -147,31 +132,30 @@ def cost_of(job: Job) -> Cost:
     return Cost(OVERHEAD + one_pass * passes, turns * models * (weights + 4.0 * classes * evaluated))
 
 
+def chains(jobs: Mapping[str, Job], seconds: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of the longest chain that begins with each job."""
+    later: dict[str, float] = dict.fromkeys(jobs, 0.0)
+    for key, job in reversed(list(jobs.items())):  # each after those that it needs
+        for earlier in job.after:
+            later[earlier] = max(later[earlier], seconds[key] + later[key])
+    return {key: seconds[key] + later[key] for key in jobs}
+
+
 def longest_chain(jobs: Mapping[str, Job], seconds: Mapping[str, float]) -> list[str]:
     """Keys of the jobs that no number of workers can run beside each other, first to last."""
-    best: dict[str, float] = {}
-    before: dict[str, str | None] = {}
-    for key, job in jobs.items():  # each after those that it needs
-        last = max(job.after, key=best.__getitem__, default=None)
-        before[key], best[key] = last, seconds[key] + (best[last] if last else 0.0)
-    chain = [max(best, key=best.__getitem__)]
-    while earlier := before[chain[-1]]:
-        chain.append(earlier)
-    return chain[::-1]
+    length, chain = chains(jobs, seconds), []
+    ready = list(jobs)
+    while ready:
+        chain.append(max(ready, key=length.__getitem__))
+        ready = [key for key, job in jobs.items() if chain[-1] in job.after]
+    return chain
 
 
 def makespan(jobs: Mapping[str, Job], seconds: Mapping[str, float], workers: int) -> float:
     """Seconds that `workers` need: each takes the ready job with the longest chain behind it."""
-    behind = dict(seconds)
-    for key, job in reversed(list(jobs.items())):
-        for earlier in job.after:
-            behind[earlier] = max(behind[earlier], seconds[earlier] + behind[key])
-    missing = {key: len(set(job.after)) for key, job in jobs.items()}
-    later: dict[str, list[str]] = {key: [] for key in jobs}
-    for key, job in jobs.items():
-        for earlier in set(job.after):
-            later[earlier].append(key)
-    ready = [(-behind[key], key) for key in jobs if not missing[key]]
+    length = chains(jobs, seconds)
+    missing = {key: set(job.after) for key, job in jobs.items()}
+    ready = [(-length[key], key) for key in jobs if not missing[key]]
     heapq.heapify(ready)
     running: list[tuple[float, str]] = []
     now = 0.0
@@ -180,14 +164,15 @@ def makespan(jobs: Mapping[str, Job], seconds: Mapping[str, float], workers: int
             key = heapq.heappop(ready)[1]
             heapq.heappush(running, (now + seconds[key], key))
         now, done = heapq.heappop(running)
-        for key in later[done]:
-            missing[key] -= 1
-            if not missing[key]:
-                heapq.heappush(ready, (-behind[key], key))
+        for key, waits_for in missing.items():
+            if done in waits_for:
+                waits_for.remove(done)
+                if not waits_for:
+                    heapq.heappush(ready, (-length[key], key))
     return now
 
 
-def lines(jobs: Mapping[str, Job], costs: Mapping[str, Cost], workers: Sequence[int]) -> Iterable[str]:
+def lines(jobs: Mapping[str, Job], costs: Mapping[str, Cost], workers: Sequence[int] = WORKERS) -> Iterator[str]:
     """The estimate as text."""
     seconds = {key: cost.seconds for key, cost in costs.items()}
     total, chain = sum(seconds.values()), longest_chain(jobs, seconds)
@@ -200,30 +185,27 @@ def lines(jobs: Mapping[str, Job], costs: Mapping[str, Cost], workers: Sequence[
         wall = makespan(jobs, seconds, number)
         speed = total / wall
         yield f"  {number:>4} workers: {wall / 3600:8.2f} h, {speed:6.1f} times as fast, {speed / number:.0%} busy"
-    parts: dict[str, float] = {}
-    for key, job in jobs.items():
-        parts[job.part or "data, figures, overview"] = (
-            parts.get(job.part or "data, figures, overview", 0) + seconds[key]
-        )
-    yield "By part, hours of one worker: " + ", ".join(f"{part} {value / 3600:.2f}" for part, value in parts.items())
+    parts = pd.Series(seconds).groupby([job.part or "data, figures, overview" for job in jobs.values()], sort=False)
+    yield "By part, hours of one worker: " + ", ".join(
+        f"{part} {hours:.2f}" for part, hours in (parts.sum() / 3600).items()
+    )
 
 
-def main(config: Path, workers: Sequence[int], parts: Sequence[str] = (), runs: int | None = None) -> None:
+def main(config: Path, parts: Sequence[str] = (), runs: int | None = None) -> None:
     """Prints the estimate of a profile, or of the named parts of it.
 
     Raises: ForgetError for a config that cannot be planned.
     """
-    jobs = planned(str(config), parts, runs)
+    jobs = planned(config, parts, runs)
     nets = {(job.parameters["dataset"], job.parameters["model"]) for job in jobs.values() if "recipe" in job.parameters}
     print(f"Calibrating {len(nets)} nets on this machine, about {CALIBRATION_SECONDS:.0f} s each ...", flush=True)
     costs = {key: cost_of(job) for key, job in jobs.items()}
-    print("\n".join(lines(jobs, costs, workers)))
+    print("\n".join(lines(jobs, costs)))
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("config", type=Path)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 8, 64, 256])
     parser.add_argument("--parts", nargs="+", default=[])
     parser.add_argument("--runs", type=int)
     try:

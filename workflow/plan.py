@@ -1,6 +1,6 @@
 """From a profile's config to the list of jobs: one notebook, one set of parameters, what must be done before.
 
-    python workflow/plan.py workflow/config/study.yaml [PART …] [--runs 3]
+    python -m workflow.plan workflow/config/study.yaml [PART …] [--runs 3]
 
 checks a config and the names of parts before anything is run.
 """
@@ -17,24 +17,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from forget_lib.core.errors import ForgetError, unknown
 from forget_lib.core.files import read_notebook
 from forget_lib.core.names import request_text, short_name
-from forget_lib.core.paths import REPOSITORY
+from forget_lib.core.paths import REPOSITORY, find
 from forget_lib.study.chosen import FOLDER, settings_file
-from workflow.config_check import check, read_config
+from workflow.config_check import Config, Resources, Scenario, read_config
 
 DATA, BASELINE, FIGURES, OVERVIEW = "01_data", "02_train_baseline", "08_figures", "00_overview"
 CLAIMS = "11_published_claims"
 DELETION = "10_deletion_request"
 POOLS, SHARD = "07b_reference_models", "07a_train_references"
-TESTING = ("07_membership_inference", POOLS, "08_figures")
+TESTING = ("07_membership_inference", POOLS, FIGURES)
 """Notebooks that test for equality, with the margins that the config fixes."""
-RESOURCES = {"mem_mb": 4000, "runtime": 240, "gpu": 0}
-"""Megabytes, minutes and number of GPUs of a job; a scenario's `resources` says what it needs instead."""
-
 READY = ("references", "retrained", "methods")
 """Work of a big scenario that jobs before the last one can do, in this order."""
 
@@ -45,8 +40,7 @@ class Job:
 
     Attributes: notebook: its name without suffix. name: of its page. parameters: values by name. after: keys of the
         jobs that come first. part: the scenario it belongs to, a target of its own; empty for what is about all.
-        resources: what a cluster must give it, `RESOURCES` where nothing is said. ready: what of its work the jobs
-        before it have done, of `READY`.
+        resources: what a cluster must give it. ready: what of its work the jobs before it have done, of `READY`.
     """
 
     notebook: str
@@ -54,75 +48,71 @@ class Job:
     parameters: Mapping[str, Any]
     after: tuple[str, ...] = ()
     part: str = ""
-    resources: Mapping[str, int] = field(default_factory=lambda: RESOURCES)
+    resources: Mapping[str, int] = field(default_factory=Resources().model_dump)
     ready: tuple[str, ...] = ()
-    key: str = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key", f"{self.notebook}/{self.name}")
+    @property
+    def key(self) -> str:
+        """Notebook and page."""
+        return f"{self.notebook}/{self.name}"
 
 
-def plan(config: Mapping[str, Any]) -> dict[str, Job]:
+def plan(config: Config) -> dict[str, Job]:
     """All jobs of a profile by key, each after those that it needs.
 
-    Raises: ForgetError for a config that lacks something, has a key that nothing reads, or would write two things into
-        one record.
+    Raises: ForgetError for a config that would write two things into one record or one page.
     """
-    check(config)
     config = with_plugins(first_runs(config))
     # Notebooks run in their own folder, so a path relative to it stays the same wherever the repository lies.
-    common = {"profile": config["profile"], "results": f"../{results_folder(config)}"}
+    common = {"profile": config.profile, "results": f"../{results_folder(config)}"}
     jobs: dict[str, Job] = {}
-
-    records: dict[tuple[Any, ...], tuple[Job, dict[str, Any]]] = {}
-
-    def add(job: Job) -> str:
+    records: dict[tuple[str, ...], tuple[Job, dict[str, Any]]] = {}
+    for job in _jobs(config, common):
         _check_records(job, records)
-        if job.key in jobs and jobs[job.key] != job:
+        if jobs.setdefault(job.key, job) != job:
             raise ForgetError(f"Two different jobs would be called {job.key}; rename a scenario of the config.")
-        jobs[job.key] = job
-        return job.key
-
-    if config.get("datasets"):
-        start = {"start": config["start"], "datasets_shown": list(config["datasets"])}
-        add(Job(DATA, "data", common | start))
-    baselines: dict[str, str] = {}
-    for name, scenario in config["scenarios"].items():
-        for job in _scenario_jobs(config, name, scenario, common, baselines):
-            add(job)
-    for path in config.get("deletion", []):
-        # As seen from the folder of the notebooks, in which they run.
-        asked = {"request": path if Path(path).is_absolute() else f"../{path}"}
-        add(Job(DELETION, _plain(Path(path).stem), common | asked, part="deletion"))
-    if config.get("claims"):
-        add(Job(CLAIMS, "claims", common | {"start": config["start"], **config["claims"]}, part="claims"))
-    every = tuple(jobs)
     # Pages about all: side by side, and with what is no part of the figures beside them, for each is a minute in which
     # the other cores would have nothing left to do.
+    every = tuple(jobs)
     measured = tuple(key for key in every if jobs[key].notebook not in (DATA, DELETION))
-    add(Job(FIGURES, "figures", common | _margins(config, FIGURES), measured))
-    add(Job(OVERVIEW, "overview", common, every))
-    return jobs
+    last = [
+        Job(FIGURES, "figures", common | _margins(config, FIGURES), measured),
+        Job(OVERVIEW, "overview", common, every),
+    ]
+    return jobs | {job.key: job for job in last}
 
 
-def _records(job: Job) -> Iterator[tuple[tuple[Any, ...], dict[str, Any]]]:
+def _jobs(config: Config, common: Mapping[str, Any]) -> Iterator[Job]:
+    """All jobs but the pages about all."""
+    common = dict(common)
+    if config.datasets:
+        yield Job(DATA, "data", common | {"start": config.start, "datasets_shown": config.datasets})
+    baselines: dict[str, str] = {}
+    for name, scenario in config.scenarios.items():
+        yield from _scenario_jobs(config, name, scenario, common, baselines)
+    for path in config.deletion:
+        # As seen from the folder of the notebooks, in which they run.
+        asked = {"request": path if Path(path).is_absolute() else f"../{path}"}
+        yield Job(DELETION, _plain(Path(path).stem), common | asked, part="deletion")
+    if config.claims.seeds:
+        tried = {"start": config.start, "seeds": config.claims.seeds}
+        yield Job(CLAIMS, "claims", common | tried, part="claims")
+
+
+def _records(job: Job) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     """The records that a job writes, and what each is made by: the original's, and those of the methods."""
     given = job.parameters
     if not {"dataset", "model", "draw", "seed"} <= set(given):
         return
-    record = (
-        short_name(given["dataset"]),
-        short_name(given["model"]),
-        f"draw {given['draw']}",
-        f"seed {given['seed']}",
-    )
+    names = (short_name(given["dataset"]), short_name(given["model"]))
+    record = (*names, f"draw {given['draw']}", f"seed {given['seed']}")
     yield record, {key: given.get(key) for key in ("recipe", "start", "device")}
     for name, settings in given.get("methods", {}).items():
         made_by = {"attacks": given.get("attacks"), "settings": settings}
         yield (*record, given.get("request", ""), name), made_by
 
 
-def _check_records(job: Job, known: dict[tuple[Any, ...], tuple[Job, dict[str, Any]]]) -> None:
+def _check_records(job: Job, known: dict[tuple[str, ...], tuple[Job, dict[str, Any]]]) -> None:
     """Adds the job's records to those known. Raises: ForgetError where another job would write another thing there."""
     for record, made_by in _records(job):
         other, before = known.setdefault(record, (job, made_by))
@@ -144,165 +134,132 @@ def urgency(jobs: Mapping[str, Job]) -> dict[str, int]:
     return {key: place + len(jobs) * (key in waited) for place, key in enumerate(jobs)}
 
 
-def first_runs(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def first_runs(config: Config) -> Config:
     """The config with at most `runs` draws, seeds and people in turn in each scenario, where it has that key.
 
     The first ones are kept, so that a later run with more of them finds these done.
     """
-    most = config.get("runs")
+    most = config.runs
     if most is None:
         return config
-    if most < 1:
-        raise ForgetError(f"runs must be a whole number of at least 1; got {most!r}.")
     scenarios = {}
-    for title, given in config["scenarios"].items():
-        scenario = scenarios[title] = dict(given)
-        scenario |= {key: given[key][:most] for key in ("draws", "seeds") if key in given}
-        if "in_turn" in given.get("parameters", {}):
-            scenario["parameters"] = given["parameters"] | {"in_turn": min(most, given["parameters"]["in_turn"])}
-    claims = {"claims": {"seeds": config["claims"]["seeds"][:most]}} if "claims" in config else {}
-    return {**config, "scenarios": scenarios, **claims}
+    for name, given in config.scenarios.items():
+        changes: dict[str, Any] = {"draws": given.draws[:most], "seeds": given.seeds[:most]}
+        if "in_turn" in given.parameters.model_fields_set:
+            in_turn = min(most, given.parameters.in_turn)
+            changes["parameters"] = given.parameters.model_copy(update={"in_turn": in_turn})
+        scenarios[name] = given.model_copy(update=changes)
+    claims = config.claims.model_copy(update={"seeds": config.claims.seeds[:most]})
+    return config.model_copy(update={"scenarios": scenarios, "claims": claims})
 
 
-def with_plugins(config: Mapping[str, Any]) -> Mapping[str, Any]:
+def with_plugins(config: Config) -> Config:
     """The config with the plugins' methods, and their attacks on logits, in every scenario that lists any.
 
     Raises: NotTrustedError where code is not trusted. What is broken in a plugin is printed, and left out.
     """
-    if not config.get("plugins"):
+    if not config.plugins:
         return config
-    from forget_lib.study import plugins
+    from forget_lib.study import plugins  # here, so that Snakemake need not import PyTorch
 
-    methods, attacks = plugins.with_plugins(config["plugins"], {}, [])
+    methods, attacks = plugins.with_plugins(config.plugins, {}, [])
     scenarios = {}
-    for title, given in config["scenarios"].items():
-        scenario = scenarios[title] = dict(given)
-        if "methods" in given:
-            scenario["methods"] = methods | given["methods"]
-        if "attacks" in given:
-            scenario["attacks"] = list(dict.fromkeys([*given["attacks"], *attacks]))
-    return {**config, "scenarios": scenarios}
+    for name, given in config.scenarios.items():
+        changes: dict[str, Any] = {}
+        if "methods" in given.model_fields_set:
+            changes["methods"] = {**methods, **given.methods}
+        if "attacks" in given.model_fields_set:
+            changes["attacks"] = list(dict.fromkeys([*given.attacks, *attacks]))
+        scenarios[name] = given.model_copy(update=changes)
+    return config.model_copy(update={"scenarios": scenarios})
 
 
-def plugin_files(config: Mapping[str, Any]) -> list[str]:
+def plugin_files(config: Config) -> list[str]:
     """The plugins that are there, as absolute paths: what jobs depend on and load."""
-    given = [Path(path).expanduser() for path in config.get("plugins", [])]
-    found = [next((each for each in (path, REPOSITORY / path) if each.is_file()), None) for path in given]
-    return [str(path.resolve()) for path in found if path is not None]
+    return [str(path.resolve()) for path in map(find, config.plugins) if path.is_file()]
 
 
 def _scenario_jobs(
-    config: Mapping[str, Any],
-    name: str,
-    scenario: Mapping[str, Any],
-    common: Mapping[str, Any],
-    baselines: dict[str, str],
+    config: Config, name: str, scenario: Scenario, common: Mapping[str, Any], baselines: dict[str, str]
 ) -> Iterator[Job]:
     """The jobs of one scenario; `baselines` remembers, over scenarios, which original models have a job."""
-    fixed = dict(common)
-    fixed |= {key: scenario.get(key, config[key]) for key in ("start", "device")}
-    fixed |= {key: scenario[key] for key in ("dataset", "model", "recipe") if key in scenario}
-    own = {key: scenario[key] for key in ("methods", "attacks") if key in scenario} | scenario.get("parameters", {})
-    own |= _margins(config, scenario["notebook"])
-    part = scenario.get("part", name)
-    needs = {**RESOURCES, **_resources(name, scenario)}
-    for draw, seed in _draws_and_seeds(name, scenario):
+    given = scenario.model_dump(exclude_unset=True)
+    fixed = {**common, "start": scenario.start or config.start, "device": scenario.device or config.device}
+    fixed |= {key: given[key] for key in ("dataset", "model", "recipe") if key in given}
+    own = {key: given[key] for key in ("methods", "attacks") if key in given} | given.get("parameters", {})
+    own |= _margins(config, scenario.notebook)
+    part, needs = scenario.part or name, scenario.resources.model_dump()
+    each_with_each = [(draw, seed) for draw in scenario.draws for seed in scenario.seeds]
+    # Paired, an interval over runs holds the spread of both at the price of one.
+    pairs = zip(scenario.draws, scenario.seeds, strict=True) if scenario.paired else each_with_each
+    for draw, seed in pairs:
         parameters = fixed | {"draw": draw, "seed": seed}
-        if scenario["notebook"] == POOLS:  # the pool has coins of its own, and its nets are small
+        if scenario.notebook == POOLS:  # the pool has coins of its own, and its nets are small
             parameters = {key: value for key, value in parameters.items() if key not in ("draw", "device")}
         after: tuple[str, ...] = ()
-        if scenario.get("shared_original", True):
+        if scenario.shared_original:
             text = json.dumps(parameters, sort_keys=True)
             if text not in baselines:
-                names = f"{short_name(scenario['dataset'])}-{short_name(scenario['model'])}"
+                names = f"{short_name(scenario.dataset)}-{short_name(scenario.model)}"
                 title = _plain(f"{names}-draw{draw}-seed{seed}")
                 baselines[text] = f"{BASELINE}/{title}"
                 yield Job(BASELINE, title, parameters, part=part, resources=needs)
             after = (baselines[text],)
         titles: set[str] = set()
-        for request in map(request_text, scenario.get("requests", [""])):
+        for request in map(request_text, scenario.requests):
             title = _plain("-".join(filter(None, [name, request, f"draw{draw}", f"seed{seed}"])))
             if title in titles:  # names that differ in what a file's name cannot hold
                 title += f"-{hashlib.sha256(request.encode()).hexdigest()[:6]}"
             titles.add(title)
             asked = parameters | ({"request": request} if request else {})
-            job = Job(scenario["notebook"], title, asked | own, after, part, needs)
-            shards = list(_shards(job, scenario.get("shards", 1)))
-            if shards:
-                scored = job.parameters["pool"].get("request") == "most_memorised"  # by another pool than the shards'
-                ready = () if scored else READY[:1]
-                job = replace(job, after=(*after, *(shard.key for shard in shards)), ready=ready)
-            yield from (*shards, *_grouped(job, scenario.get("groups", 1)))
+            job = Job(scenario.notebook, title, asked | own, after, part, needs)
+            yield from _shared(job, scenario.shards, scenario.groups)
 
 
-def _resources(name: str, scenario: Mapping[str, Any]) -> Mapping[str, int]:
-    given = scenario.get("resources", {})
-    for key, value in given.items():
-        if key not in RESOURCES:
-            raise unknown(f"resource of scenario {name}", key, RESOURCES)
-        if not isinstance(value, int) or value < 0:
-            raise ForgetError(f"Resource {key} of scenario {name} must be a whole number of at least 0; got {value!r}.")
-    return given
+def _shared(job: Job, shards: int, groups: int) -> Iterator[Job]:
+    """The job, after those that do a part of its work, so that many workers share a big scenario.
 
-
-def _shards(job: Job, shards: int) -> Iterator[Job]:
-    """Jobs that each train a part of the references of the job's pool; none for one shard or where there is no pool.
-
-    A pool of the most memorised samples is made of two; the shards train the first, by which samples are scored.
+    `shards` jobs each train a part of the references of its pool. A pool of the most memorised samples is made of two;
+    the shards train the first, by which samples are scored. Then one job runs the retrained models, against which every
+    method is measured, and `groups` jobs each run a part of the methods; the job itself then finds all records on disk
+    and only draws the page.
     """
-    pool = job.parameters.get("pool", {})
-    most = pool.get("number", 16) // 2 if pool else 1
-    if not 1 <= shards <= most:
-        raise ForgetError(
-            f"shards of {job.name} must be from 1 to {most}, half the number of its pool's references; got {shards}."
-        )
-    own = {"methods", "margins", "attacks", "request", "draw", "device"}  # of the page that the pool is for
-    for shard in range(shards if shards > 1 else 0):
-        given = {key: value for key, value in job.parameters.items() if key not in own}
-        given["pool"] = {**pool, "shard": [shard, shards]}
-        yield replace(job, notebook=SHARD, name=f"{job.name}-shard{shard + 1}", parameters=given)
+    pool, methods = job.parameters.get("pool", {}), job.parameters.get("methods", {})
+    if shards > 1:
+        parts = [_shard(job, pool, shard, shards) for shard in range(shards)]
+        yield from parts
+        ready = () if pool.get("request") == "most_memorised" else READY[:1]
+        job = replace(job, after=(*job.after, *(part.key for part in parts)), ready=ready)
+    if groups > 1 and methods:
+        first = _with_methods(job, "retrained", {})
+        yield first
+        chosen = [list(methods)[number::groups] for number in range(min(groups, len(methods)))]
+        some = [
+            _with_methods(job, f"group{number}", {name: methods[name] for name in names})
+            for number, names in enumerate(chosen, 1)
+        ]
+        some = [replace(each, after=(first.key,), ready=READY[:2]) for each in some]
+        yield from some
+        job = replace(job, after=tuple(each.key for each in some), ready=READY)
+    yield job
 
 
-def _grouped(job: Job, groups: int) -> Iterator[Job]:
-    """The job, after `groups` jobs that each run a part of its methods, so that many workers share a big scenario.
-
-    The first of all runs the retrained models, against which every method is measured; the job itself then finds all
-    records on disk and only draws the page.
-    """
-    methods = dict(job.parameters.get("methods", {}))
-    if groups < 1:
-        raise ForgetError(f"groups must be a whole number of at least 1; got {groups!r}.")
-    if groups == 1 or not methods:
-        yield job
-        return
-
-    def some(title: str, chosen: list[str], after: tuple[str, ...], ready: tuple[str, ...]) -> Job:
-        parameters = {**job.parameters, "methods": {name: methods[name] for name in chosen}}
-        if job.parameters.get("pool"):  # the challenge takes methods together, and is left to the job itself
-            parameters["pool"] = {**job.parameters["pool"], "challenge": {}}
-        return replace(job, name=f"{job.name}-{title}", parameters=parameters, after=after, ready=ready)
-
-    first = some("retrained", [], job.after, job.ready)
-    shared = [
-        some(f"group{number + 1}", list(methods)[number::groups], (first.key,), READY[:2])
-        for number in range(min(groups, len(methods)))
-    ]
-    yield from (first, *shared, replace(job, after=tuple(each.key for each in shared), ready=READY))
+def _shard(job: Job, pool: Mapping[str, Any], shard: int, shards: int) -> Job:
+    of_the_page = {"methods", "margins", "attacks", "request", "draw", "device"}
+    given = {key: value for key, value in job.parameters.items() if key not in of_the_page}
+    given["pool"] = {**pool, "shard": [shard, shards]}
+    return replace(job, notebook=SHARD, name=f"{job.name}-shard{shard + 1}", parameters=given)
 
 
-def _margins(config: Mapping[str, Any], notebook: str) -> dict[str, Any]:
-    return {"margins": dict(config["margins"])} if notebook in TESTING and "margins" in config else {}
+def _with_methods(job: Job, title: str, methods: Mapping[str, Any]) -> Job:
+    given = {**job.parameters, "methods": methods}
+    if given.get("pool"):  # the challenge takes methods together, and is left to the job itself
+        given["pool"] = {**given["pool"], "challenge": {}}
+    return replace(job, name=f"{job.name}-{title}", parameters=given)
 
 
-def _draws_and_seeds(name: str, scenario: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Each draw with each seed, or, where the scenario is `paired`, the first with the first and so on: an interval
-    over runs holds the spread of both, at the price of one."""
-    draws, seeds = scenario.get("draws", [0]), scenario.get("seeds", [0])
-    if not scenario.get("paired", False):
-        return [(draw, seed) for draw in draws for seed in seeds]
-    if len(draws) != len(seeds):
-        raise ForgetError(f"Scenario {name} is paired, but has {len(draws)} draws and {len(seeds)} seeds.")
-    return list(zip(draws, seeds, strict=True))
+def _margins(config: Config, notebook: str) -> dict[str, Any]:
+    return {"margins": config.margins.model_dump()} if notebook in TESTING else {}
 
 
 def _plain(text: str) -> str:
@@ -318,9 +275,9 @@ def settings_files(job: Job) -> list[str]:
     return sorted(str(path.relative_to(REPOSITORY)) for path in FOLDER.glob(pattern))
 
 
-def results_folder(config: Mapping[str, Any]) -> str:
+def results_folder(config: Config) -> str:
     """The results folder of a profile, relative to the repository."""
-    return f"{config.get('results', 'results')}/{config['profile']}"
+    return f"{config.results}/{config.profile}"
 
 
 @lru_cache
@@ -329,70 +286,49 @@ def library_files(notebook: str) -> list[str]:
 
     Args: notebook: its name without suffix.
     """
-    modules: set[str] = set()
-    for cell in read_notebook(REPOSITORY / "notebooks" / f"{notebook}.ipynb")["cells"]:
-        if cell["cell_type"] != "code":
-            continue
-        lines = "".join(cell["source"]).splitlines()
-        tree = ast.parse("\n".join("" if line.startswith(("%", "!")) else line for line in lines))
-        for node in ast.walk(tree):
-            # A name that is no module has no file, so that asking for it as well does no harm.
-            if isinstance(node, ast.Import):
-                modules |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    ours = [module for module in modules if module.split(".")[0] == "forget_lib"]
-    needed = {name for module in ours for name in imported_modules(module)}
-    return sorted(_file_of(name) for name in needed)
-
-
-def _source_file(module: str) -> Path | None:
-    base = REPOSITORY.joinpath(*module.split("."))
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if path.is_file():
-            return path
-    return None
-
-
-@lru_cache
-def _named_in(module: str) -> tuple[str, ...] | None:
-    """The modules of forget_lib that a module names in its imports; None where it has no file."""
-    path = _source_file(module)
-    if path is None:
-        return None
-    tree = ast.parse(path.read_text())
-    named: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("forget_lib"):
-            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
-            inner = [sub for sub in submodules if _source_file(sub) is not None]
-            named += inner if len(inner) == len(submodules) else [node.module, *inner]
-        elif isinstance(node, ast.Import):
-            named += [alias.name for alias in node.names if alias.name.startswith("forget_lib")]
-    return tuple(named)
+    cells = read_notebook(REPOSITORY / "notebooks" / f"{notebook}.ipynb")["cells"]
+    lines = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code").splitlines()
+    code = "\n".join(line for line in lines if not line.startswith(("%", "!")))
+    needed = {name for module in _named_in(code) for name in imported_modules(module)}
+    return sorted(str(path.relative_to(REPOSITORY)) for path in map(_file_of, needed) if path)
 
 
 @lru_cache
 def imported_modules(module: str) -> frozenset[str]:
-    """The modules of forget_lib that `module` imports, directly or through others, itself included.
-
-    A package's __init__ counts only where its own names are imported, so that one method does not depend on all others.
-    """
+    """The modules of forget_lib that `module` imports, directly or through others, itself included."""
     seen: set[str] = set()
     todo = [module]
     while todo:
         name = todo.pop()
-        found = _named_in(name)
-        if name not in seen and found is not None:
+        path = _file_of(name)
+        if name not in seen and path is not None:
             seen.add(name)
-            todo += found
+            todo += _named_in(path.read_text(encoding="utf-8"))
     return frozenset(seen)
 
 
-def _file_of(module: str) -> str:
-    base = Path(*module.split("."))
-    path = base.with_suffix(".py")
-    return str(path if (REPOSITORY / path).is_file() else base / "__init__.py")
+@lru_cache
+def _named_in(code: str) -> tuple[str, ...]:
+    """The modules of forget_lib that code names in its imports.
+
+    A package's __init__ counts only where its own names are imported, so that one method does not depend on all others.
+    """
+    named: list[str] = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            named += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            modules = [name for name in inner if _file_of(name)]
+            named += modules if len(modules) == len(inner) else [node.module, *modules]
+    return tuple(name for name in named if name.split(".")[0] == "forget_lib")
+
+
+@lru_cache
+def _file_of(module: str) -> Path | None:
+    base = REPOSITORY.joinpath(*module.split("."))
+    files = (base.with_suffix(".py"), base / "__init__.py")
+    return next((path for path in files if path.is_file()), None)
 
 
 def check_methods(jobs: Mapping[str, Job]) -> None:
@@ -411,14 +347,13 @@ def check_methods(jobs: Mapping[str, Job]) -> None:
         raise ForgetError("\n".join(faults))
 
 
-def main(config: str, parts: Sequence[str] = (), runs: int | None = None) -> dict[str, Job]:
+def planned(config: str | Path, parts: Sequence[str] = (), runs: int | None = None) -> dict[str, Job]:
     """Checks a config file and the names of parts; returns the jobs of these parts, or all.
 
     Args: runs: as the config's key of that name.
     Raises: ForgetError for what is wrong with them.
     """
-    given = read_config(config)
-    jobs = plan(given if runs is None or not isinstance(given, Mapping) else {**given, "runs": runs})
+    jobs = plan(read_config(config, runs))
     known = {job.part for job in jobs.values()} - {""}
     for part in parts:
         if part not in known:
@@ -431,11 +366,11 @@ def main(config: str, parts: Sequence[str] = (), runs: int | None = None) -> dic
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("config")
     parser.add_argument("parts", nargs="*")
     parser.add_argument("--runs", type=int)
     try:
-        main(**vars(parser.parse_args()))
+        planned(**vars(parser.parse_args()))
     except ForgetError as mistake:
         sys.exit(str(mistake))

@@ -1,4 +1,4 @@
-"""What people write as JSON schemas, by which an editor completes and checks the YAML.
+"""What people write in YAML as JSON schemas, by which an editor completes and checks it.
 
     python -m workflow.schema
 
@@ -6,30 +6,38 @@ writes them anew into workflow/config/schemas.
 """
 
 import json
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from forget_lib.core.paths import REPOSITORY
 from forget_lib.deletion.request import Asked
+from forget_lib.deletion.verdict import Rule
 from forget_lib.models.recipe import Recipe
+from forget_lib.study.tuning import TRIALS
+from workflow.config_check import Config
 
 FOLDER = REPOSITORY / "workflow" / "config" / "schemas"
+Trials = Annotated[list[dict[str, Any]], Field(min_length=TRIALS, max_length=TRIALS)]
 
 
-def schemas() -> dict[str, str]:
-    """The text of each schema, by name of its file."""
+def schemas() -> dict[str, dict[str, Any]]:
+    """Each schema, by name of its file."""
     recipe = TypeAdapter(Recipe).json_schema()
-    request = Asked.model_json_schema()
-    request["properties"]["recipe"] |= {"properties": recipe["properties"], "additionalProperties": False}
-    return {"recipe.json": _text(recipe), "request.json": _text(request)}
+    request, config = Asked.model_json_schema(), Config.model_json_schema()
+    for section in (request, config["$defs"]["Scenario"]):
+        section["properties"]["recipe"] |= {"properties": recipe["properties"], "additionalProperties": False}
+    spaces = TypeAdapter(dict[str, dict[Literal["class", "subset"], Trials]]).json_schema()
+    rule = Rule.model_json_schema()
+    return {"config": config, "recipe": recipe, "request": request, "spaces": spaces, "verdict": rule}
 
 
-def _text(schema: dict[str, Any]) -> str:
+def text_of(schema: dict[str, Any]) -> str:
+    """A schema as its file holds it."""
     return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
-    for name, text in schemas().items():
-        (FOLDER / name).write_text(text, encoding="utf-8")
+    for name, schema in schemas().items():
+        (FOLDER / f"{name}.json").write_text(text_of(schema), encoding="utf-8")

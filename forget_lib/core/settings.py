@@ -178,7 +178,8 @@ def _sentence(model: type[BaseModel], error: Mapping[str, Any], what: str) -> tu
     value = error["input"]
     if error["type"] in ("value_error", "assertion_error"):
         return name, f"{name} is {short(value)}{meant(value)}; {_reason(error)}"
-    return name, f"{name} is {short(value)}{meant(value)}; expected {expected(_schema_of(model, names))}{meaning}"
+    holds = "holds" if any(isinstance(part, int) for part in place) else "is"
+    return name, f"{name} {holds} {short(value)}{meant(value)}; expected {expected(_schema_of(model, names))}{meaning}"
 
 
 def _schema_of(model: type[BaseModel], names: Sequence[str]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def test_all_mistakes_are_named_at_once_in_the_order_of_their_lines(tmp_path):
         "request.yaml, line 2: training.epochs is True; expected a whole number from 1 to 100 (passes over the data).",
         "request.yaml, line 2: training.rate is '1e-3', which is text (write 1.0e-3); expected a number above 0.",
         "request.yaml, line 2: Unknown key of training 'epoch'. Did you mean 'epochs'? Known: epochs, rate.",
-        "request.yaml, line 3: draws is 'a'; expected a list of a whole number each.",
+        "request.yaml, line 3: draws holds 'a'; expected a list of a whole number each.",
         "request.yaml, line 4: start is 'here'; expected one of local, sample.",
         "request.yaml, line 5: forget is 'random'; a request names what is to go.",
         (

@@ -1,6 +1,5 @@
 """Hostile tables, YAML, JSON and names: what a text can be, given to everything here that reads text from outside."""
 
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import yaml
 
 from forget_lib.core.names import short_name, split_options
-from forget_lib.core.paths import REPOSITORY
 from forget_lib.datasets.face_table import read_part
 from forget_lib.datasets.own import load_own
 from forget_lib.datasets.requests import parse_request
@@ -22,9 +20,7 @@ from tests.faults.hostile_files import saved
 from workflow.leaderboard_table import read_entry
 from workflow.pages.index import write_index
 from workflow.pages.run import declared_parameters
-
-sys.path.append(str(REPOSITORY / "workflow"))
-import plan as workflow_plan
+from workflow.plan import planned
 
 Reader = Callable[[Path], object]
 
@@ -116,7 +112,7 @@ YAMLS: dict[str, Callable[[Path], str]] = {
 
 def config(content: Callable[[Path], str], folder: Path) -> object:
     (folder / "c.yaml").write_text(content(folder))
-    return workflow_plan.main(str(folder / "c.yaml"))
+    return planned(str(folder / "c.yaml"))
 
 
 def request(content: Callable[[Path], str], folder: Path) -> object:
