@@ -18,36 +18,172 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from forget_lib.core import paths
-from forget_lib.core.errors import DataError, ForgetError
-from forget_lib.core.files import write_text
-from forget_lib.core.paths import sha256_of
-from forget_lib.study import plugins
-from forget_lib.study import records as results
-from forget_lib.unlearning import get_method
-from workflow.leaderboard_runs import PROBLEMS, Problem, library_hash, references, run_once, tuned
-from workflow.leaderboard_table import (
-    REFERENCE,
-    SCHEMA,
-    gaps_of,
-    leaderboard,
-    ranks,
-    read_entries,
-    read_entry,
-    shown,
-    write_leaderboard,
-)
+import numpy as np
+import torch
+from torch import nn
 
+from forget_lib.attacks.relearning import WeightsInput, relearning_curve
+from forget_lib.core.errors import DataError, ForgetError, NotApplicableError
+from forget_lib.core.files import write_text
+from forget_lib.core.paths import RESULTS, sha256_of
+from forget_lib.models.log import model_key
+from forget_lib.models.nets import NETS_VERSION
+from forget_lib.models.train import TRAINING_VERSION, Meter, accuracy, predict
+from forget_lib.statistics import intervals
+from forget_lib.study import plugins, records, tuning
+from forget_lib.study import run as study
+from forget_lib.study.measure import attack, relearning_rate
+from forget_lib.study.scenario import Scenario, describe, make_scenario, seed_of
+from forget_lib.unlearning import get_method, unlearn
+from forget_lib.unlearning.registry import check_settings, why_not_applicable
+from workflow import leaderboard_table as tables
+
+LEADERBOARD_VERSION = 1
+"""Raised when the problems or the score give other numbers; runs of before are then made again."""
+ROOT = RESULTS / "leaderboard"
+"""Records, and what is kept for the next submission."""
 SEEDS = 5
 """Draw and seed i of each problem, for i below this."""
 RUN = 2
 """Seed of the method; 0 and 1 are those of the two retrained models that all are compared with."""
+REPEATS = 2
+"""Draws and seeds behind each trial of the tuning."""
+MARGIN = 1.25
+"""A run may use this much more than a trial's budget: its forget set may be a little larger than the tuning's."""
 TOLERANCE = 0.1
 """Measures of a repeated run may differ by this much where its bits differ: another machine or version trains another
 model by the same rule, and two retrained models differ by about as much."""
+ATTACKS = ("loss_regression", "confidence", "entropy", "modified_entropy")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A scenario that all methods are compared on."""
+
+    dataset: str
+    model: str
+    request: str
+    recipe: Mapping[str, Any]
+
+    def scenario(self, root: Path, draw: int, seed: int, request: str = "") -> Scenario:
+        """The scenario of a draw and a seed, on the embedded sample and the CPU."""
+        keys = {"dataset": self.dataset, "model": self.model, "draw": draw, "seed": seed, "start": "sample"}
+        return make_scenario(root, self.recipe, (), request=request or self.request, **keys)
+
+
+MEMORISING = {"epochs": 40, "batch_size": 64, "learning_rate": 0.001, "optimizer": "adam", "schedule": "cosine"}
+PROBLEMS: Mapping[str, Problem] = {
+    "class": Problem("mnist", "mlp", "class:5", {"epochs": 10, "batch_size": 64, "learning_rate": 0.02}),
+    "subset": Problem("cifar16", "mlp", "random:0.1", MEMORISING | {"weight_decay": 0.0}),
+    "person": Problem(
+        "synthetic_faces32", "small_cnn", "person:*20", {"epochs": 12, "batch_size": 32, "learning_rate": 0.03}
+    ),
+}
+
+
+# --- one method on one problem ----------------------------------------------------------------------------------------
+
+
+def measures(scenario: Scenario, model: nn.Module) -> dict[str, Any]:
+    """What a model is compared by, each in [0, 1]: three accuracies, `attacks` (AUC each; 0.5 where nothing can be
+    ranked), `relearning` (accuracy on the forget set by mini-batches of training on it) and, for classes, `logit`."""
+    samples = scenario.samples
+    found: dict[str, Any] = {part: accuracy(model, samples[part]) for part in ("forget", "retain")}
+    found["test"] = accuracy(model, scenario.test_kept)
+    test = samples["test"]
+    if scenario.classes:
+        gone = torch.isin(test.labels, torch.tensor(scenario.classes))
+        logit = predict(model, test)[:, list(scenario.classes)].max(1).values.numpy()
+        found["logit"] = intervals.auc(logit[gone.numpy()], logit[~gone.numpy()])
+    logits = {part: predict(model, samples[part]) for part in ("forget", "unseen")}
+    labels = {part: samples[part].labels for part in logits}
+    found["attacks"] = []
+    for name in ATTACKS:
+        areas = [m.value for m in attack(scenario, name, logits, labels) if m.metric == "auc"]
+        found["attacks"].append(areas[0] if areas else 0.5)
+    seed = seed_of("relearning", scenario.seed, scenario.draw)
+    curve = relearning_curve(WeightsInput(model, samples["forget"], 1.0, relearning_rate(scenario), seed=seed))
+    found["relearning"] = list(curve.values())
+    return {name: np.round(value, 6).tolist() for name, value in found.items()}
+
+
+def library_hash() -> str:
+    """Hash of the versions of all that decides what a run gives."""
+    return records.key_of(code=[TRAINING_VERSION, NETS_VERSION, LEADERBOARD_VERSION])[:16]
+
+
+def run_once(scenario: Scenario, name: str, settings: Mapping[str, Any], run: int) -> dict[str, Any]:
+    """One method on one scenario: status, reason, what was measured, a hash of all parameters, cost in retrainings.
+
+    A method that is not exact may use a fifth of a retraining (times `MARGIN`). One that does not apply leaves the
+    original model, and is measured as that; a failed one has no measures. A record of it is kept, and made again when
+    code, data or settings change.
+    """
+    about = describe(scenario) | {"request": scenario.parsed.name, "method": name, "run": run, "settings": settings}
+    key = records.key_of(about=about, code=[library_hash(), records.code_of(get_method(name))])
+    folder = scenario.root / "measured" / key[:32]
+    record = records.up_to_date(folder, key)
+    if record is None:
+        record = about | {"key": key, "found": _found(scenario, name, settings, run)}
+        records.write_record(folder, record)
+    return record["found"]
+
+
+def _found(scenario: Scenario, name: str, settings: Mapping[str, Any], run: int) -> dict[str, Any]:
+    original, limit = study.original(scenario), MARGIN * tuning.BUDGET
+    free = get_method(name).control or get_method(name).exact
+    meter = Meter() if free else tuning.BudgetMeter(limit * scenario.retraining)
+    task = dataclasses.replace(study.make_task(scenario, run, name=name), meter=meter)
+    try:
+        model = unlearn(name, original, task, **settings)
+        status, reason, cost = "done", None, round(meter.passes / scenario.retraining, 6)
+    except NotApplicableError as error:
+        model, status, reason, cost = original, "not applicable", str(error), None
+    except (ForgetError, tuning.OverBudgetError) as error:
+        reason = str(error) or f"more than {limit:g} of a retraining's sample passes"
+        return {"status": "failed", "reason": reason, "measured": {}, "parameters": "", "cost": None}
+    found = {"measured": measures(scenario, model), "parameters": model_key(model), "cost": cost}
+    return {"status": status, "reason": reason} | found
+
+
+def trials_of(name: str, kind: str) -> list[dict[str, Any]]:
+    """The settings to try: those of the search spaces, or TRIALS in the plugin's file (a list, or one by kind, "class"
+    and "subset"); without settings, or without TRIALS, the defaults alone.
+
+    Raises: ForgetError for more trials than all others get.
+    """
+    spaces = tuning.load_spaces()
+    module = sys.modules[get_method(name).function.__module__]
+    trials = spaces[name][kind] if name in spaces else getattr(module, "TRIALS", [{}])
+    trials = trials[kind] if isinstance(trials, Mapping) else trials
+    if not 1 <= len(trials) <= tuning.TRIALS:
+        raise ForgetError(f"{name} has {len(trials)} TRIALS; every method gets at most {tuning.TRIALS}.")
+    for settings in trials:
+        check_settings(name, settings)
+    defaults = get_method(name).settings  # written out, so that a trial that costs too much can be cut by epochs
+    return [defaults | dict(settings) for settings in trials]
+
+
+def tuned(name: str, problem: Problem, root: Path) -> dict[str, Any]:
+    """Settings for a problem, chosen on other draws and seeds and another forget set, and the trials behind them."""
+    entry, reported = get_method(name), problem.scenario(root, 0, 0)
+    task = study.make_task(reported, name=name)
+    if entry.control or entry.exact or why_not_applicable(name, study.original(reported), task) is not None:
+        return {"settings": {}, "trials": []}
+    request = tuning.tuning_request(reported.parsed, reported.data)
+    scenarios = [problem.scenario(root, tuning.DRAW + i, tuning.SEED + i, request) for i in range(REPEATS)]
+    found = tuning.tune(name, scenarios, trials_of(name, tuning.kind_of(reported.parsed)))
+    if found["settings"] is None:
+        reasons = ", ".join(sorted({trial["status"] for trial in found["trials"]}))
+        print(f"{name}: no trial can be taken ({reasons}; each may use {tuning.BUDGET:g} of a retraining)", flush=True)
+    rows = [{key: trial[key] for key in ("settings", "status", "relative_cost", "score")} for trial in found["trials"]]
+    for row in rows:
+        row["score"] = row["score"] if np.isfinite(row["score"]) else None
+    return {"settings": found["settings"] or {}, "tuned_on": request, "trials": rows}
 
 
 # --- submit -----------------------------------------------------------------------------------------------------------
@@ -59,7 +195,7 @@ def resolve(method: str) -> tuple[str, dict[str, Any]]:
     Raises: NotTrustedError; ForgetError for a plugin that is broken or has not exactly one method.
     """
     if not method.endswith(".py"):
-        return method, {"file": "", "sha256": "", "module": results.code_of(get_method(method))}
+        return method, {"file": "", "sha256": "", "module": records.code_of(get_method(method))}
     (plugin,) = plugins.load([method])
     names = plugin.names.get("method", ())
     if plugin.faults or len(names) != 1:
@@ -70,16 +206,11 @@ def resolve(method: str) -> tuple[str, dict[str, Any]]:
 
 
 def submit(
-    method: str,
-    root: Path = paths.RESULTS / "leaderboard",
-    *,
-    run: int = RUN,
-    problems: Mapping[str, Problem] = PROBLEMS,
-    seeds: int = SEEDS,
+    method: str, root: Path = ROOT, *, problems: Mapping[str, Problem] = PROBLEMS, seeds: int = SEEDS
 ) -> dict[str, Any]:
     """Tunes, runs and measures a method on all problems; returns its record, which is also written.
 
-    Args: method: a name, or a plugin's path. root: folder of records and of models kept for the next submission.
+    Args: method: a name, or a plugin's path.
     Raises: ForgetError and its kinds for what cannot be submitted at all.
     """
     name, code = resolve(method)
@@ -91,41 +222,34 @@ def submit(
         runs = []
         for seed in range(seeds):
             scenario = problem.scenario(root, seed, seed)
-            one = run_once(scenario, name, chosen["settings"], run)
-            reference = references(scenario)
-            gaps = gaps_of(one["measured"], reference, one["status"])
-            runs.append({"draw": seed, "seed": seed, "run": run} | one | {"reference": reference, "gaps": gaps})
+            one = run_once(scenario, name, chosen["settings"], RUN)
+            reference = [run_once(scenario, "retrain", {}, run)["measured"] for run in (0, study.SECOND_RETRAIN)]
+            gaps = tables.gaps_of(one["measured"], reference, one["status"])
+            runs.append({"draw": seed, "seed": seed, "run": RUN} | one | {"reference": reference, "gaps": gaps})
             worst = max(gaps, key=gaps.__getitem__)
             print(f"  seed {seed}: {one['status']}, worst gap {gaps[worst]:.3f} ({worst})", flush=True)
         data = {"data_checksum": scenario.data.checksum, "source": scenario.data.source}
         found[title] = dataclasses.asdict(problem) | data | chosen | {"runs": runs}
-    record = {"schema": SCHEMA, "method": name, "title": entry.title, "paper": entry.paper, "code": code}
+    record = {"schema": tables.SCHEMA, "method": name, "title": entry.title, "paper": entry.paper, "code": code}
     record |= {"library": library_hash(), "problems": found, "cpu_seconds": round(time.process_time() - begun, 1)}
-    record |= results.provenance()
-    path = root / "records" / f"{name}.json"
-    write_text(path, json.dumps(record, indent=None, separators=(",", ":")) + "\n")
+    record |= records.provenance()
+    write_text(root / "records" / f"{name}.json", json.dumps(record, separators=(",", ":")) + "\n")
     return record
 
 
-def place(record: Mapping[str, Any], root: Path) -> str:
+def place(record: Mapping[str, Any], root: Path = ROOT) -> str:
     """Where a record ranks among the reference results; the table with it is written as CSV and LaTeX."""
-    shipped = read_entries()
-    others = [entry for entry in shipped if entry["method"] != record["method"]]
-    table = write_leaderboard([*others, record], root)
-    row = table.loc[record["method"]]
-    lines = [shown(table).to_string(), ""]
-    lines.append(
-        f"{record['method']} ranks {row['rank']} of {len(table)} (95 % interval {row['low']} to {row['high']})."
-    )
+    name, shipped = record["method"], tables.read_entries()
+    others = [entry for entry in shipped if entry["method"] != name]
+    table = tables.write_leaderboard([*others, record], root)
+    row = table.loc[name]
+    lines = [tables.shown(table).to_string(), ""]
+    lines += [f"{name} ranks {row['rank']} of {len(table)} (95 % interval {row['low']} to {row['high']})."]
     if len(others) < len(shipped):
-        twin = ranks(shipped).drop(columns="score").loc[record["method"]]
-        lines.append(
-            f"The reference record of {record['method']} ranks {twin['rank']} ({twin['low']} to {twin['high']})."
-        )
-    lines.append(
-        "score: mean over the problems of the largest gap to retraining, 0 is best. * does not apply there and"
-    )
-    lines.append("counts as doing nothing. cost: in retrainings.")
+        twin = tables.ranks(shipped).loc[name].astype(int)
+        lines += [f"The reference record of {name} ranks {twin['rank']} ({twin['low']} to {twin['high']})."]
+    lines += ["score: mean over the problems of the largest gap to retraining, 0 is best. cost: in retrainings."]
+    lines += ["* does not apply there and counts as doing nothing."]
     return "\n".join(lines)
 
 
@@ -143,21 +267,19 @@ def verify(record: Mapping[str, Any], problem: str, seed: int, *, code: str = ""
     if code and about["sha256"] != record["code"]["sha256"]:
         raise DataError(f"{about['file']} is not the code of the record (its SHA-256 differs).")
     stored = record["problems"][problem]
-    fields = {key: stored[key] for key in ("dataset", "model", "request", "recipe")}
+    fields = {field.name: stored[field.name] for field in dataclasses.fields(Problem)}
     given = next(run for run in stored["runs"] if run["seed"] == seed)
+    title = f"{record['method']}, {problem}, seed {seed}"
     with tempfile.TemporaryDirectory(prefix="forget-verify-") as folder:
         scenario = Problem(**fields).scenario(Path(folder), given["draw"], given["seed"])
         if scenario.data.checksum != stored["data_checksum"]:
-            raise DataError(
-                f"{problem}: the data are not those of the record (their checksum differs); submit it again."
-            )
+            raise DataError(f"{title}: the data are not those of the record (another checksum); submit it again.")
         again = run_once(scenario, name, stored["settings"], given["run"])
-    title = f"{record['method']}, {problem}, seed {seed}"
     if again["status"] != given["status"]:
         raise DataError(f"{title}: the record says {given['status']}, repeated it is {again['status']}.")
     if again["parameters"] == given["parameters"] and again["measured"] == given["measured"]:
         return f"{title}: the same bits."
-    apart = gaps_of(again["measured"], [given["measured"]], again["status"])
+    apart = tables.gaps_of(again["measured"], [given["measured"]], again["status"])
     worst = max(apart, key=apart.__getitem__)
     if apart[worst] > TOLERANCE:
         changed = "" if record["library"] == library_hash() else " The library's code has changed since."
@@ -165,10 +287,10 @@ def verify(record: Mapping[str, Any], problem: str, seed: int, *, code: str = ""
     return f"{title}: not the same bits, but within {TOLERANCE} ({worst} differs by {apart[worst]:.3f})."
 
 
-def drawn(records: Sequence[Mapping[str, Any]], by: str) -> tuple[Mapping[str, Any], str, int]:
+def drawn(entries: Sequence[Mapping[str, Any]], by: str) -> tuple[Mapping[str, Any], str, int]:
     """A record, a problem and a seed, drawn by a text such as a date or a commit."""
     generator = random.Random(by)
-    record = generator.choice(sorted(records, key=lambda each: each["method"]))
+    record = generator.choice(sorted(entries, key=lambda each: each["method"]))
     problem = generator.choice(sorted(record["problems"]))
     return record, problem, generator.choice(record["problems"][problem]["runs"])["seed"]
 
@@ -176,41 +298,41 @@ def drawn(records: Sequence[Mapping[str, Any]], by: str) -> tuple[Mapping[str, A
 # --- command line -----------------------------------------------------------------------------------------------------
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    top = argparse.ArgumentParser(prog="python -m workflow.leaderboard", description=(__doc__ or "").split("\n")[0])
-    commands = top.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("submit", help="rank a method on the fixed problems")
-    one.add_argument("method", help="a name, or a plugin's path")
-    one.add_argument("--root", type=Path, default=paths.RESULTS / "leaderboard", help="where records and models go")
-    one.add_argument("--run", type=int, default=RUN, help=f"seed of the method; the reference results have {RUN}")
-    two = commands.add_parser("verify", help="repeat a part of a record and compare")
-    two.add_argument("record", nargs="?", type=Path, help="left out: one of the reference results, drawn")
-    two.add_argument("--code", default="", help="the plugin's file, for a record of one")
-    two.add_argument("--problem", choices=list(PROBLEMS))
-    two.add_argument("--seed", type=int)
-    two.add_argument("--by", default=time.strftime("%Y-%m-%d"), help="text that draws what is left out; today")
-    commands.add_parser("table", help="make the shipped table again from its records")
-    return top
+def _submit(given: argparse.Namespace) -> None:
+    record = submit(given.method)
+    print(place(record))
+    print(f"Record: {ROOT}/records/{record['method']}.json; table: {ROOT}/leaderboard.csv and .tex")
+
+
+def _verify(given: argparse.Namespace) -> None:
+    today = time.strftime("%Y-%m-%d")
+    record, problem, seed = drawn([tables.read_entry(given.record)] if given.record else tables.read_entries(), today)
+    problem, seed = given.problem or problem, seed if given.seed is None else given.seed
+    print(f"Repeating {record['method']}, {problem}, seed {seed} (drawn by {today}) ...", flush=True)
+    print(verify(record, problem, seed, code=given.code))
+
+
+def _table(_given: argparse.Namespace) -> None:
+    print(tables.shown(tables.write_leaderboard(tables.read_entries(), tables.REFERENCE)).to_string())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; a mistake that the user can mend is one message and exit status 1."""
-    given = parser().parse_args(arguments)
+    top = argparse.ArgumentParser(prog="python -m workflow.leaderboard", description=(__doc__ or "").split("\n")[0])
+    commands = top.add_subparsers(required=True)
+    one = commands.add_parser("submit", help="rank a method on the fixed problems")
+    one.add_argument("method", help="a name, or a plugin's path")
+    two = commands.add_parser("verify", help="repeat a part of a record and compare; what is left out is drawn")
+    two.add_argument("record", nargs="?", type=Path, help="left out: one of the reference results")
+    two.add_argument("--code", default="", help="the plugin's file, for a record of one")
+    two.add_argument("--problem", choices=list(PROBLEMS))
+    two.add_argument("--seed", type=int)
+    three = commands.add_parser("table", help="make the shipped table again from its records")
+    for command, function in ((one, _submit), (two, _verify), (three, _table)):
+        command.set_defaults(function=function)
+    given = top.parse_args(arguments)
     try:
-        if given.command == "submit":
-            record = submit(given.method, given.root, run=given.run)
-            print(place(record, given.root))
-            print(f"Record: {given.root}/records/{record['method']}.json; table: {given.root}/leaderboard.csv and .tex")
-        elif given.command == "verify":
-            records = [read_entry(given.record)] if given.record else read_entries()
-            chosen, problem, seed = drawn(records, given.by)
-            problem, seed = given.problem or problem, seed if given.seed is None else given.seed
-            print(f"Repeating {chosen['method']}, {problem}, seed {seed} (drawn by {given.by}) ...", flush=True)
-            print(verify(chosen, problem, seed, code=given.code))
-        else:
-            write_leaderboard(read_entries(), REFERENCE)
-            print(shown(leaderboard(read_entries())).to_string())
+        given.function(given)
     except ForgetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -16,6 +16,7 @@ REFERENCE = RESULTS / "reference" / "leaderboard"
 SCHEMA = 1
 DRAWS = 2000
 """Bootstrap draws behind a rank's interval."""
+MARKS = {"": "", "not applicable": "*"}
 Record = Mapping[str, Any]
 
 
@@ -28,15 +29,12 @@ def read_entry(path: Path) -> dict[str, Any]:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
         if record["schema"] != SCHEMA:
             raise ValueError(f"schema {record['schema']}")
-        for problem in record["problems"].values():
-            for run in problem["runs"]:
-                wrong = run["gaps"] != gaps_of(run["measured"], run["reference"], run["status"])
-                if wrong:
-                    raise ValueError("its gaps are not those of what it measured; it was changed by hand")
+        runs = [run for problem in record["problems"].values() for run in problem["runs"]]
+        if any(run["gaps"] != gaps_of(run["measured"], run["reference"], run["status"]) for run in runs):
+            raise ValueError("its gaps are not those of what it measured; it was changed by hand")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(
-            f"{Path(path).name} is no record of the leaderboard: {error}. Make it again with submit."
-        ) from error
+        words = f"{Path(path).name} is no record of the leaderboard: {error}. Make it again with submit."
+        raise DataError(words) from error
     return record
 
 
@@ -61,94 +59,79 @@ def gaps_of(measured: Mapping[str, Any], references: Sequence[Mapping[str, Any]]
     return found
 
 
-def worst_gaps(record: Record, problem: str) -> np.ndarray:
-    """The largest gap of each run, float64 [runs]: a method is as far from retraining as in its worst respect."""
-    return np.array([max(run["gaps"].values()) for run in record["problems"][problem]["runs"]])
+def worst_gaps(record: Record) -> dict[str, np.ndarray]:
+    """The largest gap of each run, float64 [runs], by problem: a method is as far from retraining as in its worst
+    respect."""
+    problems = record["problems"].items()
+    return {name: np.array([max(run["gaps"].values()) for run in problem["runs"]]) for name, problem in problems}
 
 
-def score_of(record: Record, rows: Mapping[str, np.ndarray] | None = None) -> float:
-    """Mean over the problems of the mean worst gap; rows: runs by problem, for the bootstrap."""
-    parts = [worst_gaps(record, problem) for problem in record["problems"]]
-    chosen = [part if rows is None else part[rows[name]] for name, part in zip(record["problems"], parts, strict=True)]
-    return float(np.mean([part.mean() for part in chosen]))
+def score_of(worst: Mapping[str, np.ndarray]) -> float:
+    """Mean over the problems of the mean worst gap."""
+    return float(np.mean([part.mean() for part in worst.values()]))
 
 
 def ranks(records: Sequence[Record], draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:
-    """Rank (1 is nearest to retraining) with its 95 % interval, by name.
+    """Score, and rank (1 is nearest to retraining) with its 95 % interval, by method.
 
     The interval redraws the seeds of each problem, the same for all methods: runs are paired.
     Raises: ForgetError for records of other problems or seeds.
     """
-    if not records:
+    worst = {record["method"]: worst_gaps(record) for record in records}
+    if not worst:
         raise ForgetError("There are no records of the leaderboard.")
-    sizes = {problem: len(entry["runs"]) for problem, entry in records[0]["problems"].items()}
-    for record in records:
-        if {problem: len(entry["runs"]) for problem, entry in record["problems"].items()} != sizes:
-            raise ForgetError(
-                f"{record['method']} was run on other problems or seeds; it cannot be ranked with the others."
-            )
+    sizes = [{problem: len(gaps) for problem, gaps in each.items()} for each in worst.values()]
+    for name, given in zip(worst, sizes, strict=True):
+        if given != sizes[0]:
+            raise ForgetError(f"{name} was run on other problems or seeds; it cannot be ranked with the others.")
     generator = np.random.default_rng(seed)
     drawn = []
     for _ in range(draws):
-        rows = {problem: generator.integers(size, size=size) for problem, size in sizes.items()}
-        drawn.append([score_of(record, rows) for record in records])
-    places = np.argsort(np.argsort(drawn, axis=1, kind="stable"), axis=1) + 1
-    scores = np.array([score_of(record) for record in records])
-    table = pd.DataFrame({"method": [record["method"] for record in records], "score": scores})
-    table["rank"] = np.argsort(np.argsort(scores, kind="stable")) + 1
+        rows = {problem: generator.integers(size, size=size) for problem, size in sizes[0].items()}
+        again = [{problem: gaps[rows[problem]] for problem, gaps in each.items()} for each in worst.values()]
+        drawn.append(list(map(score_of, again)))
+    table = pd.DataFrame({"score": {name: score_of(each) for name, each in worst.items()}}).rename_axis("method")
+    table["rank"] = table["score"].rank(method="first").astype(int)
+    places = pd.DataFrame(drawn).rank(axis=1, method="first")
     table["low"], table["high"] = np.percentile(places, [2.5, 97.5], axis=0).round().astype(int)
-    return table.set_index("method")
+    return table
 
 
 def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
     """The table: rank with interval, score, the worst gap by problem, the mean gap, and the cost in retrainings."""
-    table = ranks(records)
-    rows = []
+    rows = {}
     for record in records:
-        row: dict[str, Any] = {"method": record["method"], "title": record["title"]}
-        for name, problem in record["problems"].items():
-            row[name] = worst_gaps(record, name).mean()
-            status = {run["status"] for run in problem["runs"]} - {"done"}
+        row: dict[str, Any] = {"title": record["title"]}
+        for name, gaps in worst_gaps(record).items():
+            row[name] = gaps.mean()
+            status = {run["status"] for run in record["problems"][name]["runs"]} - {"done"}
             row[f"{name}_note"] = ", ".join(sorted(status))
-        every = [gap for p in record["problems"].values() for run in p["runs"] for gap in run["gaps"].values()]
-        costs = [run["cost"] for p in record["problems"].values() for run in p["runs"] if run["cost"] is not None]
-        rows.append(row | {"mean_gap": np.mean(every), "cost": np.mean(costs) if costs else np.nan})
-    return table.join(pd.DataFrame(rows).set_index("method")).sort_values("rank")
+        runs = [run for problem in record["problems"].values() for run in problem["runs"]]
+        row["mean_gap"] = np.mean([gap for run in runs for gap in run["gaps"].values()])
+        costs = [run["cost"] for run in runs if run["cost"] is not None]
+        row["cost"] = np.mean(costs) if costs else np.nan
+        rows[record["method"]] = row
+    return ranks(records).join(pd.DataFrame.from_dict(rows, orient="index")).sort_values("rank")
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
     """The table with numbers as text, for people; an asterisk where a method did not apply and counts as doing nothing,
     two where it failed."""
-    marks = {"": "", "not applicable": "*", "failed": "**"}
-    problems = [name.removesuffix("_note") for name in table.columns if name.endswith("_note")]
-    rows = pd.DataFrame(index=table.index)
-    rows["rank"] = [f"{row['rank']} ({row['low']} to {row['high']})" for _, row in table.iterrows()]
-    rows["title"] = table["title"]
-    rows["score"] = table["score"].map("{:.3f}".format)
-    for name in problems:
-        notes = table[f"{name}_note"].map(lambda note: marks.get(note, "**"))
-        rows[name] = table[name].map("{:.3f}".format) + notes
+    places = [f"{row.rank} ({row.low} to {row.high})" for row in table.itertuples()]
+    rows = pd.DataFrame({"rank": places, "title": table["title"], "score": table["score"].map("{:.3f}".format)})
+    for notes in table.columns[table.columns.str.endswith("_note")]:
+        name = notes.removesuffix("_note")
+        rows[name] = table[name].map("{:.3f}".format) + table[notes].map(lambda note: MARKS.get(note, "**"))
     rows["mean gap"] = table["mean_gap"].map("{:.3f}".format)
-    rows["cost"] = table["cost"].map(lambda cost: "–" if np.isnan(cost) else f"{cost:.2f}")
+    rows["cost"] = table["cost"].map("{:.2f}".format).replace("nan", "–")
     return rows
 
 
 def write_leaderboard(records: Sequence[Record], folder: Path) -> pd.DataFrame:
     """Writes leaderboard.csv and leaderboard.tex; returns the table."""
     table = leaderboard(records)
-    folder.mkdir(parents=True, exist_ok=True)
-    table.round(6).to_csv(folder / "leaderboard.csv")
-    write_text(folder / "leaderboard.tex", as_latex(shown(table)))
+    rows = shown(table).replace("–", "--").reset_index()
+    columns = "ll" + "r" * (rows.shape[1] - 2)
+    write_text(folder / "leaderboard.csv", table.round(6).to_csv())
+    write_text(folder / "leaderboard.tex", rows.to_latex(index=False, escape=True, column_format=columns))
     return table
-
-
-def as_latex(rows: pd.DataFrame) -> str:
-    """A tabular with booktabs' rules; names are escaped."""
-    plain = str.maketrans({each: f"\\{each}" for each in "&%$#_{}"} | {"–": "--", "~": r"\textasciitilde{}"})
-    lines = [r"\begin{tabular}{ll" + "r" * (rows.shape[1] - 1) + "}", r"\toprule"]
-    header = ["method", *rows.columns]
-    for cells in [header, *([name, *row] for name, row in zip(rows.index, rows.to_numpy(), strict=True))]:
-        lines.append(" & ".join(str(cell).translate(plain) for cell in cells) + r" \\")
-        if cells is header:
-            lines.append(r"\midrule")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
