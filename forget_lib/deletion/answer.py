@@ -1,25 +1,21 @@
 """A request from its case to its answer: train, unlearn, measure, judge. Every step is kept, and can resume."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from torch import nn
 
 from forget_lib.core.errors import ForgetError
 from forget_lib.deletion import evidence, ledger, verdict
 from forget_lib.deletion.case import Case, open_case
-from forget_lib.deletion.measure import measure
+from forget_lib.deletion.measure import Measured, measure
 from forget_lib.deletion.references import CONTROL, Job, planned, train_references
 from forget_lib.deletion.request import read_request
 from forget_lib.deletion.verdict import Rule, Verdict, load_rule
 from forget_lib.models.log import model_key
 from forget_lib.study import records, run
-from forget_lib.study.pools import write_arrays
 from forget_lib.study.scenario import describe
 from forget_lib.unlearning import unlearn, why_not_applicable
 from forget_lib.unlearning.registry import check_settings
@@ -41,7 +37,7 @@ class Answer:
     choice: Mapping[str, Any]
     model: nn.Module
     families: evidence.Families
-    measured: Mapping[str, Mapping[str, np.ndarray]]
+    measured: Mapping[str, Measured]
     verdict: Verdict
     controls: Mapping[str, Verdict]
     concerns: tuple[str, ...]
@@ -53,20 +49,16 @@ def respond(case: Case, choice: Mapping[str, Any]) -> Answer:
 
     Raises: ForgetError and its kinds; what was computed before is kept, and the next call goes on there.
     """
-    rule = load_rule(case.request["margin"])
-    if "retain" not in case.request["available"]:
-        raise case.request.error(
-            "available", "without the retain set no reference model can be retrained, so nothing can be shown"
-        )
-    original = run.original(case.scenario)
+    scenario, rule = case.scenario, load_rule(case.request["margin"])
+    original = run.original(scenario)
     model, cost = unlearned_model(case, original, choice)
     found = train_references(case, planned(case, rule.kept_share))
     families = evidence.Families.of(found)
-    measured = {UNLEARNED: _measured(case, UNLEARNED, model), ORIGINAL: _measured(case, ORIGINAL, original)}
+    measured = {name: measure(scenario, each) for name, each in {UNLEARNED: model, ORIGINAL: original}.items()}
     measured[FRESH] = found[Job(CONTROL, 0, 0.0)]
-    task = run.make_task(case.scenario, name="mask_logit")
+    task = run.make_task(scenario, name="mask_logit")
     if why_not_applicable("mask_logit", original, task) is None:
-        measured[MASKED] = _measured(case, "masked", unlearn("mask_logit", original, task))
+        measured[MASKED] = measure(scenario, unlearn("mask_logit", original, task))
     concerns = evidence.concerns_of(case, measured[ORIGINAL], families, rule)
     controls = {name: evidence.judge(case, each, families, rule, concerns) for name, each in measured.items()}
     decided = controls.pop(UNLEARNED)
@@ -85,17 +77,10 @@ def unlearned_model(case: Case, original: nn.Module, choice: Mapping[str, Any]) 
         return run.read_model(scenario, folder), record["cost"]["retrainings"]
     task = run.make_task(scenario, case.request["seed"], name=name)
     model = unlearn(name, original, task, **settings)
-    retrainings = task.meter.passes / (3 * scenario.recipe.epochs * len(scenario.samples["retain"]))
+    retrainings = task.meter.passes / scenario.retraining
     about = {"key": key, "method": name, "settings": settings, "cost": task.meter.cost | {"retrainings": retrainings}}
     records.write_record(folder, about, state=model.state_dict())
     return model, retrainings
-
-
-def _measured(case: Case, name: str, model: nn.Module) -> dict[str, np.ndarray]:
-    """Measurements of a candidate, kept beside those of the references."""
-    found = measure(case.scenario, model)
-    write_arrays(case.folder / "references" / f"{name}.npz", "candidate", found)
-    return found
 
 
 def reevaluate(answer: Answer) -> pd.DataFrame:
@@ -108,40 +93,38 @@ def reevaluate(answer: Answer) -> pd.DataFrame:
     rows = []
     for entry in earlier_requests(answer.case):
         row = {"line": entry["number"], "outcome": entry["outcome"], "trace_then": entry["trace"]}
-        row |= {"trace_now": float("nan"), "revived": None}
         try:
-            rows.append(row | _again(answer, entry) | {"why": ""})
+            trace = _trace_now(answer, entry)
         except ForgetError as error:
-            rows.append(row | {"why": str(error)})
+            rows.append(row | {"trace_now": float("nan"), "revived": None, "why": str(error)})
+            continue
+        revived = trace.value > trace.critical and trace.value - entry["trace"] > answer.rule.margin
+        rows.append(row | {"trace_now": trace.value, "revived": bool(revived), "why": ""})
     return pd.DataFrame(rows, columns=["line", "outcome", "trace_then", "trace_now", "revived", "why"])
 
 
-def _again(answer: Answer, entry: Mapping[str, Any]) -> dict[str, Any]:
+def _trace_now(answer: Answer, entry: Mapping[str, Any]) -> verdict.Findings:
     """The trace of the present model for an earlier request. Raises: ForgetError with why it cannot be told."""
-    case, rule = answer.case, answer.rule
-    folder = case.ledger.parent / entry.get("folder", entry["name"])
+    now = answer.case.scenario
+    folder = answer.case.ledger.parent / entry["folder"]
     try:
         earlier = open_case(read_request(folder / "request.yaml"), folder)
     except ForgetError as error:
         raise ForgetError("its data or its request are gone") from error
-    if entry.get("request", earlier.asked) != earlier.asked:
+    if entry["request"] != earlier.asked:
         raise ForgetError("its data or its model have changed, or its folder holds another answer now")
-    if (earlier.scenario.dataset, earlier.scenario.model) != (case.scenario.dataset, case.scenario.model):
+    if (earlier.scenario.dataset, earlier.scenario.model) != (now.dataset, now.model):
         raise ForgetError("another data set or model")
-    families = evidence.stored(earlier, rule)
+    families = evidence.stored(earlier, answer.rule)
     if families is None:
         raise ForgetError("its references were purged, or its data or the code have changed")
-    readings = evidence.readings(measure(earlier.scenario, answer.model), families, rule)
-    trace = verdict.examine(verdict.OUTPUTS, readings[verdict.OUTPUTS], rule)
-    revived = trace.value > trace.critical and trace.value - entry["trace"] > rule.margin
-    return {"trace_now": trace.value, "revived": bool(revived)}
+    readings = evidence.readings(measure(earlier.scenario, answer.model), families, answer.rule)
+    return verdict.examine(verdict.OUTPUTS, readings[verdict.OUTPUTS], answer.rule)
 
 
 def earlier_requests(case: Case) -> list[dict[str, Any]]:
     """The ledger's entries about other requests, the last answer to each."""
-    entries = [entry for entry in ledger.read_ledger(case.ledger) if entry.get("kind") == "request"]
-    # Entries of before requests had a digest are told apart by their report's.
-    last = {entry.get("request", entry["report"]): entry for entry in entries}
+    last = {entry["request"]: entry for entry in ledger.read_ledger(case.ledger) if entry.get("kind") == "request"}
     last.pop(case.asked, None)
     return list(last.values())
 
@@ -151,6 +134,5 @@ def returned(case: Case) -> int:
     gone = {each for entry in earlier_requests(case) for each in entry["forget"]}
     if not gone:
         return 0
-    retain = case.scenario.samples["retain"]
-    key = ledger.key_beside(case.ledger)
+    retain, key = case.scenario.samples["retain"], ledger.key_beside(case.ledger)
     return sum(each in gone for each in ledger.fingerprints(key, retain.images, retain.labels))

@@ -1,11 +1,9 @@
 """A request made concrete: data, model, sets, and everything that can be wrong with them, checked before training."""
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +16,7 @@ from forget_lib.core.errors import ForgetError, first_few
 from forget_lib.core.names import composed, public_name, request_text
 from forget_lib.core.paths import RESULTS, sha256_of
 from forget_lib.datasets import ImageData, load
-from forget_lib.datasets.requests import NAMED, Request, Sets, class_index, draw_sets
+from forget_lib.datasets.requests import NAMED, Request, Sets, draw_sets, requested_classes
 from forget_lib.datasets.samples import Samples
 from forget_lib.deletion import ledger
 from forget_lib.deletion.request import FILES, DeletionRequest
@@ -35,10 +33,6 @@ HELD_OUT_ADVICE = (
 )
 GROUPS = {"person": "people", "family": "families"}
 """Kinds of request about people, and where the data hold whom an image shows."""
-
-
-MODEL = ("name", "code", "weights", "training")
-"""What tells one model from another, see `Case.model`."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +56,6 @@ class RequestedScenario(Scenario):
 
     @cached_property
     def sets(self) -> Sets:
-        """Indices of the six sets."""
         if self.held_out is None:
             return draw_sets(self.data, self.parsed, self.draw)
         return sets_with(self.data, self.parsed, torch.tensor(sorted(self.held_out), dtype=torch.int64), self.drop)
@@ -89,7 +82,6 @@ class Case:
 
     @property
     def ledger(self) -> Path:
-        """Where the ledger of this request is."""
         return self.request.ledger_of(self.folder)
 
     @property
@@ -116,8 +108,8 @@ class Case:
 
     @property
     def model(self) -> dict[str, Any]:
-        """The model for the report: its name without folders, hashes of the user's code behind it, and the SHA-256 of
-        the given weights or, where it is trained here, of its training (recipe, seed and indices of the images)."""
+        """What tells one model from another: its name without folders, hashes of the user's code behind it, and the
+        SHA-256 of the given weights or, where it is trained here, of its training (recipe, seed and images)."""
         scenario, weights, training = self.scenario, "", ""
         if self.weights:
             weights = sha256_of(self.weights)
@@ -125,18 +117,13 @@ class Case:
             recipe = public_recipe(dataclasses.asdict(scenario.recipe))
             training = ledger.digest([recipe, scenario.seed, scenario.sets.trained.tolist()])
         code = plugins.own_code(scenario.model, "" if self.weights else scenario.recipe.function)
-        return dict(zip(MODEL, (public_name(scenario.model), code, weights, training), strict=True))
+        return {"name": public_name(scenario.model), "code": code, "weights": weights, "training": training}
 
     @property
     def asked(self) -> str:
         """SHA-256 (hex) of what is asked: which images of which data, and of which model. Two files with the same name
         are told apart by it; the method and the budget are no part of it."""
-        return asked_digest(self.data_fingerprint, self.fingerprints, self.model)
-
-
-def asked_digest(data: str, forget: Sequence[str], model: Mapping[str, Any]) -> str:
-    """The digest of `Case.asked` from its parts: fingerprints of the data and of the images, and the model."""
-    return ledger.digest([data, list(forget), [model.get(key) for key in MODEL]])
+        return ledger.digest([self.data_fingerprint, self.fingerprints, list(self.model.values())])
 
 
 def open_case(request: DeletionRequest, folder: Path | None = None) -> Case:
@@ -206,23 +193,25 @@ def find_files(data: ImageData, asked: Sequence[str], base: Path) -> tuple[list[
 
     Raises: ForgetError with every name that fits no file or several, and the files that come near.
     """
-    pool = {os.path.normpath(name): index for index, name in enumerate(data.files)}
-    test = {os.path.normpath(name): index for index, name in enumerate(data.test_files)}
+    pool, test = (
+        {os.path.normpath(name): index for index, name in enumerate(names)} for names in (data.files, data.test_files)
+    )
+    files = {*pool, *test}
     of_name: dict[str, list[str]] = {}
     of_path: dict[str, list[str]] = {}
-    for path in sorted({*pool, *test}):
+    for path in sorted(files):
         of_name.setdefault(composed(os.path.basename(path)), []).append(path)
         of_path.setdefault(composed(path), []).append(path)
-    found: list[str] = []
+    found: dict[str, None] = {}
     problems: list[str] = []
     for name in dict.fromkeys(map(os.path.normpath, asked)):
         bare, alike = not os.path.dirname(name), of_name.get(composed(os.path.basename(name)), [])
         within = _paths_within(data.folder, name, base)
-        paths = [path for path in within if path in pool or path in test]
+        paths = [path for path in within if path in files]
         paths = paths or [path for way in within for path in of_path.get(composed(way), [])]
         places = {os.path.realpath(os.path.join(data.folder, path)) for path in paths}
         if len(places) == 1 or (bare and not paths and len(alike) == 1):
-            found.append((paths or alike)[0])
+            found[(paths or alike)[0]] = None
         elif paths:
             problems.append(f"{name!r} fits {len(places)} files: {first_few(sorted(places))}; write the whole path")
         elif bare and alike:
@@ -230,36 +219,17 @@ def find_files(data: ImageData, asked: Sequence[str], base: Path) -> tuple[list[
                 f"{name!r} is the name of {len(alike)} files: {first_few(alike)}; write the path of the one meant"
             )
         else:
-            near = alike or (difflib.get_close_matches(name, [*pool, *test], 3) if len(problems) < 10 else [])
+            near = alike or (difflib.get_close_matches(name, files, 3) if len(problems) < 10 else [])
             problems.append(f"there is no file {name!r}" + (f" (near: {first_few(near)})" if near else ""))
     if problems:
         raise ForgetError(first_few(problems, separator="; "))
-    named = dict.fromkeys(found)
-    return [pool[path] for path in named if path in pool], [test[path] for path in named if path in test]
+    return [pool[path] for path in found if path in pool], [test[path] for path in found if path in test]
 
 
 def _paths_within(folder: str, name: str, base: Path) -> list[str]:
     """What a name may stand for within the data's folder, the likeliest first, links followed and not."""
     full = os.path.join(base, os.path.expanduser(name))
-    ways = (os.path.abspath, os.path.realpath)
-    return [name, *(os.path.relpath(way(full), way(folder)) for way in ways)]
-
-
-def _held_out(request: DeletionRequest, pool: int) -> tuple[int, ...] | None:
-    if not request["held_out.indices"]:
-        return None
-    path = request.located("held_out.indices")
-    try:
-        found = tuple(int(word) for word in path.read_text(encoding="utf-8-sig").replace(",", " ").split())
-    except (OSError, ValueError) as error:
-        reason = f"{path.name} cannot be read as indices, one a line ({error})"
-        raise request.error("held_out.indices", reason) from error
-    outside = [index for index in found if not 0 <= index < pool]
-    if outside:
-        raise request.error("held_out.indices", f"{path.name}: index {outside[0]} is not in the pool of {pool}")
-    if len(set(found)) != len(found) or len(found) < 2:
-        raise request.error("held_out.indices", f"{path.name}: two or more different indices are needed")
-    return found
+    return [name, *(os.path.relpath(way(full), way(folder)) for way in (os.path.abspath, os.path.realpath))]
 
 
 def requested(data: ImageData, request: Request) -> Tensor:
@@ -268,15 +238,16 @@ def requested(data: ImageData, request: Request) -> Tensor:
     Raises: UnknownNameError for a class, person or family that does not exist; ForgetError for another kind.
     """
     if request.kind == "class":
-        return torch.isin(data.labels, torch.tensor([class_index(data, member) for member in request.members]))
+        return torch.isin(data.labels, torch.tensor(requested_classes(data, request)))
     if request.kind == "indices":
         indices = torch.tensor([int(member) for member in request.members])
         if int(indices.max()) >= len(data.labels):
             raise ForgetError(f"Index {indices.max()} is not in {data.name}: its pool has {len(data.labels)} samples.")
         return torch.isin(torch.arange(len(data.labels)), indices)
-    if getattr(data, GROUPS[request.kind]) is None:
+    ids = getattr(data, GROUPS[request.kind])
+    if ids is None:
         raise ForgetError(f"{data.name} has no {request.kind} ids; name a class or indices instead.")
-    return _shows(data, request, getattr(data, GROUPS[request.kind]))
+    return _shows(data, request, ids)
 
 
 def also_in_test(data: ImageData, request: Request) -> Tensor:
@@ -288,6 +259,24 @@ def also_in_test(data: ImageData, request: Request) -> Tensor:
 def _shows(data: ImageData, request: Request, ids: Tensor) -> Tensor:
     names = getattr(data, NAMED[request.kind])
     return torch.isin(ids, torch.tensor([names.index(member) for member in request.members]))
+
+
+def _held_out(request: DeletionRequest, pool: int) -> tuple[int, ...] | None:
+    """Pool indices of the file that the request names, if it does."""
+    if not request["held_out.indices"]:
+        return None
+    path = request.located("held_out.indices")
+    with request.blaming("held_out.indices"):
+        try:
+            found = tuple(int(word) for word in path.read_text(encoding="utf-8-sig").replace(",", " ").split())
+        except (OSError, ValueError) as error:
+            raise ForgetError(f"{path.name} cannot be read as indices, one a line ({error})") from error
+        outside = [index for index in found if not 0 <= index < pool]
+        if outside:
+            raise ForgetError(f"{path.name}: index {outside[0]} is not in the pool of {pool}")
+        if len(set(found)) != len(found) or len(found) < 2:
+            raise ForgetError(f"{path.name}: two or more different indices are needed")
+    return found
 
 
 def check_held_out(scenario: RequestedScenario) -> None:
@@ -334,9 +323,8 @@ def sets_with(data: ImageData, request: Request, held: Tensor, drop: bool) -> Se
     alike = torch.isin(data.labels[order], data.labels[forget].unique())
     unseen = torch.zeros(len(order), dtype=torch.bool)
     unseen[torch.nonzero(alike).flatten()[::2]] = True
-    empty = torch.empty(0, dtype=torch.int64)
-    parts = (order[~unseen].sort().values, order[unseen].sort().values, empty)
-    return Sets(forget, retain, *parts, data.labels.clone())
+    population = torch.empty(0, dtype=torch.int64)
+    return Sets(forget, retain, order[~unseen].sort().values, order[unseen].sort().values, population, data.labels)
 
 
 def _notes(scenario: RequestedScenario) -> list[str]:

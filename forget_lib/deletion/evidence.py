@@ -1,4 +1,4 @@
-"""From measurements to evidence: the readings of the verdict, what may be wrong with them, attacks, the error curve."""
+"""From measurements to evidence: the readings of the verdict, what may be wrong with them, the numbers of attacks."""
 
 from __future__ import annotations
 
@@ -9,33 +9,29 @@ import numpy as np
 import pandas as pd
 
 from forget_lib.attacks.parts.per_sample import location_and_spread
-from forget_lib.deletion import references, verdict
+from forget_lib.deletion import verdict
 from forget_lib.deletion.case import HELD_OUT_ADVICE, Case
-from forget_lib.deletion.measure import SETS
-from forget_lib.deletion.references import KEPT, ORIGINALS, RETRAINED, Job
+from forget_lib.deletion.measure import Measured
+from forget_lib.deletion.references import KEPT, ORIGINALS, RETRAINED, Job, measured, planned
 from forget_lib.deletion.verdict import OUTPUTS, READINGS, Reading, Rule, Verdict
-from forget_lib.statistics.intervals import auc, t_interval, within
-from forget_lib.statistics.measurement import range_of
-from forget_lib.study.pools import read_arrays
+from forget_lib.statistics.intervals import auc
 
-Measured = Mapping[str, np.ndarray]
 FAR_ABOVE = 2.0
 """Trace of an original from which its weights were not trained by this recipe on these images alone."""
 NO_GAP = 0.01
 """Largest difference of accuracies on training and on held-out images that counts as none."""
 FEWEST_CONTROLS = 8
 """Fewest control images for an attack that compares with them."""
-ATTACKS = (
-    "forget accuracy", "loss against controls", "LiRA, offline", "relearning", "re-identification", "trace, outputs",
-    "trace, embedding",
-)  # fmt: skip
+ATTACKS = [
+    *("forget accuracy", "loss against controls", "LiRA, offline", "relearning", "re-identification"),
+    *(f"trace, {reading}" for reading in READINGS),
+]
 """From weak to strong: the number that each attack gives for a model."""
-ACCURACIES = (*(f"{name}_accuracy" for name in SETS), "test_accuracy_kept")
 
 
 @dataclass(frozen=True)
 class Families:
-    """Measurements by family: retrained [K], originals [L], kept by share (each a list)."""
+    """Measurements by family: of K retrained models, of L originals, and of those that kept a share, by share."""
 
     retrained: Sequence[Measured]
     originals: Sequence[Measured]
@@ -44,12 +40,11 @@ class Families:
     @classmethod
     def of(cls, found: Mapping[Job, Measured]) -> Families:
         """Sorts the measurements of `references.train_references`."""
-        kept: dict[float, list[Measured]] = {}
-        for job, measured in found.items():
-            if job.family == KEPT:
-                kept.setdefault(job.share, []).append(measured)
-        by_name = {name: [m for job, m in found.items() if job.family == name] for name in (RETRAINED, ORIGINALS)}
-        return cls(by_name[RETRAINED], by_name[ORIGINALS], dict(sorted(kept.items())))
+        sorted_by: dict[tuple[str, float], list[Measured]] = {}
+        for job, model in found.items():
+            sorted_by.setdefault((job.family, job.share), []).append(model)
+        kept = {share: models for (family, share), models in sorted(sorted_by.items()) if family == KEPT}
+        return cls(sorted_by[RETRAINED, 0.0], sorted_by[ORIGINALS, 1.0], kept)
 
     def margins(self, reading: str) -> tuple[np.ndarray, np.ndarray]:
         """Margins of a reading: [K, n] of the retrained models, [L, n] of the originals."""
@@ -58,11 +53,9 @@ class Families:
 
 def stored(case: Case, rule: Rule, *, any_key: bool = False) -> Families | None:
     """The references of a case as they were kept, of whatever code with `any_key`; None where one is missing."""
-    jobs = references.planned(case, rule.kept_share)
-    keys = {job: None if any_key else references.key_of(case, job) for job in jobs}
-    found = {job: read_arrays(case.folder / "references" / f"{job.name}.npz", keys[job]) for job in jobs}
-    complete = {job: arrays for job, arrays in found.items() if arrays is not None}
-    return Families.of(complete) if len(complete) == len(jobs) else None
+    jobs = planned(case, rule.kept_share)
+    found = measured(case, jobs, any_key=any_key)
+    return Families.of(found) if len(found) == len(jobs) else None
 
 
 def stacked(models: Sequence[Measured], name: str) -> np.ndarray:
@@ -87,20 +80,21 @@ def judge(case: Case, model: Measured, families: Families, rule: Rule, concerns:
 def concerns_of(case: Case, original: Measured, families: Families, rule: Rule) -> tuple[str, ...]:
     """Reasons why the references are no measure for the model: another accuracy, or weights of another training."""
     concerns = []
-    own = float(original["validation_accuracy"])
+    accuracy = float(original["validation_accuracy"])
     theirs = stacked(families.originals, "validation_accuracy")
     mean, allowed = float(theirs.mean()), max(rule.reproduced, 3 * float(theirs.std(ddof=1)))
-    if case.weights and _knows_held_out(original, families, rule):
+    gaps = np.array([_gap(each) for each in families.originals])
+    usually_worse = gaps.mean() >= max(rule.reproduced, 2 * gaps.std(ddof=1))
+    if case.weights and _gap(original) <= NO_GAP and usually_worse:
         concerns.append(
             "The model has probably seen the held-out images: it is as good on them as on its training images "
             f"(accuracy {_held_out(original):.3f} and {float(original['retain_accuracy']):.3f}), and models trained "
-            f"here without them are {100 * np.mean([_gap(each) for each in families.originals]):.0f} points worse on "
-            f"them. {HELD_OUT_ADVICE}"
+            f"here without them are {100 * gaps.mean():.0f} points worse on them. {HELD_OUT_ADVICE}"
         )
-    elif abs(own - mean) > allowed:
+    elif abs(accuracy - mean) > allowed:
         concerns.append(
             f"The recipe does not reproduce the model: it gives a validation accuracy of {mean:.3f}, the model has "
-            f"{own:.3f} (allowed: {allowed:.3f} apart). Mend the recipe: these references are no measure."
+            f"{accuracy:.3f} (allowed: {allowed:.3f} apart). Mend the recipe: these references are no measure."
         )
     trace = readings(original, families, rule)[OUTPUTS].value
     if not trace > 0.5:
@@ -117,12 +111,6 @@ def concerns_of(case: Case, original: Measured, families: Families, rule: Rule) 
     return tuple(concerns)
 
 
-def _knows_held_out(original: Measured, families: Families, rule: Rule) -> bool:
-    """Whether a model is as good on held-out images as on training images, and models trained here are not."""
-    gaps = np.array([_gap(each) for each in families.originals])
-    return _gap(original) <= NO_GAP and gaps.mean() >= max(rule.reproduced, 2 * gaps.std(ddof=1))
-
-
 def _held_out(model: Measured) -> float:
     return float(np.mean([model["validation_accuracy"], model["test_accuracy"]]))
 
@@ -137,16 +125,20 @@ def attack_values(models: Sequence[Measured], families: Families) -> pd.DataFram
 
     Retrained models that are among the references must be judged by `reference_values`.
     """
-    references = {name: stacked(families.retrained, name) for name in (OUTPUTS, "controls")}
     rows = []
     for model in models:
         row = {"forget accuracy": float(model["forget_accuracy"]), "relearning": float(model["relearning"])}
         row["re-identification"] = float(model["reidentified"])
         if len(model["controls"]) >= FEWEST_CONTROLS:
             row["loss against controls"] = auc(model[OUTPUTS], model["controls"])
-            row["LiRA, offline"] = auc(*(_relative(model[name], references[name]) for name in (OUTPUTS, "controls")))
+            relative = []
+            for name in (OUTPUTS, "controls"):  # to the retrained models, none of which saw these images
+                references = stacked(families.retrained, name)
+                middle, spread = location_and_spread(references, np.ones(references.shape, dtype=bool))
+                relative.append((model[name] - middle) / spread)
+            row["LiRA, offline"] = auc(*relative)
         rows.append(row)
-    table = pd.DataFrame(rows, columns=list(ATTACKS), dtype=float)
+    table = pd.DataFrame(rows, columns=ATTACKS, dtype=float)
     for reading in READINGS:
         table[f"trace, {reading}"] = verdict.traces(stacked(models, reading), *families.margins(reading))
     return table
@@ -161,54 +153,12 @@ def reference_values(families: Families) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
-def _relative(margins: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """Margins [n] relative to those of the retrained models [K, n], none of which saw these images."""
-    middle, spread = location_and_spread(references, np.ones(references.shape, dtype=bool))
-    return (margins - middle) / spread
-
-
-def attack_table(candidates: Mapping[str, Measured], families: Families) -> pd.DataFrame:
-    """One row an attack: its value for each candidate, the retrained mean and the SD between retrained models."""
-    references = reference_values(families)
-    table = attack_values(list(candidates.values()), families).set_axis(list(candidates)).T
-    table["retrained"] = [references[name].to_numpy().mean() for name in ATTACKS]
-    table["SD of retrained"] = [references[name].to_numpy().std(ddof=1) for name in ATTACKS]
-    return table.rename_axis("attack")
-
-
-def accuracy_table(candidates: Mapping[str, Measured], families: Families) -> pd.DataFrame:
-    """Accuracy by set for each candidate, and the retrained mean with its 95 % t-interval; shares."""
-    table = pd.DataFrame({name: {each: float(m[each]) for each in ACCURACIES} for name, m in candidates.items()})
-    intervals = [within(t_interval(stacked(families.retrained, each)), range_of(each)) for each in ACCURACIES]
-    table["retrained"] = [interval.value for interval in intervals]
-    table["low"], table["high"] = [i.low for i in intervals], [i.high for i in intervals]
-    return table.rename_axis("accuracy")
-
-
-def error_curve(families: Families, alpha: float) -> pd.DataFrame:
-    """Chance that each attack notices a retraining that kept a share of the forget set, by attack and share (0 to 1).
-
-    A difference is noticed by the t test of the verdict at `alpha`, two-sided; the chance is that of a model with the
-    mean value at this share. Columns attack, share, value (mean), power, models.
-    """
-    references, rows = reference_values(families), []
-    groups = {**families.kept, 1.0: families.originals}
-    found = {0.0: references} | {share: attack_values(group, families) for share, group in groups.items()}
-    for name in ATTACKS:
-        usual = references[name].to_numpy()
-        spread = max(float(usual.std(ddof=1)), 1e-6)
-        for share, values in found.items():
-            value = float(values[name].to_numpy().mean())
-            shift = 0.0 if share == 0 else value - float(usual.mean())
-            reading = Reading(value, spread, len(usual))
-            power = verdict.detection_power(shift, reading, alpha) if np.isfinite(value) else float("nan")
-            rows.append([name, share, value, power, len(values)])
-    return pd.DataFrame(rows, columns=["attack", "share", "value", "power", "models"])
-
-
 def smallest_noticed(curve: pd.DataFrame, power: float) -> dict[str, float]:
     """Smallest share of those trained that, left undeleted, each attack notices with this power, as it does all larger
-    ones; not a number where it notices none. Nothing is read between the shares."""
+    ones; not a number where it notices none. Nothing is read between the shares.
+
+    curve: columns attack, share (of the forget set, 0 to 1) and power (chance of noticing).
+    """
     found = {}
     for name, group in curve[curve["share"] > 0].groupby("attack", sort=False):
         ordered = group.sort_values("share", ascending=False)

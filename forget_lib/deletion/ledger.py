@@ -3,8 +3,6 @@
 Beside it lies the key of the fingerprints. Whoever has only a report cannot test candidates against it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import json
@@ -27,14 +25,14 @@ class LedgerError(ForgetError):
     """A ledger that was damaged or changed by hand; the message names the line."""
 
 
-def canonical(content: Any) -> str:
+def _canonical(content: Any) -> str:
     """JSON that is the same for the same content: sorted keys, no spaces, no NaN."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def digest(content: Any) -> str:
     """SHA-256 (hex) of content as canonical JSON."""
-    return hashlib.sha256(canonical(content).encode()).hexdigest()
+    return hashlib.sha256(_canonical(content).encode()).hexdigest()
 
 
 def now() -> str:
@@ -60,9 +58,8 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
             entry = json.loads(line)
             own = entry.pop("hash")
         except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
-            raise _damaged(
-                path, number, "it is incomplete or no JSON, as after an interrupted or edited write"
-            ) from error
+            reason = "it is incomplete or no JSON, as after an interrupted or edited write"
+            raise _damaged(path, number, reason) from error
         if digest(entry) != own:
             raise _damaged(path, number, "its content does not fit its hash: it was changed after it was written")
         previous = entries[-1]["hash"] if entries else START
@@ -94,7 +91,7 @@ def append(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
         entry["hash"] = digest(entry)
         try:
             with path.open("a", encoding="utf-8") as file:
-                file.write(canonical(entry) + "\n")
+                file.write(_canonical(entry) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

@@ -1,6 +1,6 @@
 """What is measured on each model of a request, references and candidates alike: margins, accuracies, attacks."""
 
-from __future__ import annotations
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -18,12 +18,13 @@ MEASURE_VERSION = 1
 """Raised when the measurements behind a verdict give other numbers; records of before are then made again."""
 RELEARNING = (0, 1, 2, 3, 5, 8, 12)
 """Mini-batches after which relearning is looked at; the mean accuracy over them is one number a model."""
-SETS = ("forget", "retain", "validation", "test")
 RETAINED, DISTRACTORS = 1000, 400
 """Retain samples that teach the new head, and that stand in the gallery; the same ones for all models."""
+Measured = Mapping[str, np.ndarray]
+"""What `measure` returns."""
 
 
-def measure(scenario: Scenario, model: nn.Module) -> dict[str, np.ndarray]:
+def measure(scenario: Scenario, model: nn.Module) -> Measured:
     """Measurements of one model, which is not changed.
 
     Returns: `outputs` and `embedding`, margins of the forget samples [n]; `controls`, output margins of images of the
@@ -32,18 +33,19 @@ def measure(scenario: Scenario, model: nn.Module) -> dict[str, np.ndarray]:
     share of forget samples whose nearest neighbour in the embedding is of the same person (or class); scalars are [].
     """
     samples, classes = scenario.samples, len(scenario.data.classes)
-    found = margins_of(model, samples["forget"], samples["retain"], classes)
-    controls = control_samples(scenario)
-    found["controls"] = (
-        phi(predict(model, controls).numpy(), controls.labels.cpu().numpy()) if len(controls) else np.empty(0)
-    )
-    for name in SETS:
-        found[f"{name}_accuracy"] = np.array(accuracy(model, samples[name]))
-    found["test_accuracy_kept"] = np.array(accuracy(model, scenario.test_kept))
-    curve = relearning_curve(WeightsInput(model, samples["forget"], 1.0, relearning_rate(scenario)), RELEARNING)
-    found["relearning"] = np.array(float(np.mean(list(curve.values()))))
-    found["reidentified"] = np.array(reidentified(model, samples["forget"], samples["retain"]))
-    return found
+    forget, retain = samples["forget"], samples["retain"]
+    curve = relearning_curve(WeightsInput(model, forget, 1.0, relearning_rate(scenario)), RELEARNING)
+    numbers = {
+        f"{name}_accuracy": accuracy(model, samples[name]) for name in ("forget", "retain", "validation", "test")
+    }
+    numbers["test_accuracy_kept"] = accuracy(model, scenario.test_kept)
+    numbers["relearning"] = float(np.mean(list(curve.values())))
+    numbers["reidentified"] = reidentified(model, forget, retain)
+    held_out = concatenate(concatenate(samples["unseen"], samples["validation"]), samples["population"])
+    controls = held_out.subset(torch.isin(held_out.labels, forget.labels.unique()))
+    margins = margins_of(model, forget, retain, classes)
+    margins["controls"] = _output_margins(model, controls) if len(controls) else np.empty(0)
+    return margins | {name: np.array(number) for name, number in numbers.items()}
 
 
 def margins_of(model: nn.Module, forget: Samples, retain: Samples, classes: int) -> dict[str, np.ndarray]:
@@ -52,24 +54,19 @@ def margins_of(model: nn.Module, forget: Samples, retain: Samples, classes: int)
     Raises: ForgetError for a model without `features`.
     """
     teaching = _some(retain, RETAINED, seed=0)
-    labels = forget.labels.cpu().numpy()
+    labels, taught_labels = (samples.labels.cpu().numpy() for samples in (forget, teaching))
     known, taught = (embed(model, samples).numpy() for samples in (forget, teaching))
-    return {
-        OUTPUTS: phi(predict(model, forget).numpy(), labels),
-        EMBEDDING: probe_margins(known, labels, taught, teaching.labels.cpu().numpy(), classes),
-    }
+    embedding = probe_margins(known, labels, taught, taught_labels, classes)
+    return {OUTPUTS: _output_margins(model, forget), EMBEDDING: embedding}
+
+
+def _output_margins(model: nn.Module, samples: Samples) -> np.ndarray:
+    return phi(predict(model, samples).numpy(), samples.labels.cpu().numpy())
 
 
 def _some(samples: Samples, number: int, seed: int) -> Samples:
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))[:number]
     return samples.subset(order.to(samples.labels.device))
-
-
-def control_samples(scenario: Scenario) -> Samples:
-    """Images of the forget set's classes that no model was trained on: unseen, validation and population."""
-    samples = scenario.samples
-    every = concatenate(concatenate(samples["unseen"], samples["validation"]), samples["population"])
-    return every.subset(torch.isin(every.labels, samples["forget"].labels.unique()))
 
 
 def reidentified(model: nn.Module, forget: Samples, retain: Samples) -> float:

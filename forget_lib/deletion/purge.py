@@ -3,11 +3,10 @@
 Lists, and on request removes, everything derived from them that an answer left behind, and says what is kept and why.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,10 @@ from forget_lib.core.paths import data_folder, find
 from forget_lib.datasets.own import caches_of
 from forget_lib.deletion import ledger
 from forget_lib.deletion.report import read_report, report_digest
-from forget_lib.deletion.request import DeletionRequest, read_request
+from forget_lib.deletion.request import read_request
 from forget_lib.deletion.verdict import FAIL, PASS, UNDECIDED
 
+REMOVE, STRIP, KEEP, BY_HAND = "remove", "strip", "keep", "by hand"
 DERIVED = {
     "records": "the original model and its records: it was trained on the requested images",
     "references": "measurements of all models on the requested images, some of them trained on these",
@@ -43,17 +43,12 @@ KEPT = {
     "request.base": "the folder that paths in the request start from, as seen from here",
     "purge.json": "this list, with dates",
 }
+CHAIN = "the chain of all requests; a gap would look like tampering"
+KEY = "needed to check fingerprints and to find an image that comes back; remove it last"
 CACHED = "cached copies of these images, made again when needed"
 OF_OWN = re.compile(r"own-[A-Za-z0-9_.]+_[0-9a-f]{6}-")
 """What `own.caches_of` gives; of nothing else that a report says is a file removed."""
-DATA = "the data themselves, their copies and backups"
-GONE = "the data were not found there: removed or moved since; look for them, their copies and backups"
-UNTOLD = "the answer is older and does not name its caches; look for own-… in the data folder"
-OTHERS = "caches of other folders or tables that hold the same pictures are not known here"
-REMAINS = "half written by a run that was killed; it may hold weights or images"
 PICTURES = re.compile(r'<img[^>]*alt="Requested images[^"]*"[^>]*>', re.IGNORECASE)
-CHAIN = "the chain of all requests; a gap would look like tampering"
-KEY = "needed to check fingerprints and to find an image that comes back; remove it last"
 
 
 @dataclass(frozen=True)
@@ -72,13 +67,13 @@ class Artefact:
 
     def act(self) -> None:
         """Does what `action` says. Raises: OSError."""
-        if self.action == "remove" and self.path.is_dir():
-            shutil.rmtree(self.path)
-        elif self.action == "remove":
-            self.path.unlink()
-        elif self.action == "strip":
+        if self.action == STRIP:
             text = self.path.read_text(encoding="utf-8")
             write_text(self.path, PICTURES.sub("<em>Pictures of requested images were removed.</em>", text))
+        elif self.action == REMOVE and self.path.is_dir():
+            shutil.rmtree(self.path)
+        elif self.action == REMOVE:
+            self.path.unlink()
 
 
 def artefacts(folder: Path, *, given_weights: bool = False) -> list[Artefact]:
@@ -91,63 +86,57 @@ def artefacts(folder: Path, *, given_weights: bool = False) -> list[Artefact]:
     if not (folder / "report.json").is_file():
         raise ForgetError(f"{folder.name} holds no report.json; name the folder of an answered request.")
     content, request = read_report(folder / "report.json"), read_request(folder / "request.yaml")
-    found = [Artefact(folder / name, "remove", why) for name, why in DERIVED.items() if (folder / name).exists()]
+    found = [Artefact(folder / name, REMOVE, why) for name, why in DERIVED.items() if (folder / name).exists()]
     found += _remains(folder, {each.path for each in found})
+    kept = {"unlearned": MODEL[content["verdict"]["outcome"]], **KEPT}
     page = folder / "report.html"
     if page.is_file() and PICTURES.search(page.read_text(encoding="utf-8")):
-        found.append(Artefact(page, "strip", "shows requested images"))
-    known = {each.path.name for each in found}
-    kept = {"unlearned": MODEL[content["verdict"]["outcome"]], **KEPT}
-    found += [
-        Artefact(folder / name, "keep", why)
-        for name, why in kept.items()
-        if (folder / name).exists() and name not in known
-    ]
-    found += _weights(request, given_weights) + _data(request["data.name"], content["data"].get("caches"))
+        found.append(Artefact(page, STRIP, "shows requested images"))
+        del kept[page.name]
+    found += [Artefact(folder / name, KEEP, why) for name, why in kept.items() if (folder / name).exists()]
+    if request["model.weights"]:
+        path, what = request.located("model.weights"), "the original model, as it was given"
+        action, why = REMOVE if given_weights else BY_HAND, f"{what}; add --weights to remove it here"
+        gone = Artefact(path, BY_HAND, f"{what}, was not found there: removed or moved since")
+        found.append(Artefact(path, action, why) if path.exists() else gone)
+    found += _data(request["data.name"], content["data"].get("caches"))
     where = request.ledger_of(folder)
     for path, why in ((where, CHAIN), (where.with_suffix(".key"), KEY)):
-        moved = Artefact(path, "by hand", "not found there: the answer, or this, was moved since")
-        found.append(Artefact(path, "keep", why) if path.exists() else moved)
+        gone = Artefact(path, BY_HAND, "not found there: the answer, or this, was moved since")
+        found.append(Artefact(path, KEEP, why) if path.exists() else gone)
     return found
 
 
-def _remains(folder: Path, removed: set[Path]) -> list[Artefact]:
+def _remains(folder: Path, removed: set[Path]) -> Iterator[Artefact]:
     """Hidden files and folders that a killed run was still writing: outermost ones, outside of what goes anyway."""
-    found: list[Path] = []
     for path in sorted(folder.rglob(".*")):
-        if path.suffix != ".lock" and not (removed | set(found)) & set(path.parents):
-            found.append(path)
-    return [Artefact(path, "remove", REMAINS) for path in found]
+        if path.suffix != ".lock" and not removed & set(path.parents):
+            removed = {*removed, path}
+            yield Artefact(path, REMOVE, "half written by a run that was killed; it may hold weights or images")
 
 
-def _weights(request: DeletionRequest, given_weights: bool) -> list[Artefact]:
-    if not request["model.weights"]:
-        return []
-    path, action = request.located("model.weights"), "remove" if given_weights else "by hand"
-    if path.exists():
-        return [Artefact(path, action, "the original model, as it was given; add --weights to remove it here")]
-    return [
-        Artefact(path, "by hand", "the original model, as it was given, was not found there: removed or moved since")
-    ]
-
-
-def _data(name: str, told: str | None) -> list[Artefact]:
+def _data(name: str, told: str | None) -> Iterator[Artefact]:
     """The data themselves and their caches. told: what names of caches begin with by the report, which holds wherever
     data and answer have gone since; None in reports of before it was kept."""
-    if is_own(name):
-        base = split_options(name.removeprefix(OWN))[0]
-        source = find(base)
-        begun = {caches_of(source), *filter(OF_OWN.fullmatch, [told or ""])}
-        caches = sorted({cache for each in begun for cache in data_folder().glob(f"{each}*")})
-        gone = not is_code(base) and not source.exists()
-        reasons = [GONE if gone else DATA, *([UNTOLD] if gone and told is None else []), OTHERS]
-        removed = [Artefact(cache, "remove", CACHED) for cache in caches]
-        return [*removed, Artefact(source, "by hand", "; ".join(reasons))]
-    fetched = [path for path in sorted(data_folder().glob("*")) if path.is_dir() and name.startswith(path.name)]
-    found = [Artefact(path, "by hand", "the data themselves, as fetched") for path in fetched]
-    if name.startswith("mufac") and (data_folder() / "cache").exists():
-        found.append(Artefact(data_folder() / "cache", "remove", CACHED))
-    return found
+    if not is_own(name):
+        for path in sorted(data_folder().glob("*")):
+            if path.is_dir() and name.startswith(path.name):
+                yield Artefact(path, BY_HAND, "the data themselves, as fetched")
+        if name.startswith("mufac") and (data_folder() / "cache").exists():
+            yield Artefact(data_folder() / "cache", REMOVE, CACHED)
+        return
+    base = split_options(name.removeprefix(OWN))[0]
+    source = find(base)
+    begun = {caches_of(source), *filter(OF_OWN.fullmatch, [told or ""])}
+    for cache in sorted({cache for each in begun for cache in data_folder().glob(f"{each}*")}):
+        yield Artefact(cache, REMOVE, CACHED)
+    why = "the data themselves, their copies and backups"
+    if not is_code(base) and not source.exists():
+        why = "the data were not found there: removed or moved since; look for them, their copies and backups"
+        if told is None:
+            why += "; the answer is older and does not name its caches; look for own-… in the data folder"
+    why += "; caches of other folders or tables that hold the same pictures are not known here"
+    yield Artefact(source, BY_HAND, why)
 
 
 def table(found: list[Artefact]) -> pd.DataFrame:
@@ -180,7 +169,7 @@ def purge(folder: Path, *, given_weights: bool = False) -> dict[str, Any]:
     if earlier.is_file():
         content["earlier"] = json.loads(earlier.read_text(encoding="utf-8"))
     write_text(earlier, json.dumps(content, indent=1) + "\n")
-    removed = [row["what"] for row in rows if row["action"] in ("remove", "strip")]
+    removed = [row["what"] for row in rows if row["action"] in (REMOVE, STRIP)]
     report = report_digest(read_report(folder / "report.json"))
     entry = {"kind": "purge", "time": ledger.now(), "name": folder.name, "removed": removed, "report": report}
     ledger.append(where, entry)

@@ -4,8 +4,6 @@ The trial is the study's tuning: settings are tried on another draw of the same 
 judged on forget and validation samples only; neither unseen or test images nor a retrained model choose.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,16 +39,15 @@ def recommend(case: Case, records: Path = RECORDS) -> pd.DataFrame:
     names = [name for name in list_methods(controls=False) if name in spaces and not get_method(name).exact]
     found = _numbers(pd.read_csv(records), case.scenario.parsed.kind).reindex(names).rename_axis("method").reset_index()
     found["scenarios"] = found["scenarios"].fillna(0).astype(int)
+    found["score"] = found["miss"] + found["kept"].clip(lower=0)
     found["reason"] = [why_not(case, name) for name in names]
     costly = found["cost"] > case.request["budget.method_cost"]
     found.loc[costly & (found["reason"] == ""), "reason"] = "costs more than the budget in the study's records"
     found["fits"] = found["reason"] == ""
-    found["score"] = found["miss"] + found["kept"].clip(lower=0)
-    known = found["fits"] & found["score"].notna()
-    found.loc[known, "reason"] = "in the study's records for this kind of request"
+    known = found["score"].notna()
+    found.loc[found["fits"] & known, "reason"] = "in the study's records for this kind of request"
     found.loc[found["fits"] & ~known, "reason"] = "fits, but the records hold nothing on it for this kind of request"
-    order = ["fits", "score"]
-    return found.sort_values(order, ascending=[False, True], kind="stable", ignore_index=True, na_position="last")
+    return found.sort_values(["fits", "score"], ascending=[False, True], kind="stable", ignore_index=True)
 
 
 def _numbers(records: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -62,26 +59,15 @@ def _numbers(records: pd.DataFrame, kind: str) -> pd.DataFrame:
     apart = forget[["mean", "low", "high"]].sub(forget["oracle"], axis=0).assign(miss=lambda gaps: gaps["mean"].abs())
     # test_accuracy_retained where there is one: it comes after test_accuracy
     kept = rows[rows["metric"].isin(KEPT)].sort_values("metric").groupby(["method", "dataset", "request"]).last()
-    costs = rows[rows["metric"] == "relative_cost"]
-    return pd.DataFrame(
-        {
-            "gap": apart.groupby("method")["mean"].mean(),
-            "miss": apart.groupby("method")["miss"].mean(),
-            "low": apart.groupby("method")["low"].min(),
-            "high": apart.groupby("method")["high"].max(),
-            "kept": (kept["oracle"] - kept["mean"]).groupby("method").mean(),
-            "cost": costs.groupby("method")["mean"].mean(),
-            "scenarios": apart.groupby("method").size(),
-        }
-    )
+    by_method = apart.groupby("method")
+    found = by_method.agg(gap=("mean", "mean"), miss=("miss", "mean"), low=("low", "min"), high=("high", "max"))
+    found["kept"] = (kept["oracle"] - kept["mean"]).groupby("method").mean()
+    found["cost"] = rows[rows["metric"] == "relative_cost"].groupby("method")["mean"].mean()
+    return found.assign(scenarios=by_method.size())
 
 
 def why_not(case: Case, name: str) -> str:
     """Why a method cannot be used on this case; empty where it can."""
-    uses, available = get_method(name).uses, case.request["available"]
-    lacking = [part for part in ("forget", "retain") if part in uses.split(" (")[0] and part not in available]
-    if lacking:
-        return f"needs the {' and the '.join(lacking)} set, which is not there any more"
     return why_not_applicable(name, case.scenario.new_model(0), run.make_task(case.scenario, name=name)) or ""
 
 
@@ -138,16 +124,16 @@ def choose(case: Case) -> dict[str, Any]:
     if request["method"] != "auto":
         with request.blaming("method"):
             reason = why_not(case, request["method"])
-            if reason and request["method"] != "retrain":
+            if reason:
                 raise NotApplicableError(reason)
         settings = with_chosen(request["method"], request["settings"], *case.scenario.tuned_for)
         return {"method": request["method"], "settings": settings, "why": "the request names it", "trial": None}
     table = recommend(case)
     fitting = table[table["fits"]]["method"].head(request["budget.methods"]).tolist()
     if not fitting:
-        raise request.error("available", "no method fits what is left of the data and the budget; retrain instead")
+        raise request.error("method", "no method fits the data and the budget; retrain instead")
     tried = trial(case, fitting)
     best = min(tried, key=lambda name: (tried[name]["score"], name))
-    score = tried[best]["score"]
+    settings, score = tried[best]["settings"], tried[best]["score"]
     why = f"lowest score ({score:.3f}) of {len(tried)} methods in a trial on another draw of such a request"
-    return {"method": best, "settings": tried[best]["settings"], "why": why, "trial": tried}
+    return {"method": best, "settings": settings, "why": why, "trial": tried}

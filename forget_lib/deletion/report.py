@@ -1,7 +1,5 @@
 """The report as JSON: everything that the page says, in a form that a program can check."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os
@@ -19,9 +17,8 @@ from forget_lib.core.files import write_text
 from forget_lib.core.paths import sha256_of
 from forget_lib.deletion import evidence, ledger
 from forget_lib.deletion.answer import UNLEARNED, Answer, returned
-from forget_lib.deletion.case import Case, asked_digest, open_case
+from forget_lib.deletion.case import Case, open_case
 from forget_lib.deletion.request import as_written, keep_copy, read_request
-from forget_lib.deletion.verdict import Reading, Verdict
 from forget_lib.study import records
 from forget_lib.study.scenario import EVALUATED
 
@@ -41,15 +38,19 @@ def file_hash(path: Path) -> str:
     return sha256_of(path) if path.is_file() else "gone"
 
 
-def build(answer: Answer, earlier: pd.DataFrame, times: Mapping[str, Any]) -> dict[str, Any]:
-    """The report's content. earlier: of `answer.reevaluate`. times: whatever differs from run to run."""
-    case, scenario, about = answer.case, answer.case.scenario, (answer.measured, answer.families)
-    curve = evidence.error_curve(answer.families, answer.rule.alpha)
+def build(answer: Answer, tables: Mapping[str, Any], times: Mapping[str, Any]) -> dict[str, Any]:
+    """The report's content.
+
+    tables: accuracies, attacks, error_curve and smallest_noticed, as the notebook makes them, and earlier_requests, of
+    `answer.reevaluate`. times: whatever differs from run to run.
+    """
+    case, scenario = answer.case, answer.case.scenario
     original = scenario.folder("original", request=scenario.parsed.original_name) / "model.safetensors"
     content = {
         "kind": KIND,
         "schema": SCHEMA,
         "name": case.folder.name,
+        "asked": case.asked,
         "request": as_written(case.request),
         "data": {
             "title": scenario.data.label,
@@ -73,11 +74,7 @@ def build(answer: Answer, earlier: pd.DataFrame, times: Mapping[str, Any]) -> di
         "concerns": answer.concerns,
         "verdict": answer.verdict,
         "controls": answer.controls,
-        "accuracies": evidence.accuracy_table(*about),
-        "attacks": evidence.attack_table(*about),
-        "error_curve": curve,
-        "smallest_noticed": evidence.smallest_noticed(curve, answer.rule.power),
-        "earlier_requests": earlier,
+        **tables,
         "returned_images": returned(case),
         "notes": case.notes,
         "limits": LIMITS,
@@ -95,14 +92,9 @@ def _as_json(value: Any) -> Any:
         return value.reset_index().to_dict("records")
     if isinstance(value, BaseModel):
         return value.model_dump()
-    if isinstance(value, Reading | Verdict):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     return dict(value) if isinstance(value, Mapping) else value.item()
-
-
-def asked_in(content: Mapping[str, Any]) -> str:
-    """What a report answers, as `Case.asked` says it."""
-    return asked_digest(content["data"]["fingerprint"], content["data"]["forget"], content["model"])
 
 
 def report_digest(content: Mapping[str, Any]) -> str:
@@ -115,20 +107,20 @@ def write(case: Case, content: Mapping[str, Any]) -> Path:
 
     Raises: ForgetError if it cannot be written; LedgerError if the ledger is damaged.
     """
-    own, path = report_digest(content), case.folder / "report.json"
+    digest, path = report_digest(content), case.folder / "report.json"
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    if not any(entry.get("report") == own for entry in ledger.read_ledger(case.ledger)):
+    if not any(entry.get("report") == digest for entry in ledger.read_ledger(case.ledger)):
         entry = {
             "kind": "request",
             "time": ledger.now(),
             "name": case.folder.name,
             "folder": os.path.relpath(case.folder, case.ledger.parent),
-            "request": asked_in(content),
+            "request": content["asked"],
             "outcome": content["verdict"]["outcome"],
             "trace": content["readings"]["outputs"]["value"],
             "forget": content["data"]["forget"],
             "weights": content["model"]["after"],
-            "report": own,
+            "report": digest,
         }
         ledger.append(case.ledger, entry)
     return path
@@ -156,7 +148,7 @@ def opened(path: str | Path, folder: Path | None = None) -> Case:
     case = open_case(read_request(path), folder)
     ledger.read_ledger(case.ledger)
     report = case.folder / "report.json"
-    if report.is_file() and asked_in(read_report(report)) != case.asked:
+    if report.is_file() and read_report(report).get("asked") != case.asked:
         raise case.request.error(
             "write.folder",
             f"{case.folder} holds the answer to another request: other images, other data or another model "

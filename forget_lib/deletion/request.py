@@ -4,14 +4,12 @@
 workflow/config/requests. Every path in a request is relative to its file.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -33,12 +31,8 @@ BASE = ".base"
 def _names_what_is_to_go(value: str | dict[str, Any]) -> str | dict[str, Any]:
     if isinstance(value, dict) and FILES in value:
         names = value[FILES]
-        if (
-            len(value) > 1
-            or not isinstance(names, list)
-            or not names
-            or not all(isinstance(each, str) for each in names)
-        ):
+        listed = len(value) == 1 and isinstance(names, list) and len(names) > 0
+        if not listed or not all(isinstance(name, str) for name in names):
             raise ValueError("expected files: [name, …]")
         return value
     try:
@@ -70,9 +64,7 @@ class HeldOut(Settings):
 
     draw: int = Field(default=0, ge=0, le=10**6, description="as the study draws them")
     indices: str = Field(default="", description="or: a file with their pool indices, one a line")
-    drop_requested: bool = Field(
-        default=False, description="take those of the requested people or files out of the sets"
-    )
+    drop_requested: bool = Field(default=False, description="take requested people or files out of the sets")
 
 
 class Budget(Settings):
@@ -80,9 +72,7 @@ class Budget(Settings):
 
     references: int = Field(default=8, ge=3, le=200, description="retrained reference models")
     originals: int = Field(default=4, ge=3, le=100, description="models trained on everything, to measure along")
-    kept: int = Field(
-        default=4, ge=0, le=100, description="retrainings that keep a quarter of the forget set, for the power"
-    )
+    kept: int = Field(default=4, ge=0, le=100, description="retrainings that keep a quarter of the forget set")
     shares: int = Field(default=1, ge=0, le=20, description="retrainings for each further share of the error curve")
     trials: int = Field(default=2, ge=1, le=6, description="settings tried for each method of the trial")
     methods: int = Field(default=3, ge=1, le=20, description="methods in the trial")
@@ -110,9 +100,6 @@ class Asked(Settings):
         description="class:NAME, person:NAME, family:NAME, indices:1,2, {person: [NAME, …]}, or {files: [PATH, …]}"
     )
     held_out: HeldOut = HeldOut()
-    available: list[Literal["forget", "retain"]] = Field(
-        default=["forget", "retain"], min_length=1, description="data that are still there, some of forget, retain"
-    )
     method: str = Field(default="auto", description="auto, or the name of a method")
     settings: dict[str, Any] = Field(default={}, description="of that method; left out: as tuned, else its defaults")
     budget: Budget = Budget()
@@ -218,16 +205,14 @@ def keep_copy(path: Path, kept: Path) -> None:
 
 def as_written(request: DeletionRequest) -> dict[str, Any]:
     """The request for the report: all values, folders left out of paths."""
-    public = _public(request.values)
-    public["title"] = request["title"]  # this and names of people may hold a slash that belongs to no path
+
+    def public(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: public(each) for key, each in value.items()}
+        return public_name(value) if isinstance(value, str) and "/" in value else value
+
     asked = request["forget"]
     if isinstance(asked, Mapping) and FILES in asked:
-        names = (public_name(name) if name.startswith(("/", "~")) else name for name in asked[FILES])
-        asked = {FILES: list(names)}
-    return public | {"forget": asked}
-
-
-def _public(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _public(each) for key, each in value.items()}
-    return public_name(value) if isinstance(value, str) and "/" in value else value
+        asked = {FILES: [public_name(name) if name.startswith(("/", "~")) else name for name in asked[FILES]]}
+    # A title and names of people may hold a slash that belongs to no path.
+    return public(request.values) | {"title": request["title"], "forget": asked}

@@ -13,11 +13,8 @@ the frozen features), which looks through everything that only hides an answer a
 *pass*: both readings are equivalent to the retrained references (two one-sided tests within the margin), none differs
 from them significantly, and the same test would notice a retraining that kept a quarter of the forget set. *fail*: a
 reading differs significantly. *not enough evidence*: everything else, with what would be needed. The numbers of the
-rule are fixed in workflow/config/verdict.yaml. A pass says that this statistic saw no difference larger than the
-margin. It is no statement about the law.
+rule are fixed in workflow/config/verdict.yaml.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
@@ -94,13 +91,6 @@ class Reading:
         return max(self.deviation * math.sqrt(1 + 1 / self.references), 1e-9)
 
 
-def scale_of(retrained: np.ndarray, trained: np.ndarray) -> float:
-    """Denominator of the trace, for margins [K, n] and [L, n]; NaN where it is not above 0."""
-    weights = trained.mean(axis=0) - retrained.mean(axis=0)
-    length = float(weights @ weights) - sum(_noise(margins) for margins in (retrained, trained))
-    return length if length > 0 else math.nan
-
-
 def _noise(margins: np.ndarray) -> float:
     """Expected squared distance of the mean of these models from the mean of all such models."""
     return float(margins.var(axis=0, ddof=1).sum()) / len(margins)
@@ -112,12 +102,19 @@ def _along(models: np.ndarray, retrained: np.ndarray, trained: np.ndarray) -> np
     return (models - without) @ (trained.mean(axis=0) - without) - _noise(retrained)
 
 
+def _scale(retrained: np.ndarray, trained: np.ndarray) -> float:
+    """Denominator of the trace; NaN where it is not above 0."""
+    weights = trained.mean(axis=0) - retrained.mean(axis=0)
+    length = float(weights @ weights) - sum(_noise(margins) for margins in (retrained, trained))
+    return length if length > 0 else math.nan
+
+
 def traces(models: np.ndarray, retrained: np.ndarray, trained: np.ndarray) -> np.ndarray:
     """t(m) of each model, float64 [M]; NaN where models with and without the forget set cannot be told apart.
 
     models: margins [M, n]. retrained: [K, n] of models trained without the forget set. trained: [L, n], with it.
     """
-    return _along(models, retrained, trained) / scale_of(retrained, trained)
+    return _along(models, retrained, trained) / _scale(retrained, trained)
 
 
 def leave_one_out(retrained: np.ndarray, trained: np.ndarray) -> np.ndarray:
@@ -132,7 +129,7 @@ def leave_one_out(retrained: np.ndarray, trained: np.ndarray) -> np.ndarray:
         )
     others = [np.delete(retrained, k, axis=0) for k in range(len(retrained))]
     alone = [_along(retrained[k : k + 1], others[k], trained)[0] for k in range(len(retrained))]
-    return np.array(alone) / scale_of(retrained, trained)
+    return np.array(alone) / _scale(retrained, trained)
 
 
 def read(
@@ -198,9 +195,9 @@ def _ridge(features: np.ndarray, targets: np.ndarray, queries: np.ndarray) -> np
 class Findings:
     """What the tests say of one reading.
 
-    standard_error: of one model's trace against the mean of K references. p_difference: two-sided, before correction.
-    p_equivalence: larger of the two one-sided tests. low, high: 1 - 2 alpha interval. power: chance of noticing a
-    retraining that kept `kept_share`; NaN where none was trained. critical: trace from which a difference is noticed.
+    low, high: 1 - 2 alpha interval of the trace. standard_error: of one model's trace against the mean of K references.
+    p_difference: two-sided, before correction. p_equivalence: larger of the two one-sided tests. critical: trace from
+    which a difference is noticed. power: chance of noticing a retraining that kept `kept_share`; NaN without any.
     """
 
     value: float
@@ -277,65 +274,58 @@ def decide(
     if set(readings) != set(READINGS):
         raise ForgetError(f"The verdict takes the readings {', '.join(READINGS)}; got {', '.join(readings)}.")
     findings = {name: examine(name, readings[name], rule) for name in READINGS}
-    lacking = _too_few(readings, rule, images, people)
+    references = min(each.references for each in readings.values())
+    kept = min(len(each.kept) for each in readings.values())
+    counts = [
+        ("retrained references", references, rule.fewest_references),
+        (f"retrainings that keep {rule.kept_share:.0%}", kept, rule.fewest_kept),
+        ("images to forget", images, rule.fewest_images),
+        ("people who stay", rule.fewest_people if people is None else people, rule.fewest_people),
+    ]
+    lacking = [(what, there, least) for what, there, least in counts if there < least]
     if concerns or lacking:
         needed = [f"at least {least} {what} (now {there})" for what, there, least in lacking]
         needed += ["references that are comparable with the model"] if concerns else []
         reasons = [f"There are {there} {what}; the rule asks for {least}." for what, there, least in lacking]
         return Verdict(UNDECIDED, (*concerns, *reasons), tuple(needed), findings)
-    differing = [name for name in READINGS if abs(findings[name].value) > findings[name].critical]
+    differing = []
+    for name, each in findings.items():
+        if abs(each.value) > each.critical:
+            way = "more is left than after retraining" if each.value > 0 else "more is gone than after retraining"
+            differing.append(
+                f"{AT[name]} the model differs from retrained ones: trace {each.value:+.2f}, where {each.critical:.2f} "
+                f"is noticed ({way})."
+            )
     if differing:
-        return Verdict(FAIL, tuple(_difference(name, findings[name]) for name in differing), (), findings)
-    reasons, needed = _undecided(findings, readings, rule)
-    if reasons:
-        return Verdict(UNDECIDED, tuple(reasons), tuple(needed), findings)
+        return Verdict(FAIL, tuple(differing), (), findings)
+    against = _against_pass(findings, readings, rule)
+    if against:
+        return Verdict(UNDECIDED, tuple(each[0] for each in against), tuple(each[1] for each in against), findings)
     within = (f"{each.said(name)}, within the margin of {each.margin:g}." for name, each in findings.items())
     return Verdict(PASS, tuple(within), (), findings)
 
 
-def _too_few(
-    readings: Mapping[str, Reading], rule: Rule, images: int, people: int | None
-) -> list[tuple[str, int, int]]:
-    """What there is too little of for any verdict: what, how many there are, how many the rule asks for."""
-    kept = f"retrainings that keep {rule.kept_share:.0%}"
-    counts = [
-        ("retrained references", min(each.references for each in readings.values()), rule.fewest_references),
-        (kept, min(len(each.kept) for each in readings.values()), rule.fewest_kept),
-        ("images to forget", images, rule.fewest_images),
-    ]
-    if people is not None:
-        counts.append(("people who stay", people, rule.fewest_people))
-    return [(what, there, least) for what, there, least in counts if there < least]
-
-
-def _difference(name: str, found: Findings) -> str:
-    way = "more is left than after retraining" if found.value > 0 else "more is gone than after retraining"
-    return (
-        f"{AT[name]} the model differs from retrained ones: trace {found.value:+.2f}, where {found.critical:.2f} is "
-        f"noticed ({way})."
-    )
-
-
-def _undecided(
+def _against_pass(
     findings: Mapping[str, Findings], readings: Mapping[str, Reading], rule: Rule
-) -> tuple[list[str], list[str]]:
-    """Reasons against a pass, and what would be needed."""
-    reasons, needed = [], []
+) -> list[tuple[str, str]]:
+    """Reasons against a pass, each with what would be needed."""
+    against = []
     best = max(each.power for each in findings.values())
     if not best >= rule.power:
-        reasons.append(
+        reason = (
             f"The test would notice a retraining that kept {rule.kept_share:.0%} of the forget set with a chance of "
             f"only {best:.0%}; the rule asks for {rule.power:.0%}."
         )
-        needed.append("more images of the request, or a model that depends on them more: the trace varies too much")
+        need = "more images of the request, or a model that depends on them more: the trace varies too much"
+        against.append((reason, need))
     for name, each in findings.items():
         if not each.p_equivalence <= rule.alpha:
-            reasons.append(
+            reason = (
                 f"{each.said(name)}: not clearly different from retraining, but not shown to lie within the margin of "
                 f"{each.margin:g} either."
             )
-            needed.append(f"{name}: {_need(each, readings[name], rule)}")
-    return reasons, needed
+            against.append((reason, f"{name}: {_need(each, readings[name], rule)}"))
+    return against
 
 
 def _need(found: Findings, reading: Reading, rule: Rule) -> str:

@@ -5,10 +5,8 @@ whole and holds this report; the model is the one that was judged. With the data
 requested images, and the model's measurements and the verdict come out again.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,10 +20,12 @@ from forget_lib.deletion.request import read_request
 from forget_lib.deletion.verdict import Reading, Rule
 from forget_lib.study import run
 
+OK, FAILED, NOT_POSSIBLE = "ok", "failed", "not possible"
 TOLERANCE = 1e-3
 """How far a number may be off on another machine."""
 INCOMPLETE = (KeyError, TypeError, AttributeError, ValueError, ForgetError)
 """What may come of a report that lacks something or holds it in another form."""
+Content = Mapping[str, Any]
 
 
 class Check(NamedTuple):
@@ -41,100 +41,96 @@ def verify(path: Path, *, with_data: bool = False) -> list[Check]:
 
     Raises: ForgetError where the file is no report.
     """
-    path = Path(path)
-    content, folder = read_report(path), path.parent
-    checks = [_verdict_follows(content), _rule_is_the_configs(content), _page(content, folder)]
-    checks += [_ledger(content, folder), _weights(content, folder)]
-    return checks + (_with_data(content, folder) if with_data else [])
-
-
-def passed(checks: list[Check]) -> bool:
-    """Whether no check failed."""
-    return all(check.outcome != "failed" for check in checks)
+    content, folder = read_report(path), Path(path).parent
+    return [*_without_data(content, folder), *(_with_data(content, folder) if with_data else ())]
 
 
 def _checked(name: str, right: bool, why_not: str = "", detail: str = "") -> Check:
-    return Check(name, "ok", detail) if right else Check(name, "failed", why_not)
+    return Check(name, OK, detail) if right else Check(name, FAILED, why_not)
 
 
-def _verdict_follows(content: Mapping[str, Any]) -> Check:
-    """The verdict again, from the readings and the rule in the report."""
-    name = "the verdict follows from the numbers"
+def _without_data(content: Content, folder: Path) -> Iterator[Check]:
+    """Checks of a report and of what lies beside it."""
+    name, digest = "the verdict follows from the numbers", report_digest(content)
     try:
-        readings = {}
-        for each, found in content["readings"].items():
-            deviation = math.inf if found["deviation"] is None else found["deviation"]
-            readings[each] = Reading(found["value"], deviation, found["references"], tuple(found["kept"]))
+        readings = {each: _reading(written) for each, written in content["readings"].items()}
         about = {key: content[key] for key in ("images", "people", "concerns")}
-        again = verdict.decide(readings, Rule(**content["rule"]), **about).outcome
-        said = content["verdict"]["outcome"]
+        computed, written = verdict.decide(readings, Rule(**content["rule"]), **about), content["verdict"]["outcome"]
     except INCOMPLETE as error:
-        return Check(name, "failed", f"the report is not complete ({error})")
-    computed = f"computed: {again}, written: {said}"
-    return _checked(name, again == said, computed, computed)
+        yield Check(name, FAILED, f"the report is not complete ({error})")
+    else:
+        both = f"computed: {computed.outcome}, written: {written}"
+        yield _checked(name, computed.outcome == written, both, both)
 
-
-def _rule_is_the_configs(content: Mapping[str, Any]) -> Check:
-    rule, written = verdict.load_rule().model_dump(), content.get("rule") or {}
-    off = [name for name, value in rule.items() if name != "margin" and written.get(name) != value]
+    rule, written = verdict.load_rule().model_dump(exclude={"margin"}), content.get("rule") or {}
+    off = [name for name, value in rule.items() if written.get(name) != value]
     why_not = f"differs in {', '.join(off)}: the known error rates are not this rule's"
-    return _checked("the rule is the frozen one", not off, why_not)
+    yield _checked("the rule is the frozen one", not off, why_not)
 
-
-def _page(content: Mapping[str, Any], folder: Path) -> Check:
     name, page = "the page belongs to the report", folder / "report.html"
-    if not page.is_file():
-        return Check(name, "not possible", "there is no report.html beside it")
-    return _checked(name, report_digest(content) in page.read_text(encoding="utf-8"), "other digest")
+    if page.is_file():
+        yield _checked(name, digest in page.read_text(encoding="utf-8"), "other digest")
+    else:
+        yield Check(name, NOT_POSSIBLE, "there is no report.html beside it")
+    yield _ledger(digest, folder)
+
+    name, weights = "the model is the one judged", folder / "unlearned" / "model.safetensors"
+    if weights.is_file():
+        right = file_hash(weights) == content["model"]["after"]
+        yield _checked(name, right, "its SHA-256 differs from the report's")
+    else:
+        yield Check(name, NOT_POSSIBLE, "the unlearned model is not here")
 
 
-def _ledger(content: Mapping[str, Any], folder: Path) -> Check:
+def _ledger(digest: str, folder: Path) -> Check:
     name, request = "the ledger is whole and holds this report", folder / "request.yaml"
     where = read_request(request).ledger_of(folder) if request.is_file() else folder.parent / "ledger.jsonl"
     if not where.is_file():
-        return Check(name, "not possible", "the ledger is not here")
+        return Check(name, NOT_POSSIBLE, "the ledger is not here")
     try:
         entries = ledger.read_ledger(where)
     except ForgetError as error:
-        return Check(name, "failed", str(error))
-    lines = [entry["number"] for entry in entries if entry.get("report") == report_digest(content)]
+        return Check(name, FAILED, str(error))
+    lines = [entry["number"] for entry in entries if entry.get("report") == digest]
     return _checked(name, bool(lines), "no line has this report's digest", f"line {lines[0]}" if lines else "")
 
 
-def _weights(content: Mapping[str, Any], folder: Path) -> Check:
-    name, path = "the model is the one judged", folder / "unlearned" / "model.safetensors"
-    if not path.is_file():
-        return Check(name, "not possible", "the unlearned model is not here")
-    return _checked(name, file_hash(path) == content["model"]["after"], "its SHA-256 differs from the report's")
-
-
-def _with_data(content: Mapping[str, Any], folder: Path) -> list[Check]:
+def _with_data(content: Content, folder: Path) -> Iterator[Check]:
     """Checks that read the data: fingerprints, the model's accuracies, its readings beside the kept references."""
     try:
         case = open_case(read_request(folder / "request.yaml"), folder)
     except ForgetError as error:
-        return [Check("the data are there", "not possible", str(error))]
+        yield Check("the data are there", NOT_POSSIBLE, str(error))
+        return
     same = case.fingerprints == content["data"]["forget"]
-    checks = [_checked("the fingerprints are those of the requested images", same)]
+    yield _checked("the fingerprints are those of the requested images", same)
     try:
         model = run.read_model(case.scenario, folder / "unlearned")
     except ForgetError as error:
-        return [*checks, Check("the model's numbers come out again", "not possible", str(error))]
+        yield Check("the model's numbers come out again", NOT_POSSIBLE, str(error))
+        return
     measured = measure(case.scenario, model)
     written = {row["accuracy"]: row[UNLEARNED] for row in content["accuracies"]}
-    off = [name for name, value in written.items() if abs(float(measured[name]) - value) > TOLERANCE]
-    checks.append(_checked("the model's accuracies come out again", not off, f"differs in {', '.join(off)}"))
+    off = [name for name, value in written.items() if not _near(float(measured[name]), value)]
+    yield _checked("the model's accuracies come out again", not off, f"differs in {', '.join(off)}")
     name, rule = "the readings come out again", Rule(**content["rule"])
     families = evidence.stored(case, rule, any_key=True)
     if families is None:
-        why = "the references' measurements were purged; train them again to check"
-        return [*checks, Check(name, "not possible", why)]
-    readings = evidence.readings(measured, families, rule)
-    off = [each for each, reading in readings.items() if not _same(reading, content["readings"][each])]
-    return [*checks, _checked(name, not off, f"differs in {', '.join(off)}")]
+        yield Check(name, NOT_POSSIBLE, "the references' measurements were purged; train them again to check")
+        return
+    off = []
+    for reading, found in evidence.readings(measured, families, rule).items():
+        before = _reading(content["readings"][reading])
+        if not (_near(found.deviation, before.deviation) and _near(found.value, before.value)):
+            off.append(reading)
+    yield _checked(name, not off, f"differs in {', '.join(off)}")
 
 
-def _same(reading: Reading, written: Mapping[str, Any]) -> bool:
+def _reading(written: Content) -> Reading:
+    """A reading as the report holds it, where an infinite deviation is null."""
     deviation = math.inf if written["deviation"] is None else written["deviation"]
-    near = reading.deviation == deviation or abs(reading.deviation - deviation) <= TOLERANCE
-    return near and abs(reading.value - written["value"]) <= TOLERANCE
+    return Reading(written["value"], deviation, written["references"], tuple(written["kept"]))
+
+
+def _near(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=0, abs_tol=TOLERANCE)

@@ -133,12 +133,14 @@ class PoolPlan:
         return 100_003 * (self.seed + 1) + k
 
     def fresh_model(self, seed: int) -> models.Classifier:
-        """An untrained model of the pool's architecture."""
+        """An untrained model of the pool's architecture, where its images are."""
         channels, height, width = self.images.shape[1:]
         shape = (channels, height, width)
         if self.model == "mlp":
-            return mlp_classifier(shape, self.number_of_classes, self.hidden, seed)
-        return models.build(self.model, shape, self.number_of_classes, seed)
+            model = mlp_classifier(shape, self.number_of_classes, self.hidden, seed)
+        else:
+            model = models.build(self.model, shape, self.number_of_classes, seed)
+        return model.to(self.images.device)
 
 
 def _checksum(samples: Samples | None) -> str:
@@ -156,7 +158,8 @@ def train_nets(
     folder: of the pool, where other nets are kept, each in a file named by the hash of all that it depends on.
     Raises: ForgetError, DivergedError.
     """
-    if len({len(part) for part in sets}) == 1 and stackable(plan.model, plan.recipe):
+    alike = len({len(part) for part in sets}) == 1 and plan.images.device.type == "cpu"
+    if alike and stackable(plan.model, plan.recipe):
         nets = BatchedMlp.of([plan.fresh_model(seed) for seed in seeds])
         train_batched(nets, plan.images, plan.labels, torch.as_tensor(np.stack(sets)), plan.recipe, seeds)
         return nets.classifiers(tuple(plan.images.shape[1:]))

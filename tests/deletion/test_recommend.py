@@ -3,7 +3,6 @@
 import pytest
 
 from forget_lib.core.errors import ForgetError
-from forget_lib.deletion import answer as answers
 from forget_lib.deletion import case as cases
 from forget_lib.deletion import recommend
 from forget_lib.deletion.request import read_request
@@ -18,12 +17,14 @@ def test_a_method_that_does_not_fit_the_request_is_refused_with_its_line(mine):
         assert words in str(caught.value)
 
 
-def test_methods_that_need_data_which_are_gone_are_not_recommended(mine):
-    path = write_request(mine, method="auto", extra="available: [forget]\n")
+def test_methods_that_cost_more_than_the_budget_or_do_not_fit_come_last_with_their_reason(mine):
+    path = write_request(mine, method="auto")
+    path.write_text(path.read_text().replace("processes: 1", "processes: 1, method_cost: 0.05"))
     table = recommend.recommend(cases.open_case(read_request(path))).set_index("method")
-    assert not table.loc["finetune", "fits"]
-    assert "retain" in table.loc["finetune", "reason"]
-    assert table.loc["negative_gradient", "fits"]
     assert {"gap", "low", "high", "cost"} <= set(table.columns)
-    with pytest.raises(ForgetError, match="no reference model can be retrained"):
-        answers.respond(cases.open_case(read_request(path)), {"method": "negative_gradient", "settings": {}})
+    assert (table.loc[table["fits"], "cost"].dropna() <= 0.05).all()
+    assert "costs more" in table.loc[table["cost"] > 0.05, "reason"].iloc[0]
+    assert "convolution" in table.loc["attack_and_reset", "reason"]
+    assert table["fits"].is_monotonic_decreasing
+    scores = table.loc[table["fits"], "score"].dropna()
+    assert scores.is_monotonic_increasing

@@ -48,7 +48,7 @@ def test_too_little_memory_or_disk_is_said_and_what_to_do(mine, monkeypatch):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
     with monkeypatch.context() as patch:
-        patch.setattr(references, "_batch", no_memory)
+        patch.setattr(references, "train_nets", no_memory)
         with pytest.raises(ForgetError, match="too little memory"):
             references.train_references(case, jobs)
 

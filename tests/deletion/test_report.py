@@ -106,7 +106,7 @@ def test_models_whose_files_have_the_same_name_are_told_apart_and_the_first_answ
         text = path.read_text().replace("{name: mlp}", '{name: "net.py:make"}')
         path.write_text(text.replace(f"{mine}/{place}/r", f"{mine}/out"))
     answer, content, path = answered(mine / "prod" / "r.yaml")
-    assert report.asked_in(report.read_report(path)) == answer.case.asked
+    assert report.read_report(path)["asked"] == answer.case.asked
     assert str(mine) not in json.dumps(content)
     before = path.read_bytes()
     with pytest.raises(ForgetError, match="answer to another request"):

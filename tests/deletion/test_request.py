@@ -33,7 +33,6 @@ def test_a_short_request_gets_the_defaults(tmp_path):
     assert request["data.name"] == "mnist"
     assert request["margin"] == 0.2
     assert request["budget.references"] == 8
-    assert request["available"] == ["forget", "retain"]
     assert request.name == "request"
 
 
@@ -66,7 +65,6 @@ def test_a_short_request_gets_the_defaults(tmp_path):
         (("forget: class:5", "forget: !!python/object/apply:os.system ['true']"), 8, "not YAML of plain values"),
         (("name: mnist", "name: &a mnist\n  start: *a"), 4, "aliases"),
         (("forget: class:5", "forget: class:5\nsettings: {epochs: 1}"), 9, "belong to a method"),
-        (("forget: class:5", "forget: class:5\navailable: [retained]"), 9, "some of forget, retain"),
     ],
 )
 def test_a_mistake_names_its_line(tmp_path, change, line, words):
