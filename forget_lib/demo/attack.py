@@ -14,7 +14,7 @@ from forget_lib.models.recipe import make_recipe
 from forget_lib.statistics.intervals import Interval, auc_interval, clopper_pearson, sign_flip_test
 from forget_lib.statistics.scores import phi
 from forget_lib.study import records
-from forget_lib.study.membership import make_plan
+from forget_lib.study.membership import plan_pool
 from forget_lib.study.pools import Pool, load_pool, load_unlearned, memorisation
 
 FEWEST, SHOWN, STEPS, BINS, OFFERED = 2, 12, 100, 24, 24
@@ -52,8 +52,8 @@ class AttackPanel(parts.Panel):
         self.model = parts.dropdown("Attacked model")
         self.threshold = ipywidgets.FloatSlider(description="Threshold", readout_format=".1f", **parts.WIDE)
         self.picture = ipywidgets.HTML()
-        self.model.observe(lambda _change: self.compute(), "value")
-        self.threshold.observe(lambda _change: self.look(), "value")
+        parts.follow(self.compute, self.model)
+        parts.follow(self.look, self.threshold)
         views = [self.picture, self.threshold, self.result]
         self.widget.children = [self.model, self.status, *views, self.one.widget]
 
@@ -66,8 +66,8 @@ class AttackPanel(parts.Panel):
         self.one.show(bench)
 
     def refresh(self) -> None:
-        titles, request = self.bench.titles.items(), self.bench.entry.request
         # One that forgot something else live cannot be judged on these sets.
+        request, titles = self.bench.entry.request, self.bench.titles.items()
         fits = [(title, name) for name, title in titles if name != "live" or title.endswith(request)]
         parts.set_options(self.model, fits, "original")
 
@@ -79,11 +79,8 @@ class AttackPanel(parts.Panel):
             return
         bench, name = self.bench, self.model.value
         self.guessing, self.picture.value, self.result.value = None, "", ""
-        margins = [
-            phi(bench.logits(name, part).numpy(), bench.samples(part).labels.cpu().numpy())
-            for part in ("forget", "unseen")
-        ]
-        self.guessing = Guessing(*margins)
+        labels = {part: bench.samples(part).labels.cpu().numpy() for part in ("forget", "unseen")}
+        self.guessing = Guessing(*(phi(bench.logits(name, part).numpy(), each) for part, each in labels.items()))
         low, high = self.guessing.range
         self._quiet = True
         # A slider refuses max < min, so that its ends are first moved apart, then set.
@@ -133,8 +130,7 @@ class OneImage(parts.Panel):
         self.pool: Pool | None = None
         self.sample, self.method = parts.dropdown("Image"), parts.dropdown("After method")
         self.controls = parts.wrapping(self.sample, self.method)
-        for choice in (self.sample, self.method):
-            choice.observe(lambda _change: self.look(), "value")
+        parts.follow(self.look, self.sample, self.method)
         title = ipywidgets.HTML("<h3>One image under many nets</h3>")
         self.widget.children = [title, self.status, self.controls, self.result]
 
@@ -187,8 +183,8 @@ def open_pool(bench: Bench) -> tuple[Pool, Path, dict[str, Any]]:
     Raises: ForgetError where there is none, naming those that there are, or where it is not up to date.
     """
     root, entry = bench.scenario.root, bench.entry
-    name = f"{entry.dataset}-{entry.model}"
-    runs = [records.read_record(path) for path in sorted(root.glob(f"{name}/pool-*/draw*/seed*/*/run0"))]
+    folders = root.glob(f"{entry.dataset}-{entry.model}/pool-*/draw*/seed*/*/run0")
+    runs = [records.read_record(path) for path in sorted(folders)]
     done = [run for run in runs if run and run["status"] == "done"]
     if not done:
         there = " or ".join(sorted({path.parent.name.replace("-", ", ", 1) for path in root.glob("*/pool-*")}))
@@ -197,8 +193,7 @@ def open_pool(bench: Bench) -> tuple[Pool, Path, dict[str, Any]]:
     first = done[0]
     if first["data_checksum"] != bench.data.checksum:
         raise ForgetError("The pool of reference nets was trained on other data; run the study again.")
-    sizes = {key: first["pool"][key] for key in ("samples", "evaluation", "number", "held_out") if key in first["pool"]}
-    plan = make_plan(bench.data, recipe=make_recipe(first["recipe"]), model=entry.model, seed=first["seed"], **sizes)
-    folder = root / "pools" / f"{name}-{plan.key[:12]}"
+    sizes = first["pool"] | {"request": "random"}
+    plan, folder = plan_pool(root, bench.data, entry.model, make_recipe(first["recipe"]), sizes, first["seed"])
     methods = {run["method"]: run["settings"] for run in done if (folder / run["method"]).is_dir()}
     return load_pool(plan, folder), folder, methods

@@ -43,8 +43,8 @@ def class_accuracies(logits: Tensor, labels: Tensor, classes: int) -> list[Inter
 class FeatureMap:
     """Where the same samples lie in two models' feature spaces.
 
-    Attributes: places: a float [N, 2] in [0, 1] a model. labels, predicted (a model each): int64 [N]. images: uint8
-        [N, C, H, W]. explained: share of the first model's variance on the two axes.
+    places: float [N, 2] in [0, 1], a model each. labels, predicted (a model each): int64 [N]. images: uint8
+    [N, C, H, W]. explained: share of the first model's variance on the two axes.
     """
 
     places: list[np.ndarray]
@@ -101,9 +101,8 @@ class ComparePanel(parts.Panel):
             canvas.on_client_ready(self.paint)
             canvas.on_mouse_down(self._press)
             canvas.on_mouse_up(self._release)
-        for choice in (self.first, self.second):
-            choice.observe(lambda _change: self.compute(), "value")
-        self.select.observe(lambda change: self.select_by(change["new"]), "value")
+        parts.follow(self.compute, self.first, self.second)
+        parts.follow(self.select_by, self.select)
         maps = parts.wrapping(*(ipywidgets.VBox(pair) for pair in zip(self.titles, self.canvases, strict=True)))
         controls = parts.wrapping(self.first, self.second)
         self.widget.children = [controls, self.status, self.result, self.select, maps, self.found]
@@ -145,7 +144,7 @@ class ComparePanel(parts.Panel):
         self.result.value = tables + html.bars(layers, ["Similarity"], [parts.OTHER], caption) + about_maps
         for heading, title in zip(self.titles, titles, strict=True):
             heading.value = html.note(f"Features of {title}")
-        self.select_by(self.select.value)
+        self.select_by()
         self.say(f"{titles[0]} and {titles[1]}, on the test set of {bench.data.label}.")
 
     def _press(self, x: float, y: float) -> None:
@@ -166,9 +165,10 @@ class ComparePanel(parts.Panel):
             self._use(np.asarray(inside.all(axis=2).any(axis=0)))
 
     @parts.guarded
-    def select_by(self, what: str | int | None) -> None:
-        """Selects nothing (None), the points where the models disagree ("disagree"), or of a label (its index)."""
+    def select_by(self) -> None:
+        """Selects what was chosen: nothing (None), where the models disagree ("disagree"), or a label (its index)."""
         if self.map is not None:
+            what = self.select.value
             one, two = self.map.predicted
             wanted = one != two if what == "disagree" else self.map.labels == (-1 if what is None else what)
             self._use(np.asarray(wanted))

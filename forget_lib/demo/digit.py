@@ -73,13 +73,6 @@ class DigitPad(parts.ImagePanel):
         self.canvas = Canvas(width=PAD, height=PAD, layout={"width": f"{PAD}px", "height": f"{PAD}px"})
         self.clear = parts.button("Clear", "Empty the pad")
         self.sample = parts.dropdown("Without a mouse: write a", [("–", NOTHING), *((str(d), d) for d in range(10))])
-        self._connect()
-        help_text = ipywidgets.HTML(html.note("Draw one digit on the black pad, with the mouse or a finger."))
-        pad = ipywidgets.VBox([self.canvas, self.clear])
-        side = ipywidgets.VBox([self.method, self.sample, self.status, self.result], layout={"flex": "1 1 300px"})
-        self.widget.children = [help_text, parts.wrapping(pad, side)]
-
-    def _connect(self) -> None:
         self.canvas.add_class("fd-pad")
         self.canvas.on_client_ready(self.paint)  # what was painted before a page was there is lost
         self.canvas.on_mouse_down(self.begin)
@@ -89,8 +82,12 @@ class DigitPad(parts.ImagePanel):
         for leaves in ("mouse_up", "mouse_out", "touch_end", "touch_cancel"):
             getattr(self.canvas, f"on_{leaves}")(self.end)
         self.clear.on_click(lambda _button: self.empty())
-        self.sample.observe(lambda change: self.write(change["new"]), "value")
-        self.method.observe(lambda _change: self.recognise(), "value")
+        parts.follow(self.write, self.sample)
+        parts.follow(self.recognise, self.method)
+        help_text = ipywidgets.HTML(html.note("Draw one digit on the black pad, with the mouse or a finger."))
+        pad = ipywidgets.VBox([self.canvas, self.clear])
+        side = ipywidgets.VBox([self.method, self.sample, self.status, self.result], layout={"flex": "1 1 300px"})
+        self.widget.children = [help_text, parts.wrapping(pad, side)]
 
     def begin(self, x: float, y: float) -> None:
         self._drawing = True
@@ -114,9 +111,10 @@ class DigitPad(parts.ImagePanel):
         self.paint()
         self.say("The pad is empty.")
 
-    def write(self, digit: int) -> None:
-        if digit != NOTHING:
-            self.strokes = example(digit)
+    def write(self) -> None:
+        """Draws the digit that was chosen."""
+        if self.sample.value != NOTHING:
+            self.strokes = example(self.sample.value)
             self.paint()
             self.recognise()
 

@@ -56,22 +56,19 @@ class Gallery(parts.ImagePanel):
         self.pictures = ipywidgets.HTML(layout={"display": "none"})
         self.slider = ipywidgets.IntSlider(description="Epoch of Uniform KL", min=0, max=1, disabled=True, **parts.WIDE)
         self.film = ipywidgets.HTML()
-        self._connect()
         grid = ipywidgets.Box(self.buttons)
         grid.add_class("fd-choices")
         right = ipywidgets.VBox([self.result], layout={"flex": "1 1 320px"})
         controls = parts.wrapping(self.method, self.part, self.again)
         film = ipywidgets.VBox([self.slider, self.film])
         self.widget.children = [controls, self.status, self.pictures, parts.wrapping(grid, right), film]
-
-    def _connect(self) -> None:
         for place, each in enumerate(self.buttons):
             each.add_class("fd-choice")
             each.on_click(lambda _button, place=place: self.pick(place))
         self.again.on_click(lambda _button: self.draw())
-        self.part.observe(lambda _change: self.draw(), "value")
-        self.method.observe(lambda _change: self.show_result(), "value")
-        self.slider.observe(lambda _change: self.show_epoch(), "value")
+        parts.follow(self.draw, self.part)
+        parts.follow(self.show_result, self.method)
+        parts.follow(self.show_epoch, self.slider)
 
     @parts.guarded
     def show(self, bench: Bench) -> None:

@@ -70,11 +70,8 @@ def to_tensor(picture: Image.Image, shape: tuple[int, ...]) -> Tensor:
     """The middle square of a picture as uint8 [C, H, W] of that shape; C is 1 (grey) or 3."""
     channels, height, width = shape
     fitted = ImageOps.fit(picture.convert("L" if channels == 1 else "RGB"), (width, height), Image.Resampling.LANCZOS)
-    return (
-        torch.from_numpy(np.array(fitted, dtype=np.uint8).reshape(height, width, channels))
-        .permute(2, 0, 1)
-        .contiguous()
-    )
+    values = np.array(fitted, dtype=np.uint8).reshape(height, width, channels)
+    return torch.from_numpy(values).permute(2, 0, 1).contiguous()
 
 
 def data_url(picture: Image.Image | Tensor, most: int = 480) -> str:

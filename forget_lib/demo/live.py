@@ -3,11 +3,10 @@
 import asyncio
 import copy
 import dataclasses
+import math
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import ipywidgets
 from torch import Tensor, nn
@@ -33,53 +32,51 @@ class Cancelled(Exception):
     """Someone asked to stop."""
 
 
-class Progress(NamedTuple):
-    """How far a method is: share in [0, 1] of the work, and words for the status line."""
-
-    share: float
-    text: str
-
-
 class LiveMeter(Meter):
-    """A meter that reports after every step how far a method is, and stops it there when asked to.
+    """A meter that knows how far a method is, and ends it at the next step once `stop` is set.
 
-    The whole is estimated in sample passes; each epoch that is done corrects the estimate.
+    expected: sample passes of the whole, an estimate that each epoch corrects.
     """
 
-    def __init__(self, expected: float, stop: threading.Event, report: Callable[[Progress], None]) -> None:
+    def __init__(self, stop: threading.Event, expected: float = math.inf) -> None:
         super().__init__()
-        self.expected, self._stop, self._report, self._reported = max(1.0, expected), stop, report, 0.0
+        self.stop, self.expected = stop, expected
 
     def attach(self, model: nn.Module) -> nn.Module:
         super().attach(model)
-        model.register_forward_hook(lambda *_: self.look())
+        model.register_forward_hook(lambda *_: self.check())
         return model
 
     def epoch_done(self, epoch: int, epochs: int) -> None:
         """After `epoch` of `epochs`, the whole is what was spent times epochs / epoch."""
         if 0 < epoch <= epochs:
             self.expected = max(1.0, self.passes * epochs / epoch)
-        self.look()
+        self.check()
 
-    def look(self) -> None:
-        """Raises: Cancelled if the stop was asked for. Else reports, a few times a second."""
-        if self._stop.is_set():
+    def check(self) -> None:
+        """Raises: Cancelled if the stop was asked for."""
+        if self.stop.is_set():
             raise Cancelled
-        now = time.perf_counter()
-        if now - self._reported >= REPORT_SECONDS:
-            self._reported = now
-            share, spent = min(0.99, self.passes / self.expected), self.wall_seconds
-            left = f", about {spent / share * (1 - share):.0f} s left" if share > 0.02 else ""
-            self._report(Progress(share, f"{share:.0%} done, {spent:.0f} s{left}"))
+
+    @property
+    def share(self) -> float:
+        """How much of the work is done, in [0, 1)."""
+        return min(0.99, self.passes / self.expected)
+
+    @property
+    def words(self) -> str:
+        """How far the method is, for the status line."""
+        share, spent = self.share, self.wall_seconds
+        left = f", about {spent / share * (1 - share):.0f} s left" if share > 0.02 else ""
+        return f"{share:.0%} done, {spent:.0f} s{left}"
 
 
 @dataclass(frozen=True)
 class LiveResult:
     """What a live forgetting gave.
 
-    Attributes: title: under which the model is listed. scenario: with the sets of the request. original, model: before
-        and after. sizes, before, after: images and accuracy by name of set: forget, retain and test, of which only
-        classes that are kept. seconds: of the method alone.
+    title: under which the model is listed. original, model: before and after. before, after: accuracy by name of set:
+    forget, retain and test, of which only classes that are kept; sizes: images of each. seconds: of the method alone.
     """
 
     title: str
@@ -101,14 +98,13 @@ def live_methods(bench: Bench) -> list[tuple[str, str]]:
 
 
 def forget_live(
-    bench: Bench, request: str, method: str, stop: threading.Event, report: Callable[[Progress], None]
+    bench: Bench, request: str, method: str, stop: threading.Event, started: Callable[[LiveMeter], None]
 ) -> LiveResult:
     """Runs a method on the recorded original, in memory only; made for a thread of its own.
 
-    Args: request: such as `class:3`. stop: set it to stop at the next step. report: called from this thread.
+    request: such as `class:3`. stop: set it to stop at the next step. started: called with the meter to look at.
     Raises: Cancelled; ForgetError and its kinds (unknown names, methods that do not apply, diverged weights).
     """
-    report(Progress(0.0, "0% done"))
     scenario = bench.scenario.asking(request)
     original = load_model(scenario, "original")
     settings = get_method(method).settings | with_chosen(method, {}, *scenario.tuned_for)
@@ -116,12 +112,12 @@ def forget_live(
     epochs = scenario.recipe.epochs if method == "retrain" else int(settings.get("epochs", 0))
     uses = "retain" if method == "retrain" else get_method(method).uses
     touched = sum(len(scenario.samples[part]) for part in ("forget", "retain") if part in uses)
-    meter = LiveMeter(3.0 * max(1, epochs) * touched, stop, report)
+    meter = LiveMeter(stop, max(1.0, 3.0 * max(1, epochs) * touched))
+    started(meter)
     task = make_task(scenario, 0, lambda epoch, _model: meter.epoch_done(epoch, epochs), method)
     model = unlearn(method, original, dataclasses.replace(task, meter=meter), **settings)
     seconds = meter.wall_seconds
-    if stop.is_set():
-        raise Cancelled
+    meter.check()
     sets = {name: scenario.samples[name] for name in ("forget", "retain")} | {"test": scenario.test_kept}
     before, after = ({name: accuracy(each, part) for name, part in sets.items()} for each in (original, model))
     sizes = {name: len(part) for name, part in sets.items()}
@@ -133,8 +129,8 @@ def forget_live(
 class Replay:
     """A model epoch by epoch as it forgets; epoch 0 is the original.
 
-    Attributes: states: weights by epoch, on the CPU. accuracies: of forget and validation set, by epoch. recorded: the
-        epoch at which the study stopped.
+    recorded: the epoch at which the study stopped. states: weights by epoch, on the CPU. accuracies: of forget and
+    validation set, by epoch.
     """
 
     template: nn.Module
@@ -162,8 +158,7 @@ def replay(bench: Bench, stop: threading.Event) -> Replay:
         found.states.append({name: value.detach().cpu().clone() for name, value in model.state_dict().items()})
         found.accuracies.append({part: accuracy(model, scenario.samples[part]) for part in ("forget", "validation")})
 
-    meter = LiveMeter(float("inf"), stop, lambda _progress: None)
-    task = dataclasses.replace(make_task(scenario, 0, on_epoch, parts.PREFERRED), meter=meter)
+    task = dataclasses.replace(make_task(scenario, 0, on_epoch, parts.PREFERRED), meter=LiveMeter(stop))
     unlearn(parts.PREFERRED, original, task, **settings | {"epochs": max(found.recorded, REPLAY_EPOCHS)})
     return found
 
@@ -172,10 +167,11 @@ class LivePanel(parts.Panel):
     """Runs one method at a time in a thread."""
 
     def __init__(self, picked: Callable[[], Tensor | None], done: Callable[[LiveResult], None]) -> None:
-        """Args: picked: gives the image chosen in the gallery, uint8 [C, H, W]. done: called with each result."""
+        """picked: gives the image chosen in the gallery, uint8 [C, H, W]. done: called with each result."""
         super().__init__()
         self._picked, self._done = picked, done
         self._stop = threading.Event()
+        self._meter: LiveMeter | None = None
         self.what, self.method = parts.dropdown("Forget"), parts.dropdown("Method")
         self.start = parts.button("Forget now", "Run the method on the original model", "primary")
         self.cancel = parts.button("Cancel", "Stop at the next step")
@@ -207,16 +203,18 @@ class LivePanel(parts.Panel):
 
     async def run(self) -> None:
         """Runs the chosen method to its end, or until it is stopped; the controls come back in any case."""
-        bench, stop, loop = self.bench, threading.Event(), asyncio.get_running_loop()
-        self._stop = stop
+        bench, stop = self.bench, threading.Event()
+        self._stop, self._meter = stop, None
         self._busy(True)
         self.say("Starting …")
-
-        def report(progress: Progress) -> None:
-            loop.call_soon_threadsafe(self._tick, stop, progress)
-
+        asked = (bench, self.what.value, self.method.value, stop, self._started)
+        work = asyncio.ensure_future(asyncio.to_thread(forget_live, *asked))
         try:
-            result = await asyncio.to_thread(forget_live, bench, self.what.value, self.method.value, stop, report)
+            while not (await asyncio.wait([work], timeout=REPORT_SECONDS))[0]:
+                if self._meter is not None and not stop.is_set():
+                    self.bar.value = self._meter.share
+                    self.say(self._meter.words)
+            result = work.result()
             if bench is self.bench:
                 self._finish(result)
         except Cancelled:
@@ -225,18 +223,15 @@ class LivePanel(parts.Panel):
         except Exception as error:
             self.complain(error)
         finally:
-            stop.set()  # what was reported before the end comes after it
             self._busy(False)
+
+    def _started(self, meter: LiveMeter) -> None:
+        self._meter = meter
 
     def _busy(self, busy: bool) -> None:
         for control in (self.what, self.method, self.start):
             control.disabled = busy
         self.cancel.disabled = not busy
-
-    def _tick(self, stop: threading.Event, progress: Progress) -> None:
-        if not stop.is_set():
-            self.bar.value = progress.share
-            self.say(progress.text)
 
     def _finish(self, result: LiveResult) -> None:
         self.bar.value = 1

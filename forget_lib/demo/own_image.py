@@ -51,8 +51,7 @@ class OwnImage(parts.ImagePanel):
         self.face = parts.dropdown("Face")
         self.face.layout.display = "none"
         self.seen = ipywidgets.HTML()
-        for choice in (self.method, self.face):
-            choice.observe(lambda _change: self.show_result(), "value")
+        parts.follow(self.show_result, self.method, self.face)
         controls = parts.wrapping(self.input, self.method, self.face)
         self.widget.children = [ipywidgets.HTML(html.privacy()), controls, self.status, self.seen, self.result]
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import ipywidgets
 from IPython.display import Javascript, display
-from torch import Tensor
 
 from forget_lib.core.errors import ForgetError, unknown
 from forget_lib.demo import parts
@@ -27,24 +26,19 @@ DIGITS = "mnist"
 class Demo(parts.Panel):
     """All panels on the studies of one results folder.
 
-    Attributes: entries: the studies there. panels: by name. Where there is none, `section` shows what to run.
+    entries: the studies there. panels: by name. Where there is none, `section` shows what to run.
     """
 
     def __init__(self, root: str | Path, start: str = "sample", device: str = "cpu", seed: int | None = None) -> None:
-        """Args: root: results folder. start: first step of the data chain. seed: of the gallery's choices."""
+        """root: results folder. start: first step of the data chain. seed: of the gallery's choices."""
         super().__init__()
         self._begun = time.perf_counter()
         self.root, self.start, self.device = Path(root), start, device
         self.entries = find_entries(self.root)
-        self.gallery, self.live, self.digits = Gallery(seed), LivePanel(self._picked, self._add), DigitPad()
-        self.panels: dict[str, parts.Panel] = {
-            "gallery": self.gallery,
-            "own image": OwnImage(),
-            "digit": self.digits,
-            "live": self.live,
-            "compare": ComparePanel(),
-            "attack": AttackPanel(),
-        }
+        self.gallery, self.digits = Gallery(seed), DigitPad()
+        self.live = LivePanel(lambda: self.gallery.picked and self.gallery.picked.image, self._add)
+        self.panels: dict[str, parts.Panel] = {"gallery": self.gallery, "own image": OwnImage(), "digit": self.digits}
+        self.panels |= {"live": self.live, "compare": ComparePanel(), "attack": AttackPanel()}
         self.study = parts.dropdown("Study", [(entry.label, index) for index, entry in enumerate(self.entries)])
         self.source, self.provenance = ipywidgets.HTML(), ipywidgets.HTML()
         sheet = f"<style>{(parts.ASSETS / 'page.css').read_text(encoding='utf-8')}</style>"
@@ -96,8 +90,7 @@ class Demo(parts.Panel):
 
     def _open(self, entry: Entry) -> None:
         self.say(f"Loading {entry.label} …")
-        bench = open_bench(entry, self.root, self.start, self.device)
-        self.bench = bench
+        self.bench = bench = open_bench(entry, self.root, self.start, self.device)
         for panel in self.panels.values():
             panel.show(self._digit_bench(bench) if panel is self.digits else bench)
         unknown_here = [name for name in bench.titles if name in entry.methods and name not in list_methods()]
@@ -111,8 +104,7 @@ class Demo(parts.Panel):
 
     def _digit_bench(self, bench: Bench) -> Bench:
         """Digits are always read by MNIST models, if any are there."""
-        before = getattr(self.digits, "bench", bench)
-        for candidate in (bench, before):
+        for candidate in (bench, getattr(self.digits, "bench", bench)):
             if candidate.entry.dataset == DIGITS:
                 return candidate
         for entry in self.entries:
@@ -120,9 +112,6 @@ class Demo(parts.Panel):
                 with suppress(ForgetError):  # it is named where that study is chosen
                     return open_bench(entry, self.root, self.start, self.device)
         return bench
-
-    def _picked(self) -> Tensor | None:
-        return self.gallery.picked.image if self.gallery.picked else None
 
     def _add(self, result: LiveResult) -> None:
         self.bench.add("live", result.title, result.model)

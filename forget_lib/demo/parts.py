@@ -92,6 +92,12 @@ def wrapping(*children: ipywidgets.Widget) -> ipywidgets.HBox:
     return box
 
 
+def follow(function: Callable[[], Any], *choices: ipywidgets.Widget) -> None:
+    """Calls a function whenever one of the choices changes."""
+    for choice in choices:
+        choice.observe(lambda _change: function(), "value")
+
+
 def set_options(choice: ipywidgets.Dropdown, options: Sequence[tuple[str, Any]], preferred: Any = None) -> None:
     """New options; the value stays if it is still among them, else becomes the preferred one, else the first."""
     values = [value for _, value in options]

@@ -33,8 +33,7 @@ CONTROLS = ("original", "retrain", "second_retrain")
 class Entry:
     """One study on disk: its retrained model and at least one method are there.
 
-    Attributes: dataset, model, request (as text), draw, seed, recipe: as in the record of the retrained model.
-        methods: settings of each recorded method by name.
+    recipe: as in the record of the retrained model. methods: settings of each recorded method by name.
     """
 
     dataset: str
@@ -66,16 +65,14 @@ def request_words(text: str) -> str:
 def find_entries(root: str | Path) -> list[Entry]:
     """The studies under a results folder that can be shown, well-known data sets first; one draw and seed of each."""
     found: dict[tuple[str, str, str], Entry] = {}
-    for folder in sorted(Path(root).glob("*/*/draw*/seed*/retrain/run0")):
-        record = _with_model(folder)
-        others = [_with_model(path) for path in sorted(folder.parent.parent.glob("*/run0"))]
-        methods = {each["method"]: each.get("settings", {}) for each in others if each}
-        methods = {name: settings for name, settings in methods.items() if name not in CONTROLS}
-        if record is None or not methods:
-            continue
-        keys = {name: record[name] for name in ("dataset", "model", "draw", "seed", "recipe")}
-        entry = Entry(request=record["request_text"], methods=methods, **keys)
-        found.setdefault((entry.dataset, entry.model, entry.request), entry)
+    for folder in sorted(Path(root).glob("*/*/draw*/seed*")):
+        runs = [run for path in sorted(folder.glob("*/run0")) if (run := _with_model(path))]
+        retrained = next((run for run in runs if run["method"] == "retrain"), None)
+        methods = {run["method"]: run.get("settings", {}) for run in runs if run["method"] not in CONTROLS}
+        if retrained is not None and methods:
+            keys = {name: retrained[name] for name in ("dataset", "model", "draw", "seed", "recipe")}
+            entry = Entry(request=retrained["request_text"], methods=methods, **keys)
+            found.setdefault((entry.dataset, entry.model, entry.request), entry)
     order = {name: place for place, name in enumerate(TITLES)}
     return sorted(found.values(), key=lambda e: (order.get(e.dataset, len(order)), e.dataset, e.model, e.request))
 
@@ -91,8 +88,7 @@ def _with_model(folder: Path) -> dict[str, Any] | None:
 class Bench:
     """The models of one study: "original", "retrain", the recorded methods, and what is added later.
 
-    Attributes: entry, scenario. titles: model names and what people read, in order. broken: why a recorded
-        method's model cannot be shown, by its name.
+    titles: model names and what people read, in order. broken: why a recorded method's model cannot be shown, by name.
     """
 
     entry: Entry
@@ -138,6 +134,7 @@ class Bench:
         return self._logits[name, part]
 
     def samples(self, part: str) -> Samples:
+        """One of the six sets."""
         return self.scenario.samples[part]
 
 

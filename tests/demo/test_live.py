@@ -9,7 +9,7 @@ import torch
 from forget_lib.core.errors import ForgetError
 from forget_lib.demo import live, studies
 
-QUIET = [lambda _progress: None]
+QUIET = [lambda _meter: None]
 
 
 def test_live_forgetting_gives_the_recorded_model(bench):
@@ -18,8 +18,9 @@ def test_live_forgetting_gives_the_recorded_model(bench):
     recorded = bench.model("uniform_kl").state_dict()
     assert all(torch.equal(value, recorded[name]) for name, value in result.model.state_dict().items())
     assert result.after["forget"] < 0.5 < result.before["forget"]
-    assert seen[0].share == 0
-    assert all(0 <= progress.share < 1 for progress in seen)
+    (meter,) = seen
+    assert 0 < meter.share < 1
+    assert "% done" in meter.words
 
 
 def test_another_digit_can_be_forgotten_from_the_same_original(bench):
@@ -30,19 +31,22 @@ def test_another_digit_can_be_forgotten_from_the_same_original(bench):
 
 @pytest.mark.parametrize("method", ["uniform_kl", "retrain", "finetune"])
 def test_a_live_run_stops_at_the_next_step(bench, method, monkeypatch):
-    monkeypatch.setattr(live, "REPORT_SECONDS", 0)
-    stop = threading.Event()
+    stop, real, steps = threading.Event(), live.LiveMeter.check, []
 
-    def report(progress: live.Progress) -> None:
-        if progress.share > 0:
-            stop.set()
+    def stopped_after_one(meter: live.LiveMeter) -> None:
+        steps.append(meter.share)
+        real(meter)
+        stop.set()
 
+    monkeypatch.setattr(live.LiveMeter, "check", stopped_after_one)
     with pytest.raises(live.Cancelled):
-        live.forget_live(bench, "class:5", method, stop, report)
+        live.forget_live(bench, "class:5", method, stop, *QUIET)
+    assert len(steps) == 2
+    assert steps[1] < 0.9
 
 
 def test_the_meter_corrects_its_guess_after_each_epoch():
-    meter = live.LiveMeter(10, threading.Event(), *QUIET)
+    meter = live.LiveMeter(threading.Event(), 10)
     meter.add(100)
     meter.epoch_done(1, 4)
     assert meter.expected == 400
@@ -64,6 +68,30 @@ def test_the_panel_runs_stops_and_starts_again(demo):
         assert "Done in" in panel.status.value
         assert "live" in demo.bench.titles
 
+    asyncio.run(story())
+
+
+def test_the_panel_says_how_far_the_method_is(demo, monkeypatch):
+    def half_done(_bench, _request, _method, stop, started):
+        meter = live.LiveMeter(stop, 100)
+        meter.add(50)
+        started(meter)
+        assert stop.wait(20)
+        meter.check()
+
+    async def story() -> None:
+        panel = demo.live
+        task = panel.begin()
+        while panel.bar.value == 0:
+            await asyncio.sleep(0.01)
+        assert panel.bar.value == 0.5
+        assert "50% done" in panel.status.value
+        panel.stop()
+        await task
+        assert "Cancelled" in panel.status.value
+
+    monkeypatch.setattr(live, "REPORT_SECONDS", 0.01)
+    monkeypatch.setattr(live, "forget_live", half_done)
     asyncio.run(story())
 
 
