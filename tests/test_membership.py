@@ -71,6 +71,24 @@ def test_detection_grows_with_the_share_that_was_left_in(study):
     assert 0 < membership.detection_limits(study[3])["lira"] < 0.5
 
 
+def test_share_left_is_the_share_that_was_kept_and_its_placebo_is_nothing(study):
+    table = study[3][study[3]["attack"] == "share_left"]
+    left = table[table["metric"] == "share_left"].set_index(["method", "kind"])
+    known = {("retrain", "control"): 0, ("second_retrain", "control"): 0, ("original_shuffled", "shuffled"): 0}
+    for key, truth in (known | {("retrain_keeping_0.5", "dose"): 0.5, ("original", "control"): 1}).items():
+        row = left.loc[key]
+        assert row["value"] == pytest.approx(truth, abs=0.12)
+        assert row["low"] - 0.03 <= truth <= row["high"] + 0.03
+    assert len(left) == 5 + len(METHODS)
+    gap = table[table["metric"] == "share_left_gap"].set_index("method")["value"]
+    difference = left.loc[("original", "control"), "value"] - left.loc[("retrain", "control"), "value"]
+    assert gap["original"] == pytest.approx(difference)
+    assert set(gap.index) == {"original", "second_retrain", *METHODS}
+    placebo = table[table["metric"] == "share_left_placebo"]
+    assert len(placebo) == len(left)
+    assert (placebo["value"].abs() < 0.2).all()
+
+
 def test_every_row_has_its_interval_null_and_share(study):
     table = study[3]
     controls = {"original", "original_shuffled", "retrain", "second_retrain"}
@@ -80,7 +98,8 @@ def test_every_row_has_its_interval_null_and_share(study):
     assert "u_lira" in set(areas(table, "finetune", "method").index)
     assert "u_lira" not in set(areas(table, "original").index)
     # 560 pooled unseen samples are too few for a rate at 1 % false positives.
-    assert set(table["metric"]) == {"auc", "auc_gap", "epsilon_lower_bound", "right_guesses"}
+    measured = {"auc", "auc_gap", "epsilon_lower_bound", "right_guesses"}
+    assert set(table["metric"]) == measured | {"share_left", "share_left_gap", "share_left_placebo"}
     gaps = table[table["metric"] == "auc_gap"].set_index(["method", "kind", "attack"])["value"]
     areas_of = table[table["metric"] == "auc"].set_index(["method", "kind", "attack"])["value"]
     own = areas_of["retrain", "control", "lira"]

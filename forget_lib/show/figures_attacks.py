@@ -55,6 +55,19 @@ def attack_table(runs: pd.DataFrame) -> pd.DataFrame:
     return wide.reindex(index=method_order(means), columns=attacks).fillna("–")
 
 
+def share_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Share of the forget set's influence that is left in each model, in per cent with its 95 % interval, beside the
+    share that was kept where it is known, the difference from the retrained model, paired by target, and n."""
+    rows = table[table["attack"] == "share_left"].copy()
+    rows["text"] = [f"{100 * r.value:.1f} ({100 * r.low:.1f} to {100 * r.high:.1f})" for r in rows.itertuples()]
+    names = {"share_left": "left (%)", "share_left_gap": "minus retrained", "share_left_placebo": "placebo (0)"}
+    wide = rows.pivot(index="method", columns="metric", values="text").rename(columns=names)
+    of_model = rows.drop_duplicates("method").set_index("method")
+    wide.insert(0, "truth (%)", (100 * of_model["share"]).map("{:.0f}".format, na_action="ignore"))
+    wide["targets"] = of_model["targets"].astype(int)
+    return wide.reindex(of_model.index).rename_axis(columns=None).fillna("–")
+
+
 def _errorbar(axis, x, y, rows: pd.DataFrame, attack: str, *, label: str, horizontal: bool = False) -> None:
     colour, marker = STYLES[attack]
     ends = np.abs(np.vstack([rows["value"] - rows["low"], rows["high"] - rows["value"]]))

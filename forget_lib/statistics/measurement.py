@@ -28,6 +28,7 @@ RANGES |= dict.fromkeys(("nats", "s", "passes", "retrainings", "count", "batches
 """What a metric of this unit can be; of other units anything."""
 RANGES_OF = {
     "auc_gap": (-1.0, 1.0),
+    **dict.fromkeys(("share_left", "share_left_gap", "share_left_placebo"), ANYTHING),
     "separation": ANYTHING,
     "epsilon_lower_bound": POSITIVE,
     "relative_quality": POSITIVE,

@@ -16,7 +16,8 @@ import torch
 from scipy.stats import norm
 from torch import nn
 
-from forget_lib.attacks import AttackInput, FamilyInput, Side, get_attack
+from forget_lib.attacks import AttackInput, FamilyInput, Side, get_attack, validate
+from forget_lib.attacks.parts.per_sample import Influence, influence, shares
 from forget_lib.core.errors import ForgetError, NotApplicableError, TooFewError, unknown
 from forget_lib.core.files import write_text
 from forget_lib.core.names import short_name
@@ -35,7 +36,7 @@ from forget_lib.study.pools import CONTROLS, TARGET_SEED, Pool, PoolPlan, forget
 from forget_lib.study.scenario import names_for_records, public_recipe
 from forget_lib.unlearning.registry import check_settings, get_method
 
-MEMBERSHIP_VERSION = 2
+MEMBERSHIP_VERSION = 3
 """Raised when a pooled study gives other numbers or records; records of before are then made again."""
 CHALLENGE_VERSION = 1
 """Raised when the challenge's score gives other numbers."""
@@ -158,9 +159,19 @@ class Targets:
         return [*pools.control_nets(self.pool.plan, self.splits, "original", self.seed, self.folder)]
 
     @cached_property
+    def retrained_nets(self) -> Sequence[nn.Module]:
+        """The retrained models of the same targets, with which each model is compared."""
+        return pools.control_nets(self.pool.plan, self.splits, "retrain", self.seed, self.folder)
+
+    @cached_property
     def retrained(self) -> dict[str, Scored]:
-        """Scores on the retrained models of the same targets, with which each model is compared."""
-        return self.score(self.nets(Entry("retrain", "control"), {}), self.after("retrain", {}))
+        """Scores on the retrained models."""
+        return self.score(self.retrained_nets, self.after("retrain", {}))
+
+    @cached_property
+    def retrained_share(self) -> np.ndarray:
+        """Share left in each retrained model, float [R]."""
+        return shares(self.influences(self.retrained_nets))[0]
 
     def nets(self, entry: Entry, settings: Mapping[str, Any]) -> Sequence[nn.Module]:
         """The nets of an entry, one a target."""
@@ -170,6 +181,8 @@ class Targets:
             return pools.partly_retrained(plan, splits, float(entry.share or 0), self.seed, self.folder)
         if entry.kind == "shuffled" or entry.method == "original":
             return self.originals
+        if entry.method == "retrain":
+            return self.retrained_nets
         if entry.method in CONTROLS:
             return pools.control_nets(plan, self.splits, entry.method, self.seed, self.folder)
         return pools.unlearned_targets(plan, self.splits, self.originals, entry.method, settings, self.seed)
@@ -182,8 +195,9 @@ class Targets:
     def run(self, entry: Entry, settings: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Scored], str]:
         """Measurements and scores of one entry, and which attacks had too few samples."""
         if entry.kind in ("shuffled", "dose"):
-            scored = self.score(self.nets(entry, {}), shuffle=self.seed if entry.kind == "shuffled" else None)
-            return measurements(scored), scored, ""
+            nets, shuffle = self.nets(entry, {}), self.seed if entry.kind == "shuffled" else None
+            scored = self.score(nets, shuffle=shuffle)
+            return measurements(scored) + self.share_left(nets, shuffle=shuffle), scored, ""
         if entry.method == "retrain":
             scored, reference = self.retrained, None
             nets = self.nets(entry, {})
@@ -194,6 +208,7 @@ class Targets:
             nets = self.nets(entry, settings)
             scored, reference = self.score(nets, after), self.retrained
         found, reasons = measurements(scored, reference), []
+        found += self.share_left(nets, None if entry.method == "retrain" else self.retrained_share)
         for name in self.measured:
             try:
                 found += self.measure(nets, name)
@@ -244,6 +259,29 @@ class Targets:
         stacked = {name: np.stack(each) for name, each in found.items()}
         return {name: Scored(each[:, :size], each[:, size:]) for name, each in stacked.items()}
 
+    def influences(self, nets: Sequence[nn.Module], shuffle: int | None = None) -> list[Influence]:
+        """What is left of each evaluation sample's influence on each net."""
+        found = []
+        for r, net in enumerate(nets):
+            inputs = validate(self.inputs(r, net, shuffle=shuffle))
+            names = np.concatenate([inputs.forget.indices, inputs.unseen.indices])
+            found.append(influence(inputs, names))
+        return found
+
+    def share_left(
+        self, nets: Sequence[nn.Module], reference: np.ndarray | None = None, shuffle: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Share left, its difference to the retrained models' (`reference`, [R]), paired by target, and the placebo:
+        one half of the unseen samples in the place of the forget samples, the other half against it."""
+        found = self.influences(nets, shuffle)
+        values, share = shares(found)
+        rows = [_measurement("share_left", share, "share_left", len(nets), 0.0)]
+        if reference is not None and len(nets) > 1:
+            gap = intervals.t_interval(values - reference)
+            rows.append(_measurement("share_left_gap", gap, "share_left", len(nets), 0.0))
+        halves = [_unseen_in_two(each, np.random.default_rng([self.seed, r])) for r, each in enumerate(found)]
+        return [*rows, _measurement("share_left_placebo", shares(halves)[1], "share_left", len(nets), 0.0)]
+
     def measure(self, nets: Sequence[nn.Module], attack: str) -> list[dict[str, Any]]:
         """Measurements of an attack that gives numbers and no scores: mean over targets and interval.
 
@@ -263,6 +301,13 @@ class Targets:
             null = float(np.mean(nulls)) if nulls else None
             found.append(_measurement(metric, mean, attack, len(nets), null))
         return found
+
+
+def _unseen_in_two(of: Influence, generator: np.random.Generator) -> Influence:
+    """The unseen samples alone, a random half of them as if they were forget samples."""
+    unseen = np.flatnonzero(~of.forget)
+    half = generator.permutation(len(unseen)) < len(unseen) // 2
+    return Influence(of.found[unseen], of.whole[unseen], half, of.names[unseen])
 
 
 def _measurement(
@@ -375,7 +420,8 @@ def _attacked(
 ) -> tuple[Path, dict[str, Any]]:
     """The record of one entry, from disk where it is up to date."""
     path = records.record_folder(root, **about, method=entry.method)
-    code = {name: records.code_of(get_attack(name)) for name in [*targets.attacks, *targets.measured]}
+    names = [*targets.attacks, *targets.measured, "share_left"]
+    code = {name: records.code_of(get_attack(name)) for name in names}
     code["method"] = records.code_of(get_method(entry.method)) if entry.kind == "method" else ""
     options = [targets.targets, targets.dose_targets, targets.attacks, targets.measured, targets.seed]
     key = records.key_of(
