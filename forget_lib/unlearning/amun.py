@@ -2,21 +2,20 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from forget_lib.datasets.samples import concatenate
-from forget_lib.unlearning import UnlearningTask, method, source
-from forget_lib.unlearning.common import Count, Positive, epochs_of, frozen_copy, sgd, step
+from forget_lib.unlearning import Count, Rate, UnlearningTask, method, source
+from forget_lib.unlearning.common import cross_entropy, epochs_of, frozen_copy, sgd, step
 from forget_lib.unlearning.parts.adversarial import HIGH, LOW
 
 
 def nearest_wrong(
     model: nn.Module, images: Tensor, labels: Tensor, steps: int, overshoot: float = 0.02
 ) -> tuple[Tensor, Tensor]:
-    """DeepFool towards the runner-up: the images moved over the nearest linearised boundary, and what the model says.
+    """DeepFool towards the runner-up: images moved over the nearest linearised boundary, and their new labels.
 
     Each step solves z_y - z_k = 0 for the best other class k, linearised at the image; an image that is wrong stays.
-    Returns: images like `images`, clamped; labels int64 [B], never the true one: the runner-up where no step sufficed.
+    Returns: images like `images`, clamped; labels int64 [B], never the true one.
     """
     moved = images.clone()
     active = torch.arange(len(images), device=images.device)
@@ -41,13 +40,12 @@ def nearest_wrong(
 @method("amun", title="AMUN", uses="forget, retain", family="relabelling")
 @source("Ebrahimpour-Boroojeny et al., ICML 2025", arxiv="2503.00917", status="P")
 def amun(
-    model: nn.Module, task: UnlearningTask, *, learning_rate: Positive = 0.01, epochs: Count = 1, steps: Count = 5
+    model: nn.Module, task: UnlearningTask, *, learning_rate: Rate = 0.01, epochs: Count = 1, steps: Count = 5
 ) -> nn.Module:
     r"""Fine-tune on the nearest adversarial neighbour of each forget sample, under the label the model gives it.
 
     :math:`x' = \arg\min \|x' - x_f\|_2` with :math:`y' = \arg\max f_{\theta_0}(x') \ne y`, by DeepFool towards the best
     other class; :math:`\min_\theta \mathcal{L}_{CE}(f_\theta(x'), y') + \mathcal{L}_{CE}(D_r)`, all samples mixed.
-    Lowers the confidence around the forget samples without teaching anything false.
     """
     frozen = frozen_copy(model)
     batches = task.forget.batches(batch_size=256, shuffle=False, augment=False)
@@ -60,5 +58,5 @@ def amun(
         for images, positions in numbered.batches():
             of_forget = positions < len(said)
             images[of_forget] = neighbours[positions[of_forget]]
-            step(optimizer, functional.cross_entropy(model(images), targets[positions]))
+            step(optimizer, cross_entropy(model(images), targets[positions]))
     return model

@@ -3,8 +3,8 @@ reduction "mean"), a loss K times smaller, and never sets the student's mode; Lo
 
 from torch import nn
 
-from forget_lib.unlearning import UnlearningTask, method, source
-from forget_lib.unlearning.common import Count, Positive, Share, adam, epochs_of, frozen_copy, random_part, step
+from forget_lib.unlearning import Count, Positive, Rate, Share, UnlearningTask, method, source
+from forget_lib.unlearning.common import adam, epochs_of, frozen_copy, random_part, step
 from forget_lib.unlearning.parts.distillation import divergence, log_probabilities, taught
 
 
@@ -14,7 +14,7 @@ def bad_teacher(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    learning_rate: Positive = 1e-3,
+    learning_rate: Rate = 1e-3,
     epochs: Count = 1,
     temperature: Positive = 1.0,
     retain_share: Share = 0.3,
@@ -22,11 +22,8 @@ def bad_teacher(
 ) -> nn.Module:
     r"""Imitate an untrained teacher on the forget set and the original on a share of the retain set, mixed.
 
-    Minimises :math:`KL(\ell\, p_{bad}(x) + (1 - \ell)\, p_{\theta_0}(x) \,\|\, p_\theta(x))`, :math:`\ell = 1` on
-    the forget set, mean over the batch, all three at one temperature T and without the factor T². Neither teacher
-    sees labels.
-
-    Settings: learning_rate is Adam's.
+    Minimises :math:`KL(\ell\, p_{bad}(x) + (1 - \ell)\, p_{\theta_0}(x) \,\|\, p_\theta(x))`, :math:`\ell = 1` on the
+    forget set, all three at one temperature T and without the factor T², by Adam. Neither teacher sees labels.
     """
     good, bad = frozen_copy(model), frozen_copy(task.meter.attach(task.fresh_model(task.seed).to(task.device)))
     parts = (bad, task.forget), (good, random_part(task, task.retain, retain_share))

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from forget_lib.datasets.samples import Samples
-from forget_lib.unlearning import UnlearningTask, method, source
-from forget_lib.unlearning.common import Count, Positive, Share, epochs_of, frozen_copy, learn, sgd
+from forget_lib.unlearning import Count, Rate, Share, UnlearningTask, method, source
+from forget_lib.unlearning.common import epochs_of, frozen_copy, learn, sgd
 from forget_lib.unlearning.parts.adversarial import fast_gradient_sign
 
 
@@ -23,15 +23,13 @@ def nearest_labels(model: nn.Module, samples: Samples, reach: float) -> Tensor:
 @method("boundary_shrink", title="Boundary Shrink", uses="forget", family="relabelling")
 @source("Chen et al., CVPR 2023", arxiv="2303.11570", status="V")
 def boundary_shrink(
-    model: nn.Module, task: UnlearningTask, *, learning_rate: Positive = 1e-3, epochs: Count = 5, reach: Share = 0.1
+    model: nn.Module, task: UnlearningTask, *, learning_rate: Rate = 1e-3, epochs: Count = 5, reach: Share = 0.1
 ) -> nn.Module:
     r"""Learn, for each forget sample, the class that its adversarial neighbour falls into.
 
     :math:`x' = x + \epsilon\, sign \nabla_x \mathcal{L}_{CE}(f_{\theta_0}(x), y)`,
-    :math:`y' = \arg\max_{k \ne y} f_{\theta_0}(x')_k`; then :math:`\min_\theta \mathcal{L}_{CE}(f_\theta(x_f), y')`
-    over the forget set alone. Labels are found once, on images that are not augmented; batch-norm statistics stay.
-    Made for classes.
-
+    :math:`y' = \arg\max_{k \ne y} f_{\theta_0}(x')_k`, once, without augmentation; then
+    :math:`\min_\theta \mathcal{L}_{CE}(f_\theta(x_f), y')`. Batch-norm statistics stay. Made for classes.
     Settings: reach is ε in pixel range 0 to 1.
     """
     neighbours = task.forget.with_labels(nearest_labels(frozen_copy(model), task.forget, reach))

@@ -1,17 +1,13 @@
 """Certified removal. The constant c is M."""
 
 import math
-from typing import Annotated
 
 import torch
-from annotated_types import Gt, Lt
 from torch import Tensor, nn
-from torch.nn import functional
 
 from forget_lib.datasets.samples import Samples
 from forget_lib.models.nets import Classifier
-from forget_lib.unlearning import UnlearningTask, method, source
-from forget_lib.unlearning.common import NotNegative, Positive
+from forget_lib.unlearning import Factor, Positive, Share, UnlearningTask, method, source
 
 CURVATURE = 0.25
 """Lipschitz constant of the second derivative of the logistic loss, as in the paper; 1 / (6 √3) is the tight one."""
@@ -19,7 +15,7 @@ CURVATURE = 0.25
 
 def signed(labels: Tensor, number_of_classes: int) -> Tensor:
     """One column a class: 1 for its samples, -1 for others; float64 [N, K]."""
-    return 2.0 * functional.one_hot(labels, number_of_classes).double() - 1
+    return 2.0 * nn.functional.one_hot(labels, number_of_classes).double() - 1
 
 
 def gradients(weights: Tensor, x: Tensor, signs: Tensor, regularisation: float, noise: Tensor) -> Tensor:
@@ -36,11 +32,11 @@ def newton_step(weights: Tensor, x: Tensor, slope: Tensor, regularisation: float
     return torch.linalg.solve(hessians, slope.T[..., None])[..., 0].T
 
 
-def fit_head(x: Tensor, signs: Tensor, regularisation: float, noise: Tensor, iterations: int = 30) -> Tensor:
+def fit_head(x: Tensor, signs: Tensor, regularisation: float, noise: Tensor) -> Tensor:
     """Minimiser of the objective by Newton's method, halving a step that does not shrink the gradient; [D, K]."""
     weights = torch.zeros(x.shape[1], signs.shape[1], dtype=x.dtype)
     slope = gradients(weights, x, signs, regularisation, noise)
-    for _ in range(iterations):
+    for _ in range(30):
         if float(slope.norm()) < 1e-10 * len(x):
             break
         change, factor = newton_step(weights, x, slope, regularisation), 1.0
@@ -58,8 +54,8 @@ def remove(weights: Tensor, x: Tensor, signs: Tensor, gone: Tensor, regularisati
     """One Newton step that takes samples out of a head fitted on all: w ← w + H⁻¹ Σ_gone (∇ℓ + λ w), H over the others.
 
     Args: weights: minimiser on all, [D, K]. x: [N, D], rows of norm <= 1. gone: bool [N].
-    Returns: weights, and γ ‖X‖₂ ‖Δ‖ ‖X Δ‖, X the rows that stay: no less than the norm of the gradient of the objective
-        without the removed samples, all classes together; 0 would be retraining.
+    Returns: weights, and γ ‖X‖₂ ‖Δ‖ ‖X Δ‖, X the rows that stay: no less than the norm of the gradient without the
+    removed samples, all classes together; 0 would be retraining.
     """
     slope = gradients(weights, x[gone], signs[gone], regularisation, torch.zeros_like(weights))
     staying = x[~gone]
@@ -95,9 +91,9 @@ def certified_removal(
     task: UnlearningTask,
     *,
     regularisation: Positive = 1e-4,
-    noise: NotNegative = 1.0,
+    noise: Factor = 1.0,
     epsilon: Positive = 1.0,
-    delta: Annotated[float, Gt(0), Lt(1)] = 1e-4,
+    delta: Share = 1e-4,
 ) -> nn.Module:
     r"""Fit a regularised linear head on frozen features, and take the forget set out of it by one Newton step.
 
@@ -105,10 +101,8 @@ def certified_removal(
     :math:`b \sim \mathcal{N}(0, \sigma^2 I)`, x the features, scaled to norm at most 1. Removal: :math:`w \leftarrow w
     + H^{-1} \sum_{D_f} (\nabla \ell + \lambda w)`. What is left of the gradient is at most :math:`\beta = \frac{1}{4}
     \|X\|_2 \|\Delta\| \|X \Delta\|`; above :math:`\sigma \epsilon / \sqrt{2 \ln(1.5 / \delta)}` the head is fitted anew
-    without the forget set. The certificate is of the head alone: the features saw the forget set, unless they are
-    public. The head of the original is replaced by the convex one first.
-
-    Settings: regularisation λ. noise σ; 0 certifies nothing and never refits. epsilon, delta: of the certificate.
+    without the forget set. The certificate (ε, δ) is of the head alone: the features saw the forget set.
+    Settings: regularisation λ. noise σ; 0 certifies nothing and never refits.
     """
     model.eval()
     task.epoch_done(0, model)

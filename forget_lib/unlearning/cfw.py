@@ -4,21 +4,17 @@ first convolution is moved; its weighted loss multiplies a mean by a mean."""
 import torch
 from torch import Tensor, nn
 
-from forget_lib.unlearning import UnlearningTask, method
-from forget_lib.unlearning.common import Count, NotNegative, Positive, kernels, sgd
+from forget_lib.unlearning import Count, Factor, Rate, UnlearningTask, method
+from forget_lib.unlearning.common import kernels, sgd
 from forget_lib.unlearning.parts.winners import WINNER, class_weights, cosine, repair, weighted_cross_entropy
+
+LAST_DEVIATION = 0.005  # of the noise before the last epoch
 
 
 @method("cfw", title="CFW", uses="retain", family="challenge winners", needs=("trained convolution",))
 @WINNER
 def cfw(
-    model: nn.Module,
-    task: UnlearningTask,
-    *,
-    learning_rate: Positive = 0.05,
-    epochs: Count = 2,
-    deviation: NotNegative = 0.6,
-    last_deviation: NotNegative = 0.005,
+    model: nn.Module, task: UnlearningTask, *, learning_rate: Rate = 0.05, epochs: Count = 2, deviation: Factor = 0.6
 ) -> nn.Module:
     r"""Noise on all convolutions, then repair with balanced classes, a little noise again before the last epoch.
 
@@ -35,10 +31,10 @@ def cfw(
 
     def before(epoch: int) -> None:
         if epoch == epochs - 1:
-            add_noise(last_deviation)
+            add_noise(LAST_DEVIATION)
 
     def loss(_images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         return weighted_cross_entropy(logits, labels, weights)
 
     add_noise(deviation)
-    return repair(model, task, epochs, sgd(model, learning_rate), loss, cosine, before)
+    return repair(model, task, epochs, sgd(model, learning_rate), cosine, loss, before)

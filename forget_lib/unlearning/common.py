@@ -6,48 +6,30 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn.functional import cross_entropy
 
 from forget_lib.core.errors import DivergedError, ForgetError
 from forget_lib.datasets.samples import Samples
 from forget_lib.models.optimizers import SGD, Adam, clear_gradients, trainable
 from forget_lib.models.train import train_mode
-from forget_lib.unlearning.parts.settings import (  # noqa: F401 (methods take them from here)
-    Count,
-    CountOrNone,
-    Importance,
-    NotNegative,
-    Positive,
-    Share,
-    Weight,
-)
 from forget_lib.unlearning.task import UnlearningTask
 
+Importance = dict[str, Tensor]
+"""A tensor for each trained weight, by the weight's name."""
 COUNTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 """Layers as papers count them."""
-
-
-def check_range(name: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False) -> None:
-    """Refuses a setting outside [low, high], or (low, high] with `open_low`.
-
-    Raises: ForgetError that names the setting, its value and the range.
-    """
-    if not low <= value <= high or (open_low and value == low):
-        bracket = "(" if open_low else "["
-        raise ForgetError(f"{name} is {value:g}; it must lie in {bracket}{low:g}, {high:g}].")
 
 
 def sgd(
     parameters: nn.Module | Iterable[Tensor], learning_rate: float, momentum: float = 0.9, weight_decay: float = 5e-4
 ) -> torch.optim.SGD:
-    """SGD with the field's usual momentum and weight decay, over a model's trainable parameters or the tensors
-    given; one fused kernel a step."""
+    """SGD with the field's usual momentum and decay, over a model's trainable parameters or those given."""
     return SGD(trainable(parameters), learning_rate, momentum, weight_decay=weight_decay, fused=True)
 
 
-def adam(parameters: nn.Module | Iterable[Tensor], learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Adam:
-    """Adam over a model's trainable parameters or the tensors given."""
-    return Adam(trainable(parameters), learning_rate, weight_decay=weight_decay, fused=True)
+def adam(parameters: nn.Module | Iterable[Tensor], learning_rate: float) -> torch.optim.Adam:
+    """Adam over a model's trainable parameters or those given."""
+    return Adam(trainable(parameters), learning_rate, fused=True)
 
 
 def epochs_of(task: UnlearningTask, model: nn.Module, epochs: int, *, batch_norm: bool = True) -> Iterator[int]:
@@ -55,7 +37,8 @@ def epochs_of(task: UnlearningTask, model: nn.Module, epochs: int, *, batch_norm
 
     Raises: ForgetError for epochs < 1.
     """
-    check_range("epochs", epochs, 1)
+    if epochs < 1:
+        raise ForgetError(f"epochs is {epochs}; it must be at least 1.")
     task.epoch_done(0, model)
     for epoch in range(epochs):
         train_mode(model, batch_norm=batch_norm)
@@ -78,15 +61,14 @@ def step(optimizer: torch.optim.Optimizer, loss: Tensor, *, clip_norm: float | N
     """
     clear_gradients(optimizer)
     finite(loss).backward()
-    if clip_norm is not None or l1:
-        moved = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        gradients = [parameter.grad for parameter in moved]
-        if l1:
-            torch._foreach_add_(gradients, torch._foreach_sign([p.detach() for p in moved]), alpha=l1)
-        if clip_norm is not None:
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).item()
-            if norm > clip_norm:
-                torch._foreach_mul_(gradients, clip_norm / norm)
+    moved = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    gradients = [parameter.grad for parameter in moved]
+    if l1:
+        torch._foreach_add_(gradients, torch._foreach_sign([p.detach() for p in moved]), alpha=l1)
+    if clip_norm is not None:
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).item()
+        if norm > clip_norm:
+            torch._foreach_mul_(gradients, clip_norm / norm)
     optimizer.step()
 
 
@@ -95,19 +77,18 @@ def learn(
 ) -> None:
     """Passes of steps on the cross-entropy of the samples; options as for `step`."""
     for images, labels in samples.batches(epochs):
-        step(optimizer, functional.cross_entropy(model(images), labels), **options)
+        step(optimizer, cross_entropy(model(images), labels), **options)
 
 
 class WeightMask:
     """Lets an optimiser move some numbers of a model's parameters and no others.
 
-    A mask on gradients alone does not do that: weight decay and momentum still move a weight whose gradient is zero.
-    So `hold`, called after each step, puts the other weights back. Their momentum may be what it likes: nothing but
-    these weights depends on it.
+    A mask on gradients alone does not: weight decay and momentum still move a weight whose gradient is zero. So `hold`,
+    called after each step, puts the others back; nothing but these weights depends on their momentum.
     """
 
-    def __init__(self, model: nn.Module, free: dict[str, Tensor]) -> None:
-        """Args: free: bool tensors by name of trained parameter, true where the weight may move."""
+    def __init__(self, model: nn.Module, free: Importance) -> None:
+        """free: bool tensors by name of trained parameter, true where the weight may move."""
         self.parts = [(p, free[n].to(p.dtype), p.detach() * ~free[n]) for n, p in trained_weights(model).items()]
 
     @torch.no_grad()
@@ -135,36 +116,39 @@ def mean_gradient(
     batch_size: int | None = None,
     moved: Callable[[Tensor, Tensor], Tensor] = lambda images, labels: images,
 ) -> Importance:
-    """∇ Σ sign · mean cross-entropy over samples, in eval mode, by name of trained weight; zeros where no logit depends
-    on one.
+    """∇ Σ sign · mean cross-entropy in eval mode, by name of trained weight; zeros where no logit depends on one.
 
-    Args: moved: images to take in the place of those of (images, labels).
+    moved: (images, labels) to the images to take in their place.
     """
     model.eval()
     weights = trained_weights(model)
     total: list[Tensor] = []
     for sign, samples in signed:
         for images, labels in samples.batches(batch_size=batch_size, shuffle=False, augment=False):
-            loss = functional.cross_entropy(model(moved(images, labels)), labels, reduction="sum")
+            loss = cross_entropy(model(moved(images, labels)), labels, reduction="sum")
             gradients = torch.autograd.grad(sign * loss / len(samples), list(weights.values()), materialize_grads=True)
             total = [a + b for a, b in zip(total, gradients, strict=True)] if total else list(gradients)
     return dict(zip(weights, total, strict=True))
 
 
+def top_share(scores: Importance, share: float, *, largest: bool = True) -> Importance:
+    """True at the round(share · n) largest, or smallest, of all n scores taken together."""
+    flat = torch.cat([score.flatten() for score in scores.values()])
+    chosen = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
+    chosen[flat.topk(round(share * len(flat)), largest=largest).indices] = True
+    parts = chosen.split([score.numel() for score in scores.values()])
+    return {name: part.view_as(score) for (name, score), part in zip(scores.items(), parts, strict=True)}
+
+
 def frozen_copy(model: nn.Module) -> nn.Module:
     """A copy in eval mode whose parameters take no gradient: a teacher."""
-    teacher = copy.deepcopy(model).eval()
-    for parameter in teacher.parameters():
-        parameter.requires_grad_(False)
-    return teacher
+    return copy.deepcopy(model).eval().requires_grad_(False)
 
 
 def pairs(
     first: Samples, second: Samples, epochs: int = 1, *, second_size: int | None = None
 ) -> Iterator[tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
-    """Each batch of `first` with the next of `second` (in batches of `second_size`), shuffled anew when it is used
-    up.
-    """
+    """Each batch of `first` with the next of `second` (of `second_size`), shuffled anew when it is used up."""
     partner = second.forever(batch_size=second_size)
     for batch in first.batches(epochs):
         yield batch, next(partner)
@@ -179,8 +163,10 @@ def both(model: nn.Module, first: Tensor, second: Tensor) -> tuple[Tensor, Tenso
 def beside(
     model: nn.Module, task: UnlearningTask, epochs: int, forget: Samples, size: int | None = None
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Epochs over the retain set, each of its batches with the next of `forget` (of `size`) in one forward pass: logits
-    and labels of the retain samples, logits and labels of the others."""
+    """Epochs over the retain set, each batch with the next of `forget` (of `size`) in one forward pass.
+
+    Yields: logits and labels of the retain samples, logits and labels of the others.
+    """
     for _ in epochs_of(task, model, epochs):
         for (images, labels), (others, other_labels) in pairs(task.retain, forget, second_size=size):
             logits, other_logits = both(model, images, others)
@@ -194,11 +180,9 @@ def random_part(task: UnlearningTask, samples: Samples, share: float) -> Samples
 
 
 @torch.no_grad()
-def logits_of(model: nn.Module, samples: Samples, batch_size: int = 500) -> Tensor:
+def logits_of(model: nn.Module, samples: Samples) -> Tensor:
     """Logits float32 [N, K] of all samples, in order, not augmented, in the mode the model is in."""
-    return torch.cat(
-        [model(images) for images, _ in samples.batches(batch_size=batch_size, shuffle=False, augment=False)]
-    )
+    return torch.cat([model(images) for images, _ in samples.batches(batch_size=500, shuffle=False, augment=False)])
 
 
 def accuracy_of(model: nn.Module, samples: Samples) -> float:

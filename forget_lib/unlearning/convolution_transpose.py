@@ -3,23 +3,22 @@
 import torch
 from torch import nn
 
-from forget_lib.unlearning import UnlearningTask, method
-from forget_lib.unlearning.common import Count, Positive, kernels, sgd
-from forget_lib.unlearning.parts.winners import WINNER, cosine, cross_entropy, repair
+from forget_lib.unlearning import Count, Rate, UnlearningTask, method
+from forget_lib.unlearning.common import kernels, sgd
+from forget_lib.unlearning.parts.winners import WINNER, cosine, repair
 
 
 @method("convolution_transpose", title="CT", uses="retain", family="challenge winners", needs=("trained convolution",))
 @WINNER
 def convolution_transpose(
-    model: nn.Module, task: UnlearningTask, *, learning_rate: Positive = 0.02, epochs: Count = 2
+    model: nn.Module, task: UnlearningTask, *, learning_rate: Rate = 0.02, epochs: Count = 2
 ) -> nn.Module:
-    r"""Transpose every convolution kernel in space, then repair on the retain set.
+    r"""Transpose every square convolution kernel in space, then repair on the retain set.
 
-    :math:`W_{o,i,a,b} \leftarrow W_{o,i,b,a}`, then :math:`\min \mathcal{L}_{CE}(D_r)` with a cosine schedule. Kernels
-    that are not square are left as they are.
+    :math:`W_{o,i,a,b} \leftarrow W_{o,i,b,a}`, then :math:`\min \mathcal{L}_{CE}(D_r)` with a cosine schedule.
     """
     with torch.no_grad():
         for weight in kernels(model, (nn.Conv2d,)).values():
             if weight.shape[2] == weight.shape[3]:
                 weight.copy_(weight.transpose(2, 3).clone())
-    return repair(model, task, epochs, sgd(model, learning_rate), cross_entropy, cosine)
+    return repair(model, task, epochs, sgd(model, learning_rate), cosine)

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forget_lib.unlearning import UnlearningTask, method, source
-from forget_lib.unlearning.common import Count, Positive, epochs_of, frozen_copy, sgd, step
+from forget_lib.unlearning import Count, Rate, UnlearningTask, method, source
+from forget_lib.unlearning.common import epochs_of, frozen_copy, sgd, step
 from forget_lib.unlearning.parts.distillation import taught
 
 
@@ -17,13 +17,13 @@ def without_true_class(logits: Tensor, labels: Tensor) -> Tensor:
 @method("delete_distillation", title="DELETE", uses="forget", family="distillation")
 @source("Zhou et al., CVPR 2025", arxiv="2503.23751", status="V")
 def delete_distillation(
-    model: nn.Module, task: UnlearningTask, *, learning_rate: Positive = 5e-4, epochs: Count = 5
+    model: nn.Module, task: UnlearningTask, *, learning_rate: Rate = 5e-4, epochs: Count = 5
 ) -> nn.Module:
     r"""Imitate the original on the forget set as if the true class did not exist.
 
     Minimises :math:`KL(q \| p_\theta(x_f))`, :math:`q = softmax(z_{\theta_0}(x_f), z_y := -\infty)`, over the forget
-    set alone, by SGD without weight decay. Batch-norm statistics stay (the authors' `disable_bn`). Drives the true
-    class to 0, which suits classes and over-forgets random samples.
+    set alone, by SGD without weight decay. Batch-norm statistics stay (the authors' `disable_bn`). The true class goes
+    to 0.
     """
 
     def target(logits: Tensor, labels: Tensor) -> Tensor:

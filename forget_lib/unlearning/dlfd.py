@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from forget_lib.models.nets import Classifier
-from forget_lib.unlearning import UnlearningTask, method, source
+from forget_lib.unlearning import Count, Factor, Rate, Share, UnlearningTask, method, source
 from forget_lib.unlearning.common import epochs_of, frozen_copy, pairs, random_part, sgd, step
 from forget_lib.unlearning.parts.adversarial import HIGH, LOW, PIXEL
-from forget_lib.unlearning.parts.settings import Count, NotNegative, Positive, Share
 
 
 def transport_plan(cost: Tensor, smoothing: float = 0.01, iterations: int = 50) -> Tensor:
@@ -40,12 +39,12 @@ def dlfd(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    learning_rate: Positive = 0.01,
+    learning_rate: Rate = 0.01,
     epochs: Count = 1,
     steps: Count = 4,
     reach: Share = 0.02,
-    forget_weight: NotNegative = 3.0,
-    retain_weight: NotNegative = 1.0,
+    forget_weight: Factor = 3.0,
+    retain_weight: Factor = 1.0,
     retain_share: Share = 0.2,
     literal: bool = False,
 ) -> nn.Module:
@@ -54,7 +53,6 @@ def dlfd(
     For each retain batch, `steps` times: :math:`n \leftarrow n + s\, sign \nabla_n [w_f\, OT(\phi(x_r + n), \phi(x_f))
     - w_r \mathcal{L}_{CE}(f(x_r + n), y)]`, image clamped; then one step on :math:`\mathcal{L}_{CE}(f(x_r + n), y)`.
     OT: entropic, cosine cost, ε = 0.01; φ: penultimate features; :math:`w_r` grows from 0 over the epochs' batches.
-
     Settings: reach is s in pixel range 0 to 1. literal: OT without gradient.
     """
     part, optimizer = random_part(task, task.retain, retain_share), sgd(model, learning_rate)

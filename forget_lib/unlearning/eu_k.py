@@ -4,12 +4,11 @@ nothing (DLFD's baseline)."""
 from dataclasses import replace
 
 from torch import nn
-from torch.nn import functional
 
 from forget_lib.models.optimizers import make_optimizer
 from forget_lib.models.recipe import rate_at
-from forget_lib.unlearning import UnlearningTask, method, source
-from forget_lib.unlearning.common import Count, CountOrNone, epochs_of, step
+from forget_lib.unlearning import Count, CountOrNone, UnlearningTask, method, source
+from forget_lib.unlearning.common import cross_entropy, epochs_of, step
 from forget_lib.unlearning.parts.layers import freeze_all_but, last_layers
 
 
@@ -18,9 +17,8 @@ from forget_lib.unlearning.parts.layers import freeze_all_but, last_layers
 def eu_k(model: nn.Module, task: UnlearningTask, *, k: Count = 1, epochs: CountOrNone = 0) -> nn.Module:
     r"""Train the last k layers from scratch on the retain set, by the original's recipe; the layers before stay.
 
-    :math:`\min_{\theta_{last\ k}} \mathcal{L}_{CE}(D_r)` from :math:`\theta_{last\ k}` of a fresh model, batch
-    norm's affine part and statistics included. With k = all it is retraining.
-
+    :math:`\min_{\theta_{last\ k}} \mathcal{L}_{CE}(D_r)` from :math:`\theta_{last\ k}` of a fresh model, batch norm's
+    affine part and statistics included. With k = all it is retraining.
     Settings: epochs: length of the recipe's schedule, 0 for the recipe's own.
     Raises: ForgetError for more layers than there are.
     """
@@ -39,6 +37,6 @@ def eu_k(model: nn.Module, task: UnlearningTask, *, k: Count = 1, epochs: CountO
     for _ in epochs_of(task, model, recipe.epochs):
         for images, labels in samples.batches():
             optimizer.param_groups[0]["lr"] = rate_at(recipe, min(done / steps, 1.0))
-            step(optimizer, functional.cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing))
+            step(optimizer, cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing))
             done += 1
     return model

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from forget_lib.unlearning import UnlearningTask, method
-from forget_lib.unlearning.common import Count, NotNegative, Positive, epochs_of, learn, sgd, step, train_mode
+from forget_lib.unlearning import Count, Factor, Rate, UnlearningTask, method
+from forget_lib.unlearning.common import epochs_of, learn, sgd, step, train_mode
 from forget_lib.unlearning.parts.winners import WINNER, cosine
 from forget_lib.unlearning.uniform_kl import uniform_divergence
 
@@ -21,19 +21,18 @@ def fcs(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    uniform_rate: Positive = 3e-3,
-    forget_rate: Positive = 3e-4,
-    retain_rate: Positive = 0.01,
+    uniform_rate: Rate = 3e-3,
+    forget_rate: Rate = 3e-4,
+    retain_rate: Rate = 0.01,
     epochs: Count = 1,
-    weight_decay: NotNegative = 1e-2,
+    weight_decay: Factor = 1e-2,
 ) -> nn.Module:
     r"""Uniform outputs first, then rounds that make forget samples resemble no retain sample and repair in turn.
 
     Stage 1: one pass over the forget set, :math:`KL(u \| p_\theta(x_f))`. Stage 2, in each epoch: over pairs of
-    batches, :math:`-\overline{\log softmax_r(f(x_f) \cdot sg f(x_r) / 1.15)}`, then one pass :math:`\mathcal{L}_{CE}
-    (D_r)` with weight decay 0.01. Three SGD optimisers; the forget rate falls as a cosine to 1e-6.
-
-    Settings: epochs of stage 2.
+    batches, :math:`-\overline{\log softmax_r(f(x_f) \cdot sg f(x_r) / 1.15)}`, then one pass
+    :math:`\mathcal{L}_{CE}(D_r)` with weight decay 0.01. Three SGD optimisers; the forget rate falls as a cosine to
+    1e-6.
     """
     uniform, forget = (sgd(model, rate, weight_decay=0) for rate in (uniform_rate, forget_rate))
     retain = sgd(model, retain_rate, weight_decay=weight_decay)

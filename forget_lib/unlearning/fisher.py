@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from forget_lib.datasets.samples import Samples
 from forget_lib.models.nets import Classifier
 from forget_lib.models.train import Meter
-from forget_lib.unlearning import UnlearningTask, method, source
-from forget_lib.unlearning.common import Count, Importance, Positive, random_part, trained_weights
+from forget_lib.unlearning import Count, Positive, UnlearningTask, method, source
+from forget_lib.unlearning.common import Importance, random_part, trained_weights
 from forget_lib.unlearning.parts.importance import importance_by_sample
 
 LARGEST, LARGEST_OF_HEAD = 1e3, 1e2  # limits on 1 / F
@@ -48,8 +48,7 @@ def fisher(model: Classifier, task: UnlearningTask, *, alpha: Positive = 1e-6, s
     \overline{\sum_y p(y | x) (\partial \mathcal{L}(x, y) / \partial \theta_i)^2}` over retain samples, in eval mode,
     by sample; 10² instead of 10³ for the head; v is a mean over each unit's inputs; vectors and the head get 10 v.
     For a class request the head's rows of the class are drawn anew: mean 0, variance 10⁻³.
-
-    Settings: alpha: size of the noise. samples: retain samples that F is taken on.
+    Settings: samples: retain samples that F is taken on.
     """
     part = random_part(task, task.retain, min(1.0, samples / len(task.retain)))
     information = expected_fisher(model, part, task.number_of_classes, task.meter)

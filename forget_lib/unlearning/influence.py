@@ -6,16 +6,17 @@ from torch import Tensor, nn
 
 from forget_lib.datasets.samples import Samples
 from forget_lib.models.train import Meter, detach_meters
-from forget_lib.unlearning import UnlearningTask, method, source
-from forget_lib.unlearning.common import Count, Positive, frozen_copy, mean_gradient, random_part, trained_weights
+from forget_lib.unlearning import Count, Positive, UnlearningTask, method, source
+from forget_lib.unlearning.common import frozen_copy, mean_gradient, random_part, trained_weights
+
+ITERATIONS = 5  # of conjugate gradients
 
 
 class Curvature:
-    """Gauss-Newton matrix G of the mean cross-entropy over samples, times a vector; never formed. θ are the trained
-    weights.
+    """Gauss-Newton matrix G of the mean cross-entropy over samples, times a vector; never formed.
 
-    G = mean over samples of Jᵀ (diag p - p pᵀ) J with J = ∂logits / ∂θ, in eval mode: positive semi-definite, and the
-    Hessian itself for a linear model.
+    G = mean over samples of Jᵀ (diag p - p pᵀ) J with J = ∂logits / ∂θ, θ the trained weights, in eval mode: positive
+    semi-definite, and the Hessian itself for a linear model.
     """
 
     def __init__(self, model: nn.Module, samples: Samples, meter: Meter, batch_size: int = 256) -> None:
@@ -46,13 +47,13 @@ class Curvature:
         return total
 
 
-def conjugate_gradients(curvature: Curvature, vector: Tensor, damping: float, iterations: int) -> Tensor:
+def conjugate_gradients(curvature: Curvature, vector: Tensor, damping: float) -> Tensor:
     """(G + damping · I)⁻¹ v, ended early once the residual is 1e-12 of v."""
     found = torch.zeros_like(vector)
     residual, direction = vector.clone(), vector.clone()
     size = residual @ residual
     limit = 1e-24 * size
-    for _ in range(iterations):
+    for _ in range(ITERATIONS):
         if size <= limit:
             break
         bent = curvature.times(direction) + damping * direction
@@ -67,29 +68,22 @@ def conjugate_gradients(curvature: Curvature, vector: Tensor, damping: float, it
 @method("influence", title="Influence", uses="forget, retain", family="second order")
 @source("Koh & Liang, ICML 2017; Izzo et al., AISTATS 2021", arxiv="1703.04730 2002.10077", status="V")
 def influence(
-    model: nn.Module,
-    task: UnlearningTask,
-    *,
-    scale: Positive = 1.0,
-    damping: Positive = 1e-2,
-    iterations: Count = 5,
-    samples: Count = 120,
+    model: nn.Module, task: UnlearningTask, *, scale: Positive = 1.0, damping: Positive = 1e-2, samples: Count = 120
 ) -> nn.Module:
     r"""One step to where the optimum of the loss lies once the forget set is taken out of it.
 
-    :math:`\theta \leftarrow \theta_0 + s (G + \delta I)^{-1} v`,
-    :math:`v = \frac{|D_f|}{|D|} (\nabla \mathcal{L}(D_f) - \nabla \mathcal{L}(D_r))`,
-    which is minus the gradient of the retain loss where that of the whole loss is 0. G is the Gauss-Newton matrix on
-    a random part of the retain set, inverted by conjugate gradients. Statistics of batch norm stay.
-
-    Settings: scale s, damping δ, iterations of conjugate gradients. samples: retain samples for G.
+    :math:`\theta \leftarrow \theta_0 + s (G + \delta I)^{-1} v`, :math:`v = \frac{|D_f|}{|D|} (\nabla \mathcal{L}(D_f)
+    - \nabla \mathcal{L}(D_r))`, which is minus the gradient of the retain loss where that of the whole loss is 0. G is
+    the Gauss-Newton matrix on a random part of the retain set, inverted by conjugate gradients. Batch-norm statistics
+    stay.
+    Settings: scale s, damping δ. samples: retain samples for G.
     """
     task.epoch_done(0, model)
     share = len(task.forget) / (len(task.forget) + len(task.retain))
     forget, retain = (mean_gradient(model, (1, part), batch_size=256) for part in (task.forget, task.retain))
     vector = torch.cat([(share * (forget[name] - retain[name])).flatten() for name in forget])
     part = random_part(task, task.retain, min(1.0, samples / len(task.retain)))
-    change = scale * conjugate_gradients(Curvature(model, part, task.meter), vector, damping, iterations)
+    change = scale * conjugate_gradients(Curvature(model, part, task.meter), vector, damping)
     with torch.no_grad():
         weights = list(trained_weights(model).values())
         for weight, part_of_change in zip(weights, change.split([w.numel() for w in weights]), strict=True):

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from forget_lib.datasets.samples import concatenate
 from forget_lib.models.optimizers import trainable
-from forget_lib.unlearning import UnlearningTask, method, source
+from forget_lib.unlearning import Count, Factor, Rate, UnlearningTask, method, source
 from forget_lib.unlearning.common import accuracy_of, epochs_of, frozen_copy, random_part, step, train_mode
-from forget_lib.unlearning.parts.settings import Count, NotNegative, Positive, Share
 
+RETAIN_SHARE, BATCH = 0.3, 32
 ENOUGH = -0.01  # the student may be this much less accurate on the forget set than the reference before it stops
 
 
@@ -24,19 +24,10 @@ def gumbel_softmax(logits: Tensor, temperature: Tensor, generator: torch.Generat
     return torch.where((temperature == 0)[:, None], hard, soft)
 
 
-@method(
-    "lotus", title="LoTUS", uses="forget, retain (a share), validation", family="distillation", needs=("validation",)
-)
+@method("lotus", title="LoTUS", uses="forget, retain (a share), validation", family="distillation")
 @source("Spartalis et al., CVPR 2025", arxiv="2503.18314", status="V")
 def lotus(
-    model: nn.Module,
-    task: UnlearningTask,
-    *,
-    learning_rate: Positive = 1e-3,
-    epochs: Count = 3,
-    alpha: NotNegative = 8.0,
-    retain_share: Share = 0.3,
-    batch_size: Count = 32,
+    model: nn.Module, task: UnlearningTask, *, learning_rate: Rate = 1e-3, epochs: Count = 3, alpha: Factor = 8.0
 ) -> nn.Module:
     r"""Learn the original's outputs again, flattened on the forget set by a temperature that follows the student.
 
@@ -44,12 +35,10 @@ def lotus(
     :math:`\tau` on the forget set and a one-hot Gumbel sample on a share of the retain set, mixed. Before each epoch
     :math:`\tau = \exp(\alpha \delta)`, :math:`\delta = acc_\theta(D_f) - acc_{\theta_0}(D_v)`, without the second term
     for a class request; it ends once :math:`\delta \le -0.01`. AdamW, weight decay 5e-4.
-
-    Settings: learning_rate of AdamW. epochs: at most.
     """
     teacher = frozen_copy(model)
     reference = 0.0 if task.classes else accuracy_of(teacher, task.validation)
-    part = random_part(task, task.retain, retain_share)
+    part = random_part(task, task.retain, RETAIN_SHARE)
     # The label says of which set a sample is: 1 to forget, 0 to keep.
     forget = task.forget.with_labels(torch.ones_like(task.forget.labels))
     mixed = concatenate(forget, part.with_labels(torch.zeros_like(part.labels)))
@@ -60,7 +49,7 @@ def lotus(
             break
         train_mode(model)
         temperature = math.exp(alpha * ahead)
-        for images, is_forget in mixed.batches(batch_size=batch_size):
+        for images, is_forget in mixed.batches(batch_size=BATCH):
             target = gumbel_softmax(teacher(images), temperature * is_forget.to(images), task.generator)
             step(optimizer, -(target * model(images).log_softmax(1)).sum(1).mean())
     return model

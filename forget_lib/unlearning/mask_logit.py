@@ -14,15 +14,13 @@ from forget_lib.unlearning.common import logits_of
     uses="forget, retain (forward only)",
     family="control",
     needs=("class request", "trained linear head"),
-    control=True,
     paper="control",
 )
 def mask_logit(model: Classifier, task: UnlearningTask) -> nn.Module:
     r"""Hide the class at the output and keep all that was learned: cosmetic on purpose.
 
-    Lowers the head's bias of each forgotten class c to :math:`b_c - 2 \max_x (z_c(x) - \max_{k \ne c} z_k(x))`, k
-    over the classes that stay and x over forget and retain, so that c never wins there. Features and all weights
-    stay, so a probe of the embedding finds the class and a few steps bring it back.
+    Lowers the head's bias of each forgotten class c to :math:`b_c - 2 \max_x (z_c(x) - \max_{k \ne c} z_k(x))`, k over
+    the classes that stay and x over forget and retain, so that c never wins there. All weights stay.
     """
     model.eval()
     logits = torch.cat([logits_of(model, task.forget), logits_of(model, task.retain)])

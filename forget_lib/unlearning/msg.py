@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from forget_lib.unlearning import UnlearningTask, method
-from forget_lib.unlearning.common import Count, Importance, NotNegative, Positive, Share, kernels, mean_gradient, sgd
-from forget_lib.unlearning.parts.winners import WINNER, cross_entropy, repair
+from forget_lib.unlearning import Count, Rate, Share, UnlearningTask, method
+from forget_lib.unlearning.common import Importance, kernels, mean_gradient, sgd, top_share
+from forget_lib.unlearning.parts.winners import WINNER, repair
 
 
 def difference_gradient(model: nn.Module, task: UnlearningTask) -> Importance:
@@ -24,36 +24,25 @@ def up_then_down(progress: float) -> float:
 @method("msg", title="MSG", uses="forget, retain", family="challenge winners", needs=("trained convolution",))
 @WINNER
 def msg(
-    model: nn.Module,
-    task: UnlearningTask,
-    *,
-    learning_rate: Positive = 0.05,
-    epochs: Count = 1,
-    share: Share = 0.3,
-    kept_factor: NotNegative = 0.1,
+    model: nn.Module, task: UnlearningTask, *, learning_rate: Rate = 0.05, epochs: Count = 1, share: Share = 0.3
 ) -> nn.Module:
     r"""Draw anew the convolution weights that neither set cares about most, and repair, mostly through them.
 
     :math:`g = \nabla[\mathcal{L}_{CE}(D'_r) - \mathcal{L}_{CE}(D_f)]`, :math:`|D'_r| = |D_f|`; in each convolution the
-    30 % of weights with the smallest :math:`|g|` are drawn anew (Kaiming, fan out). Then :math:`\min
+    share of weights with the smallest :math:`|g|` is drawn anew (Kaiming, fan out). Then :math:`\min
     \mathcal{L}_{CE}(D_r)` with gradients of kept weights times 0.1; the rate rises over the first half and falls over
     the second.
-
-    Settings: share of the weights is drawn anew.
     """
     scores, handles = difference_gradient(model, task), []
     for name, weight in kernels(model, (nn.Conv2d,)).items():
-        flat = scores[name].abs().flatten()
-        chosen = torch.zeros_like(flat, dtype=torch.bool)
-        chosen[flat.topk(round(share * len(flat)), largest=False).indices] = True
-        chosen = chosen.view_as(weight)
+        chosen = top_share({name: scores[name].abs()}, share, largest=False)[name]
         fresh = nn.init.kaiming_normal_(torch.empty_like(weight), mode="fan_out", nonlinearity="relu")
         with torch.no_grad():
             weight.copy_(torch.where(chosen, fresh, weight))
-        factors = torch.where(chosen, 1.0, kept_factor).to(weight)
+        factors = torch.where(chosen, 1.0, 0.1).to(weight)
         handles.append(weight.register_hook(lambda gradient, f=factors: gradient * f))
     try:
-        return repair(model, task, epochs, sgd(model, learning_rate), cross_entropy, up_then_down)
+        return repair(model, task, epochs, sgd(model, learning_rate), up_then_down)
     finally:
         for handle in handles:
             handle.remove()

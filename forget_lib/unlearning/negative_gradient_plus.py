@@ -2,10 +2,9 @@
 the sign of gradients before they exist, so it is plain training on both sets."""
 
 from torch import nn
-from torch.nn import functional
 
-from forget_lib.unlearning import UnlearningTask, method, source
-from forget_lib.unlearning.common import Count, CountOrNone, Positive, Weight, beside, sgd, step
+from forget_lib.unlearning import Count, CountOrNone, Rate, UnlearningTask, Weight, method, source
+from forget_lib.unlearning.common import beside, cross_entropy, sgd, step
 
 
 @method("negative_gradient_plus", title="NegGrad+", uses="forget, retain", family="gradient ascent")
@@ -14,7 +13,7 @@ def negative_gradient_plus(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    learning_rate: Positive = 2e-3,
+    learning_rate: Rate = 2e-3,
     epochs: Count = 2,
     alpha: Weight = 0.95,
     forget_batch_size: CountOrNone = 0,
@@ -22,15 +21,13 @@ def negative_gradient_plus(
     r"""Descend on the retain set and climb on the forget set at once.
 
     Minimises :math:`\alpha \mathcal{L}_{CE}(B_r) - (1 - \alpha) \mathcal{L}_{CE}(B_f)`: each retain batch meets the
-    next forget batch, one step on both. The forget set is shuffled anew each time it is used up.
-
-    Settings: forget_batch_size: forget samples a step; 0: as many as of the retain set, which doubles the cost of an
-    epoch.
+    next forget batch, one step on both.
+    Settings: forget_batch_size: forget samples a step; 0: as many as of the retain set, at twice the cost of an epoch.
     """
     optimizer = sgd(model, learning_rate)
     batches = beside(model, task, epochs, task.forget, forget_batch_size or None)
     for retain_logits, labels, forget_logits, forget_labels in batches:
-        descent = functional.cross_entropy(retain_logits, labels)
-        ascent = functional.cross_entropy(forget_logits, forget_labels)
+        descent = cross_entropy(retain_logits, labels)
+        ascent = cross_entropy(forget_logits, forget_labels)
         step(optimizer, alpha * descent - (1 - alpha) * ascent)
     return model

@@ -4,8 +4,8 @@ settings by accuracy on retain minus forget, a criterion for classes only."""
 import torch
 from torch import nn
 
-from forget_lib.unlearning import UnlearningTask, method, source
-from forget_lib.unlearning.common import Count, Importance, NotNegative, Positive, Share
+from forget_lib.unlearning import Count, Factor, Rate, UnlearningTask, method, source
+from forget_lib.unlearning.common import Importance
 from forget_lib.unlearning.parts.task_vectors import negated, task_vector
 
 
@@ -18,32 +18,23 @@ def agreed(vectors: list[Importance]) -> Importance:
     return found
 
 
-@method(
-    "negmerge",
-    title="NegMerge",
-    uses="forget, validation (retain for batch norm)",
-    family="task arithmetic",
-    needs=("validation",),
-)
+@method("negmerge", title="NegMerge", uses="forget, validation (retain for batch norm)", family="task arithmetic")
 @source("Kim et al., ICML 2025", arxiv="2410.05583", status="V")
 def negmerge(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    learning_rate: Positive = 0.02,
+    learning_rate: Rate = 0.02,
     epochs: Count = 2,
     repeats: Count = 2,
-    scale: NotNegative = 0.0,
-    kept: Share = 0.95,
+    scale: Factor = 0.0,
 ) -> nn.Module:
     r"""Task negation along what several fine-tuned copies agree on.
 
     :math:`\tau_j` from fine-tuning at 0.5, 1 and 2 times the rate, each `repeats` times in another order;
-    :math:`\tau = \overline{\tau_j}` where all signs agree, else 0; :math:`\theta_u = \theta_0 - \lambda \tau`, λ as in
-    task_negation.
-
-    Settings: scale is λ, 0 to choose it so that `kept` of the accuracy stays.
+    :math:`\tau = \overline{\tau_j}` where all signs agree, else 0; :math:`\theta_u = \theta_0 - \lambda \tau`.
+    Settings: scale λ and kept as in task_negation.
     """
     rates = [factor * learning_rate for factor in (0.5, 1.0, 2.0) for _ in range(repeats)]
     vectors = [task_vector(model, task, rate, epochs) for rate in rates]
-    return negated(model, task, agreed(vectors), scale, kept)
+    return negated(model, task, agreed(vectors), scale)

@@ -4,11 +4,12 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from forget_lib.datasets.samples import concatenate
-from forget_lib.unlearning import UnlearningTask, method, source
-from forget_lib.unlearning.common import Count, Positive, epochs_of, sgd, step
+from forget_lib.unlearning import Count, Rate, UnlearningTask, method, source
+from forget_lib.unlearning.common import cross_entropy, epochs_of, sgd, step
+
+Labels = Literal["other", "any"]
 
 
 def random_labels(task: UnlearningTask, *, allow_true: bool) -> torch.Tensor:
@@ -21,23 +22,17 @@ def random_labels(task: UnlearningTask, *, allow_true: bool) -> torch.Tensor:
 @method("random_label", title="Random label", uses="forget, retain", family="relabelling")
 @source("Graves et al., AAAI 2021; Fan et al., ICLR 2024", arxiv="2010.10981 2310.12508", status="V")
 def random_label(
-    model: nn.Module,
-    task: UnlearningTask,
-    *,
-    learning_rate: Positive = 0.01,
-    epochs: Count = 2,
-    labels: Literal["other", "any"] = "other",
+    model: nn.Module, task: UnlearningTask, *, learning_rate: Rate = 0.01, epochs: Count = 2, labels: Labels = "other"
 ) -> nn.Module:
     r"""Learn random labels on the forget set and the true ones on the retain set, mixed.
 
     Minimises :math:`\mathcal{L}_{CE}(f_\theta(x_f), \tilde y) + \mathcal{L}_{CE}(f_\theta(x_r), y)`, with
     :math:`\tilde y` drawn anew for every epoch.
-
     Settings: labels: "other" draws among the other classes (Graves et al.); "any" allows the true one (Fan et al.).
     """
     optimizer = sgd(model, learning_rate)
     for _ in epochs_of(task, model, epochs):
         wrong = random_labels(task, allow_true=labels == "any")
         for images, targets in concatenate(task.retain, task.forget.with_labels(wrong)).batches():
-            step(optimizer, functional.cross_entropy(model(images), targets))
+            step(optimizer, cross_entropy(model(images), targets))
     return model

@@ -1,5 +1,6 @@
 """Registry of methods: `@method(...)` above `function(model, task, *, settings) -> model`."""
 
+import contextlib
 import copy
 import dataclasses
 import inspect
@@ -10,7 +11,7 @@ from typing import Annotated, Any, Literal, cast, get_origin, get_type_hints
 import torch
 from annotated_types import Ge, Gt, Le
 from pydantic import BaseModel, ConfigDict, create_model
-from torch import Tensor, nn
+from torch import nn
 
 from forget_lib.core.errors import DivergedError, ForgetError, NotApplicableError, unknown
 from forget_lib.core.registry import Registry, Source
@@ -29,8 +30,7 @@ NEEDS: dict[str, Callable[[nn.Module, UnlearningTask], bool]] = {
     "trained convolution": lambda model, task: bool(kernels(model, (nn.Conv2d,))),
     "linear head": lambda model, task: isinstance(getattr(model, "head", None), nn.Linear),
     "trained linear head": lambda model, task: (
-        isinstance(getattr(model, "head", None), nn.Linear)
-        and set(trained_weights(cast(nn.Linear, model.head))) == {"weight", "bias"}
+        NEEDS["linear head"](model, task) and set(trained_weights(cast(nn.Linear, model.head))) == {"weight", "bias"}
     ),
     "validation": lambda model, task: len(task.validation) > 0,
     "training log": lambda model, task: task.training_log is not None,
@@ -49,26 +49,28 @@ class _Settings(Settings):
 class Method:
     """One registered method.
 
-    Attributes: name; title for people; uses: the data it touches ("forget, retain"); family; source; function; needs:
-        keys of NEEDS; control: not a method but a row to compare with; exact: the same distribution as retraining;
-        version: raised when its numbers change, so that records of before are made again.
+    Attributes: title for people; uses: the data it touches ("forget, retain"); needs: keys of NEEDS; version: raised
+        when its numbers change, so that records of before are made again.
     """
 
     name: str
+    function: Function
+    source: Source
     title: str
     uses: str
     family: str
-    source: Source
-    function: Function
     needs: tuple[str, ...] = ()
-    control: bool = False
-    exact: bool = False
     version: int = 1
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """Settings and their defaults."""
-        return {name: parameter.default for name, parameter in self._parameters.items()}
+    def control(self) -> bool:
+        """Whether it is not a method but a row to compare with."""
+        return self.family == "control"
+
+    @property
+    def exact(self) -> bool:
+        """Whether it has the same distribution as retraining."""
+        return self.family == "exact"
 
     @property
     def paper(self) -> str:
@@ -85,48 +87,41 @@ class Method:
         """First paragraph of the docstring."""
         return inspect.cleandoc(self.function.__doc__ or "").split("\n\n")[0].replace("\n", " ")
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings and their defaults."""
+        parameters = inspect.signature(self.function).parameters
+        return {name: p.default for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
     @cached_property
     def model(self) -> type[BaseModel]:
-        """Types, ranges and defaults of the settings, from the function's signature."""
-        try:
+        """Types, ranges and defaults of the settings: `model_fields` for tables, `model_json_schema()` for editors."""
+        hints: dict[str, Any] = {}
+        with contextlib.suppress(NameError):  # a type that only its checker knows
             hints = get_type_hints(self.function, include_extras=True)
-        except NameError:  # a type that only its checker knows
-            hints = {}
-        fields: dict[str, Any] = {
-            name: _field(parameter, hints.get(name)) for name, parameter in self._parameters.items()
-        }
+        types = {name: _type_of(name, default, hints.get(name)) for name, default in self.settings.items()}
+        fields: Any = {name: (types[name], default) for name, default in self.settings.items()}
         return create_model(self.name, __base__=_Settings, **fields)
-
-    @property
-    def _parameters(self) -> dict[str, inspect.Parameter]:
-        parameters = inspect.signature(self.function).parameters
-        return {name: p for name, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
 METHODS: Registry[Method] = Registry("method", __package__, ("common", "parts", "registry", "task"))
 
 
 def method(
-    name: str,
-    *,
-    title: str,
-    uses: str,
-    family: str,
-    paper: str = "",
-    needs: tuple[str, ...] = (),
-    control: bool = False,
-    exact: bool = False,
-    version: int = 1,
+    name: str, *, title: str, uses: str, family: str, paper: str = "", needs: tuple[str, ...] = (), version: int = 1
 ) -> Callable[[Function], Function]:
-    """Registers the function below it; see `Method` for the arguments. paper: where no `@source` stands below."""
+    """Registers the function below it; see `Method`. paper: where no `@source` stands below.
+
+    What uses validation samples needs some, which `needs` does not repeat.
+    """
+    needs += ("validation",) if "validation" in uses else ()
     for need in needs:
         if need not in NEEDS:
             raise unknown("need of a method", need, NEEDS)
 
     def register(function: Function) -> Function:
         origin = vars(function).get("source", Source(paper))
-        entry = Method(name, title, uses, family, origin, function, needs, control, exact, version)
-        METHODS.register(name, entry, function)
+        METHODS.register(name, Method(name, function, origin, title, uses, family, needs, version), function)
         return function
 
     return register
@@ -139,22 +134,16 @@ def list_methods(*, controls: bool = True) -> list[str]:
 
 
 def get_method(name: str) -> Method:
-    """The method of that name.
-
-    Raises: UnknownNameError that lists the methods.
-    """
+    """The method of that name. Raises: UnknownNameError that lists the methods."""
     return METHODS[name]
 
 
-def settings_of(name: str) -> type[BaseModel]:
-    """A method's settings as a model of pydantic: `model_fields` for tables, `model_json_schema()` for editors."""
-    return get_method(name).model
-
-
 def setting_faults(name: str, settings: Mapping[str, Any]) -> list[str]:
-    """All that is wrong with the settings of a method, a sentence each: unknown, of another type, not finite or out of
-    range. Raises: UnknownNameError for the method."""
-    faults = faults_of(settings_of(name), _whole(name, settings), f"method {name}")
+    """All that is wrong with the settings of a method, a sentence each: unknown, of another type or out of range.
+
+    Raises: UnknownNameError for the method.
+    """
+    faults = faults_of(get_method(name).model, _whole(name, settings), f"method {name}")
     return [f"Method {name}: {fault.rstrip('.')}." for fault in faults.values()]
 
 
@@ -172,9 +161,8 @@ def why_not_applicable(name: str, model: nn.Module, task: UnlearningTask) -> str
 
 
 def unlearn(name: str, model: nn.Module, task: UnlearningTask, **settings: Any) -> nn.Module:
-    """Runs a method on a copy of `model`; neither the model nor the samples are changed.
+    """Runs a method on a copy of `model`; neither the model nor the samples are changed, and frozen weights stay.
 
-    Frozen weights (`requires_grad` is False) and the statistics of frozen batch norm keep their bits.
     Returns: another model, in eval mode, on the task's device, with the same weights frozen.
     Raises: UnknownNameError, ForgetError for settings and for a method that fails on the net; NotApplicableError with
         the reason; DivergedError for weights that are not finite.
@@ -205,8 +193,8 @@ def unlearn(name: str, model: nn.Module, task: UnlearningTask, **settings: Any) 
 def default_settings(name: str, training_epochs: int) -> dict[str, Any]:
     """A method's defaults, for a model that was trained for so many epochs.
 
-    Defaults fit a training of ten epochs or more. Where it was shorter, a method that passes over the retain set gets
-    fewer epochs, a fifth of the training's and at least one, so that it stays a cheap alternative to retraining.
+    Where these were fewer than ten, a method that passes over the retain set gets a fifth of them, at least one, so
+    that it stays a cheap alternative to retraining.
     """
     entry = get_method(name)
     settings = entry.settings
@@ -219,44 +207,35 @@ def default_settings(name: str, training_epochs: int) -> dict[str, Any]:
 def _keeping_frozen(make: Callable[[int], nn.Module], model: nn.Module) -> Callable[[int], nn.Module]:
     """`make`, but each model has the frozen weights of `model`, and the statistics of its frozen modules.
 
-    No training changes them, so that a model trained anew starts with them as well. What a net derives from its
-    training data (`prepare`) it derives anew.
+    No training changes them. What a net derives from its training data (`prepare`) it derives anew.
     """
-    kept: dict[str, Tensor] = {}
+    frozen = {name: weight.detach() for name, weight in model.named_parameters() if not weight.requires_grad}
     for name, module in model.named_modules():
-        own = dict(module.named_parameters(recurse=False))
-        frozen = {part: parameter for part, parameter in own.items() if not parameter.requires_grad}
-        if own and len(frozen) == len(own):
-            frozen |= dict(module.named_buffers(recurse=False))
-        kept |= {f"{name}.{part}" if name else part: value.detach() for part, value in frozen.items()}
+        weights = list(module.parameters(recurse=False))
+        if weights and not any(weight.requires_grad for weight in weights):
+            frozen |= {f"{name}.{key}".lstrip("."): value for key, value in module.named_buffers(recurse=False)}
 
     def fresh(seed: int) -> nn.Module:
         new = make(seed)
         state = {} if hasattr(new, "prepare") else new.state_dict()
-        for name in state.keys() & kept.keys():
-            state[name].copy_(kept[name])
+        for name in state.keys() & frozen.keys():
+            state[name].copy_(frozen[name])
         return new
 
-    return fresh if kept else make
+    return fresh if frozen else make
 
 
-def _field(parameter: inspect.Parameter, hint: Any) -> tuple[Any, Any]:
-    """Type and default of a setting."""
-    kind = hint
+def _type_of(name: str, default: Any, hint: Any) -> Any:
+    """Type and range of a setting: as stated, else by its default and name."""
     if get_origin(hint) not in (Annotated, Literal) and hint not in (bool, int, float, str):
-        kind = Any if parameter.default is None else type(parameter.default)
-    if kind in (int, float):
-        for ending, bounds in RANGES.items():
-            if parameter.name.endswith(ending):
-                kind = Annotated[kind, *bounds]
-    return kind, parameter.default
+        hint = Any if default is None else type(default)
+    bounds = [ends for ending, ends in RANGES.items() if name.endswith(ending) and hint in (int, float)]
+    return Annotated[hint, *bounds[0]] if bounds else hint
 
 
 def _whole(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with 2.0 as 2 where a whole number is asked for: tables know only floats."""
-    fields = settings_of(name).model_fields
-    found = dict(settings)
-    for key, value in settings.items():
-        if key in fields and fields[key].annotation is int and isinstance(value, float) and value.is_integer():
-            found[key] = int(value)
-    return found
+    fields = get_method(name).model.model_fields
+    whole = {key: value for key, value in settings.items() if isinstance(value, float) and value.is_integer()}
+    asked = {key: int(value) for key, value in whole.items() if key in fields and fields[key].annotation is int}
+    return dict(settings) | asked

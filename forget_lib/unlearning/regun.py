@@ -4,8 +4,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from forget_lib.core.errors import NotApplicableError
-from forget_lib.unlearning import UnlearningTask, method, source
-from forget_lib.unlearning.common import Count, NotNegative, Positive, beside, frozen_copy, logits_of, sgd, step
+from forget_lib.unlearning import Count, Factor, Rate, UnlearningTask, method, source
+from forget_lib.unlearning.common import beside, frozen_copy, logits_of, sgd, step
 
 
 def outputs_by_class(logits: Tensor, labels: Tensor, number_of_classes: int) -> tuple[Tensor, Tensor]:
@@ -15,24 +15,17 @@ def outputs_by_class(logits: Tensor, labels: Tensor, number_of_classes: int) -> 
     return (member.T @ logits.softmax(1)) / counts.clamp(min=1)[:, None], counts > 0
 
 
-@method("regun", title="ReGUn", uses="forget, retain, validation", family="outputs", needs=("validation",))
+@method("regun", title="ReGUn", uses="forget, retain, validation", family="outputs")
 @source("arXiv 2603.11210", arxiv="2603.11210", status="P")
 def regun(
-    model: nn.Module,
-    task: UnlearningTask,
-    *,
-    learning_rate: Positive = 3e-3,
-    epochs: Count = 1,
-    weight: NotNegative = 1.0,
-    forget_batch_size: Count = 32,
+    model: nn.Module, task: UnlearningTask, *, learning_rate: Rate = 3e-3, epochs: Count = 1, weight: Factor = 1.0
 ) -> nn.Module:
     r"""Teach forget samples what the original says on average of held-out samples of the same class.
 
     :math:`q_y = \overline{p_{\theta_0}(x)}` over validation samples x of class y; minimises
     :math:`\mathcal{L}_{CE}(D_r) + w\, KL(q_y \| p_\theta(x_f))`. For a class request the true class is taken out of
     :math:`q_y` and the rest scaled to 1 (ours: what is left is what the class is confused with).
-
-    Settings: weight is w. forget_batch_size: forget samples beside each retain batch.
+    Settings: weight is w.
     Raises: NotApplicableError where a class of the forget set has no validation sample.
     """
     logits = logits_of(frozen_copy(model), task.validation)
@@ -44,7 +37,7 @@ def regun(
         targets.fill_diagonal_(0)
         targets = targets.clamp(min=1e-12) / targets.clamp(min=1e-12).sum(1, keepdim=True)
     optimizer = sgd(model, learning_rate)
-    batches = beside(model, task, epochs, task.forget, forget_batch_size)
+    batches = beside(model, task, epochs, task.forget, 32)
     for retain_logits, labels, forget_logits, forget_labels in batches:
         logs = forget_logits.log_softmax(1)
         near = functional.kl_div(logs, targets[forget_labels], reduction="batchmean")

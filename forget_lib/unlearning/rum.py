@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from forget_lib.core.errors import ForgetError
-from forget_lib.unlearning import UnlearningTask, get_method, method, source, unlearn
-from forget_lib.unlearning.common import Count, Share, logits_of, random_part
+from forget_lib.unlearning import Count, Share, UnlearningTask, get_method, method, source, unlearn
+from forget_lib.unlearning.common import logits_of, random_part
 
 NOTHING = "nothing"
 
@@ -16,7 +16,7 @@ def memorisation_of(model: nn.Module, task: UnlearningTask) -> tuple[Tensor, str
     """Scores of the forget samples, higher is more memorised, float [n], and where they are from.
 
     The task's scores; else 1 - mean confidence over the epochs of training from the log; else 1 - confidence of the
-    original, the cheapest proxy: what a model learns late or hardly has to be memorised.
+    original, the cheapest proxy (ours): what a model learns late or hardly has to be memorised.
     Raises: ForgetError for scores of another length.
     """
     if task.memorisation is not None:
@@ -51,11 +51,8 @@ def rum(
     r"""Unlearn the least memorised third first, then the middle, then the most memorised, each by its own method.
 
     :math:`D_f = D_{low} \cup D_{mid} \cup D_{high}` by memorisation; step j starts from the model of step j - 1, and
-    each has :math:`D_r = D \setminus D_f`, without any part of the forget set. Scores: the task's, else 1 - mean
-    confidence over the epochs in the training log, else 1 - confidence of the original (ours, the cheapest).
-
-    Settings: low, middle, high: methods by name, or "nothing". epochs of each that has such a setting. retain_share:
-    random part of the retain set for each step; less costs less.
+    each has :math:`D_r = D \setminus D_f`, without any part of the forget set, or a random share of it.
+    Settings: low, middle, high: methods by name, or "nothing". epochs of each that has such a setting.
     Raises: UnknownNameError; ForgetError for "rum" inside itself; NotApplicableError as the parts.
     """
     names = (low, middle, high)

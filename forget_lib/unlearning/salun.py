@@ -1,31 +1,26 @@
 """SalUn. Until February 2026 the public code masked gradients only, so weight decay and momentum moved "frozen"
 weights; LoTUS's copy leaves the retain pass unmasked."""
 
-from typing import Literal
-
-import torch
 from torch import nn
-from torch.nn import functional
 
 from forget_lib.datasets.samples import concatenate
-from forget_lib.unlearning import UnlearningTask, method, source
-from forget_lib.unlearning.common import WeightMask, epochs_of, mean_gradient, sgd, step, train_mode
-from forget_lib.unlearning.parts.settings import Count, Importance, Positive, Share
-from forget_lib.unlearning.random_label import random_labels
+from forget_lib.unlearning import Count, Rate, Share, UnlearningTask, method, source
+from forget_lib.unlearning.common import (
+    Importance,
+    WeightMask,
+    epochs_of,
+    mean_gradient,
+    sgd,
+    step,
+    top_share,
+    train_mode,
+)
+from forget_lib.unlearning.random_label import Labels, random_labels
 
 
 def forget_gradient(model: nn.Module, task: UnlearningTask) -> Importance:
     """|∇ mean CE over the whole forget set|, in eval mode, by name of trained parameter."""
     return {name: gradient.abs() for name, gradient in mean_gradient(model, (1, task.forget)).items()}
-
-
-def top_share(scores: Importance, share: float) -> Importance:
-    """True at the round(share · n) largest of all n scores taken together."""
-    flat = torch.cat([score.flatten() for score in scores.values()])
-    chosen = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
-    chosen[flat.topk(round(share * len(flat))).indices] = True
-    parts = chosen.split([score.numel() for score in scores.values()])
-    return {name: part.view_as(score) for (name, score), part in zip(scores.items(), parts, strict=True)}
 
 
 @method("salun", title="SalUn", uses="forget, retain", family="relabelling")
@@ -34,21 +29,20 @@ def salun(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    learning_rate: Positive = 0.01,
+    learning_rate: Rate = 0.01,
     epochs: Count = 2,
     share: Share = 0.5,
-    labels: Literal["any", "other"] = "any",
+    labels: Labels = "any",
     mixed: bool = False,
 ) -> nn.Module:
     r"""Random label on the weights with the largest gradient on the forget set; all others do not move.
 
-    :math:`m = 1` for the top `share` of :math:`|\nabla_\theta \mathcal{L}_{CE}(D_f; \theta_0)|`, all parameters
-    ranked together; then each epoch learns random labels on the forget set and true ones on the retain set,
-    :math:`\theta \leftarrow m\,\theta + (1 - m)\,\theta_0` after every step. Running statistics of batch norm are
-    not masked, but stay in a pass over the forget set alone.
-
-    Settings: share of the weights may move. labels as for random_label. mixed: both sets in one shuffled pass (the
-    authors' CIFAR-100) or forget before retain (their CIFAR-10).
+    :math:`m = 1` for the top `share` of :math:`|\nabla_\theta \mathcal{L}_{CE}(D_f; \theta_0)|`, all parameters ranked
+    together; then each epoch learns random labels on the forget set and true ones on the retain set,
+    :math:`\theta \leftarrow m\,\theta + (1 - m)\,\theta_0` after every step. Running statistics of batch norm are not
+    masked, but stay in a pass over the forget set alone.
+    Settings: labels as for random_label. mixed: both sets in one shuffled pass (the authors' CIFAR-100) or forget
+    before retain (their CIFAR-10).
     """
     mask = WeightMask(model, top_share(forget_gradient(model, task), share))
     optimizer = sgd(model, learning_rate)
@@ -57,6 +51,6 @@ def salun(
         for samples in [concatenate(task.retain, relabelled)] if mixed else [relabelled, task.retain]:
             train_mode(model, batch_norm=samples is not relabelled)
             for images, targets in samples.batches():
-                step(optimizer, functional.cross_entropy(model(images), targets))
+                step(optimizer, nn.functional.cross_entropy(model(images), targets))
                 mask.hold()
     return model

@@ -3,8 +3,7 @@ an anchor."""
 
 from torch import nn
 
-from forget_lib.unlearning import UnlearningTask, method, source
-from forget_lib.unlearning.common import Count, CountOrNone, NotNegative, Positive
+from forget_lib.unlearning import Count, CountOrNone, Factor, Positive, Rate, UnlearningTask, method, source
 from forget_lib.unlearning.parts.distillation import scrub_epochs
 
 
@@ -14,21 +13,19 @@ def scrub(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    learning_rate: Positive = 5e-4,
+    learning_rate: Rate = 5e-4,
     epochs: Count = 3,
     max_epochs: CountOrNone = 2,
-    alpha: NotNegative = 0.5,
-    gamma: NotNegative = 1.0,
+    alpha: Factor = 0.5,
+    gamma: Factor = 1.0,
     temperature: Positive = 4.0,
     forget_batch_size: Count = 32,
 ) -> nn.Module:
     r"""Move away from the original on the forget set and stay near it on the retain set, in turns.
 
-    With :math:`d(x) = T^2 KL(p_{\theta_0}(x; T) \| p_\theta(x; T))`: in each of the first `max_epochs` epochs one
-    pass over the forget set that minimises :math:`-d(x_f)`; in every epoch one pass over the retain set that
-    minimises :math:`\gamma \mathcal{L}_{CE}(x_r) + \alpha d(x_r)`. The rate is a tenth after the third epoch.
-
-    Settings: max_epochs: epochs with a forget pass. forget_batch_size: smaller batches, more steps away.
+    With :math:`d(x) = T^2 KL(p_{\theta_0}(x; T) \| p_\theta(x; T))`: in each of the first `max_epochs` epochs one pass
+    over the forget set that minimises :math:`-d(x_f)`; in every epoch one pass over the retain set that minimises
+    :math:`\gamma \mathcal{L}_{CE}(x_r) + \alpha d(x_r)`. The rate is a tenth after the third epoch.
     """
     rates = (learning_rate, alpha, gamma, temperature)
     for _ in scrub_epochs(model, task, epochs, max_epochs, *rates, forget_batch_size):

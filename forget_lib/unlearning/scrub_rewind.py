@@ -7,8 +7,8 @@ from torch import nn
 
 from forget_lib.core.errors import NotApplicableError
 from forget_lib.datasets.samples import Samples
-from forget_lib.unlearning import UnlearningTask, method, source
-from forget_lib.unlearning.common import Count, CountOrNone, NotNegative, Positive, logits_of
+from forget_lib.unlearning import Count, CountOrNone, Factor, Positive, Rate, UnlearningTask, method, source
+from forget_lib.unlearning.common import logits_of
 from forget_lib.unlearning.parts.distillation import scrub_epochs
 
 
@@ -22,19 +22,17 @@ def _error(model: nn.Module, samples: Samples) -> float:
     return float((logits_of(model.eval(), samples).argmax(1) != samples.labels).double().mean())
 
 
-@method(
-    "scrub_rewind", title="SCRUB+R", uses="forget, retain, validation", family="distillation", needs=("validation",)
-)
+@method("scrub_rewind", title="SCRUB+R", uses="forget, retain, validation", family="distillation")
 @source("Kurmanji et al., NeurIPS 2023", arxiv="2302.09880", status="V")
 def scrub_rewind(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    learning_rate: Positive = 2e-4,
+    learning_rate: Rate = 2e-4,
     epochs: Count = 5,
     max_epochs: CountOrNone = 3,
-    alpha: NotNegative = 0.5,
-    gamma: NotNegative = 1.0,
+    alpha: Factor = 0.5,
+    gamma: Factor = 1.0,
     temperature: Positive = 4.0,
     forget_batch_size: Count = 16,
 ) -> nn.Module:
@@ -42,8 +40,7 @@ def scrub_rewind(
 
     The reference :math:`\epsilon` is the error of the last model on validation samples of the classes in the forget
     set; the checkpoint returned is :math:`i^* = \arg\min_i |err_f(i) - \epsilon|`, i = 1 … epochs, the earliest of
-    equals. Settings as for SCRUB.
-
+    equals.
     Raises: NotApplicableError if no validation sample is of these classes.
     """
     alike = torch.isin(task.validation.labels, task.forget.labels.unique())

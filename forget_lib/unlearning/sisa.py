@@ -11,9 +11,11 @@ from forget_lib.core.errors import ForgetError
 from forget_lib.datasets.samples import Samples, concatenate
 from forget_lib.models.recipe import Recipe
 from forget_lib.models.train import detach_meters, train
-from forget_lib.unlearning import UnlearningTask, method, source
-from forget_lib.unlearning.common import Count
+from forget_lib.unlearning import Count, UnlearningTask, method, source
 from forget_lib.unlearning.parts.voting import Voting
+
+Vote = Literal["softmax", "argmax"]
+Fresh = Callable[[int], nn.Module]
 
 
 def epochs_of_slices(epochs: int, slices: int) -> list[int]:
@@ -23,27 +25,17 @@ def epochs_of_slices(epochs: int, slices: int) -> list[int]:
 
 
 class Sisa:
-    """Shards of samples, each in slices, with the model after each slice.
+    """Shards of samples, each in slices, assigned at random, with the model after each slice.
 
     A shard's model is trained on its first slice, then on the first two, and so on. Its seed and schedule depend on
-    shard and slice alone, so that what is trained again is what training without the point would have given.
+    shard and slice alone, so that what is trained again is what training without the point would have given. A shard
+    that gets no sample of some class never votes for it; that is printed.
+    Raises: ForgetError for fewer samples than slices of all shards.
     """
 
     def __init__(
-        self,
-        samples: Samples,
-        new_model: Callable[[int], nn.Module],
-        recipe: Recipe,
-        *,
-        shards: int,
-        slices: int,
-        seed: int = 0,
+        self, samples: Samples, new_model: Fresh, recipe: Recipe, *, shards: int, slices: int, seed: int = 0
     ) -> None:
-        """Assigns samples at random to shards and slices of equal size and trains all of them.
-
-        A shard that gets no sample of some class is trained all the same and never votes for it; that is printed.
-        Raises: ForgetError for fewer samples than slices of all shards.
-        """
         if len(samples) < shards * slices:
             raise ForgetError(
                 f"{len(samples)} samples cannot fill {shards} shards of {slices} slices; ask for fewer of them."
@@ -57,38 +49,32 @@ class Sisa:
         for shard, held in enumerate(self.parts):
             missing = sorted(set(labels.tolist()) - set(labels[torch.cat(held)].tolist()))
             if missing:
-                print(
-                    f"sisa: shard {shard + 1} of {shards} holds no sample of classes {missing}, so it never votes for "
-                    "them; ask for fewer shards."
-                )
+                where = f"sisa: shard {shard + 1} of {shards} holds no sample of classes {missing}"
+                print(f"{where}, so it never votes for them; ask for fewer shards.")
             self._train(shard, 0)
 
     def forget(self, indices: Tensor) -> list[int]:
-        """Drops samples and trains again each shard that held one, from its last state that had seen none of them.
+        """Drops samples; trains each shard that held one again, from its last state that had seen none of them.
 
         Returns: the shards that were trained again.
         Raises: ForgetError for samples that no shard holds; nothing is dropped then.
         """
-        held = torch.cat([part for parts in self.parts for part in parts])
-        strange = indices[~torch.isin(indices, held)]
+        strange = indices[~torch.isin(indices, torch.cat([part for parts in self.parts for part in parts]))]
         if len(strange):
-            raise ForgetError(
-                f"No shard ever saw {len(strange)} of the samples to forget (the first is {int(strange[0])})."
-            )
+            first = int(strange[0])
+            raise ForgetError(f"No shard ever saw {len(strange)} of the samples to forget (the first is {first}).")
         again = []
         for shard, parts in enumerate(self.parts):
-            touched = [slice_ for slice_, part in enumerate(parts) if torch.isin(part, indices).any()]
+            staying = [part[~torch.isin(part, indices)] for part in parts]
+            touched = [i for i, part in enumerate(parts) if len(staying[i]) < len(part)]
             if touched:
-                self.parts[shard] = [part[~torch.isin(part, indices)] for part in parts]
+                self.parts[shard] = staying
                 self._train(shard, touched[0])
                 again.append(shard)
         return again
 
     def model(self, vote: str = "softmax") -> Voting:
-        """All shards that hold a sample, voting.
-
-        Raises: ForgetError if none does.
-        """
+        """All shards that hold a sample, voting. Raises: ForgetError if none does."""
         members = []
         for shard, parts in enumerate(self.parts):
             if sum(map(len, parts)):
@@ -114,25 +100,17 @@ class Sisa:
             self.states[shard].append({name: value.clone() for name, value in model.state_dict().items()})
 
 
-@method("sisa", title="SISA", uses="retain (forget for the set-up)", family="exact", exact=True)
+@method("sisa", title="SISA", uses="retain (forget for the set-up)", family="exact")
 @source("Bourtoule et al., IEEE S&P 2021", arxiv="1912.03817", status="V")
 def sisa(
-    model: nn.Module,
-    task: UnlearningTask,
-    *,
-    shards: Count = 3,
-    slices: Count = 2,
-    vote: Literal["softmax", "argmax"] = "softmax",
+    model: nn.Module, task: UnlearningTask, *, shards: Count = 3, slices: Count = 2, vote: Vote = "softmax"
 ) -> nn.Module:
     r"""Train models on shards of the data in slices; to forget, train again the shards that held the samples.
 
     Shard s: :math:`\min \mathcal{L}_{CE}` on slices :math:`1 \dots r` for each r in turn, keeping each state; on a
-    removal, from the last state that saw none of the forget set. Prediction: :math:`\log \overline{p_s(x)}`. Exact
-    with respect to an ensemble so trained, which is not the original that was given: it is trained here on forget
-    and retain together, outside the cost that is counted. Returns one module with all shards inside, so its weights
-    have other names.
-
-    Settings: slices of each shard. vote: "argmax" is the authors' default.
+    removal, from the last state that saw none of the forget set. Prediction: :math:`\log \overline{p_s(x)}`, or votes
+    (the authors' default). Exact with respect to an ensemble so trained, which is not the original that was given: it
+    is trained here on forget and retain together, outside the cost that is counted. Returns one module of all shards.
     """
 
     def new_model(seed: int) -> nn.Module:
@@ -140,9 +118,9 @@ def sisa(
 
     everything = concatenate(task.forget, task.retain)
     with task.meter.paused():
-        ensemble = Sisa(everything, new_model, task.recipe, shards=shards, slices=slices, seed=task.seed)
-    ensemble.forget(torch.arange(len(task.forget)))
-    found = ensemble.model(vote)
-    for member in found.members:
+        shard_set = Sisa(everything, new_model, task.recipe, shards=shards, slices=slices, seed=task.seed)
+    shard_set.forget(torch.arange(len(task.forget)))
+    ensemble = shard_set.model(vote)
+    for member in ensemble.members:
         detach_meters(member)
-    return found
+    return ensemble

@@ -1,9 +1,11 @@
-"""What a method of unlearning gets, and all that it gets."""
+"""What a method of unlearning gets, and all that it gets: the task, and settings of the types here."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from forget_lib.core.errors import ForgetError
@@ -13,19 +15,24 @@ from forget_lib.models.log import TrainingLog
 from forget_lib.models.recipe import Recipe
 from forget_lib.models.train import Meter
 
+# A method's signature says what may be given, and the registry checks it once.
+Positive = Annotated[float, Gt(0)]
+Rate = Annotated[float, Gt(0)]
+Factor = Annotated[float, Ge(0)]
+Share = Annotated[float, Gt(0), Le(1)]
+Weight = Annotated[float, Ge(0), Le(1)]
+Count = Annotated[int, Ge(1)]
+CountOrNone = Annotated[int, Ge(0)]
+
 
 @dataclass(frozen=True)
 class UnlearningTask:
     """The request, the data and the means. Unseen, population and test data and the retrained model are not among them.
 
-    Attributes:
-        request: what is to be forgotten. classes: indices of the requested classes (class requests), else empty.
-        forget, retain, validation: samples on the device; batches come in an order drawn from `generator`.
-        number_of_classes: K. device: where model and samples are.
-        seed, generator: the method's own randomness.
-        fresh_model: makes an untrained model of the same architecture from a seed.
-        recipe: how the original was trained. training_log: recorded batch updates of the original's training, or None.
-        memorisation: float [len(forget)] scores of the forget samples, higher is more memorised, or None.
+    Attributes: forget, retain, validation: samples on the device; batches come in an order drawn from `generator`.
+        fresh_model: an untrained model of the same architecture from a seed. recipe: how the original was trained.
+        classes: those requested, empty for other requests. seed, generator: the method's own randomness. training_log:
+        recorded batch updates of the original's training. memorisation: float [len(forget)], higher is more memorised.
         meter: counts sample passes. on_epoch: called with (epoch, model), epoch 0 being before the first.
     """
 

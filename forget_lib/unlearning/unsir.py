@@ -4,22 +4,19 @@ mode."""
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from forget_lib.datasets.samples import Samples
-from forget_lib.unlearning import UnlearningTask, method, source
-from forget_lib.unlearning.common import Count, CountOrNone, Positive, adam, epochs_of, frozen_copy, step
+from forget_lib.unlearning import Count, CountOrNone, Rate, UnlearningTask, method, source
+from forget_lib.unlearning.common import adam, cross_entropy, epochs_of, frozen_copy, step
 
 
 def noise_loss(logits: Tensor, labels: Tensor, noise: Tensor, penalty: float = 0.1) -> Tensor:
     """-CE(f(N), c) + penalty · mean over the batch of Σ N²: what the noise minimises, in nats."""
-    return -functional.cross_entropy(logits, labels) + penalty * noise.square().flatten(1).sum(1).mean()
+    return -cross_entropy(logits, labels) + penalty * noise.square().flatten(1).sum(1).mean()
 
 
 def learn_noise(model: nn.Module, task: UnlearningTask, count: int, steps: int, rate: float) -> tuple[Tensor, Tensor]:
-    """Noise float [C·count, channels, H, W] that maximises the frozen model's loss, and its labels, the forgotten
-    classes.
-    """
+    """Noise float [C·count, channels, H, W] that maximises the frozen model's loss, and its labels."""
     labels = torch.tensor(task.classes).repeat_interleave(count)
     shape = (len(labels), *task.forget.images.shape[1:])
     like = next(model.parameters())
@@ -52,9 +49,9 @@ def unsir(
     model: nn.Module,
     task: UnlearningTask,
     *,
-    impair_rate: Positive = 2e-3,
-    repair_rate: Positive = 1e-3,
-    noise_rate: Positive = 0.1,
+    impair_rate: Rate = 2e-3,
+    repair_rate: Rate = 1e-3,
+    noise_rate: Rate = 0.1,
     noise_steps: CountOrNone = 40,
     noise_count: Count = 64,
     noise_copies: Count = 8,
@@ -65,7 +62,6 @@ def unsir(
     Noise: :math:`\min_N -\mathcal{L}_{CE}(f_{\theta_0}(N), c) + 0.1\, \overline{\sum N^2}` by Adam, from
     :math:`\mathcal{N}(0, 1)`. Impair: one epoch of :math:`\mathcal{L}_{CE}` on copies of the noise labelled c and
     `per_class` retain samples a class. Repair: one epoch on the latter. No image of the class is needed.
-
     Settings: rates of Adam. noise_count: noise images a class. noise_copies: of each in the impair set.
     """
     noise, noise_labels = learn_noise(model, task, noise_count, noise_steps, noise_rate)
@@ -79,8 +75,8 @@ def unsir(
                 of_part = part.subset((positions[positions >= total] - total).to(part.labels.device))
                 parts = [noise[of_noise], *(images for images, _ in of_part.batches(batch_size=256, shuffle=False))]
                 labels = torch.cat([noise_labels[of_noise], of_part.labels])
-                step(impair, functional.cross_entropy(model(torch.cat(parts)), labels))
+                step(impair, cross_entropy(model(torch.cat(parts)), labels))
         else:
             for images, labels in part.batches(batch_size=256):
-                step(repair, functional.cross_entropy(model(images), labels))
+                step(repair, cross_entropy(model(images), labels))
     return model

@@ -24,9 +24,7 @@ def test_adaptive_alpha_is_the_percentile_of_the_finite_ratios():
     q = 100 - math.log(1 + 100 * 0.25)
     assert dampening_module.adaptive_alpha({"w": f}, {"w": d}, 0.25) == pytest.approx(np.percentile(ratios, q))
     task = tiny_task(classes=(1,))
-    forget, everything = dampening_module.importances(
-        tiny_net(), task, importance.sample_cross_entropy, 2, "sample", 64
-    )
+    forget, everything = dampening_module.importances(tiny_net(), task, importance.sample_cross_entropy, 2, "sample")
     alpha = dampening_module.adaptive_alpha(forget, everything, 7 / 18)
     expected = unlearn("ssd", tiny_net(), task, alpha=alpha, importance="sample")
     assert close(unlearn("adaptive_ssd", tiny_net(), task, importance="sample"), expected)

@@ -19,7 +19,7 @@ from forget_lib.models.recipe import Recipe
 from forget_lib.models.train import accuracy, predict
 from forget_lib.study import run
 from forget_lib.unlearning import METHODS, UnlearningTask, get_method, list_methods, method, unlearn, why_not_applicable
-from forget_lib.unlearning.registry import setting_faults, settings_of
+from forget_lib.unlearning.registry import setting_faults
 from tests.tiny_tasks import tiny_net, tiny_samples, tiny_task
 
 # Registry and bad input
@@ -49,7 +49,7 @@ def test_a_method_says_what_it_is(name):
     assert entry.code
     assert entry.source.status in ("V", "P", "M") or entry.control or name == "uniform_kl"
     assert entry.source.arxiv.count(" ") == entry.paper.count("; ") or not entry.source.arxiv
-    for setting, field in settings_of(name).model_fields.items():
+    for setting, field in get_method(name).model.model_fields.items():
         bounded = field.metadata or get_origin(field.annotation) is Literal
         assert bounded or field.annotation in (bool, str), f"{setting} states no range"
     source = inspect.getsource(entry.function)
@@ -78,7 +78,7 @@ OUT_OF_RANGE = [
     ("negative_gradient", {"epochs": 0}),
     ("negative_gradient", {"clip_norm": 0.0}),
     ("negative_gradient_plus", {"alpha": 1.1}),
-    ("uniform_kl", {"forget_step": False, "retain_step": False}),
+    ("uniform_kl", {"forget_rate": 0.0}),
     ("bad_teacher", {"retain_share": 0.0}),
     ("bad_teacher", {"temperature": 0.0}),
     ("scrub", {"temperature": -1.0}),
@@ -90,11 +90,10 @@ OUT_OF_RANGE = [
     ("eu_k", {"k": 9}),
     ("eu_k", {"epochs": -1}),
     ("l1_sparse", {"alpha": -1.0}),
-    ("l1_sparse", {"epochs": 2, "epochs_without": 2}),
     ("salun", {"share": 0.0}),
     ("ssd", {"alpha": 0.0}),
     ("lfssd", {"strength": -0.1}),
-    ("adaptive_ssd", {"batch_size": 0}),
+    ("adaptive_ssd", {"strength": -1.0}),
     ("delete_distillation", {"epochs": 0}),
     ("boundary_shrink", {"reach": 1.5}),
     ("over_forget", {"epochs": 0}),
@@ -103,7 +102,7 @@ OUT_OF_RANGE = [
 
 @pytest.mark.parametrize(("name", "settings"), OUT_OF_RANGE)
 def test_settings_out_of_range_are_refused_by_name(name, settings):
-    with pytest.raises(ForgetError, match="|".join([*settings, "both steps", "Both steps"])):
+    with pytest.raises(ForgetError, match="|".join(settings)):
         unlearn(name, tiny_net(), tiny_task(classes=(1,)), **settings)
 
 
@@ -114,7 +113,7 @@ def test_all_mistakes_of_settings_are_told_at_once_with_what_was_expected():
     assert "Method scrub: learning_rate is '0.1', which is text (write 0.1); expected a number above 0." in faults
     assert any("Did you mean 'gamma'" in fault for fault in faults)
     assert setting_faults("scrub", {"epochs": 2.0, "alpha": 0, "learning_rate": 1}) == []
-    schema = settings_of("salun").model_json_schema()["properties"]
+    schema = get_method("salun").model.model_json_schema()["properties"]
     assert schema["share"] == {"default": 0.5, "exclusiveMinimum": 0, "maximum": 1, "title": "Share", "type": "number"}
 
 

@@ -39,7 +39,8 @@ def fitted(samples: Samples, ridge: float) -> nn.Module:
     return model
 
 
-def test_the_influence_step_is_that_of_the_exactly_inverted_hessian():
+def test_the_influence_step_is_that_of_the_exactly_inverted_hessian(monkeypatch):
+    monkeypatch.setattr(influence, "ITERATIONS", 60)
     model, task = linear(), tiny_task()
     (images, labels), (retain, targets) = whole(task.forget), whole(task.retain)
 
@@ -51,20 +52,21 @@ def test_the_influence_step_is_that_of_the_exactly_inverted_hessian():
     (r,) = torch.autograd.grad(mean(start, retain, targets), start)
     hessian = torch.autograd.functional.hessian(lambda v: mean(v, retain, targets), start.detach())
     step = torch.linalg.solve(hessian + 0.05 * torch.eye(15).double(), 7 / 18 * (f - r))
-    found = unlearn("influence", model, task, damping=0.05, iterations=60, samples=11)
+    found = unlearn("influence", model, task, damping=0.05, samples=11)
     assert torch.allclose(flat(found) - start.detach(), step, rtol=1e-8, atol=1e-11)
-    twice = unlearn("influence", model, task, damping=0.05, iterations=60, samples=11, scale=2.0)
+    twice = unlearn("influence", model, task, damping=0.05, samples=11, scale=2.0)
     assert torch.allclose(flat(twice) - start.detach(), 2 * step, rtol=1e-8, atol=1e-11)
 
 
-def test_influence_equals_retraining_to_first_order():
+def test_influence_equals_retraining_to_first_order(monkeypatch):
+    monkeypatch.setattr(influence, "ITERATIONS", 60)
     everything = tiny_samples(300, 1, batch_size=300)
     model, errors = fitted(everything, 0.1), []
     for gone in (2, 100):
         parts = {"forget": everything.subset(torch.arange(gone)), "retain": everything.subset(torch.arange(gone, 300))}
         goal = flat(fitted(parts["retain"], 0.1)) - flat(model)
         # The ridge is part of the objective: its gradient at the optimum is minus that of the loss.
-        found = unlearn("influence", model, tiny_task(**parts), damping=0.1, iterations=60, samples=300)
+        found = unlearn("influence", model, tiny_task(**parts), damping=0.1, samples=300)
         step = flat(found) - flat(model)
         errors.append(float((step - goal).norm() / goal.norm()))
     assert errors[0] < 0.03

@@ -30,7 +30,9 @@ def test_jit_loss_is_the_mean_ratio_of_distances_with_a_gradient_through_the_cle
     assert all(torch.allclose(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_jit_takes_a_plain_step_on_each_batch_with_a_cleared_gradient():
+def test_jit_takes_a_plain_step_on_each_batch_with_a_cleared_gradient(monkeypatch):
+    monkeypatch.setattr(jit, "COPIES", 2)
+    monkeypatch.setattr(jit, "CLIP", 1e9)
     task, expected = tiny_task(), tiny_net()
     noise, order = torch.Generator().manual_seed(task.seed), torch.Generator().manual_seed(0)
     order.set_state(task.forget.generator.get_state())
@@ -38,5 +40,5 @@ def test_jit_takes_a_plain_step_on_each_batch_with_a_cleared_gradient():
         images = whole(task.forget)[0][torch.randperm(7, generator=order)]
         noises = PIXEL * 0.1 * torch.randn((2, 7, 1, 2, 2), generator=noise).double()
         by_hand(expected, [lambda m: jit.lipschitz_loss(m, images, noises)], rate=0.1, momentum=0, decay=0)  # noqa: B023
-    settings = {"learning_rate": 0.1, "epochs": 2, "copies": 2, "deviation": 0.1, "clip_norm": 1e9}
+    settings = {"learning_rate": 0.1, "epochs": 2, "deviation": 0.1}
     assert close(unlearn("jit_lipschitz", tiny_net(), task, **settings), expected, 1e-9)

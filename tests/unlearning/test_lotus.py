@@ -47,8 +47,10 @@ def test_lotus_flattens_only_the_forget_set_and_stops_once_it_is_as_unsure():
     assert reached == [0]
 
 
-def test_lotus_moves_by_adamw_on_soft_targets():
+def test_lotus_moves_by_adamw_on_soft_targets(monkeypatch):
     """With α = 0 and one class of overwhelming logits every target is that class: one step is then Adam's."""
+    monkeypatch.setattr(lotus, "RETAIN_SHARE", 1.0)
+    monkeypatch.setattr(lotus, "BATCH", 50)
     task, model = tiny_task(classes=(1,)), tiny_net()
     with torch.no_grad():
         model.head.bias[0] = 200.0
@@ -56,5 +58,5 @@ def test_lotus_moves_by_adamw_on_soft_targets():
     expected = copy.deepcopy(model)
     target = torch.zeros(18, dtype=torch.int64)
     adam_by_hand(expected, [lambda m: cross_entropy(m(images), target)], rate=1e-3)
-    found = unlearn("lotus", model, task, epochs=1, alpha=0.0, retain_share=1.0, batch_size=50)
+    found = unlearn("lotus", model, task, epochs=1, alpha=0.0)
     assert close(found, expected, 1e-2)

@@ -16,16 +16,18 @@ from tests.tiny_tasks import (
 RATE = 0.3
 
 
-def test_sfron_weighs_samples_and_masks_its_ascent():
+def test_sfron_weighs_samples_and_masks_its_ascent(monkeypatch):
+    monkeypatch.setattr(sfron, "MASK_SHARE", 1.0)
+    monkeypatch.setattr(sfron, "CLIP", 1e9)
     losses = torch.tensor([1.0, 4.0, 0.25]).double()
     wanted = torch.tensor([1.0, 0.5, 2.0]).double()
-    assert torch.allclose(sfron.adaptive_weights(losses, 0.5), wanted / wanted.mean())
-    mask = sfron.saliency_mask({"w": torch.tensor([2.0, 1.0, 0.0])}, {"w": torch.tensor([1.0, 2.0, 0.0])}, 1.0)
+    assert torch.allclose(sfron.adaptive_weights(losses), wanted / wanted.mean())
+    mask = sfron.saliency_mask({"w": torch.tensor([2.0, 1.0, 0.0])}, {"w": torch.tensor([1.0, 2.0, 0.0])})
     assert mask["w"].tolist() == [True, False, False]
     task, expected = tiny_task(), tiny_net()
     images, labels = whole(task.forget)
     squares = [importance_by_batch(tiny_net(), s, sample_cross_entropy, 2, 50) for s in (task.forget, task.retain)]
-    mask = sfron.saliency_mask(*squares, 1.0)
+    mask = sfron.saliency_mask(*squares)
     each = cross_entropy(expected(images), labels, reduction="none")
     w = each.detach() ** -0.5
     gradients = torch.autograd.grad(-0.2 * (w / w.mean() * each).mean(), list(expected.parameters()))
@@ -38,5 +40,5 @@ def test_sfron_weighs_samples_and_masks_its_ascent():
         strict=True,
     ):  # fmt: skip
         p.data.sub_(RATE * (0.9 * v + g + 5e-4 * p.detach()))
-    settings = {"learning_rate": RATE, "forget_weight": 0.2, "mask_share": 1.0, "clip_norm": 1e9}
+    settings = {"learning_rate": RATE, "forget_weight": 0.2}
     assert close(unlearn("sfron", tiny_net(), task, **settings), expected)

@@ -52,7 +52,7 @@ def test_ssd_dampens_by_forget_against_all_training_data(name, losses, power, co
         with torch.no_grad():
             chosen += int((f > 1.2 * d).sum())
             parameter.copy_(torch.where(f > 1.2 * d, parameter * (0.9 * d / f).clamp(max=1), parameter))
-    found = unlearn(name, tiny_net(), task, alpha=1.2, strength=0.9, importance=convention, batch_size=50)
+    found = unlearn(name, tiny_net(), task, alpha=1.2, strength=0.9, importance=convention)
     assert 0 < chosen < 43
     assert close(found, expected, 1e-7)
 

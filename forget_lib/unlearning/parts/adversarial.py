@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn.functional import cross_entropy
 
 LOW, HIGH, PIXEL = -2.0, 2.0, 4.0  # range of normalised images, and how long the pixel range 0 to 1 is in it
 
@@ -10,7 +10,7 @@ LOW, HIGH, PIXEL = -2.0, 2.0, 4.0  # range of normalised images, and how long th
 def input_gradient(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """∂ Σ cross-entropy / ∂ image, like `images` [B, C, H, W]."""
     images = images.detach().requires_grad_()
-    loss = functional.cross_entropy(model(images), labels, reduction="sum")
+    loss = cross_entropy(model(images), labels, reduction="sum")
     return torch.autograd.grad(loss, images)[0]
 
 

@@ -1,5 +1,7 @@
 """Selective synaptic dampening: shrink the weights that matter more for the forget set than for all; no training."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import nn
@@ -9,12 +11,16 @@ from forget_lib.unlearning import UnlearningTask
 from forget_lib.unlearning.common import Importance, trained_weights
 from forget_lib.unlearning.parts.importance import Losses, importance_by_batch, importance_by_sample
 
+Per = Literal["batch", "sample"]
+"""Published code squares the gradient of a batch, of BATCH here; by sample it is the Fisher information proper."""
+BATCH = 64
+
 
 def importances(
-    model: nn.Module, task: UnlearningTask, losses: Losses, power: int, convention: str, batch_size: int
+    model: nn.Module, task: UnlearningTask, losses: Losses, power: int, per: Per, batch_size: int = BATCH
 ) -> tuple[Importance, Importance]:
     """Importance for the forget set, and for forget and retain together; by "batch" or by "sample"."""
-    if convention == "batch":
+    if per == "batch":
         parts = (task.forget, concatenate(task.retain, task.forget))
         forget, everything = (importance_by_batch(model, part, losses, power, batch_size) for part in parts)
         return forget, everything
@@ -40,21 +46,3 @@ def adaptive_alpha(forget: Importance, everything: Importance, share: float) -> 
     ratios = torch.cat([(forget[name] / everything[name]).flatten() for name in forget])
     finite = ratios[ratios.isfinite()].double().cpu().numpy()
     return float(np.percentile(finite, 100 - np.log(1 + 100 * share))) if len(finite) else 1.0
-
-
-def dampened(
-    model: nn.Module,
-    task: UnlearningTask,
-    losses: Losses,
-    power: int,
-    alpha: float | None,
-    strength: float,
-    convention: str,
-    batch_size: int,
-) -> nn.Module:
-    """The model with its weights dampened by importances of that kind; α is `adaptive_alpha`'s where it is None."""
-    forget, everything = importances(model, task, losses, power, convention, batch_size)
-    if alpha is None:
-        alpha = adaptive_alpha(forget, everything, len(task.forget) / (len(task.forget) + len(task.retain)))
-    dampen(model, forget, everything, alpha, strength)
-    return model

@@ -34,13 +34,13 @@ def taught(*parts: tuple[nn.Module, Samples], target: Target) -> Taught:
 
     A teacher sees each of its samples once, however many epochs follow; where images are augmented, each batch anew.
     """
-    samples = reduce(concatenate, [own for _, own in parts])
+    samples = reduce(concatenate, [of_part for _, of_part in parts])
     labels_of = samples.labels
     numbered = samples.with_labels(torch.arange(len(samples), device=labels_of.device))
-    owners = torch.cat([torch.full_like(own.labels, number) for number, (_, own) in enumerate(parts)])
+    owners = torch.cat([torch.full_like(of_part.labels, number) for number, (_, of_part) in enumerate(parts)])
     known = None
     if samples.augmentation == "none":
-        known = target(torch.cat([logits_of(teacher, own) for teacher, own in parts]), labels_of)
+        known = target(torch.cat([logits_of(teacher, of_part) for teacher, of_part in parts]), labels_of)
 
     @torch.no_grad()
     def anew(images: Tensor, positions: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import copy
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from forget_lib.core.errors import NotApplicableError
 from forget_lib.datasets.samples import Samples
@@ -11,6 +12,7 @@ from forget_lib.unlearning import UnlearningTask
 from forget_lib.unlearning.common import Importance, accuracy_of, frozen_copy, learn, sgd, train_mode
 
 SCALES = tuple(tenth / 10 for tenth in range(10, 0, -1))
+KEPT = 0.95  # of the validation accuracy
 CLIP = 1.0  # largest norm of a gradient: with fixed batch-norm statistics larger steps diverge
 
 
@@ -20,8 +22,7 @@ def task_vector(model: nn.Module, task: UnlearningTask, learning_rate: float, ep
     optimizer = sgd(tuned, learning_rate, weight_decay=0)
     train_mode(tuned, batch_norm=False)
     learn(tuned, task.forget, optimizer, epochs, clip_norm=CLIP)
-    start = dict(model.named_parameters())
-    return {name: (p - start[name]).detach() for name, p in tuned.named_parameters()}
+    return {name: (tuned.get_parameter(name) - start).detach() for name, start in model.named_parameters()}
 
 
 @torch.no_grad()
@@ -34,30 +35,28 @@ def move(model: nn.Module, vector: Importance, scale: float) -> None:
 @torch.no_grad()
 def renew_statistics(model: nn.Module, samples: Samples) -> None:
     """Running statistics of batch norm as the plain mean over one pass; nothing to do without trained batch norm."""
-    modules = train_mode(model).modules()
-    norms = [each for each in modules if isinstance(each, nn.modules.batchnorm._BatchNorm) and each.training]
-    momenta = [module.momentum for module in norms]
-    for module in norms:
-        module.reset_running_stats()
-        module.momentum = None
+    norms = [norm for norm in train_mode(model).modules() if isinstance(norm, _BatchNorm) and norm.training]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
     for images, _ in samples.batches(augment=False) if norms else ():
         model(images)
-    for module, momentum in zip(norms, momenta, strict=True):
-        module.momentum = momentum
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
     model.eval()
 
 
-def largest_scale(model: nn.Module, task: UnlearningTask, vector: Importance, kept: float) -> float:
-    """The largest of `SCALES` at which validation accuracy, without the classes to forget, is `kept` of the original's.
+def largest_scale(model: nn.Module, task: UnlearningTask, vector: Importance) -> float:
+    """The largest of `SCALES` that keeps `KEPT` of the accuracy on validation samples of other classes, or the last.
 
-    The smallest one if none is.
     Raises: NotApplicableError if no validation sample is of another class.
     """
     staying = ~torch.isin(task.validation.labels, torch.tensor(task.classes, dtype=torch.int64).to(task.device))
     if not staying.any():
         raise NotApplicableError("task negation needs: validation samples of the classes that stay")
     samples = task.validation.subset(staying)
-    wanted = kept * accuracy_of(model, samples)
+    wanted = KEPT * accuracy_of(model, samples)
     for scale in SCALES:
         moved = frozen_copy(model)
         move(moved, vector, scale)
@@ -66,10 +65,10 @@ def largest_scale(model: nn.Module, task: UnlearningTask, vector: Importance, ke
     return SCALES[-1]
 
 
-def negated(model: nn.Module, task: UnlearningTask, vector: Importance, scale: float, kept: float) -> nn.Module:
+def negated(model: nn.Module, task: UnlearningTask, vector: Importance, scale: float) -> nn.Module:
     """The end of both methods: chooses the scale if it is 0, moves, renews the statistics."""
     task.epoch_done(0, model)
-    move(model, vector, scale or largest_scale(model, task, vector, kept))
+    move(model, vector, scale or largest_scale(model, task, vector))
     renew_statistics(model, task.retain)
     task.epoch_done(1, model)
     return model

@@ -12,7 +12,7 @@ from forget_lib.core.errors import ForgetError
 class Voting(nn.Module):
     """Models that vote: logits [B, K] are the logarithm of the mean probabilities, or of the smoothed share of votes.
 
-    Args: vote: "softmax" averages probabilities, "argmax" counts votes, with one vote spread over all classes.
+    vote: "softmax" averages probabilities, "argmax" counts votes, with one vote spread over all classes.
     """
 
     def __init__(self, members: Sequence[nn.Module], vote: str = "softmax") -> None:
@@ -20,14 +20,10 @@ class Voting(nn.Module):
         self.members, self.vote = nn.ModuleList(members), vote
 
     def features(self, images: Tensor) -> Tensor:
-        """Penultimate activations of all members side by side, [B, Σ D].
-
-        Raises: ForgetError for members without features.
-        """
+        """Penultimate activations of all members side by side, [B, Σ D]. Raises: ForgetError for one without."""
         if not all(hasattr(member, "features") for member in self.members):
             raise ForgetError("These members end in no linear layer, so that they have no features to look at.")
-        members = cast(Iterable[Any], self.members)
-        return torch.cat([member.features(images) for member in members], 1)
+        return torch.cat([member.features(images) for member in cast(Iterable[Any], self.members)], 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, K] of all members together."""
@@ -45,8 +41,7 @@ def is_ensemble(state: Mapping[str, Tensor]) -> bool:
 
 
 def ensemble_of(state: Mapping[str, Tensor], new_model: Callable[[int], nn.Module], vote: str) -> Voting:
-    """The `Voting` that has these weights; as many members as the names of the weights tell, each a new model."""
-    members = {name.split(".")[1] for name in state}
-    found = Voting([new_model(0) for _ in members], vote)
-    found.load_state_dict(state)
-    return found
+    """The `Voting` that has these weights; as many members as their names tell, each a new model."""
+    ensemble = Voting([new_model(0) for _ in {name.split(".")[1] for name in state}], vote)
+    ensemble.load_state_dict(state)
+    return ensemble

@@ -9,10 +9,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from forget_lib.unlearning import UnlearningTask, source
-from forget_lib.unlearning.common import epochs_of, step
+from forget_lib.unlearning.common import cross_entropy, epochs_of, step
 
 WINNER = source("NeurIPS 2023 challenge; Cadet et al. (deepunlearn)", arxiv="2406.09073 2410.01276", status="V")
 
@@ -22,14 +21,14 @@ def repair(
     task: UnlearningTask,
     epochs: int,
     optimizer: torch.optim.Optimizer,
-    loss: Callable[[Tensor, Tensor, Tensor], Tensor],
-    rate: Callable[[float], float],
+    rate: Callable[[float], float] = lambda progress: 1.0,
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor] = lambda images, logits, labels: cross_entropy(logits, labels),
     before: Callable[[int], None] = lambda epoch: None,
 ) -> nn.Module:
     """Epochs over the retain set.
 
-    Args: loss: (images, logits, labels) to a scalar. rate: factor of the learning rate at progress in [0, 1).
-        before: called with each epoch before it.
+    Args: rate: factor of the learning rate at progress in [0, 1). loss: of (images, logits, labels), a scalar. before:
+        called with each epoch before it.
     """
     base = [group["lr"] for group in optimizer.param_groups]
     steps, done = epochs * -(-len(task.retain) // task.retain.batch_size), 0
@@ -48,11 +47,6 @@ def cosine(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def cross_entropy(_images: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy, for `repair`."""
-    return functional.cross_entropy(logits, labels)
-
-
 def class_weights(labels: Tensor, number_of_classes: int, power: float) -> Tensor:
     """count^power by class, scaled so that the mean over samples is 1; 0 for classes without a sample."""
     counts = torch.bincount(labels, minlength=number_of_classes).float()
@@ -62,4 +56,4 @@ def class_weights(labels: Tensor, number_of_classes: int, power: float) -> Tenso
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Mean over samples of w_y · CE."""
-    return (weights.to(logits)[labels] * functional.cross_entropy(logits, labels, reduction="none")).mean()
+    return (weights.to(logits)[labels] * cross_entropy(logits, labels, reduction="none")).mean()
