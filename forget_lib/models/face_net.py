@@ -8,7 +8,7 @@ from scratch. Weights: npm package @vladmandic/face-api 1.7.15 (MIT), 6 MB, 8-bi
 import hashlib
 import json
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial, update_wrapper
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ FILES = {
     "face_recognition_model-weights_manifest.json": "cbaffa501b0b9275a12b63357a6843e7e30c054e1c9151e1a5f879b26e32986b",
     "face_recognition_model.bin": "b413e420d6840b2775fba32008db6f3cddb07d485967fb42cfcf379c16a8c589",
 }
-INPUT_SIZE = 150
+INPUT_SIZE = (150, 150)
 INPUT_MEAN = (122.782, 117.001, 104.298)  # RGB, of 0..255; the rest is divided by 256
 BLOCKS = (
     *(("conv32_1", 32, 32), ("conv32_2", 32, 32), ("conv32_3", 32, 32), ("conv64_down", 32, 64)),
@@ -44,10 +44,9 @@ CACHED_IMAGES = 4096
 
 
 class Block(nn.Module):
-    """ReLU(x + conv2(ReLU(conv1(x)))).
+    """ReLU(x + conv2(ReLU(conv1(x)))); one that goes down halves the map, its shortcut is a 2×2 mean.
 
-    One that goes down halves the map: its shortcut is a 2×2 mean, the smaller map is padded with zeros at the bottom
-    and right, missing channels are zeros.
+    The smaller map is padded with zeros at the bottom and right, missing channels are zeros.
     """
 
     def __init__(self, name: str, inputs: int, outputs: int) -> None:
@@ -76,11 +75,9 @@ class Stem(nn.Module):
         self.register_buffer("mean", torch.tensor(INPUT_MEAN)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        pixels = (images / 4 + 0.5) * 255
-        pixels = pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels
-        if pixels.shape[2:] != (INPUT_SIZE, INPUT_SIZE):
-            size = (INPUT_SIZE, INPUT_SIZE)
-            pixels = functional.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
+        pixels = ((images / 4 + 0.5) * 255).expand(-1, 3, -1, -1)
+        if pixels.shape[2:] != INPUT_SIZE:
+            pixels = functional.interpolate(pixels, INPUT_SIZE, mode="bilinear", align_corners=False, antialias=True)
         return functional.max_pool2d(functional.relu(self.conv((pixels - self.mean) / 256)), 3, 2)
 
 
@@ -101,15 +98,12 @@ def weights_folder() -> Path:
 
 
 def have_weights() -> bool:
-    """Whether the weights have been fetched (their checksums are checked when they are read)."""
+    """Whether the weights have been fetched."""
     return all((weights_folder() / "package" / "model" / name).is_file() for name in FILES)
 
 
 def fetch_weights() -> Path:
-    """Fetches the weights from npm unless they are there, checks them and returns their folder.
-
-    Raises: DataError if npm is missing, fails, or a checksum differs.
-    """
+    """Folder of the weights, fetched from npm if need be. Raises: DataError if npm fails or a checksum differs."""
     folder = weights_folder() / "package" / "model"
     if not have_weights():
         members = [f"package/model/{name}" for name in FILES]
@@ -141,10 +135,8 @@ def _fill(layer: nn.Conv2d, tensors: Mapping[str, np.ndarray], name: str) -> Non
 
     The factors are large (3 to 8): as parameters of their own they would make every step of training that much longer.
     """
-    kernel, bias, factor, offset = (
-        torch.from_numpy(np.ascontiguousarray(tensors[f"{name}/{part}"]))
-        for part in ("conv/filters", "conv/bias", "scale/weights", "scale/biases")
-    )
+    parts = ("conv/filters", "conv/bias", "scale/weights", "scale/biases")
+    kernel, bias, factor, offset = (torch.from_numpy(np.ascontiguousarray(tensors[f"{name}/{part}"])) for part in parts)
     with torch.no_grad():
         layer.weight.copy_(kernel.permute(3, 2, 0, 1) * factor[:, None, None, None])
         assert layer.bias is not None
@@ -170,9 +162,8 @@ def pretrained_layers(tensors: Mapping[str, np.ndarray] | None = None) -> list[n
 class Frozen:
     """The lower layers, which never change, and what they gave for each image so far.
 
-    It is no module of its model: neither an optimiser nor a method that visits all parameters can reach it, it is not
-    stored with the model, and copies of the model share it. An image is known by its bytes and computed on its own, so
-    that the result does not depend on the batch it came in.
+    It is no module of its model: no optimiser or method can reach it, it is not stored with the model, and copies share
+    it. An image is known by its bytes and computed on its own, so that its batch does not matter.
     """
 
     def __init__(self, layers: nn.Module) -> None:
@@ -191,20 +182,17 @@ class Frozen:
 
     def _one(self, image: Tensor) -> Tensor:
         key = hashlib.blake2b(image.contiguous().cpu().numpy().tobytes(), digest_size=16).digest()
-        found = self.known.get(key)
-        if found is None:
+        maps = self.known.get(key)
+        if maps is None:
             with torch.inference_mode(False), torch.no_grad():  # what is kept must serve in training too
-                found = self.layers(image[None].clone())[0]
+                maps = self.layers(image[None].clone())[0]
             if len(self.known) < CACHED_IMAGES:
-                self.known[key] = found
-        return found.to(image.device)
+                self.known[key] = maps
+        return maps.to(image.device)
 
 
 class Embedding(nn.Module):
-    """The network with its lower part frozen: features [B, 128] of normalised images.
-
-    frozen: a lower part to share, with what it knows already; made from the layers where it is None.
-    """
+    """The network with its lower part frozen, or one to share: features [B, 128] of normalised images."""
 
     def __init__(self, layers: list[nn.Module], trainable: int, frozen: Frozen | None = None) -> None:
         super().__init__()
@@ -233,12 +221,11 @@ def face_embedding(
     trainable: int = TRAINABLE,
     tensors: Mapping[str, np.ndarray] | None = None,
 ) -> Classifier:
-    """The pre-trained embedding and a new linear head over identities.
+    """The pre-trained embedding and a new linear head over identities; images are scaled to 150×150.
 
-    Args: input_shape: (1 or 3, H, W); images are scaled to 150×150, and the face should fill them. trainable: how many
-        of the 14 blocks, from the top, are trained, with the last layer; 0 is head-only forgetting. tensors: other
-        weights than the published ones.
-    Raises: ForgetError for a number out of range; DataError if the weights cannot be had.
+    Args: trainable: how many of the 14 blocks, from the top, are trained, with the last layer; 0 is head-only
+        forgetting. tensors: other weights than the published ones.
+    Raises: ForgetError for a number out of range; DataError if the weights are not available.
     """
     if input_shape[0] not in (1, 3) or not 0 <= trainable <= STAGES:
         raise ForgetError(
@@ -249,20 +236,11 @@ def face_embedding(
 
 
 def kind_of(name: str) -> str:
-    """What a recogniser is, in words for titles and tables: of which kind, and how much of it is trained.
-
-    Args: name: of a model.
-    """
+    """What the model of that name is, in words for titles: of which kind, and how much of it is trained."""
     if name not in PRETRAINED:
         return "trained from scratch on these people only"
     trained = PRETRAINED[name]
     return f"pre-trained, {trained} of {STAGES} blocks and the head trained" if trained else HEAD_ONLY
-
-
-def _register(name: str, trainable: int) -> None:
-    @model(name)
-    def build(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier:
-        return face_embedding(input_shape, number_of_classes, trainable)
 
 
 HEAD_ONLY = "pre-trained and frozen: head-only forgetting"
@@ -270,4 +248,4 @@ HEAD_ONLY = "pre-trained and frozen: head-only forgetting"
 PRETRAINED = {"face_embedding": TRAINABLE, "face_embedding_head": 0}
 PRETRAINED |= {f"face_embedding_{blocks}": blocks for blocks in range(1, STAGES + 1) if blocks != TRAINABLE}
 for _name, _blocks in PRETRAINED.items():
-    _register(_name, _blocks)
+    model(_name)(update_wrapper(partial(face_embedding, trainable=_blocks), face_embedding))

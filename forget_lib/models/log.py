@@ -34,11 +34,10 @@ def model_key(model: nn.Module) -> str:
 class TrainingLog:
     """The record of one training with respect to the samples that were watched.
 
-    Attributes:
-        update: Σ of the changes of each parameter over all batches with a watched sample, float64, so that the sum
-            is exact for float32 weights. samples: key of each watched sample. model: key of the trained model.
-        batches, expected: batches seen, and of the whole training. touched: batches with a watched sample.
-        confidence: float32 [watched], probability of the true label in eval mode, mean over the epochs.
+    Attributes: samples: key of each watched sample. model: key of the trained model. update: Σ of the changes of each
+        parameter over all batches with a watched sample, float64. batches, expected: seen, and of the whole training.
+        touched: batches with a watched sample. confidence: float32 [watched], mean probability of the true label over
+        the epochs, in eval mode.
     """
 
     samples: tuple[str, ...]
@@ -50,10 +49,7 @@ class TrainingLog:
     confidence: Tensor = field(default_factory=lambda: torch.zeros(0))
 
     def check(self, model: nn.Module, forget: Samples) -> None:
-        """Refuses a log that was cut short, or is of another model or of other samples than `forget`.
-
-        Raises: ForgetError that says which.
-        """
+        """Raises: ForgetError for a log that was cut short, or is of another model or of other samples."""
         if self.batches != self.expected or not self.model:
             raise ForgetError(
                 f"The training log is cut short: {self.batches} of {self.expected} batches. Record it again."
@@ -67,10 +63,7 @@ class TrainingLog:
             )
 
     def confidence_of(self, samples: Samples) -> Tensor:
-        """Mean confidence while training of these samples, float32 [len(samples)], all of which were watched.
-
-        Raises: ForgetError for a sample that was not watched.
-        """
+        """Mean confidence while training, float32 [len(samples)]. Raises: ForgetError for a sample not watched."""
         positions = {key: position for position, key in enumerate(self.samples)}
         keys = sample_keys(samples)
         if not set(keys) <= set(positions):
@@ -101,11 +94,10 @@ class _Watched(Samples):
 
 
 def logged_training(model: nn.Module, samples: Samples, recipe: Recipe, seed: int, watched: Tensor) -> TrainingLog:
-    """`train`, bit for bit, with a log of what the watched samples did.
+    """`train`, bit for bit, with a log of what the watched samples did; `model` is trained in place.
 
     Memory: one more model in double precision. Time: one more forward pass of the watched samples an epoch.
     Args: watched: bool [len(samples)] or int64 positions, the samples that may have to be forgotten.
-    Returns: the log; `model` is trained in place.
     Raises: ForgetError for no sample to watch; DivergedError.
     """
     chosen = torch.zeros(len(samples), dtype=torch.bool, device=samples.labels.device)

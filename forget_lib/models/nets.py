@@ -105,8 +105,7 @@ def _pool() -> nn.Sequential:
 
 @model("small_cnn")
 def small_cnn(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier:
-    """Three 3×3 convolutions with batch norm (16, 32, 64 channels), each followed by 2×2 max-pooling; no
-    augmentation needed."""
+    """Three 3×3 convolutions with batch norm (16, 32, 64 channels), each followed by 2×2 max-pooling."""
     layers: list[nn.Module] = []
     widths = (input_shape[0], 16, 32, 64)
     for inputs, outputs in pairwise(widths):
@@ -127,8 +126,7 @@ class Residual(nn.Module):
 
 @model("small_resnet")
 def small_resnet(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier:
-    """A small ResNet for faces: a stem of stride 2 (24 channels), then 48 and 96 channels, each with a residual
-    block."""
+    """A ResNet for faces: a stem of stride 2 (24 channels), then 48 and 96 channels, each with a residual block."""
     layers: list[nn.Module] = [_normalised(input_shape[0], 24, stride=2), _pool()]
     for inputs, outputs in ((24, 48), (48, 96)):
         layers += [_normalised(inputs, outputs), _pool(), Residual(_block(outputs, outputs))]
@@ -196,9 +194,9 @@ class FastNet(Classifier):
         return self.body(images) * self.scale
 
     def prepare(self, samples: Samples) -> None:
-        """Fits the whitening to the images that the net is about to be trained on, unless it has been trained before.
+        """Fits the whitening to the images that the net is about to be trained on, unless it was trained before.
 
-        A retrained net must not carry a trace of the forget set, so this never looks at anything else.
+        It looks at nothing else: a retrained net must not carry a trace of the forget set.
         """
         whitening = cast(Whitening, self.body.get_submodule("0"))
         if not whitening.ready:

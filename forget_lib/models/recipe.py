@@ -49,8 +49,7 @@ class Recipe:
 
 
 def recipe_faults(settings: Any) -> dict[str, str]:
-    """What is wrong with the settings of a recipe: a sentence by name of the setting, of all of them; empty if nothing
-    is."""
+    """What is wrong with the settings of a recipe: a sentence by name of the setting; empty if nothing is."""
     if not isinstance(settings, Mapping):
         return {"": f"The recipe is {settings!r}; expected settings such as epochs: 10."}
     fields = {field.name: field for field in dataclasses.fields(Recipe)}
@@ -77,7 +76,7 @@ def make_recipe(settings: Mapping[str, Any] | None) -> Recipe:
 
 
 def require_recipe(recipe: Recipe) -> None:
-    """Raises NotApplicableError where nobody knows how the model was trained."""
+    """Raises: NotApplicableError where nobody knows how the model was trained."""
     if not recipe.known:
         raise NotApplicableError(
             "needs the recipe of the original's training, which is not known; without it there is no retrained model, "

@@ -29,6 +29,7 @@ TRAINING_VERSION = 1
 
 CHECKPOINT_SECONDS = 5.0
 """A training with less than this left is not worth a checkpoint."""
+OnEpoch = Callable[[int, nn.Module], None]
 PREDICTED = 1000
 """Images of a batch where no gradient is needed."""
 MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_MAX = -1, -4
@@ -46,15 +47,13 @@ def set_threads(threads: int = 1) -> None:
 
 
 def _keep_memory() -> None:
-    """Asks the C library to keep freed memory for the next tensor, where it can: the activations of a small net are
-    given back to the system and fetched again, page by page, at every step else, a fifth of its time; of a large one, a
-    tenth."""
-    if sys.platform == "linux":
-        # Not every C library of Linux has it.
-        set_option = getattr(ctypes.CDLL(None), "mallopt", None)
-        if set_option is not None:
-            set_option(MALLOC_MMAP_MAX, 0)  # a tensor with a mapping of its own is given back whenever it is freed
-            set_option(MALLOC_TRIM_THRESHOLD, 2**30)
+    """Asks the C library to keep freed memory for the next tensor, where it can; to give the activations of a small net
+    back to the system at every step takes a fifth of its time."""
+    # Not every C library of Linux has it.
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if set_option is not None:
+        set_option(MALLOC_MMAP_MAX, 0)  # a tensor with a mapping of its own is given back whenever it is freed
+        set_option(MALLOC_TRIM_THRESHOLD, 2**30)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -74,8 +73,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def fast_precision(device: torch.device) -> str:
-    """The precision in which `device` trains convolutions and products faster: bfloat16, or float32 where the
-    processor has no instructions for bfloat16 and computes it in software, about ten times slower."""
+    """The precision in which `device` trains faster: bfloat16, or float32 where it has no instructions for that."""
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     here = torch.cpu.get_capabilities() if device.type == "cpu" else {}
@@ -83,14 +81,13 @@ def fast_precision(device: torch.device) -> str:
 
 
 class Meter:
-    """Counts sample passes (forward = 1, backward = 2, per sample) of every model it is attached to, and CPU time.
+    """Counts sample passes (forward = 1, backward = 2, per sample) of every model it is attached to, and time.
 
     CPU time is that of all threads of this process, and does not depend on what else the machine does; wall time does.
     """
 
     def __init__(self) -> None:
         self.passes = 0
-        self._paused: tuple[float, ...] = (0.0, 0.0)
         self._on = True
         self._start = _clocks()
 
@@ -116,33 +113,28 @@ class Meter:
     @contextmanager
     def paused(self) -> Any:
         """Leaves out what happens inside: evaluation is not part of a method's cost."""
-        self._on, before = False, self._spent()
+        self._on, before = False, _clocks()
         try:
             yield
         finally:
             self._on = True
-            pause = (after - earlier for after, earlier in zip(self._spent(), before, strict=True))
-            self._paused = tuple(sum(pair) for pair in zip(self._paused, pause, strict=True))
-
-    def _spent(self) -> tuple[float, ...]:
-        """CPU and wall seconds since the meter was made, without the pauses."""
-        clocks = zip(_clocks(), self._start, self._paused, strict=True)
-        return tuple(now - start - paused for now, start, paused in clocks)
+            self._start += _clocks() - before
 
     @property
     def wall_seconds(self) -> float:
         """Wall time since the meter was made, without the pauses."""
-        return self._spent()[1]
+        return float((_clocks() - self._start)[1])
 
     @property
     def cost(self) -> dict[str, float]:
         """What goes into a record: CPU seconds as `seconds`, wall seconds, sample passes."""
-        cpu, wall = self._spent()
+        cpu, wall = (_clocks() - self._start).tolist()
         return {"seconds": cpu, "wall_seconds": wall, "sample_passes": self.passes}
 
 
-def _clocks() -> tuple[float, float]:
-    return time.process_time(), time.perf_counter()
+def _clocks() -> np.ndarray:
+    """CPU and wall seconds."""
+    return np.array([time.process_time(), time.perf_counter()])
 
 
 def detach_meters(model: nn.Module) -> nn.Module:
@@ -166,8 +158,7 @@ def train_mode(model: nn.Module, *, batch_norm: bool = True) -> nn.Module:
 
 
 def not_finite(model: nn.Module) -> list[str]:
-    """Names of the weights and buffers with a value that is not finite: of a mask of -inf from the start, of others
-    where a model has diverged."""
+    """Names of the weights and buffers with a value that is not finite: a mask of -inf, or a model has diverged."""
     return [name for name, value in model.state_dict().items() if not bool(value.isfinite().all())]
 
 
@@ -177,10 +168,8 @@ def require_trainable(model: nn.Module, recipe: Recipe) -> None:
     if not recipe.function and not any(parameter.requires_grad for parameter in model.parameters()):
         raise ForgetError("every weight of the net is frozen, so it cannot be trained; unfreeze some of them.")
     if recipe.batch_size == 1 and not recipe.function and any(isinstance(each, _BatchNorm) for each in model.modules()):
-        raise ForgetError(
-            "batch_size of the recipe is 1, and the net has batch norm, which cannot train on a single image; expected "
-            "at least 2."
-        )
+        norm = "the net has batch norm, which cannot train on a single image"
+        raise ForgetError(f"batch_size of the recipe is 1, and {norm}; expected at least 2.")
 
 
 def train(
@@ -190,17 +179,14 @@ def train(
     seed: int,
     *,
     checkpoint: Path | None = None,
-    on_epoch: Callable[[int, nn.Module], None] | None = None,
+    on_epoch: OnEpoch | None = None,
     title: str = "",
 ) -> pd.DataFrame:
     """Trains `model` in place with cross-entropy; the same seed gives the same bits on a CPU.
 
-    Args:
-        samples: what to train on; its batch size, order and augmentation are the recipe's and the seed's.
-        checkpoint: file that keeps the state after each epoch. If it holds the state of this very training, it goes
-        on there.
-        on_epoch: called with the number of epochs done (from 1) and the model.
-        title: printed with the progress of a training of more than a few seconds; empty prints nothing.
+    Args: samples: their batch size, order and augmentation are the recipe's and the seed's. checkpoint: file that keeps
+        the state after each epoch; the training goes on there if it holds the state of this very one. on_epoch: called
+        with the number of epochs done and the model. title: printed with the progress of a long training, if any.
     Returns: one row an epoch: epoch, loss (nats, mean over the epoch), accuracy (share, while training), seconds.
     Raises: ForgetError for an empty set; NotApplicableError for an unknown recipe; DivergedError as soon as a loss is
         not finite.
@@ -243,7 +229,7 @@ def _train(
     recipe: Recipe,
     seed: int,
     checkpoint: Path | None,
-    on_epoch: Callable[[int, nn.Module], None] | None,
+    on_epoch: OnEpoch | None,
     title: str,
 ) -> pd.DataFrame:
     """The loop of `train`."""
@@ -320,8 +306,7 @@ def _save(
 def _resume(
     checkpoint: Path | None, model: nn.Module, optimizer: Any, generator: Any, recipe: Recipe, seed: int
 ) -> tuple[list, int]:
-    """Rows and step of an interrupted training of the same recipe and seed, whose state is put back; else nothing
-    done."""
+    """Rows and step of an interrupted training of the same recipe and seed, whose state is put back, or none."""
     if checkpoint is None or not checkpoint.is_file():
         return [], 0
     fresh = copy.deepcopy((model.state_dict(), optimizer.state_dict(), generator.get_state()))
@@ -342,16 +327,12 @@ def _resume(
 
 
 def predict(model: nn.Module, samples: Samples, batch_size: int = PREDICTED) -> Tensor:
-    """Logits float32 [N, K] on the CPU, in eval mode, in order and without augmentation; the model's mode is put
-    back."""
+    """Logits float32 [N, K] on the CPU, in eval mode, in order, not augmented; the model's mode is put back."""
     return _outputs(model, model, samples, batch_size)
 
 
 def embed(model: nn.Module, samples: Samples, batch_size: int = PREDICTED) -> Tensor:
-    """Penultimate features float32 [N, D] on the CPU, as `predict` gives logits.
-
-    Raises: ForgetError for a model without `features`.
-    """
+    """Penultimate features float32 [N, D], as `predict` gives logits. Raises: ForgetError for a model without any."""
     features = getattr(model, "features", None)
     if not callable(features):
         raise ForgetError(f"{type(model).__name__} has no method features(images); probes of the embedding need it.")
@@ -359,8 +340,7 @@ def embed(model: nn.Module, samples: Samples, batch_size: int = PREDICTED) -> Te
 
 
 def as_half(outputs: Tensor) -> np.ndarray:
-    """Logits or features of `predict` and `embed` as float16 to store, cut at ±60,000: float16 ends at 65504, and a
-    method that diverges goes beyond."""
+    """Outputs as float16 to store, cut at ±60,000: float16 ends at 65504, and a method that diverges goes beyond."""
     return outputs.clamp(-6e4, 6e4).numpy().astype(np.float16)
 
 
