@@ -7,7 +7,7 @@ from forget_lib.core.errors import TooFewError
 from forget_lib.statistics import scores
 
 
-@attack("attack_r", title="Attack-R", null="0.5", needs="references", kind="score")
+@attack("attack_r", title="Attack-R", null="0.5", needs="references")
 @source("Ye et al., CCS 2022", arxiv="2111.09679")
 def attack_r(inputs: AttackInput) -> np.ndarray:
     """Share of the references without the sample that are less sure of its label than the target is, in [0, 1].

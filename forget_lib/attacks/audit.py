@@ -48,7 +48,7 @@ def epsilon_lower_bound(correct: int, guesses: int, canaries: int, delta: float 
     return low
 
 
-@attack("audit", title="One-run audit", null="0", kind="table")
+@attack("audit", title="One-run audit", null="0")
 @source("Steinke et al., NeurIPS 2023", arxiv="2305.08846")
 def audit(inputs: AttackInput) -> list[Measurement]:
     """Guess the most and the least member-like samples (a twentieth each) and bound epsilon by how many are right.

@@ -7,7 +7,7 @@ from forget_lib.attacks.parts.population import per_class
 from forget_lib.statistics import scores
 
 
-@attack("confidence", title="Confidence, threshold per class", null="0.5", kind="score")
+@attack("confidence", title="Confidence, threshold per class", null="0.5")
 @source("Song & Mittal, USENIX Security 2021", arxiv="2003.10595")
 def confidence(inputs: AttackInput) -> np.ndarray:
     """Probability of the label (by the margin, which ranks alike without underflow), a threshold for each class."""

@@ -7,7 +7,7 @@ from forget_lib.attacks.parts.population import per_class
 from forget_lib.statistics import scores
 
 
-@attack("entropy", title="Entropy, threshold per class", null="0.5", kind="score")
+@attack("entropy", title="Entropy, threshold per class", null="0.5")
 @source("Song & Mittal, USENIX Security 2021", arxiv="2003.10595")
 def entropy(inputs: AttackInput) -> np.ndarray:
     """Minus the entropy of the prediction, a threshold for each class. Ignores whether the prediction is right."""

@@ -7,7 +7,7 @@ from forget_lib.attacks.parts.per_sample import likelihood_ratio
 from forget_lib.statistics import scores
 
 
-@attack("lira", title="LiRA, online", null="0.5", needs="references", kind="score")
+@attack("lira", title="LiRA, online", null="0.5", needs="references")
 @source("Carlini et al., S&P 2022", arxiv="2112.03570")
 def lira(inputs: AttackInput) -> np.ndarray:
     """Likelihood ratio of the target's margin under models trained with and without the sample."""

@@ -30,7 +30,7 @@ def matched_columns(inputs: AttackInput) -> np.ndarray:
     return np.sort(np.concatenate(kept))
 
 
-@attack("loss_regression", title="Loss, logistic regression", null="0.5", kind="table", score=loss_score)
+@attack("loss_regression", title="Loss, logistic regression", null="0.5", score=loss_score)
 @source("NeurIPS 2023 unlearning challenge, starting kit", arxiv="2406.09073")
 def loss_regression(inputs: AttackInput) -> list[Measurement]:
     """Tell forget from unseen samples by their loss, with logistic regression and 10-fold cross-validation.

@@ -7,7 +7,7 @@ from forget_lib.attacks.parts.population import per_class
 from forget_lib.statistics import scores
 
 
-@attack("modified_entropy", title="Modified entropy, threshold per class", null="0.5", kind="score")
+@attack("modified_entropy", title="Modified entropy, threshold per class", null="0.5")
 @source("Song & Mittal, USENIX Security 2021", arxiv="2003.10595")
 def modified_entropy(inputs: AttackInput) -> np.ndarray:
     """Minus the modified entropy (each row with its own label), a threshold for each class."""

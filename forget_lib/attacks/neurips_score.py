@@ -27,13 +27,10 @@ def rule_rates(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray, 
     joint = np.sort(np.concatenate([positive, negative]))
     below_positive = np.searchsorted(np.sort(positive), joint, "left") / len(positive)
     below_negative = np.searchsorted(np.sort(negative), joint, "left") / len(negative)
-    false_positive, false_negative = [1 - below_negative], [below_positive]
     peaked, wide = (positive, negative) if np.ptp(positive) <= np.ptp(negative) else (negative, positive)
-    inside_peaked, inside_wide = _interval_shares(joint, peaked), _interval_shares(joint, wide)
     allowed = _allowed_intervals(joint, np.ptp(peaked))
-    false_positive.append(inside_wide[allowed])
-    false_negative.append(1 - inside_peaked[allowed])
-    return np.concatenate(false_positive), np.concatenate(false_negative)
+    inside_peaked, inside_wide = (_interval_shares(joint, values)[allowed] for values in (peaked, wide))
+    return np.concatenate([1 - below_negative, inside_wide]), np.concatenate([below_positive, 1 - inside_peaked])
 
 
 def _interval_shares(joint: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -97,9 +94,8 @@ def calibrated_epsilons(unlearned: np.ndarray, retrained: np.ndarray, level: flo
         errors = (negative[:half, None] >= cuts).mean(axis=0) + (positive[:half, None] < cuts).mean(axis=0)
         cut = cuts[errors.argmin()]
         rates = [(negative[half:] >= cut), (positive[half:] < cut)]
-        upper = [_upper(int(part.sum()), len(part), (1 - level) / 2) for part in rates]
-        pairs = [(upper[0], upper[1]), (upper[1], upper[0])]
-        bounds[column] = max(0.0, *(np.log(max(1 - DELTA - a, 1e-12) / b) for a, b in pairs))
+        one, two = (_upper(int(part.sum()), len(part), (1 - level) / 2) for part in rates)
+        bounds[column] = max(0.0, *(np.log(max(1 - DELTA - a, 1e-12) / b) for a, b in ((one, two), (two, one))))
     return bounds
 
 
@@ -107,13 +103,7 @@ def _upper(errors: int, number: int, alpha: float) -> float:
     return 1.0 if errors == number else float(beta.ppf(1 - alpha, errors + 1, number - errors))
 
 
-@attack(
-    "neurips_score",
-    title="NeurIPS 2023 score",
-    null="1 (retrain against retrain)",
-    needs="families of models",
-    kind="table",
-)
+@attack("neurips_score", title="NeurIPS 2023 score", null="1 (retrain against retrain)", needs="families of models")
 @source("Triantafillou et al., 2024 (challenge's metric)", arxiv="2406.09073")
 def neurips_score(inputs: FamilyInput) -> list[Measurement]:
     """Forgetting quality F, final score F x utility, and F relative to its null (held-out retrains at the same N).

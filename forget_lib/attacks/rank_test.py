@@ -14,7 +14,7 @@ SIMULATED = 500
 FEWEST = 4  # units a side: fewer cannot reach p < 0.05
 
 
-@attack("rank_test", title="Exact rank test by person", null="0.5", kind="table")
+@attack("rank_test", title="Exact rank test by person", null="0.5")
 @source("Mann & Whitney, Annals of Mathematical Statistics 1947")
 def rank_test(inputs: AttackInput) -> list[Measurement]:
     """Exact rank-sum test of the margin, forgotten against unseen; the unit is the person where people are given.

@@ -27,6 +27,7 @@ OWN_INPUT = ("embeddings", "weights", "families of models")
 """Needs of the attacks that take an input of their own: `ProbeInput`, `WeightsInput`, `FamilyInput`."""
 KINDS = ("score", "table")
 """What a function returns: one score a sample (forget samples first; higher: "was trained on"), or Measurements."""
+Run = Callable[[Any], list[Measurement]]
 Scores = Callable[[Any], np.ndarray]
 
 
@@ -44,7 +45,7 @@ class Attack:
     null: str
     needs: str
     source: Source
-    function: Callable[[Any], list[Measurement]]
+    function: Run
     score: Scores | None = None
     version: int = 1
 
@@ -70,18 +71,17 @@ def attack(
     kind: str = "",
     score: Scores | None = None,
     version: int = 1,
-) -> Callable[[Callable[[Any], Any]], Callable[[Any], list[Measurement]]]:
+) -> Callable[[Callable[[Any], Any]], Run]:
     """Registers the function below it; see `Attack`.
 
-    kind: one of KINDS; left out, the function's return annotation says it. score: for a table, the score behind it.
-    paper: where no `@source` stands below.
-    Raises: ForgetError for a null, need or kind that is not known, a name that is taken, or a function of no kind:
-        pooled studies take scores.
+    Args: kind: one of KINDS; left out, the function's return annotation says it. score: for a table, the score behind
+        it. paper: where no `@source` stands below.
+    Raises: ForgetError for a null, need or kind that is not known, a name that is taken, or a function of no kind.
     """
     if null not in NULLS or needs not in NEEDS or kind not in ("", *KINDS):
         raise ForgetError(f"Attack {name!r}: null must be one of {NULLS}, needs one of {NEEDS}, kind one of {KINDS}.")
 
-    def register(function: Callable[[Any], Any]) -> Callable[[Any], list[Measurement]]:
+    def register(function: Callable[[Any], Any]) -> Run:
         scorer = function if (kind or _kind_of(name, function)) == "score" else score
 
         @functools.wraps(function)
@@ -98,8 +98,8 @@ def attack(
             return scorer(_checked(name, needs, inputs))
 
         origin = vars(function).get("source", Source(paper))
-        entry = Attack(name, title, null, needs, origin, run, scores if scorer is not None else None, version)
-        ATTACKS.register(name, entry, function)
+        ranks = scores if scorer is not None else None
+        ATTACKS.register(name, Attack(name, title, null, needs, origin, run, ranks, version), function)
         return run
 
     return register
@@ -118,10 +118,10 @@ def get_attack(name: str) -> Attack:
 
 
 def summarise(scores: np.ndarray, inputs: AttackInput) -> list[Measurement]:
-    """AUC (DeLong's interval) and TPR at 1 % FPR (Clopper-Pearson, if there are enough unseen samples).
+    """AUC and TPR at 1 % FPR (Clopper-Pearson, if there are enough unseen samples).
 
-    The AUC is signed: below 0.5 the forget samples look *less* like training samples than unseen ones do, which
-    is over-forgetting and just as detectable.
+    The AUC is signed: below 0.5 the forget samples look *less* like training samples than unseen ones do, which is
+    over-forgetting and just as detectable. Its interval is DeLong's, or redraws people (n counts them), from 10 on.
     Raises: ForgetError when all scores are the same.
     """
     if np.ptp(scores) == 0:
@@ -144,11 +144,10 @@ def summarise(scores: np.ndarray, inputs: AttackInput) -> list[Measurement]:
 
 
 def _area_by_person(scores: np.ndarray, inputs: AttackInput, people: np.ndarray) -> Measurement:
-    """AUC whose interval redraws people (n counts them); without an interval where there are fewer than 10."""
+    """AUC whose interval redraws people; without an interval where there are fewer than 10."""
     member = np.arange(len(scores)) < inputs.number_forget
-    area = intervals.auc(scores[member], scores[~member])
 
-    def redrawn(rows: np.ndarray) -> float:
+    def area(rows: np.ndarray) -> float:
         inside = member[rows]
         # Without a person on one side nothing was compared in this draw.
         return 0.5 if inside.all() or not inside.any() else intervals.auc(scores[rows[inside]], scores[rows[~inside]])
@@ -156,16 +155,16 @@ def _area_by_person(scores: np.ndarray, inputs: AttackInput, people: np.ndarray)
     low = high = None
     number = len(np.unique(people))
     if number >= intervals.BOOTSTRAP_FROM:
-        low, high = intervals.cluster_bootstrap(people, redrawn, seed=inputs.seed)[1:3]
-    return Measurement("auc", area, low, high, "auc", n=number, null=0.5)
+        low, high = intervals.cluster_bootstrap(people, area, seed=inputs.seed)[1:3]
+    return Measurement("auc", area(np.arange(len(scores))), low, high, "auc", n=number, null=0.5)
 
 
 def _kind_of(name: str, function: Callable[[Any], Any]) -> str:
     """What a function says that it returns, by its annotation."""
-    said = inspect.formatannotation(function.__annotations__.get("return", ""))
-    if "ndarray" in said.lower():
+    returned = inspect.formatannotation(function.__annotations__.get("return", ""))
+    if "ndarray" in returned.lower():
         return "score"
-    if "Measurement" in said:
+    if "Measurement" in returned:
         return "table"
     raise ForgetError(
         f"Attack {name!r} does not say what it returns: write -> np.ndarray for one score a sample (forget samples "
@@ -180,18 +179,20 @@ def _checked(name: str, needs: str, inputs: Any) -> Any:
             return inputs
         raise ForgetError(f"Attack {name!r} takes an AttackInput, got {type(inputs).__name__}.")
     checked = validate(inputs)
-    references = checked.references
-    if needs in ("references", "unlearned references"):
-        if references is None:
-            raise ForgetError(f"Attack {name!r} needs reference models; train a pool first (forget_lib.study.pools).")
-        shape = (references.number, len(checked.labels))
-        if references.membership.shape != shape or references.logits.shape[:2] != shape:
-            raise ForgetError(
-                f"References must hold membership and logits for {shape[1]} samples (forget, then unseen), got "
-                f"{references.membership.shape} and {references.logits.shape}."
-            )
-        if needs == "unlearned references" and references.unlearned_logits is None:
-            raise ForgetError(f"Attack {name!r} needs references unlearned by the method under attack.")
+    if "references" in needs:
+        _check_references(name, needs, checked)
     if needs == "two snapshots" and (checked.forget.before is None or checked.unseen.before is None):
         raise ForgetError(f"Attack {name!r} needs the logits of the model before unlearning as well.")
     return checked
+
+
+def _check_references(name: str, needs: str, inputs: AttackInput) -> None:
+    references = inputs.pool
+    shape = (references.number, len(inputs.labels))
+    if references.membership.shape != shape or references.logits.shape[:2] != shape:
+        raise ForgetError(
+            f"References must hold membership and logits for {shape[1]} samples (forget, then unseen), got "
+            f"{references.membership.shape} and {references.logits.shape}."
+        )
+    if needs == "unlearned references" and references.unlearned_logits is None:
+        raise ForgetError(f"Attack {name!r} needs references unlearned by the method under attack.")

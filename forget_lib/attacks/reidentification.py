@@ -5,7 +5,7 @@ from forget_lib.attacks.parts.probes import by_group
 from forget_lib.statistics.measurement import Measurement
 
 
-@attack("reidentification", title="Re-identification (rank 1)", null="second retrain", needs="embeddings", kind="table")
+@attack("reidentification", title="Re-identification (rank 1)", null="second retrain", needs="embeddings")
 @source("standard re-identification protocol")
 def reidentification(inputs: ProbeInput) -> list[Measurement]:
     """Is the nearest gallery image of the same person? Rank-1 rate of forgotten and of retained people, in [0, 1].

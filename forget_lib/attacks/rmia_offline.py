@@ -11,13 +11,13 @@ OFFLINE_GRID = np.linspace(0, 1, 11)
 TUNING_TARGETS = 4
 
 
-@attack("rmia_offline", title="RMIA, offline", null="0.5", needs="references", kind="score")
+@attack("rmia_offline", title="RMIA, offline", null="0.5", needs="references")
 @source("Zarifzadeh et al., ICML 2024", arxiv="2312.03262")
 def rmia_offline(inputs: AttackInput) -> np.ndarray:
     r"""Relative likelihood against the models without the sample: :math:`\log p_t(x) - \log \Pr(x)`.
 
     :math:`\Pr(x) = ((1 + a) \bar p_{out}(x) + (1 - a)) / 2` takes :math:`\bar p_{in} = a \bar p_{out} + 1 - a`; `a` is
-    tuned on references in the place of the target, never on the target. See `relative_score` for the population.
+    tuned on references in the place of the target, never on the target.
     """
     references = inputs.pool
     a = tuned_a(references, inputs.labels)

@@ -27,7 +27,7 @@ def snapshot_features(inputs: AttackInput) -> np.ndarray:
     return np.column_stack([*margins, margins[0] - margins[1], distance, p, p - q])
 
 
-@attack("two_snapshot", title="Two snapshots", null="label shuffle", needs="two snapshots", kind="table")
+@attack("two_snapshot", title="Two snapshots", null="label shuffle", needs="two snapshots")
 @source("Chen et al., CCS 2021", arxiv="2005.02205")
 def two_snapshot(inputs: AttackInput) -> list[Measurement]:
     """Tell forget from unseen samples by how the answers changed; logistic regression, 5-fold cross-validated.

@@ -7,7 +7,7 @@ from forget_lib.attacks.parts.per_sample import likelihood_ratio
 from forget_lib.statistics import scores
 
 
-@attack("u_lira", title="U-LiRA, shared pool", null="0.5", needs="unlearned references", kind="score")
+@attack("u_lira", title="U-LiRA, shared pool", null="0.5", needs="unlearned references")
 @source("Hayes et al., 2024 (arXiv 2403.01218)", arxiv="2403.01218")
 def u_lira(inputs: AttackInput) -> np.ndarray:
     """LiRA on references that the method under attack has unlearned: "trained on, then removed" against "never seen".

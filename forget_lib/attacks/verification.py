@@ -31,7 +31,7 @@ def separation(genuine: np.ndarray, impostor: np.ndarray) -> float:
     return float((np.mean(genuine) - np.mean(impostor)) / max(spread, 1e-12))
 
 
-@attack("verification", title="Verification (EER, TAR, d')", null="second retrain", needs="embeddings", kind="table")
+@attack("verification", title="Verification (EER, TAR, d')", null="second retrain", needs="embeddings")
 @source("standard face verification protocol")
 def verification(inputs: ProbeInput) -> list[Measurement]:
     """Are two images the same (forgotten) person? Cosine similarity of genuine against impostor pairs.

@@ -28,9 +28,9 @@ def as_array(values: Values) -> np.ndarray:
 class Side:
     """Samples, and what the target answers on them in evaluation mode, without augmentation.
 
-    logits: float [N, C]. labels: int [N], those used in training, noisy ones included. indices: int [N], rows in the
-    pool, to check that sides are disjoint. people: int [N] ids; intervals then redraw people, since images of one
-    person are alike. before: float [N, C], the model before unlearning, for two-snapshot attacks.
+    logits: float [N, C]. labels: int [N], those used in training. indices: int [N], rows in the pool, to check that
+    sides are disjoint. people: int [N] ids; intervals then redraw people, since images of one person are alike.
+    before: float [N, C], the model before unlearning, for two-snapshot attacks.
     """
 
     logits: Values
@@ -61,10 +61,9 @@ class Side:
 class References:
     """Reference models on the samples under attack; columns are the forget samples, then the unseen ones.
 
-    logits: float [K, nF + nU, C] of the models as trained. membership: bool [K, nF + nU], True where
-    reference k was trained on the sample. population_logits: float [K, nZ, C] or None.
-    unlearned_logits: float [K, nF + nU, C] or None: the same references after the method under attack has
-    removed their own forget set, so where `membership` is True the sample was trained on and unlearned.
+    logits: float [K, nF + nU, C] of the models as trained. membership: bool [K, nF + nU], True where reference k was
+    trained on the sample. population_logits: float [K, nZ, C]. unlearned_logits: float [K, nF + nU, C] after the method
+    under attack removed each reference's own forget set: where `membership` is True the sample was then unlearned.
     """
 
     logits: np.ndarray
@@ -123,9 +122,9 @@ class AttackInput:
 class ProbeInput:
     """Penultimate features of one model.
 
-    gallery: float [G, D], enrolled images with gallery_people [G]; they also train the linear probe, so they hold
-    images of the forgotten people. queries: float [Q, D] with query_people [Q]: other images, none in the gallery.
-    forgotten: ids of the forgotten people (or classes).
+    gallery: float [G, D], enrolled images with gallery_people [G], those of the forgotten people among them; they also
+    train the linear probe. queries: float [Q, D] with query_people [Q]: other images. forgotten: ids of the forgotten
+    people (or classes).
     """
 
     gallery: np.ndarray
@@ -151,10 +150,10 @@ class ProbeInput:
 
 @dataclass(frozen=True)
 class WeightsInput:
-    """A model that may be trained on, and what it is to learn again.
+    """A model that may be trained on (a copy of it), and what it is to learn again.
 
-    model: not changed. forget: the forget set with the labels used in training. original_accuracy: of the original
-    model on it, in [0, 1]. learning_rate: of plain SGD, the same for all models compared.
+    forget: with the labels used in training. original_accuracy: of the original model on it, in [0, 1]. learning_rate:
+    of plain SGD, the same for all models compared.
     """
 
     model: nn.Module
@@ -189,9 +188,8 @@ class FamilyInput:
         if len(set(shapes)) != 1 or self.unlearned.ndim != 2:
             raise ForgetError(f"Families must have the same shape [N, n]; got {shapes}.")
         if len(self.unlearned) < FEWEST_OF_FAMILY:
-            raise TooFewError(
-                f"The challenge's score needs at least {FEWEST_OF_FAMILY} models a family, got {len(self.unlearned)}."
-            )
+            needed = f"at least {FEWEST_OF_FAMILY} models a family"
+            raise TooFewError(f"The challenge's score needs {needed}, got {len(self.unlearned)}.")
 
 
 def validate(inputs: AttackInput) -> AttackInput:
@@ -202,21 +200,21 @@ def validate(inputs: AttackInput) -> AttackInput:
     images of a class that no unseen person shows (a rare age) are left out too.
     Raises: TooFewError, DivergedError (NaN), ForgetError (shapes, a class missing from unseen, overlap).
     """
-    forget, clipped = inputs.forget.checked("forget")
-    unseen, more = inputs.unseen.checked("unseen")
-    population = inputs.population
-    if population is not None:
-        population, others = population.checked("population")
-        more += others
-    if forget.indices is not None and unseen.indices is not None:
-        common = np.intersect1d(as_array(forget.indices), as_array(unseen.indices))
+    sides: dict[str, Any] = {}
+    clipped = inputs.clipped
+    for name in ("forget", "unseen", "population"):
+        side = getattr(inputs, name)
+        if side is not None:
+            sides[name], more = side.checked(name)
+            clipped += more
+    if inputs.forget.indices is not None and inputs.unseen.indices is not None:
+        common = np.intersect1d(as_array(inputs.forget.indices), as_array(inputs.unseen.indices))
         if len(common):
             raise ForgetError(
                 f"{len(common)} samples are in both the forget and the unseen set (first: {common[0]}); "
                 "unseen samples must never have been trained on."
             )
-    clipped += inputs.clipped + more
-    return _same_classes(AttackInput(forget, unseen, population, inputs.references, inputs.seed, clipped))
+    return _same_classes(dataclasses.replace(inputs, **sides, clipped=clipped))
 
 
 def _clean(logits: Values, name: str) -> tuple[np.ndarray, int]:
