@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
-from yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from forget_lib.core.errors import ForgetError, meant, unknown
 
@@ -27,6 +27,15 @@ TYPES = {
     "object": "keys with values",
     "null": "nothing",
 }
+BOUNDS = {
+    "minimum": "of at least",
+    "exclusiveMinimum": "above",
+    "maximum": "of at most",
+    "exclusiveMaximum": "below",
+}
+
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Settings(BaseModel):
@@ -70,10 +79,10 @@ def read_yaml(path: str | Path, what: str, aliases: bool = False) -> Written:
         _limit_depth(path, text, aliases)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         lines: dict[str, int] = {}
-        if node is not None:
-            _count(path, node, {})
-            _collect_lines(path, node, "", lines, set())
-        return Written(path, yaml.SafeLoader("").construct_document(node) if node else None, lines)
+        if node is None:
+            return Written(path, None)
+        _walk(path, node, "", lines, {})
+        return Written(path, yaml.SafeLoader("").construct_document(node), lines)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise _error(
@@ -91,15 +100,15 @@ def faults_of(model: type[BaseModel], values: Any, what: str) -> dict[str, str]:
     """
     if not isinstance(values, Mapping):
         return {"": f"A {what} is a list of `key: value` lines; it is {short(values)}"}
+    faults: dict[str, str] = {}
     try:
         model.model_validate(dict(values))
     except ValidationError as error:
-        faults: dict[str, str] = {}
+        schema = model.model_json_schema()
         for each in error.errors():
-            name, sentence = _sentence(model, each, what)
+            name, sentence = _sentence(schema, each, what)
             faults.setdefault(name, sentence)
-        return faults
-    return {}
+    return faults
 
 
 def check_file(model: type[Model], written: Written, what: str) -> Model:
@@ -114,90 +123,66 @@ def check_file(model: type[Model], written: Written, what: str) -> Model:
     return model.model_validate(written.values)
 
 
-def expected(schema: Mapping[str, Any]) -> str:
-    """A JSON schema of one value in words: `a whole number from 1 to 6`."""
-    if "enum" in schema or "const" in schema:
-        choices = [str(each) for each in schema.get("enum", [schema.get("const")])]
-        return choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
-    if "anyOf" in schema:
-        return " or ".join(expected(each) for each in schema["anyOf"])
-    words = TYPES.get(schema.get("type", ""), "keys of its own" if "$ref" in schema else "another value")
-    if schema.get("type") == "array" and "type" in schema.get("items", {}):
-        words += f" of {expected(schema['items'])} each"
-    return words + _range(schema)
-
-
 def short(value: Any) -> str:
     """A value as written, cut off where it is long."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
-Model = TypeVar("Model", bound=BaseModel)
+def _expected(schema: Mapping[str, Any]) -> str:
+    """A JSON schema of one value in words: `a whole number from 1 to 6`."""
+    if "enum" in schema:
+        return f"one of {', '.join(map(str, schema['enum']))}"
+    if "const" in schema:
+        return str(schema["const"])
+    if "anyOf" in schema:
+        return " or ".join(map(_expected, schema["anyOf"]))
+    words = TYPES.get(schema.get("type", ""), "keys of its own" if "$ref" in schema else "another value")
+    if schema.get("type") == "array" and "type" in schema.get("items", {}):
+        words += f" of {_expected(schema['items'])} each"
+    if "minimum" in schema and "maximum" in schema:
+        return f"{words} from {schema['minimum']:,} to {schema['maximum']:,}"
+    bounds = [f"{word} {schema[key]:,}" for key, word in BOUNDS.items() if key in schema]
+    return " ".join([words, " and ".join(bounds)]).rstrip()
 
 
-def _range(schema: Mapping[str, Any]) -> str:
-    low, high = schema.get("minimum"), schema.get("maximum")
-    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-    if low is not None and high is not None:
-        return f" from {low:,} to {high:,}"
-    bounds = [
-        f"{word} {bound:,}"
-        for word, bound in (("of at least", low), ("above", above), ("of at most", high), ("below", below))
-        if bound is not None
-    ]
-    return f" {' and '.join(bounds)}" if bounds else ""
-
-
-def _sentence(model: type[BaseModel], error: Mapping[str, Any], what: str) -> tuple[str, str]:
-    """Dotted name of the key that is wrong, and what is wrong with it."""
-    place: Sequence[Any] = error["loc"]
-    inside: Any = model
+def _sentence(schema: Mapping[str, Any], error: Mapping[str, Any], what: str) -> tuple[str, str]:
+    """Dotted name of the key that is wrong, and what is wrong with it. schema: of the whole."""
+    definitions = schema.get("$defs", {})
     names: list[str] = []
-    found = None
-    for part in place:
-        if get_origin(inside) is dict:  # keys that the user names, such as scenarios
-            names.append(str(part))
-            inside = get_args(inside)[1]
-            continue
-        fields = inside.model_fields if isinstance(inside, type) and issubclass(inside, BaseModel) else {}
-        if part not in fields:
+    meaning = ""
+    for part in error["loc"]:
+        schema = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+        if part in schema.get("properties", {}):
+            schema = schema["properties"][part]
+            meaning = f" ({schema['description']})" if "description" in schema else ""
+        elif isinstance(schema.get("additionalProperties"), Mapping):  # keys that the user names, such as scenarios
+            schema = schema["additionalProperties"]
+        else:
             break
         names.append(str(part))
-        found = fields[part]
-        inside = found.annotation
     name = ".".join(names)
+    reason = str(error.get("ctx", {}).get("error", error["msg"])).rstrip(".")
+    value = f"{short(error['input'])}{meant(error['input'])}"
     if error["type"] == "extra_forbidden":
-        key = str(place[-1])
-        return ".".join([*names, key]), str(unknown(f"key of {name or 'a ' + what}", key, inside.model_fields))
-    if found is None:
-        return "", _reason(error)
-    meaning = f" ({found.description})" if found.description else ""
+        key = str(error["loc"][-1])
+        return ".".join([*names, key]), str(unknown(f"key of {name or 'a ' + what}", key, schema.get("properties", {})))
+    if not names:
+        return "", reason
     if error["type"] == "missing":
         return name, f"{name} is missing{meaning}"
-    value = error["input"]
     if error["type"] in ("value_error", "assertion_error"):
-        return name, f"{name} is {short(value)}{meant(value)}; {_reason(error)}"
-    holds = "holds" if any(isinstance(part, int) for part in place) else "is"
-    return name, f"{name} {holds} {short(value)}{meant(value)}; expected {expected(_schema_of(model, names))}{meaning}"
-
-
-def _schema_of(model: type[BaseModel], names: Sequence[str]) -> dict[str, Any]:
-    """The JSON schema of a field, with its ranges."""
-    schema = model.model_json_schema()
-    definitions = schema.get("$defs", {})
-    for name in names:
-        schema = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
-        schema = schema.get("properties", {}).get(name) or schema.get("additionalProperties", {})
-    return schema
-
-
-def _reason(error: Mapping[str, Any]) -> str:
-    return str(error.get("ctx", {}).get("error", error["msg"])).rstrip(".")
+        return name, f"{name} is {value}; {reason}"
+    holds = "holds" if any(isinstance(part, int) for part in error["loc"]) else "is"
+    return name, f"{name} {holds} {value}; expected {_expected(schema)}{meaning}"
 
 
 def _error(path: Path, line: int, message: str) -> ForgetError:
     return ForgetError(f"{path.name}, line {line}: {message.rstrip('.')}.")
+
+
+def _line(node: Node | yaml.Event) -> int:
+    return node.start_mark.line + 1 if node.start_mark else 1
 
 
 def _limit_depth(path: Path, text: str, aliases: bool) -> None:
@@ -210,44 +195,27 @@ def _limit_depth(path: Path, text: str, aliases: bool) -> None:
             raise _error(path, _line(event), "aliases (*name) are not allowed; write the value out")
 
 
-def _line(node: Node | yaml.Event) -> int:
-    return node.start_mark.line + 1 if node.start_mark else 1
-
-
-def _children(node: Node) -> list[Node]:
-    if isinstance(node, MappingNode):
-        return [each for pair in node.value for each in pair]
-    return list(node.value) if isinstance(node, CollectionNode) else []
-
-
-def _count(path: Path, node: Node, counted: dict[int, int]) -> int:
-    """Values below a node with its aliases written out; a node within itself is refused as well."""
+def _walk(path: Path, node: Node, prefix: str, lines: dict[str, int], counted: dict[int, int]) -> int:
+    """Notes the line of each key by dotted name, and counts the values with aliases written out; a key that is given
+    twice, a value within itself and too many values are refused."""
     if counted.get(id(node)) == 0:
         raise _error(path, _line(node), "a value holds itself through an alias; write it out")
-    if id(node) not in counted:
-        counted[id(node)] = 0
-        counted[id(node)] = 1 + sum(_count(path, each, counted) for each in _children(node))
-    if counted[id(node)] > MOST_VALUES:
-        raise _error(path, _line(node), f"this stands for more than {MOST_VALUES:,} values")
-    return counted[id(node)]
-
-
-def _collect_lines(path: Path, node: Node, prefix: str, lines: dict[str, int], seen: set[int]) -> None:
-    """Notes the line of each key by dotted name; a key that is given twice is refused."""
-    if id(node) in seen:
-        return
-    seen.add(id(node))
-    if not isinstance(node, MappingNode):
-        for each in _children(node):
-            _collect_lines(path, each, prefix, lines, seen)
-        return
+    if id(node) in counted:
+        return counted[id(node)]
+    counted[id(node)] = 0
+    count = 1
     given: dict[str, int] = {}
-    for key, value in node.value:
-        line = _line(key)
+    for key, value in node.value if isinstance(node, MappingNode) else ():
         if not isinstance(key, ScalarNode):
-            raise _error(path, line, "a key must be one word")
+            raise _error(path, _line(key), "a key must be one word")
+        name = f"{prefix}{key.value}"
         if key.value in given:
-            raise _error(path, line, f"{prefix}{key.value} is given twice; the first is in line {given[key.value]}")
-        given[key.value] = line
-        lines[f"{prefix}{key.value}"] = line
-        _collect_lines(path, value, f"{prefix}{key.value}.", lines, seen)
+            raise _error(path, _line(key), f"{name} is given twice; the first is in line {given[key.value]}")
+        given[key.value] = lines[name] = _line(key)
+        count += 1 + _walk(path, value, f"{name}.", lines, counted)
+    for each in node.value if isinstance(node, SequenceNode) else ():
+        count += _walk(path, each, prefix, lines, counted)
+    if count > MOST_VALUES:
+        raise _error(path, _line(node), f"this stands for more than {MOST_VALUES:,} values")
+    counted[id(node)] = count
+    return count
