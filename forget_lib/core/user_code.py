@@ -46,10 +46,8 @@ def require_trust(what: str) -> None:
 
 def load_file(path: Path) -> ModuleType:
     """The module of a Python file, run once however often it is asked for, and again when it, or a module of the user's
-    that it imports, has changed. Modules beside it are found.
-
-    Raises: NotTrustedError; ForgetError that names the file, the line and the reason if it cannot be run.
-    """
+    that it imports, has changed. Modules beside it are found. Raises: NotTrustedError; ForgetError that names the file,
+    the line and the reason if it cannot be run."""
     require_trust(path.name)
     path = path.resolve()
     try:
@@ -59,22 +57,20 @@ def load_file(path: Path) -> ModuleType:
     place = hashlib.sha256(str(path).encode()).hexdigest()[:6]
     name = f"{PREFIX}{re.sub(r'[^0-9A-Za-z]', '_', path.stem)}_{place}"
     known = sys.modules.get(name)
-    if known is not None and known.__dict__.get("__source_hash__") == digest:
+    if known is not None and vars(known).get("__source_hash__") == digest:
         return known
     spec: Any = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
-    module.__dict__["__source_hash__"] = digest
+    vars(module)["__source_hash__"] = digest
     sys.modules[name] = module
     try:
-        with running(path):
+        with naming_failure(f"{path.name} cannot be run", path), running(path):
             importlib.invalidate_caches()
             _forget_changed(own_files(path))
             spec.loader.exec_module(module)
-    except BaseException as error:
+    except BaseException:
         del sys.modules[name]
-        if isinstance(error, ForgetError) or not isinstance(error, Exception):
-            raise
-        raise ForgetError(f"{path.name} cannot be run: {where(error, path)}.") from error
+        raise
     return module
 
 
@@ -85,10 +81,8 @@ IMPORTED: dict[Path, dict[str, ModuleType]] = {}
 @contextmanager
 def running(path: Path | None) -> Iterator[None]:
     """Everything of a user's file runs within this: modules beside it are imported before all others, and those of
-    other files are not seen. Nothing is written there. None: it is not in a file.
-
-    Raises: ForgetError if it has imported a module that `own_files` does not know, so that no key can.
-    """
+    other files are not seen. Nothing is written there. None: it is not in a file. Raises: ForgetError if it has
+    imported a module that `own_files` does not know, so that no key can."""
     if path is None:
         yield
         return
@@ -104,7 +98,7 @@ def running(path: Path | None) -> Iterator[None]:
     finally:
         folders = [folder, *(Path(place).resolve() for place in sys.path if place not in places)]
         changed = {name: module for name, module in sys.modules.items() if before.get(name) is not module}
-        mine = {name: module for name, module in changed.items() if name in own or _lies_in(module, folders)}
+        mine = {name: module for name, module in changed.items() if name in own or _is_in(folders, name, module)}
         new = {name: module for name, module in mine.items() if own.get(name) is not module}
         for name in mine:
             del sys.modules[name]
@@ -136,11 +130,9 @@ def _place(module: ModuleType) -> Path | None:
     return Path(place).resolve()
 
 
-def _lies_in(module: ModuleType, folders: Sequence[Path]) -> bool:
-    place = _place(module)
-    if place is None or module.__name__.startswith(("forget_lib.", PREFIX)):
-        return False
-    return any(place.is_relative_to(folder) for folder in folders)
+def _is_in(folders: Sequence[Path], name: str, module: ModuleType) -> bool:
+    place = None if name.startswith(("forget_lib.", PREFIX)) else _place(module)
+    return place is not None and any(place.is_relative_to(folder) for folder in folders)
 
 
 def _require_known(path: Path, new: Mapping[str, ModuleType]) -> None:
@@ -264,39 +256,31 @@ def _forget_changed(files: Mapping[Path, str]) -> None:
     READ.update(now)
 
 
-def where(error: BaseException, path: Path | str) -> str:
-    """An error in one line, with the last line of the user's file that it passed."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    place = f"line {lines[-1]}, " if lines else ""
-    return f"{place}{type(error).__name__}: {one_line(error).removeprefix(f'{type(error).__name__}: ')}".rstrip(".: ")
-
-
-def failure(error: BaseException) -> str:
-    """An error of code that can raise anything in one line: its type and text, and the last line outside the installed
-    packages that it passed."""
+def failure(error: BaseException, path: Path | None = None) -> str:
+    """An error of code that can raise anything in one line: its type and text, and the last line of the user's code
+    that it passed: of the file where one is given, else of all that is not installed."""
     frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    passed = [(path.name, line) for path, line in frames if not _is_installed(path)]
-    place = f" ({passed[-1][0]}, line {passed[-1][1]})" if passed else ""
-    return f"{type(error).__name__}: {one_line(error).removeprefix(f'{type(error).__name__}: ').rstrip('.')}{place}"
+    passed = [(file, line) for file, line in frames if (file == path if path else not _is_installed(file))]
+    place = f" ({passed[-1][0].name}, line {passed[-1][1]})" if passed else ""
+    kind = type(error).__name__
+    return f"{kind}: {one_line(error).removeprefix(f'{kind}: ')}".rstrip(".: ") + place
 
 
 @contextmanager
-def naming_failure(words: str) -> Iterator[None]:
-    """What code of the user's raises inside becomes a ForgetError that begins with `words` and names error and line;
-    what the library itself raises, such as to end a run, goes on."""
+def naming_failure(words: str, path: Path | None = None) -> Iterator[None]:
+    """What code of the user's raises inside becomes a ForgetError that begins with `words` and names error and line
+    (see `failure`); what the library itself raises, such as to end a run, goes on."""
     try:
         yield
     except Exception as error:  # the user's code can raise anything
         if type(error).__module__.startswith("forget_lib"):
             raise
-        raise ForgetError(f"{words}: {failure(error)}.") from error
+        raise ForgetError(f"{words}: {failure(error, path)}.") from error
 
 
 def load_function(name: str, what: str) -> Callable[..., Any]:
-    """The function that `package.module:function` or `path/file.py:function` names. what: for messages.
-
-    Raises: NotTrustedError; ForgetError if there is no such module, file or function.
-    """
+    """The function that `package.module:function` or `path/file.py:function` names. what: for messages. Raises:
+    NotTrustedError; ForgetError if there is no such module, file or function."""
     module_name, _, attribute = name.rpartition(":")
     if not module_name or not attribute:
         raise ForgetError(f"{name!r} is not package.module:function or path/file.py:function ({what}).")

@@ -23,7 +23,15 @@ from forget_lib.core.cell_code import cell_digest, is_of_a_cell
 from forget_lib.core.errors import DataError, ForgetError
 from forget_lib.core.names import is_own, split_options
 from forget_lib.core.paths import locate
-from forget_lib.core.user_code import hash_of, load_file, own_files, require_trust, running, source_hash, where
+from forget_lib.core.user_code import (
+    hash_of,
+    load_file,
+    naming_failure,
+    own_files,
+    require_trust,
+    running,
+    source_hash,
+)
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.datasets.registry import DATASETS
 from forget_lib.datasets.samples import Samples
@@ -166,13 +174,8 @@ def _fault(kind: str, name: str, before: Mapping[str, Any]) -> str:
 
 def _called(function: Callable[..., Any], what: str, path: Path, *given: Any, **settings: Any) -> Any:
     """What a plugin's function returns; its errors name the plugin."""
-    try:
-        with running(path):
-            return function(*given, **settings)
-    except Exception as error:
-        if type(error).__module__.startswith("forget_lib"):
-            raise  # a method may say that it does not apply, and the runner may end it
-        raise ForgetError(f"{what} failed: {where(error, path)}.") from error
+    with naming_failure(f"{what} failed", path), running(path):
+        return function(*given, **settings)
 
 
 def _guarded(kind: str, name: str, path: Path) -> Any:

@@ -122,7 +122,7 @@ def test_the_environment_names_plugins(tmp_path, monkeypatch):
     ("text", "words"),
     [
         ("def broken(:\n", "SyntaxError"),
-        ("x = 1\n1 / 0\n", "line 7, ZeroDivisionError"),
+        ("x = 1\n1 / 0\n", r"ZeroDivisionError: .*\(broken\.py, line 7\)"),
         ("x = 1\n", "registers nothing"),
         ("@plain('mine')\ndef mine(model):\n    return model\n", r"signature \(model\); expected \(model, task"),
         ("@plain('mine')\ndef mine(model, task, rate):\n    return model\n", "signature"),
@@ -151,7 +151,7 @@ def test_a_file_that_is_not_there_is_named():
 
 BODIES = {
     "nothing": ("pass", "returned NoneType"),
-    "raises": ("raise KeyError('oh')", "line 8, KeyError"),
+    "raises": ("raise KeyError('oh')", r"KeyError: .*, line 8\)"),
     "greedy": ("task.retain.images.zero_(); return model", "changed the retain data"),
     "sly": ("task.forget.labels.numpy()[:] = 0; return model", "changed the forget data"),
     "nan": ("next(model.parameters()).data.fill_(float('nan')); return model", "not finite"),
@@ -209,7 +209,7 @@ def test_a_broken_attack_or_data_set_or_model_is_named(blobs, tmp_path):
     scenario = study.make_scenario(tmp_path, recipe, ["bad_attack"], **keys)
     assert study.run_method(scenario, "finetune")["status"] == "done"
     inputs = AttackInput(Side(np.zeros((2, 2)), np.zeros(2, int)), Side(np.ones((2, 2)), np.zeros(2, int)))
-    with pytest.raises(ForgetError, match=r"bad_attack \(bad\.py\) failed: line \d+, AttributeError"):
+    with pytest.raises(ForgetError, match=r"bad_attack \(bad\.py\) failed: AttributeError: .* \(bad\.py, line \d+\)"):
         get_attack("bad_attack")(inputs)
 
 
