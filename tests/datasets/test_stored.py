@@ -62,12 +62,12 @@ def test_a_folder_that_cannot_be_written_costs_only_the_cache(data, capsys):
 def test_remains_of_a_killed_run_are_cleared(data):
     folder = data / "toy"
     folder.mkdir()
-    old, young = folder / ".part-old", folder / ".part-young"
+    old, young = folder / ".toy.safetensors-7", folder / ".toy.safetensors-8"
     old.write_bytes(b"x")
     young.write_bytes(b"x")
     os.utime(old, (0, 0))
     stored.write_cache(stored.cache_path("toy"), tiny_tensors(), "a test")
-    assert {path.name for path in folder.iterdir()} == {".part-young", "toy.safetensors"}
+    assert {path.name for path in folder.iterdir()} == {young.name, "toy.safetensors"}
 
 
 def test_there_is_no_cache_before_the_first_download(data):
