@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from forget_lib.core.errors import ForgetError
 from forget_lib.core.names import split_options
-from forget_lib.datasets.face_table import read_part
 from forget_lib.datasets.mnist import read_idx
+from forget_lib.datasets.mufac import read_part
 from forget_lib.datasets.own import load_own
 from forget_lib.datasets.requests import parse_request
 from forget_lib.deletion.ledger import read_ledger

@@ -27,7 +27,7 @@ from face_paint import render  # noqa: E402
 from face_people import CLASS_YEARS, age_class, make_family, photograph_years  # noqa: E402
 from face_renderer import Head  # noqa: E402
 
-from forget_lib.datasets.face_table import files_digest  # noqa: E402
+from forget_lib.datasets.mufac import files_digest  # noqa: E402
 
 SEED, FAMILIES, SIZE, QUALITY = 0, 80, 96, 85
 SHARES = {"train": 52, "val": 10, "test": 18}  # families

@@ -41,10 +41,8 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
     Args: kind: what is named ("method", "data set", …). name: what was given, or a list of it. known: every valid name.
     """
     names, given = sorted(known), name if isinstance(name, list) else [name]
-    hints = []
-    for each in given[:10]:
-        nearest = difflib.get_close_matches(str(each), names, n=1)
-        hints += [f" Did you mean {nearest[0]!r}?"] if nearest else []
+    nearest = [match for each in given[:10] for match in difflib.get_close_matches(str(each), names, n=1)]
+    hints = [f" Did you mean {match!r}?" for match in nearest]
     wrong = first_few([repr(each) for each in given])
     listed = first_few([repr(each) if "," in each else each for each in names], 60)
     return UnknownNameError(f"Unknown {kind} {wrong}.{''.join(hints)} Known: {listed}.")

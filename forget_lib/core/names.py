@@ -19,16 +19,14 @@ OWN = "own:"
 Augmentation = Literal["none", "shift", "flip_shift", "alternating"]
 AUGMENTATIONS = get_args(Augmentation)
 """How training images can be changed from batch to batch."""
-DIGITS = 6
-"""Hex digits that tell data sets or models of one name apart."""
-LONGEST = 40
+DIGITS, LONGEST = 6, 40
+"""Hex digits that tell data sets or models of one name apart, and the most characters before them."""
 LISTED = ("class", "person", "family", "indices")
 """Kinds of request that a list can stand behind."""
 
 
 def composed(name: str) -> str:
-    """The name with each accent in one character with its letter (NFC): some programs write two, and both look the
-    same."""
+    """The name with each accent in one character with its letter (NFC), where some programs write two."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -45,9 +43,7 @@ def is_code(base: str) -> bool:
 
 def split_options(text: str) -> tuple[str, dict[str, Any]]:
     """`what?option=value&option=value` as what comes before the question mark and the options, values read as YAML.
-
-    Raises: ForgetError for an option without a value, or given twice.
-    """
+    Raises: ForgetError for an option without a value, or given twice."""
     base, _, rest = text.partition("?")
     options: dict[str, Any] = {}
     for part in filter(None, rest.split("&")):
@@ -104,13 +100,9 @@ def short_name(text: str) -> str:
     """
     if not is_own(text):
         return text
-    return f"{plain_name(text)}_{hashlib.sha256(_identity(text).encode()).hexdigest()[:DIGITS]}"
-
-
-def _identity(text: str) -> str:
-    """The name with all its paths resolved and its options in order."""
     base, options = _placed(text, _resolved)
-    return "\0".join([base, *sorted(options)])
+    identity = "\0".join([base, *sorted(options)])
+    return f"{plain_name(text)}_{hashlib.sha256(identity.encode()).hexdigest()[:DIGITS]}"
 
 
 def _placed(text: str, place: Callable[[str], str]) -> tuple[str, list[str]]:
@@ -135,9 +127,7 @@ def _resolved(path: str) -> str:
 
 def request_text(request: str | Mapping[str, Any]) -> str:
     """A request in one line, as `parse_request` reads it: `{person: ["Doe, Jane"]}` becomes `person:["Doe, Jane"]`.
-
-    Raises: ForgetError for what is neither text nor one kind with a list of names.
-    """
+    Raises: ForgetError for what is neither text nor one kind with a list of names."""
     if isinstance(request, str):
         return request
     kind, names = next(iter(request.items())) if isinstance(request, Mapping) and len(request) == 1 else ("", None)

@@ -16,11 +16,13 @@ def find(path: str | Path) -> Path:
     """A path that the user gave: as it is or from the current folder, else from the repository, where notebooks too
     find what a config names; as it is where there is nothing in either place."""
     given = Path(os.path.expanduser(path))
-    for place in (given, REPOSITORY / given):
-        with suppress(OSError, ValueError):  # a name that is too long for any file, or holds what no name can
-            if place.exists():
-                return place
-    return given
+    return next(filter(_exists, (given, REPOSITORY / given)), given)
+
+
+def _exists(path: Path) -> bool:
+    with suppress(OSError, ValueError):  # a name that is too long for any file, or holds what no name can
+        return path.exists()
+    return False
 
 
 def shown(path: str | Path) -> str:
@@ -41,19 +43,14 @@ def samples_folder() -> Path:
 
 
 def locate(path: str | Path, what: str) -> Path:
-    """A path that the user gave: as it is or from the current folder, else from the repository, where notebooks too
-    find what a config names.
-
-    Raises: DataError if there is nothing in either place. what: for the message.
-    """
+    """A path that the user gave, see `find`. Raises: DataError if there is nothing. what: for the message."""
     if not str(path).isprintable():
         raise DataError(f"The path {str(path)[:200]!r} of {what} holds characters that no path needs.")
     found = find(path)
-    with suppress(OSError):  # a name that is too long for any file
-        if found.exists():
-            return found
-    places = "" if found.is_absolute() else f" (looked for in {Path.cwd()} and in the repository)"
-    raise DataError(f"There is no {found}{places}; give the path of {what}.")
+    if not _exists(found):
+        places = "" if found.is_absolute() else f" (looked for in {Path.cwd()} and in the repository)"
+        raise DataError(f"There is no {found}{places}; give the path of {what}.")
+    return found
 
 
 def one_line(error: BaseException) -> str:

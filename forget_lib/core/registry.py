@@ -52,12 +52,8 @@ class Registry(dict[str, Thing]):
         parts: Collection[str] = (),
         files: Mapping[str, str] = {},
     ) -> None:
-        """Args:
-
-        kind: what is named, for messages ("method", "data set").
-        package: each file in it holds the thing of its name; but for `parts`, which hold none.
-        files: more names, each with the module that registers it.
-        """
+        """kind: what is named, for messages ("method", "data set"). package: each file in it holds the thing of its name,
+        but for `parts`, which hold none. files: more names, each with the module that registers it."""
         super().__init__()
         self.kind = kind
         found = pkgutil.iter_modules(sys.modules[package].__path__) if package else ()

@@ -112,10 +112,8 @@ def faults_of(model: type[BaseModel], values: Any, what: str) -> dict[str, str]:
 
 
 def check_file(model: type[Model], written: Written, what: str) -> Model:
-    """The file's values as a `model`.
-
-    Raises: ForgetError with every mistake, a line each, in the order of the file's lines.
-    """
+    """The file's values as a `model`. Raises: ForgetError with every mistake, a line each, in the order of the file's
+    lines."""
     faults = faults_of(model, written.values, what)
     if faults:
         ordered = sorted(faults.items(), key=lambda item: written.line(item[0]))

@@ -67,39 +67,32 @@ def _checked(
     """Size in bytes and entry of each file of an archive by name; a bomb is noticed before all of it has been read."""
     files: dict[str, tuple[int, Entry]] = {}
     total = 0
-    for number, (name, size, kind, entry) in enumerate(_entries(opened), start=1):
+    for number, (name, size, is_file, is_folder, entry) in enumerate(_entries(opened), start=1):
         total += size
-        if number > max_files:
-            raise DataError(f"{archive} holds more than {max_files:,} entries: refused.")
-        if total > max_bytes:
-            raise DataError(f"{archive} unpacks to more than {max_bytes:,} bytes: refused.")
         parts = PurePosixPath(name).parts
         leads_out = name.startswith("/") or "\\" in name or "\0" in name or name[1:2] == ":" or ".." in parts
-        if leads_out or not (parts or kind == "folder"):
-            raise DataError(f"{archive} holds the unsafe name {name!r}: refused.")
-        if kind == "other":
-            raise DataError(f"{archive} holds {name!r}, which is a link or a device: refused.")
-        if kind == "file" and files.setdefault("/".join(parts), (size, entry))[1] is not entry:
-            raise DataError(f"{archive} holds {name!r} twice: refused.")
+        wrong = {
+            f"more than {max_files:,} entries": number > max_files,
+            f"more than {max_bytes:,} bytes": total > max_bytes,
+            f"the unsafe name {name!r}": leads_out or not (parts or is_folder),
+            f"{name!r}, which is a link or a device": not is_file and not is_folder,
+            f"{name!r} twice": is_file and files.setdefault("/".join(parts), (size, entry))[1] is not entry,
+        }
+        for words, is_so in wrong.items():
+            if is_so:
+                raise DataError(f"{archive} holds {words}: refused.")
     return files
 
 
-def _entries(opened: tarfile.TarFile | zipfile.ZipFile) -> Iterator[tuple[str, int, str, Entry]]:
-    """Name, size in bytes, kind ("file", "folder" or "other") and entry of everything in an archive."""
+def _entries(opened: tarfile.TarFile | zipfile.ZipFile) -> Iterator[tuple[str, int, bool, bool, Entry]]:
+    """Name, size in bytes, whether it is a file, whether it is a folder, and entry of everything in an archive."""
     if isinstance(opened, tarfile.TarFile):
         for member in opened:
-            yield member.name, member.size, _kind(member.isfile(), member.isdir()), member
+            yield member.name, member.size, member.isfile(), member.isdir(), member
         return
     for info in opened.infolist():
         mode = stat.S_IFMT(info.external_attr >> 16)  # 0 where the archive was made without Unix modes
-        is_file = mode in (0, stat.S_IFREG) and not info.is_dir()
-        yield info.filename, info.file_size, _kind(is_file, info.is_dir()), info
-
-
-def _kind(is_file: bool, is_folder: bool) -> str:
-    if is_file:
-        return "file"
-    return "folder" if is_folder else "other"
+        yield info.filename, info.file_size, mode in (0, stat.S_IFREG) and not info.is_dir(), info.is_dir(), info
 
 
 def _moved(path: Path, folder: Path, target: Path) -> Path:

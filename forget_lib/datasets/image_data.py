@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from torch import Tensor
 
@@ -81,6 +82,17 @@ class ImageData:
                 )
             if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(self.classes):
                 raise DataError(f"{self.name}: the {part} labels must lie in 0..{len(self.classes) - 1}.")
+
+    @classmethod
+    def split(cls, is_test: Tensor, rows: Mapping[str, Tensor | None], **about: Any) -> "ImageData":
+        """The rows for which `is_test` (bool [N]) is true become the test set, all others the pool.
+
+        Args: rows: images and labels, and where they are known people and families, each [N, …]. about: all else.
+        """
+        for name, values in rows.items():
+            if values is not None:
+                about |= {name: values[~is_test], f"test_{name}": values[is_test]}
+        return cls(**about)
 
     @property
     def label(self) -> str:

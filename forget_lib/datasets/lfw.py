@@ -1,6 +1,7 @@
 """Labeled Faces in the Wild: press photographs, by scikit-learn's fetcher; never part of the repository."""
 
 import numpy as np
+import pandas as pd
 import torch
 
 from forget_lib.core.errors import DataError
@@ -28,24 +29,18 @@ def lfw(start: str = "local") -> ImageData:
         ("official", "scikit-learn's LFW fetcher", lambda: _people(download=True)),
     ]
     (images, people, names), source = first_that_works("lfw", steps, start)
-    order = torch.zeros(len(people), dtype=torch.int64)
-    for person in range(len(names)):
-        members = (people == person).nonzero().flatten()
-        order[members] = torch.arange(len(members))
-    test = order % TEST_EVERY == TEST_EVERY - 1
-    return ImageData(
+    number = torch.from_numpy(
+        pd.Series(people.numpy()).groupby(people.numpy()).cumcount().to_numpy()
+    )  # within a person
+    return ImageData.split(
+        number % TEST_EVERY == TEST_EVERY - 1,
+        {"images": images, "labels": people, "people": people},
         name="lfw",
         title="LFW",
-        images=images[~test],
-        labels=people[~test],
-        test_images=images[test],
-        test_labels=people[test],
         classes=names,
+        person_names=names,
         source=source,
         checksum=checksum_of(images, people),
-        people=people[~test],
-        test_people=people[test],
-        person_names=names,
     )
 
 

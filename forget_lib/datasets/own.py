@@ -206,49 +206,45 @@ def _visible(folder: str | Path) -> list[os.DirEntry]:
 def _of_folder(path: Path) -> Found:
     """The images of a folder `class/file`, or of `train/class/file` and `test/class/file`, by name; files that are left
     out beside train and test are noted, all else is a problem."""
-    rows: list[dict[str, Any]] = []
-    problems: list[str] = []
-    notes: list[str] = []
+    found = Found(pd.DataFrame(), "own files")
+    rows: list[dict[str, str]] = []
     entries = _visible(path)
     inside = {entry.name: _visible(entry.path) for entry in entries if entry.is_dir()}
     deeper = [name for name, content in inside.items() if any(entry.is_dir() for entry in content)]
     parts = {name: PARTS[name.lower()] for name in sorted(inside, reverse=True) if name.lower() in PARTS}
     if sorted(parts.values()) == ["test", "train"] and set(parts) & set(deeper):
+        beside = f"beside {' and '.join(parts)}"
         files = [entry.name for entry in entries if not entry.is_dir()]
         if files:
-            notes.append(f"left out beside {' and '.join(parts)}: {first_few(files)}.")
+            found.notes.append(f"left out {beside}: {first_few(files)}.")
         others = [name for name in inside if name not in parts]
-        problems += [f"{name}: a folder beside {' and '.join(parts)}; move it elsewhere" for name in others]
-        for name, part in parts.items():
-            for entry in inside[name]:
-                _add_class(rows, problems, f"{name}/{entry.name}", part, entry)
+        found.problems += [f"{name}: a folder {beside}; move it elsewhere" for name in others]
+        classes = [(entry, part) for name, part in parts.items() for entry in inside[name]]
     else:
         without_images = [name for name in deeper if all(entry.is_dir() for entry in inside[name])]
         if without_images:
-            problems.append(
+            found.problems.append(
                 f"{first_few(without_images)}: holds folders and no images; expected class/file, or train/class/file "
                 "beside test/class/file. Rename what is called otherwise, or give the path of the folder of classes"
             )
-        for entry in entries:
-            if entry.name not in without_images:
-                _add_class(rows, problems, entry.name, "", entry)
-    return Found(pd.DataFrame(rows), "own files", problems=problems, notes=notes)
-
-
-def _add_class(rows: list[dict[str, Any]], problems: list[str], where: str, part: str, entry: os.DirEntry) -> None:
-    if not entry.is_dir():
-        problems.append(f"{where}: lies beside the folders of classes; expected class/file")
-        return
-    files = _visible(entry.path)
-    if not files:
-        problems.append(f"{where}: is an empty folder; put images of this class there, or remove it")
-    for file in files:
-        name = f"{where}/{file.name}"
-        if file.is_dir():
-            problems.append(f"{name}: is a folder; expected class/file, no deeper")
-        else:
-            label = composed(entry.name)
-            rows.append({"where": name, "name": name, "label": label, "part": part, "file": file.path})
+        classes = [(entry, "") for entry in entries if entry.name not in without_images]
+    for entry, part in classes:
+        where = os.path.relpath(entry.path, path)
+        if not entry.is_dir():
+            found.problems.append(f"{where}: lies beside the folders of classes; expected class/file")
+            continue
+        files_of_class = _visible(entry.path)
+        if not files_of_class:
+            found.problems.append(f"{where}: is an empty folder; put images of this class there, or remove it")
+        for file in files_of_class:
+            name = f"{where}/{file.name}"
+            if file.is_dir():
+                found.problems.append(f"{name}: is a folder; expected class/file, no deeper")
+            else:
+                label = composed(entry.name)
+                rows.append({"where": name, "name": name, "label": label, "part": part, "file": file.path})
+    found.rows = pd.DataFrame(rows)
+    return found
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -344,15 +340,18 @@ def _of_arrays(path: Path) -> Found:
             raise DataError(f"{shown(path)}: {key} has shape {arrays[key].shape}; expected one entry an image, [N].")
     problems: list[str] = []
     images, tables = [], []
-    for prefix in ("", "test_") if "test_images" in arrays else ("",):
+    for prefix, part in (("", "train"), ("test_", "test")):
+        if f"{prefix}images" not in arrays:
+            continue
         images.append(_as_images(arrays[f"{prefix}images"], f"{prefix}images", problems))
-        given = {column: _texts(arrays[prefix + key]) for column, key in ARRAYS.items() if prefix + key in arrays}
-        for column, texts in given.items():
-            if len(texts) != len(images[-1]):
-                kind = f"{prefix}images and {len(texts):,} {prefix}{ARRAYS[column]}".replace("_", " ")
-                problems.append(f"there are {len(images[-1]):,} {kind}")
-        tables.append(pd.DataFrame({column: pd.Series(texts, dtype=object) for column, texts in given.items()}))
-        tables[-1]["part"] = "test" if prefix else "train"
+        columns: dict[str, pd.Series] = {}
+        for column, key in ARRAYS.items():
+            if prefix + key in arrays:
+                columns[column] = pd.Series(_texts(arrays[prefix + key]), dtype=object)
+                if len(columns[column]) != len(images[-1]):
+                    kinds = f"{prefix}images and {len(columns[column]):,} {prefix}{key}".replace("_", " ")
+                    problems.append(f"there are {len(images[-1]):,} {kinds}")
+        tables.append(pd.DataFrame(columns).assign(part=part))
     rows = pd.concat(tables, ignore_index=True)
     if len(tables) == 1:
         rows["part"] = ""
@@ -397,10 +396,8 @@ def _as_images(array: np.ndarray, key: str, problems: list[str]) -> np.ndarray:
 
 def _of_dataset(dataset: Any, options: Options) -> Found:
     """A torch Dataset of (image, label). Its items are read here, each once, for their labels come with them; some are
-    read again, for a Dataset that gives something else each time cannot be compared on.
-
-    Raises: DataError for a Dataset without a length.
-    """
+    read again, for a Dataset that gives something else each time cannot be compared on. Raises: DataError for a Dataset
+    without a length."""
     try:
         labels = ["0"] * len(dataset)
     except TypeError as error:
@@ -458,35 +455,31 @@ def _assembled(name: str, found: Found, options: Options) -> ImageData:
     labels = torch.tensor([labels_of[label] for label in rows["label"]])
     people, person_names = _numbered(rows, "person")
     families, family_names = _numbered(rows, "family")
-    test = _test_rows(rows, labels, people, name, options.test)
-    order = torch.cat([(~test).nonzero().flatten(), test.nonzero().flatten()])
-    pool = int((~test).sum())
-    images, labels = images[order], labels[order]
-    groups: dict[str, Any] = {}
-    for key, ids in (("people", people), ("families", families)):
-        if ids is not None:
-            groups |= {key: ids[order][:pool], f"test_{key}": ids[order][pool:]}
+    is_test = _test_rows(rows, labels, people, name, options.test)
+    order = is_test.int().sort(stable=True).indices  # the training pool comes first
+    files = tuple(rows["name"].iloc[order.numpy()])
+    pool = len(files) - int(is_test.sum())
+    arrays = {"images": images, "labels": labels, "people": people, "families": families}
+    known = {key: values[order] for key, values in arrays.items() if values is not None}
+    images, labels = known["images"], known["labels"]
     left = [title for index, title in enumerate(classes) if not (labels[:pool] == index).any()]
     if left:
         raise OwnDataError(name, [f"class {title!r} has images in the test set only" for title in left])
-    files = tuple(rows["name"].iloc[order.numpy()])
-    return ImageData(
+    groups = [half for key in ("people", "families") if key in known for half in known[key].tensor_split([pool])]
+    return ImageData.split(
+        is_test[order],
+        known,
         name=name,
         title=name,
         drawn_as=name,
-        images=images[:pool],
-        labels=labels[:pool],
-        test_images=images[pool:],
-        test_labels=labels[pool:],
         classes=classes,
         source=found.source,
-        checksum=checksum_of(images, labels, *groups.values()),
+        checksum=checksum_of(images, labels, *groups),
         person_names=person_names,
         family_names=family_names,
         notes=_notes(name, images, labels, pool, classes, files),
         files=files[:pool],
         test_files=files[pool:],
-        **groups,
     )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import numpy as np
@@ -17,9 +18,6 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 FRAMED = ("GIF", "TIFF", "PNG", "WEBP")
 """Formats of which a file may hold several pictures that are no thumbnails of the first."""
 MODES = {"grey": "L", "rgb": "RGB"}
-
-DEEPEST = 65535
-"""The largest value of 16 bits."""
 GREY = ("1", "L", "LA")
 
 
@@ -34,11 +32,9 @@ class Wanted(Protocol):
 
 def plain_picture(picture: Image.Image) -> Image.Image:
     """A decoded picture in mode L or RGB: turned as its camera says, 16 bits and floats scaled to 8, transparent parts
-    white.
-
-    Raises: ForgetError for values whose range says nothing of their brightness.
-    """
-    picture = _upright(picture)
+    white. Raises: ForgetError for values whose range says nothing of their brightness."""
+    with suppress(Exception):  # a damaged orientation tag is no reason to refuse a picture that can be seen
+        picture = ImageOps.exif_transpose(picture)
     picture = _with_alpha(picture) if is_deep(picture) else picture
     grey = picture.mode in GREY
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
@@ -52,16 +48,9 @@ def is_deep(picture: Image.Image) -> bool:
     return picture.mode.startswith("I") or picture.mode == "F"
 
 
-def _upright(picture: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(picture)
-    except Exception:  # a damaged orientation tag is no reason to refuse a picture that can be seen
-        return picture
-
-
 def largest(mode: str) -> int:
     """The value of white in a mode of more than eight bits."""
-    return 1 if mode == "F" else DEEPEST
+    return 1 if mode == "F" else 65535
 
 
 def _with_alpha(picture: Image.Image) -> Image.Image:
@@ -113,7 +102,7 @@ def read_images(
     count: int, open_one: Callable[[int], Image.Image], where: Sequence[str], wanted: Wanted, problems: list[str]
 ) -> Tensor:
     """Reads `count` images into uint8 [N, C, H, W]; what cannot be read or differs is added to `problems`."""
-    stack: np.ndarray | None = None
+    stack = np.zeros((0, 1, 1, 1), np.uint8)
     kinds: dict[str, list[int]] = {}
     deepest: dict[str, float] = {}
     for index in tqdm(range(count), desc="reading images", unit="image", leave=False):
@@ -133,19 +122,18 @@ def read_images(
             reason = str(error) if isinstance(error, ForgetError) else one_line(error)
             problems.append(f"{where[index]}: cannot be read as an image ({reason})")
             continue
-        kinds.setdefault(f"{array.shape[1]} × {array.shape[0]} pixels, mode {mode}", []).append(index)
-        if stack is None:
+        if not kinds:
             stack = np.zeros((count, *array.shape), np.uint8)
-        if array.shape == stack.shape[1:] and array.dtype == np.uint8:
+        kinds.setdefault(f"{array.shape[1]} × {array.shape[0]} pixels, mode {mode}", []).append(index)
+        if array.shape == stack.shape[1:]:
             stack[index] = array
     problems += _mixed(kinds, where)
-    dark = {mode: top for mode, top in deepest.items() if top < largest(mode) / 4}
-    for mode, top in dark.items():
-        what = f"float values, but none is above {top:g}" if mode == "F" else f"16 bits, but no value is above {top:,}"
-        problems.append(f"{what}: all would be dark; save them with 8 bits")
-    if stack is None:
-        return torch.zeros(0, 1, 1, 1, dtype=torch.uint8)
-    problems += [] if problems else black(stack)
+    for mode, top in deepest.items():
+        if top < largest(mode) / 4:
+            what = "float values, but none" if mode == "F" else "16 bits, but no value"
+            problems.append(f"{what} is above {top:,g}: all would be dark; save them with 8 bits")
+    if kinds and not problems:
+        problems += black(stack)
     return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous()
 
 

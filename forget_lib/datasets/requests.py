@@ -3,7 +3,7 @@ population, test)."""
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -18,6 +18,8 @@ from forget_lib.datasets.image_data import ImageData
 
 NAMED = {"class": "classes", "person": "person_names", "family": "family_names"}
 """Kinds of request whose members are names, and the attribute of the data that holds all of them."""
+IDS = {"class": "labels", "person": "people", "family": "families"}
+"""The same kinds, and the attribute with the place of each image's name among them."""
 LARGEST_FILE = 50_000_000
 """Bytes of a file of indices: several million of them."""
 HELD_OUT = ("validation", "unseen", "population")
@@ -64,7 +66,9 @@ def _plain(name: str) -> str:
     """A name for folders, with a digest where it loses a character or could be taken for a number drawn: no two names
     share a folder."""
     text = "".join(c if c.isalnum() or c in ".-_" else "_" for c in name)
-    return text if text == name and not re.fullmatch(r"any\d+", name) else f"{text}-{_digest(name, 6)}"
+    if text == name and not re.fullmatch(r"any\d+", name):
+        return text
+    return f"{text}-{_digest(name, 6)}"
 
 
 def _digest(text: str, digits: int) -> str:
@@ -74,11 +78,10 @@ def _digest(text: str, digits: int) -> str:
 def request_for(data: ImageData, kind: str, names: Sequence[str]) -> str:
     """The text of a request for exactly these classes, people or families, as short as the other names allow."""
     text = f"{kind}:{','.join(names)}"
-    try:
-        plain = resolve(data, parse_request(text)).members == tuple(names)
-    except ForgetError:
-        plain = False
-    return text if plain else listed_request(kind, names)
+    with suppress(ForgetError):
+        if resolve(data, parse_request(text)).members == tuple(names):
+            return text
+    return listed_request(kind, names)
 
 
 def parse_request(text: str) -> Request:
@@ -103,13 +106,10 @@ def parse_request(text: str) -> Request:
 
 
 def _read_share(kind: str, what: str) -> Request:
-    try:
-        fraction = float(what)
-    except ValueError:
-        fraction = -1.0
-    if not 0 < fraction < 1:
-        raise ValueError("the fraction must be a number between 0 and 1, both excluded")
-    return Request(kind, fraction=fraction)
+    with suppress(ValueError):
+        if 0 < float(what) < 1:
+            return Request(kind, fraction=float(what))
+    raise ValueError("the fraction must be a number between 0 and 1, both excluded")
 
 
 def _read_indices(kind: str, what: str) -> Request:
@@ -119,12 +119,10 @@ def _read_indices(kind: str, what: str) -> Request:
                 what = ",".join(file.read(LARGEST_FILE).split())
         except (OSError, ValueError) as error:  # ValueError: no UTF-8, or a name that no file can have
             raise ValueError(f"cannot read the file of indices ({error})") from error
-    members = [part.strip() for part in what.split(",") if part.strip()]
-    if not members:
-        raise ValueError("it names nothing to forget")
+    members = _parts(what)
     if not all(map(_is_number, members)):
         raise ValueError("indices are whole numbers from 0 on, separated by commas")
-    return Request(kind, tuple(dict.fromkeys(str(int(member)) for member in members)), written=what.strip())  # 03 is 3
+    return _listing(kind, (str(int(member)) for member in members), what)  # 03 is 3
 
 
 def _read_official(kind: str, what: str) -> Request:
@@ -147,11 +145,19 @@ def _read_names(kind: str, what: str) -> Request:
         with suppress(yaml.YAMLError, RecursionError):
             names = yaml.load(what, Loader=yaml.BaseLoader)  # builds text, lists and dictionaries only
     if names is None or not all(isinstance(name, str) for name in names):
-        names = [part.strip() for part in what.split(",")]
-    members = tuple(dict.fromkeys(filter(None, names)))
-    if not members:
+        names = _parts(what)
+    return _listing(kind, filter(None, names), what)
+
+
+def _listing(kind: str, members: Iterable[str], what: str) -> Request:
+    unique = tuple(dict.fromkeys(members))
+    if not unique:
         raise ValueError("it names nothing to forget")
-    return Request(kind, members, written=what.strip())
+    return Request(kind, unique, written=what.strip())
+
+
+def _parts(text: str) -> list[str]:
+    return [part for part in map(str.strip, text.split(",")) if part]
 
 
 READERS = dict.fromkeys(NAMED, _read_names) | dict.fromkeys(("random", "mislabelled"), _read_share)
@@ -170,8 +176,8 @@ def resolve(data: ImageData, request: Request) -> Request:
         return replace(request, members=(request.written,), count=None)
     if not names or request.count is not None:
         return request
-    text = "" if request.written.startswith("[") else f",{_squeezed(request.written)},"
-    whole = [name for name in names if "," in name and f",{_squeezed(name)}," in text]
+    text = "" if request.written.startswith("[") else f",{','.join(_parts(request.written))},"
+    whole = [name for name in names if "," in name and f",{','.join(_parts(name))}," in text]
     if whole:
         advice = f'{whole[0]!r} is one name. Write names in a list: {request.kind}:["{whole[0]}"]'
         raise ForgetError(f"Request {request.kind}:{request.written}: {advice}.")
@@ -180,10 +186,6 @@ def resolve(data: ImageData, request: Request) -> Request:
     if missing:
         raise unknown(f"{request.kind} of {data.name}", missing, names)
     return replace(request, members=tuple(dict.fromkeys(name for name in found if name is not None)))
-
-
-def _squeezed(text: str) -> str:
-    return ",".join(part.strip() for part in text.split(","))
 
 
 def _name(names: Sequence[str], member: str, kind: str) -> str | None:
@@ -264,7 +266,9 @@ def draw_sets(data: ImageData, request: Request, draw: int = 0) -> Sets:
         forget = listed
         if groups is not None and request.kind != "official":
             forget = pool[torch.isin(groups[pool], _members(data, request, groups[pool], generator))]
-        matches = _matched(_strata(data), forget, unseen, generator)
+        # Matched people are alike in class, and in sex where it is known.
+        strata = data.labels if data.sexes is None else 3 * data.labels + data.sexes
+        matches = _matched(strata, forget, unseen, generator)
     if request.kind == "mislabelled":
         for part in (forget, unseen):
             shift = torch.randint(1, len(data.classes), (len(part),), generator=generator)
@@ -282,9 +286,7 @@ def draw_sets(data: ImageData, request: Request, draw: int = 0) -> Sets:
 
 def requested_classes(data: ImageData, request: Request, draw: int = 0) -> tuple[int, ...]:
     """Indices of the classes that a class request takes away, drawn where it gives a number; empty for other requests.
-
-    Raises: UnknownNameError for a class that does not exist; ForgetError for more classes than there are.
-    """
+    Raises: UnknownNameError for a class that does not exist; ForgetError for more classes than there are."""
     if request.kind != "class":
         return ()
     request = resolve(data, request)
@@ -297,35 +299,27 @@ def requested_classes(data: ImageData, request: Request, draw: int = 0) -> tuple
 
 
 def class_index(data: ImageData, member: str) -> int:
-    """Index of a class given by name, or by its position where no name is a number.
-
-    Raises: UnknownNameError that lists the classes.
-    """
+    """Index of a class given by name, or by its position where no name is a number. Raises: UnknownNameError that lists
+    the classes."""
     (name,) = resolve(data, Request("class", (member,))).members
     return data.classes.index(name) if name in data.classes else int(name)
 
 
 def forgotten_words(data: ImageData, request: Request, sets: Sets) -> str:
     """Index and name of everything that goes, the first few of many; images without a name are counted."""
-    if request.kind in ("person", "family"):
-        ids = getattr(data, "people" if request.kind == "person" else "families")
-        indices, names = ids[sets.forget].unique().tolist(), getattr(data, NAMED[request.kind])
-    elif request.kind == "class":
-        indices, names = data.labels[sets.forget].unique().tolist(), data.classes
-    else:
-        indices, names = sets.forget.tolist(), data.files if request.kind == "indices" else ()
+    names: Sequence[str] = ()
+    indices = sets.forget
+    if request.kind in NAMED:
+        names, indices = getattr(data, NAMED[request.kind]), getattr(data, IDS[request.kind])[sets.forget].unique()
+    elif request.kind == "indices":
+        names = data.files
     if not names:
         return f"{len(sets.forget):,} images"
-    return first_few([f"{names[index]} (index {index})" for index in indices])
+    return first_few([f"{names[index]} (index {index})" for index in indices.tolist()])
 
 
 def _seed(*parts: object) -> int:
     return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:7], "big")
-
-
-def _strata(data: ImageData) -> Tensor:
-    """What matched people must have alike, int64 [N]: the class, and the sex where it is known."""
-    return data.labels if data.sexes is None else 3 * data.labels + data.sexes
 
 
 def _listed(data: ImageData, request: Request) -> Tensor:
@@ -345,7 +339,7 @@ def _groups(data: ImageData, request: Request) -> Tensor | None:
     """Ids of what is held out as a whole: people, or families; None where single samples are."""
     if request.kind not in ("person", "family"):
         return data.families if request.kind == "official" else None
-    groups = data.people if request.kind == "person" else data.families
+    groups: Tensor | None = getattr(data, IDS[request.kind])
     if groups is None:
         advice = "ask to forget a class, a random share or indices instead"
         raise ForgetError(f"{data.name} has no {request.kind} ids; {advice}.")
@@ -358,8 +352,7 @@ def _hold_out(data: ImageData, groups: Tensor | None, kept: Tensor, generator: t
     units = torch.arange(len(data.labels)) if groups is None else groups
     parts: dict[str, list[Tensor]] = {name: [] for name in HELD_OUT}
     for stratum in strata.unique():
-        members = units[strata == stratum].unique()
-        members = members[torch.randperm(len(members), generator=generator)]
+        members = _shuffled(units[strata == stratum].unique(), generator)
         members = members[~torch.isin(members, units[kept])]
         start = 0
         for name in HELD_OUT:
@@ -369,23 +362,26 @@ def _hold_out(data: ImageData, groups: Tensor | None, kept: Tensor, generator: t
     return {name: torch.isin(units, torch.cat(chosen)).nonzero().flatten() for name, chosen in parts.items()}
 
 
+def _shuffled(members: Tensor, generator: torch.Generator) -> Tensor:
+    return members[torch.randperm(len(members), generator=generator)]
+
+
 def _stratified(pool: Tensor, labels: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
     chosen = []
     for label in labels[pool].unique():
-        members = pool[labels[pool] == label]
-        order = torch.randperm(len(members), generator=generator)
-        chosen.append(members[order[: round(fraction * len(members))]])
+        members = _shuffled(pool[labels[pool] == label], generator)
+        chosen.append(members[: round(fraction * len(members))])
     return torch.cat(chosen).sort().values
 
 
 def _members(data: ImageData, request: Request, present: Tensor, generator: torch.Generator) -> Tensor:
-    names: Sequence[str] = data.person_names if request.kind == "person" else data.family_names
     trained = present.unique()
     if request.count is not None:
         if request.count >= len(trained):
             there = f"only {len(trained)} are in the training set of {data.name}"
             raise ForgetError(f"{request.name}: {there}; ask for fewer.")
-        return trained[torch.randperm(len(trained), generator=generator)[: request.count]]
+        return _shuffled(trained, generator)[: request.count]
+    names: Sequence[str] = getattr(data, NAMED[request.kind])
     known = {names[int(index)]: int(index) for index in trained}
     missing = [member for member in request.members if member not in known]
     if missing:
@@ -405,7 +401,6 @@ def _matched(strata: Tensor, forget: Tensor, unseen: Tensor, generator: torch.Ge
     scale = scales.quantile(0.25) if len(scales) else torch.tensor(0.0)
     keep = torch.zeros(len(unseen), dtype=torch.bool)
     for label, count in enumerate(wanted):
-        members = (strata[unseen] == label).nonzero().flatten()
-        order = torch.randperm(len(members), generator=generator)
-        keep[members[order[: round(float(count * scale))]]] = True
+        members = _shuffled((strata[unseen] == label).nonzero().flatten(), generator)
+        keep[members[: round(float(count * scale))]] = True
     return keep

@@ -33,23 +33,22 @@ def first_that_works(name: str, steps: Sequence[Step], start: str = "local") -> 
     Raises: DataError with all reasons if none works.
     """
     left = [step for step in steps if START_STEPS.index(step[0]) >= START_STEPS.index(start)]
-    if not left:
-        raise DataError(f"{name}: no source from step {start!r} on; {BY_HAND}.")
     reasons = []
-    for number, (_, title, function) in enumerate(left, start=1):
+    for _, title, function in left:
         try:
             result = function()
         except Exception as error:  # whatever fails in one source, the next one may work
             reasons.append(f"{title}: {one_line(error).rstrip('.')}")
-            if number == len(left):
-                raise DataError(f"{name}: no source works. {'; '.join(reasons)}. {BY_HAND}.") from error
-            print(f"{name}: {reasons[-1]}; trying the next source", flush=True)
+            if len(reasons) < len(left):
+                print(f"{name}: {reasons[-1]}; trying the next source", flush=True)
         else:
             origin = getattr(result, "origin", "")
             source = f"{title} ({origin})" if origin else title
             print(f"{name}: using {source}", flush=True)
             return result, source
-    raise AssertionError("unreachable: the loop returns or raises")
+    if not left:
+        raise DataError(f"{name}: no source from step {start!r} on; {BY_HAND}.")
+    raise DataError(f"{name}: no source works. {'; '.join(reasons)}. {BY_HAND}.")
 
 
 def check_file(path: Path, sha256: str, advice: str = f"delete it and try again, or {BY_HAND}") -> None:
@@ -79,17 +78,13 @@ def fetch(url: str, path: Path, sha256: str | None, *, timeout: float = PATIENCE
         download(url, output_file, manager)
         _refuse_web_page(Path(getattr(output_file, "name", output_file)), path.name)
 
-    known_hash = f"sha256:{sha256}" if sha256 else None
     try:
-        pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=checked)
+        pooch.retrieve(url, sha256 and f"sha256:{sha256}", fname=path.name, path=path.parent, downloader=checked)
     except DataError:
         raise
-    except ValueError as error:  # pooch has deleted what it got
-        raise DataError(
-            f"{path.name}: the download is not the expected file ({one_line(error)}); {BY_HAND}."
-        ) from error
-    except Exception as error:
-        raise DataError(f"{path.name} cannot be downloaded ({one_line(error)}); {BY_HAND}.") from error
+    except Exception as error:  # a ValueError: pooch has deleted what it got
+        what = "the download is not the expected file" if isinstance(error, ValueError) else "it cannot be downloaded"
+        raise DataError(f"{path.name}: {what} ({one_line(error)}); {BY_HAND}.") from error
     return path
 
 

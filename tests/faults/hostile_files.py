@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from forget_lib.datasets.archives import safe_extract
-from forget_lib.datasets.face_table import decode, read_part
 from forget_lib.datasets.mnist import read_idx
+from forget_lib.datasets.mufac import decode, read_part
 from forget_lib.datasets.orl import read_orl
 from forget_lib.datasets.own import load_own
 from forget_lib.demo.images import read_picture

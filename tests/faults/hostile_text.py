@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from forget_lib.core.names import short_name, split_options
-from forget_lib.datasets.face_table import read_part
+from forget_lib.datasets.mufac import read_part
 from forget_lib.datasets.own import load_own
 from forget_lib.datasets.requests import parse_request
 from forget_lib.deletion.ledger import read_ledger
