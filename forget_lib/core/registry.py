@@ -46,14 +46,10 @@ class Registry(dict[str, Thing]):
     """
 
     def __init__(
-        self,
-        kind: str,
-        package: str = "",
-        parts: Collection[str] = (),
-        files: Mapping[str, str] = {},
+        self, kind: str, package: str = "", parts: Collection[str] = (), files: Mapping[str, str] = {}
     ) -> None:
-        """kind: what is named, for messages ("method", "data set"). package: each file in it holds the thing of its name,
-        but for `parts`, which hold none. files: more names, each with the module that registers it."""
+        """kind: what is named, for messages ("method", "data set"). package: each file in it holds the thing of its
+        name, but for `parts`, which hold none. files: more names, each with the module that registers it."""
         super().__init__()
         self.kind = kind
         found = pkgutil.iter_modules(sys.modules[package].__path__) if package else ()
