@@ -150,12 +150,12 @@ def _sentence(schema: Mapping[str, Any], error: Mapping[str, Any], what: str) ->
     names: list[str] = []
     meaning = ""
     for part in error["loc"]:
-        schema = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
-        if part in schema.get("properties", {}):
-            schema = schema["properties"][part]
+        inside = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+        if part in inside.get("properties", {}):
+            schema = inside["properties"][part]
             meaning = f" ({schema['description']})" if "description" in schema else ""
-        elif isinstance(schema.get("additionalProperties"), Mapping):  # keys that the user names, such as scenarios
-            schema = schema["additionalProperties"]
+        elif isinstance(inside.get("additionalProperties"), Mapping):  # keys that the user names, such as scenarios
+            schema = inside["additionalProperties"]
         else:
             break
         names.append(str(part))
@@ -164,7 +164,7 @@ def _sentence(schema: Mapping[str, Any], error: Mapping[str, Any], what: str) ->
     value = f"{short(error['input'])}{meant(error['input'])}"
     if error["type"] == "extra_forbidden":
         key = str(error["loc"][-1])
-        return ".".join([*names, key]), str(unknown(f"key of {name or 'a ' + what}", key, schema.get("properties", {})))
+        return ".".join([*names, key]), str(unknown(f"key of {name or 'a ' + what}", key, inside["properties"]))
     if not names:
         return "", reason
     if error["type"] == "missing":
