@@ -31,8 +31,7 @@ def drawings(table: pd.DataFrame, crossed: pd.DataFrame) -> Iterator[Drawing]:
     """Name and function of each chart. table: as `results.load`; crossed: records of the crossed study, or empty."""
     scenarios, strong = records.scenarios_and_pools(table)
     if {"retrain", "original"} <= set(scenarios["method"]):
-        found = overview.answers(scenarios)
-        yield "headline", partial(figures.headline, found, figures.marks(scenarios))
+        yield "headline", partial(figures.headline, overview.answers(scenarios), figures.marks(scenarios))
     for names, part in scenarios.groupby(["dataset", "model", "request"], sort=True):
         if {"retrain", "original"} <= set(part["method"]):
             yield "gaps-" + "-".join(names), partial(figures_models.forest, part)

@@ -19,14 +19,15 @@ from torch import Tensor
 from forget_lib.core.errors import ForgetError
 from forget_lib.datasets import ImageData
 from forget_lib.show.findings import ENDS, failures
-from forget_lib.show.overview import KINDS, failing, ranked
-from forget_lib.statistics.rules import MARGIN
+from forget_lib.show.overview import CORE, KINDS, SCENARIO, failing, ranked
+from forget_lib.statistics.rules import CONTROLS, MARGINS, PLACEBOS
 from forget_lib.study.records import summary
 from forget_lib.unlearning import list_methods
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"
 )  # fmt: skip
+GREY = "#777777"
 SETS = {"forget": ORANGE, "retain": SKY, "test": PURPLE, "unseen": BLACK}
 """Colours of sets of data; those of models are others, and the same in every figure: see `colour_of`."""
 ACCURACIES = {
@@ -321,32 +322,40 @@ def loss_distributions(losses: Mapping[str, Mapping[str, np.ndarray]], title: st
 
 
 def headline(found: pd.DataFrame, data: str) -> Figure:
-    """Gap of forget accuracy to the retrained model by method, a panel a kind of request; 0 is right, the band is what
-    counts as none, and a hollow marker has lost more than that of what is to be kept. Each panel says over how many
-    scenarios its means go and of how many draws and seeds (n) each of these is.
+    """Gap of forget accuracy to the retrained model by core method, a panel a kind of request and a dot a scenario with
+    its own interval; 0 is right and the band is the margin of equality. Placebos and reference models stand below a
+    line, in grey. Each panel says over how many scenarios, draws and seeds (n).
 
     found: of `overview.answers`. data: what stands under the figure's heading, see `marks`.
     """
-    failed = failing(found)
+    failed = failing(found[found["method"].isin(CORE)])
     data += f"\nfailed: {', '.join(failed)}" if failed else ""
-    found = found[found["gap"].notna()]
+    found = found[found["method"].isin(CORE) & found["forget"].notna()]
     names = ranked(found)
-    kinds, margin = list(dict.fromkeys(found["kind"])), 100 * MARGIN
-    size = (min(14, 1.9 * len(kinds) + 1.8), 0.21 * len(names) + 1.6)
+    methods = [name for name in names if name not in (*CONTROLS, *PLACEBOS)]
+    kinds, margin = list(dict.fromkeys(found["kind"])), 100 * MARGINS["accuracy"]
+    size = (min(14, 1.9 * len(kinds) + 1.8), 0.34 * len(names) + 1.8)
     figure, axes = plt.subplots(1, len(kinds), figsize=size, squeeze=False, sharey=True, layout="constrained")
     for axis, kind in zip(axes.flat, kinds, strict=True):
         axis.axvspan(-margin, margin, color=GREEN, alpha=0.15, linewidth=0)
         axis.axvline(0, color=GREEN, linewidth=1)
-        part = found[found["kind"] == kind].rename(columns={"gap": "mean"}).set_index("method")
-        dots_with_intervals(axis, names, part.assign(hollow=~(part["kept"] >= -margin)), capsize=2, markersize=4.5)
-        scenarios = int(part["scenarios"].max())
-        number = _from_to(part["fewest"].min(), part["n"].max())
+        axis.axhline(len(methods) - 0.5, color=BLACK, linewidth=1)
+        scenarios = list(found[found["kind"] == kind].groupby(SCENARIO, sort=True))
+        for number, (_, part) in enumerate(scenarios):
+            shift = 0.6 * ((number + 1) / (len(scenarios) + 1) - 0.5)
+            columns = {"forget": "mean", "forget_low": "low", "forget_high": "high"}
+            rows = part.set_index("method")[list(columns)].rename(columns=columns)
+            style = {"shift": shift, "capsize": 2, "markersize": 4}
+            dots_with_intervals(axis, names, rows[rows.index.isin(methods)], BLUE, **style)
+            dots_with_intervals(axis, names, rows[~rows.index.isin(methods)], GREY, **style)
+        there = found[found["kind"] == kind]
         name = KINDS.get(kind, kind).replace(" in a ", "\nin a ")
-        axis.set_title(f"{name}\n{scenarios} scenario{'s' if scenarios > 1 else ''}, n = {number}", fontsize=9)
+        number = f"{len(scenarios)} scenario{'s' if len(scenarios) > 1 else ''}"
+        axis.set_title(f"{name}\n{number}, n = {_from_to(there['n'].min(), there['n'].max())}", fontsize=9)
         axis.set_xlabel("points", fontsize=9)
         axis.tick_params(labelsize=8)
     label_models(axes[0, 0], names)
-    heading = "Forget accuracy minus the retrained model's: green is right, hollow markers lost what was to be kept"
-    about = "Mean with a 95 % interval where n > 1; n: draws and seeds of a scenario"
+    heading = "Forget accuracy minus the retrained model's; the green band is the margin of equality, and no proof alone"
+    about = "A dot a scenario, with its 95 % interval; n: pairs of draw and seed"
     figure.suptitle(f"{heading}\n{about}; data: {data}", fontsize=10)
     return figure

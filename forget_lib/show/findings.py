@@ -1,14 +1,14 @@
-"""Numbers that several pages share: gaps to the retrained model, what the controls show, and an interval as text."""
+"""Numbers that several pages share: gaps to the retrained model, the verdict on them, and an interval as text."""
 
 import numpy as np
 import pandas as pd
 
+from forget_lib.statistics import verdict
 from forget_lib.statistics.intervals import t_interval, within
 from forget_lib.statistics.measurement import gap_range
-from forget_lib.statistics.rules import CONTROLS, MARGIN, POWER
-from forget_lib.study.membership import detection_limits, passes_weak_fails_strong
-from forget_lib.study.membership import has_power as attack_has_power
-from forget_lib.study.records import RUN, summary
+from forget_lib.statistics.rules import PRIMARY
+from forget_lib.study.membership import detection_limits
+from forget_lib.study.records import RUN
 
 ENDS = ["mean", "low", "high"]
 
@@ -61,15 +61,6 @@ def has_oracle(table: pd.DataFrame) -> bool:
     return bool(((table["method"] == "retrain") & (table["status"] == "done")).any())
 
 
-def is_near(table: pd.DataFrame, method: str) -> tuple[bool, bool]:
-    """Whether the mean gaps to the retrained model lie within `MARGIN`: on the forget set (both sides), on what is
-    kept."""
-    forget, kept = (paired_gap(table, method, metric) for metric in ("forget_accuracy", kept_metric(table)))
-    if len(forget) == 0:
-        return False, False
-    return bool(abs(forget.mean()) <= MARGIN), bool(kept.mean() >= -MARGIN)
-
-
 def failures(table: pd.DataFrame, status: str = "failed") -> dict[str, str]:
     """Methods with that status, with in how many of their runs and the first reason, as text."""
     runs = table.drop_duplicates([*RUN, "method", "run"])
@@ -95,70 +86,58 @@ def gap_table(table: pd.DataFrame, metrics: tuple[tuple[str, str], ...] = ()) ->
     return pd.DataFrame(rows, columns=["metric", "method", "n", "gap", "low", "high"]).set_index(["metric", "method"])
 
 
+def _measured(row: verdict.Compared) -> str:
+    """A gap as text: accuracies in points."""
+    points = row.measure.endswith("accuracy") or row.margin == verdict.MARGINS["accuracy"]
+    scale, form = (100, "+.1f") if points else (1, "+.3f")
+    return interval_text(scale * row.mean, scale * row.low, scale * row.high, form)
+
+
 def gaps_shown(table: pd.DataFrame) -> pd.DataFrame:
-    """`gap_table` as text, a row a method, the nearest on the forget set first; methods without a model say why."""
-    gaps = gap_table(table)
-    shown: dict[str, dict[str, str]] = {}
-    for (metric, method), row in gaps.iterrows():
-        scale, form = (1, "+.3f") if metric == "auc" else (100, "+.1f")
-        title = "loss attack's AUC" if metric == "auc" else f"{metric.replace('_', ' ')} (points)"
-        shown.setdefault(method, {"n": f"{row.n:.0f}"})[title] = interval_text(
-            scale * row.gap, scale * row.low, scale * row.high, form
-        )
-    order = gaps.loc["forget_accuracy", "gap"].abs().sort_values(kind="stable").index
-    frame = pd.DataFrame.from_dict(shown, orient="index").reindex(order)
+    """The verdict on each model of one scenario with its gaps to the retrained one as text (accuracies and probes in
+    points), methods first and the best on top; models without a result say why."""
+    judged = verdict.verdicts(table[table["run"] == 0])
+    rows = {}
+    for name, row in judged.iterrows():
+        about = {"verdict": f"{verdict.STATES[row['verdict']].sign} {row['word']}", "n": str(row["n"])}
+        texts = {measure: _measured(each) for measure, each in row["gaps"].items() if each.n}
+        bound = f"{row['bound']:.1f}" if np.isfinite(row["bound"]) else "–"
+        rows[name] = about | texts | {"equal within (margins)": bound}
+    frame = pd.DataFrame.from_dict(rows, orient="index")
     for method, why in (failures(table) | failures(table, "not applicable")).items():
         frame.loc[method, "note"] = why
-    return frame.fillna("–").rename_axis("minus retrained" if has_oracle(table) else "minus original")
-
-
-def has_power(table: pd.DataFrame, attack: str = "loss_regression", power: float = 0.05) -> bool | None:
-    """Whether an attack finds the original's members: its AUC over seeds has its low end over 0.5 + power, or the AUC
-    of the only seed lies there, its interval not on 0.5. None where it gave no result."""
-    part = summary(table[(table["attack"] == attack) & (table["metric"] == "auc") & (table["method"] == "original")])
-    if part.empty:
-        return None
-    original = part.iloc[0]
-    if original["n"] > 1:
-        return bool(original["low"] >= 0.5 + power)
-    return bool(original["mean"] >= 0.5 + power and not original["low"] <= 0.5)
+    return frame.fillna("–").rename_axis("minus retrained")
 
 
 def control_sentences(table: pd.DataFrame) -> list[str]:
-    """What the retrained models and the original show, and so what the gaps of methods can be read for."""
+    """What the retrained models and the placebos show, and so what the gaps of methods can be read for."""
     if not has_oracle(table):
         reasons = "; ".join(table.loc[table["method"] == "retrain", "reason"].dropna().unique()) or "none was made"
         lost = "Gaps are to the original: they say how far a method moved it, not whether it forgot."
         return [f"**There is no retrained model** ({reasons}). {lost}"]
-    gaps, lines = gap_table(table), []
-    for metric in ("forget_accuracy", kept_metric(table)):
-        original, floor = (with_interval(paired_gap(table, name, metric)) for name in ("original", "second_retrain"))
-        title = metric.replace("_", " ").capitalize()
-        lines.append(f"{title}: original minus retrained {original}; second retrained minus first, the floor, {floor}.")
-    runs, gap, low, high = gaps.loc["forget_accuracy", "original"]
-    floor = gaps["gap"].get(("forget_accuracy", "second_retrain"), 0.0)
-    if abs(gap) <= max(MARGIN, abs(floor)) or low <= 0 <= high:
-        lines.append(
-            f"**Accuracy cannot tell here** what was forgotten: {100 * MARGIN:.0f} points or the floor reach so far."
-        )
-    lines.append(attack_sentence(table))
-    if ("forget_accuracy", "mask_logit") in gaps.index and all(is_near(table, "mask_logit")):
-        lines.append("mask_logit hides the output and forgets nothing, and is as near: **accuracy is no proof** here.")
-    return [*lines, "One run is no verdict on a method: the gaps have no interval."] if runs == 1 else lines
+    here = table[table["run"] == 0]
+    found = verdict.compared(here)
+    rows = {(row.measure, row.method): row for row in found}
+    missed = verdict.powers(found)
+    lines = []
+    for measure, blind in missed.items():
+        texts = [f"{name} {_measured(rows[measure, name])}" for name in REFERENCES if (measure, name) in rows]
+        power = f"**no power here**: it does not tell {blind} from retraining" if blind else "it has power here"
+        lines.append(f"{measure.capitalize()}, minus the retrained model's: {'; '.join(texts)}; {power}.")
+    judged = verdict.verdicts(here)
+    for name, measures in verdict.blind_to(judged).items():
+        lines.append(f"{name} looks like the retrained model in {', '.join(measures)}: that is no proof of forgetting.")
+    methods = judged[~judged["placebo"]]
+    for word, names in methods.groupby("word", sort=False).groups.items():
+        lines.append(f"**{str(word).capitalize()}**: {', '.join(names)}.")
+    pairs = judged["n"].max() if len(judged) else 0
+    if pairs < verdict.PAIRS_FOR_EQUALITY:
+        lines.append(f"{pairs} pairs of draw and seed: fewer than 3 show nothing, fewer than 6 no equality.")
+    return lines
 
 
-def attack_sentence(table: pd.DataFrame, attack: str = "loss_regression") -> str:
-    """The AUC of an attack on original and retrained models, and whether the gaps of methods can be read."""
-    areas = summary(table[(table["attack"] == attack) & (table["metric"] == "auc")]).set_index("method")
-    if "original" not in areas.index:
-        return f"The attack {attack} gave no result here: too few unseen samples like those to forget."
-    texts = [f"{name} {interval_text(*areas.loc[name, ENDS])}" for name in CONTROLS if name in areas.index]
-    reading = "The retrained model is not at 0.5: only differences from it can be read."
-    if not has_power(table, attack):
-        reading = "It does not find what the original learned: **no ranking can be read**."
-    elif "retrain" in areas.index and not (areas.loc["retrain", "low"] > 0.5 or areas.loc["retrain", "high"] < 0.5):
-        reading = "It finds the original and not the retrained model, so it can be read."
-    return f"AUC of {attack}, 0.5 is guessing: {', '.join(texts)}. {reading}"
+REFERENCES = ("original", "second_retrain", "mask_logit")
+"""Models whose gaps say what a measure is worth."""
 
 
 def class_gaps(table: pd.DataFrame) -> pd.DataFrame:
@@ -178,61 +157,50 @@ def class_gaps(table: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values("worst", ascending=False)
 
 
-def power_sentence(strong: pd.DataFrame) -> str:
-    """How far the positive control stands out in a pooled study, and what may be read if it does not."""
-    areas = strong[(strong["method"] == "original") & (strong["kind"] == "control") & (strong["metric"] == "auc")]
-    if areas.empty:
-        return "The positive control is missing: **no ranking can be read** here."
-    best = areas.loc[areas["value"].idxmax()]
-    errors = (best["value"] - 0.5) / np.nanmax([best["error"], best["null_error"]])
-    text = f"Positive control: {best['attack']} finds the original's samples with AUC {best['value']:.3f} "
-    text += (
-        f"({best['low']:.3f} to {best['high']:.3f}), {errors:.0f} standard errors above 0.5 ({POWER} are asked for)."
-    )
-    return text if attack_has_power(strong) else f"{text} That is too little: **no ranking can be read** here."
-
-
-def shuffled_sentence(strong: pd.DataFrame) -> str:
-    """Whether the attacks give 0.5 where the labels of members are shuffled, by their intervals; empty without them."""
-    rows = strong[(strong["kind"] == "shuffled") & (strong["metric"] == "auc")]
-    if rows.empty:
-        return ""
-    off = rows[(rows["low"] > 0.5) | (rows["high"] < 0.5)]
-    text = f"Labels shuffled: {len(rows) - len(off)} of {len(rows)} intervals hold 0.5"
-    if off.empty:
-        return f"{text}."
-    names = ", ".join(f"{row.attack} {row.value:.3f} ({row.low:.3f} to {row.high:.3f})" for row in off.itertuples())
-    return (
-        f"{text}. Off it: {names}. All targets share their coins: read these attacks against the retrained model alone."
-    )
+def null_sentence(strong: pd.DataFrame) -> str:
+    """Whether the attacks give 0.5 on models that never saw the forget set, from `membership.table_of`."""
+    off, total = verdict.broken_nulls(strong)
+    text = f"Null check: {total - off} of {total} intervals hold 0.5 (retrained twice, labels shuffled)"
+    if 20 * off > total:
+        return f"{text}. Fewer than 19 in 20, since targets share their coins: **read paired numbers only**."
+    return f"{text}."
 
 
 def strong_attack_sentences(strong: pd.DataFrame) -> list[str]:
-    """What the strong attacks say, from the table of `membership.run_scenario`; nothing where they have no power."""
+    """What the strong attacks say against the retrained model on the same targets, from `membership.table_of`."""
     share = strong["forgotten"].iloc[0]
-    found = [f"Each target forgets {share:.1%} of its training set; {int(strong['targets'].max())} targets are pooled."]
-    found.append(power_sentence(strong))
-    if not attack_has_power(strong):
-        return found
-    areas = strong[(strong["metric"] == "auc") & strong["kind"].isin(["control", "method"])]
-    for name, part in areas.groupby("method", sort=False):
-        each = part.set_index("attack")
-        best = each.loc[(each["value"] - 0.5).abs().idxmax()]
-        interval = f"{best['value']:.3f} ({best['low']:.3f} to {best['high']:.3f})"
-        found.append(f"**{name}**: strongest sign {interval}, by {best.name}.")
+    lines = [f"Each target forgets {share:.1%} of its training set; {int(strong['targets'].max())} targets are pooled."]
+    lines.append(null_sentence(strong))
+    judged = verdict.pool_verdicts(strong)
+    if judged.empty:
+        return [*lines, f"{PRIMARY}, on which the verdict rests, was not run here: nothing can be told."]
+    methods = judged[~judged["placebo"] & (judged["n"] > 0)]
+    told = ", ".join(methods.index[methods["told"]]) or "no method"
+    lines.append(f"{PRIMARY} tells {methods['told'].sum()} of {len(methods)} methods from retraining (Holm): {told}.")
+    for word, names in methods.groupby("word", sort=False).groups.items():
+        lines.append(f"**{str(word).capitalize()}** by {PRIMARY}: {', '.join(names)}.")
     broken = strong[strong["status"] == "failed"].drop_duplicates("method")
-    found += [f"**{row.method}** failed ({row.reason.rstrip('.')})." for row in broken.itertuples()]
-    passing = passes_weak_fails_strong(strong)
-    note = "95 % intervals, and Holm's adjustment over methods and strong attacks"
-    found.append(f"Pass the weak attack and fail a strong one ({note}): {', '.join(passing) or 'no method here'}.")
+    lines += [f"**{row.method}** failed ({row.reason.rstrip('.')})." for row in broken.itertuples()]
     limits = detection_limits(strong).dropna()
     if len(limits):
         first = limits.idxmin()
-        found.append(
+        lines.append(
             f"{first} tells a clean retrained model from one that kept {limits[first]:.0%} of the forget set or more; "
             f"no attack here sees less."
         )
-    return found
+    return lines
+
+
+def pool_gaps_shown(strong: pd.DataFrame) -> pd.DataFrame:
+    """The verdict of the primary attack on each model of a pooled study, as text."""
+    rows = {}
+    for name, row in verdict.pool_verdicts(strong).iterrows():
+        gap = row["gaps"].get(PRIMARY)
+        if gap is not None:
+            about = {"verdict": f"{verdict.STATES[row['verdict']].sign} {row['word']}", "targets": str(gap.n)}
+            rows[name] = about | {"AUC minus retrained": _measured(gap), "equal within": f"{gap.bound:.3f}"}
+            rows[name]["told from retraining"] = "yes" if row["told"] else "no"
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(PRIMARY)
 
 
 def as_list(sentences: list[str]) -> str:

@@ -1,56 +1,34 @@
-"""The answers of the study as numbers: which method does what retraining does, by kind of request, at what cost.
-
-A verdict is a word, a sign and a colour, so that none of the three is needed alone. It follows from the records.
-"""
+"""The answers of the study: the verdict on each method, by scenario and by kind of request, and the sentences that
+hold whichever scenario is left out."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from forget_lib.show.findings import is_near, kept_metric, paired_gap
-from forget_lib.statistics.intervals import t_interval, within
-from forget_lib.statistics.measurement import gap_range
-from forget_lib.statistics.rules import ALPHA, CONTROLS, MARGIN, STRONG, WEAK
-from forget_lib.study.membership import adjusted
-from forget_lib.study.records import RUN, summary
+from forget_lib.statistics import verdict
+from forget_lib.statistics.rules import CONTROLS, PLACEBOS
+from forget_lib.study.records import RUN
 from forget_lib.unlearning import METHODS
 
 SCENARIO = ["dataset", "model", "request"]
 KINDS = {
-    "class": "a whole class", "random": "random samples", "mislabelled": "wrong labels", "person": "a person",
-    "official": "the published list", "family": "a family", "indices": "chosen samples",
+    "class": "a whole class", "random": "random samples", "mislabelled": "wrong labels", "person": "people",
+    "official": "the first families of the list", "family": "families", "indices": "chosen samples",
     "recogniser": "a person in a face recogniser", "pretrained": "a person in a pre-trained recogniser",
 }  # fmt: skip
-
-
-class Verdict(NamedTuple):
-    """sign, word, colour behind black text (contrast over 4.5), rank (0: best)."""
-
-    sign: str
-    word: str
-    background: str
-    rank: int
-
-
-VERDICTS = {
-    "good": Verdict("●", "as retrained", "#9ad1f5", 0),
-    "mixed": Verdict("◐", "not in all scenarios", "#d3e8f5", 1),
-    "utility": Verdict("▼", "loses utility", "#f6d78b", 2),
-    "much": Verdict("◆", "forgets too much", "#f6d78b", 3),
-    "little": Verdict("▲", "still knows it", "#f3b08a", 4),
-    "unknown": Verdict("○", "accuracy cannot tell", "#dddddd", 5),
-    "failed": Verdict("✕", "failed", "#eeaaaa", 6),
-    "unsuited": Verdict("–", "does not apply", "#eeeeee", 6),
-    "absent": Verdict("–", "not measured", "#eeeeee", 6),
-}
+CORE = ("finetune", "negative_gradient_plus", "random_label", "uniform_kl", "salun", "ssd", "scrub")
+CORE += ("delete_distillation", "short_retrain", "second_retrain", "original", "mask_logit")
+"""Rows of the answer; all others are folded away."""
+POINTS = ("forget", "kept")
 
 
 def is_method(name: str) -> bool:
     """Whether a name is a method to be judged: no reference model and no control of the study."""
-    return name not in CONTROLS and not (name in METHODS and METHODS[name].control)
+    return name not in (*CONTROLS, *PLACEBOS) and not (name in METHODS and METHODS[name].control)
 
 
 def kind_of(part: pd.DataFrame) -> str:
@@ -62,122 +40,178 @@ def kind_of(part: pd.DataFrame) -> str:
     return "pretrained" if str(part["model"].iloc[0]).startswith("face_embedding") else "recogniser"
 
 
-def answers(table: pd.DataFrame, *, by_scenario: bool = False) -> pd.DataFrame:
-    """One row a method and kind of request: method, kind, verdict (key of `VERDICTS`), gap, low, high (of forget
-    accuracy, points), kept, kept_low, kept_high (points, gap of what is kept), cost, n and fewest (draws and seeds of
-    the scenario that has most of them, and of the one that has least), control, scenarios, agree (in so many of them it
-    does as retraining does), runs, failed (so many of the runs).
-
-    A gap is the mean over the scenarios of a kind; its t-interval is over draws and seeds, see `_averaged`.
-    by_scenario: a row a method and scenario, which stands in a column of that name as (dataset, model, request).
-    """
-    needed = table["metric"].isin(["", "forget_accuracy", "relative_cost", "test_accuracy", "test_accuracy_retained"])
-    needed |= table["attack"] == "reidentification"
-    groups: dict[tuple, list[pd.DataFrame]] = {}
-    for scenario, part in table[needed].groupby(SCENARIO, sort=True):
-        if {"retrain", "original"} <= set(part["method"]):
-            groups.setdefault((kind_of(part), scenario if by_scenario else None), []).append(part)
-    order = list(dict.fromkeys(kind for kind, _ in groups))
-    rows = []
-    for (kind, scenario), parts in sorted(groups.items(), key=lambda item: order.index(item[0][0])):
-        about = {"scenario": scenario} if by_scenario else {}
-        rows += [row | about for row in _rows(kind, parts)]
-    empty = ["method", "kind", "verdict", "gap", "kept", "cost", "control", "runs", "failed"]
-    return pd.DataFrame(rows, columns=None if rows else empty)
-
-
-def _rows(kind: str, parts: list[pd.DataFrame]) -> list[dict[str, object]]:
-    """The rows of `answers` for the scenarios of one kind."""
-    blind = [is_near(part, "original")[0] for part in parts]
-    rows = []
-    for name in dict.fromkeys(name for part in parts for name in part["method"]):
-        if name in CONTROLS and name != "original":
+def answers(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a scenario and model: kind, dataset, model, request, method, the columns of `verdict.verdicts`, cost
+    (retrainings), tuned (whether its settings were chosen on these data), and in points the gaps of forget accuracy
+    (forget, forget_low, forget_high) and of what is kept. Scenarios without a retrained model and an original are left
+    out. table: of `records.load`."""
+    frames = []
+    for scenario, part in table.groupby(SCENARIO, sort=True):
+        if not {"retrain", "original"} <= set(part["method"]):
             continue
-        gaps = [_gaps(part, name) for part in parts]
-        # Being near the retrained model says nothing where the untouched original is near it too.
-        saw = [not dark for pair, dark in zip(gaps, blind, strict=True) if len(pair[0])]
-        row = _row([pair for pair in gaps if len(pair[0])], not any(saw))
-        mine = pd.concat([part[part["method"] == name] for part in parts])
-        status = mine.drop_duplicates(RUN)["status"]
-        row |= {"runs": len(status), "failed": int((status == "failed").sum())}
-        if row["verdict"] == "absent" and (row["failed"] or not (status == "done").any()):
-            row["verdict"] = "failed" if row["failed"] else "unsuited"
-        control = name == "original" or (name in METHODS and METHODS[name].control)
-        cost = float(mine.loc[mine["metric"] == "relative_cost", "value"].mean())
-        rows.append({"method": name, "kind": kind, "control": control, "cost": cost, **row})
-    return rows
+        found = verdict.verdicts(part[part["run"] == 0]).reset_index()
+        about = dict(zip(SCENARIO, scenario, strict=True)) | {"kind": kind_of(part)}
+        cost = part[part["metric"] == "relative_cost"].groupby("method")["value"].mean()
+        gaps = [_points(row) for row in found["gaps"]]
+        found = found.assign(**about, cost=found["method"].map(cost), tuned=_tuned(part, found["method"]))
+        frames.append(pd.concat([found, pd.DataFrame(gaps, index=found.index)], axis=1))
+    if not frames:
+        columns = [*SCENARIO, "kind", "method", "verdict", "placebo", "n", "failed", "runs", "bound", "cost", "tuned"]
+        return pd.DataFrame(columns=[*columns, *_points({})])
+    return pd.concat(frames, ignore_index=True)
 
 
-def _gaps(part: pd.DataFrame, method: str) -> tuple[np.ndarray, np.ndarray]:
-    """Gaps to the retrained model in points, one a draw and seed: forget accuracy, what is kept."""
-    forget, kept = (100 * paired_gap(part, method, metric) for metric in ("forget_accuracy", kept_metric(part)))
-    return forget, kept
+def _points(gaps: dict[str, verdict.Compared]) -> dict[str, float]:
+    """Mean and ends of the two gaps in points; NaN where one is missing."""
+    found = {}
+    for name in POINTS:
+        row = gaps.get(f"{name} accuracy")
+        values = (np.nan,) * 3 if row is None else (row.mean, row.low, row.high)
+        found |= {f"{name}{end}": 100 * value for end, value in zip(("", "_low", "_high"), values, strict=True)}
+    return found
 
 
-def _row(gaps: list[tuple[np.ndarray, np.ndarray]], blind: bool) -> dict[str, object]:
-    """Means and verdict over scenarios. One that is right on average alone, being too high here and too low there, is
-    "mixed"."""
-    forget, kept = (_averaged([pair[side] for pair in gaps]) for side in (0, 1))
-    row: dict[str, object] = {"n": len(forget), "scenarios": len(gaps)}
-    row["fewest"] = min((len(pair[0]) for pair in gaps), default=0)
-    row |= dict(zip(("gap", "low", "high"), _ends(forget), strict=True))
-    row |= dict(zip(("kept", "kept_low", "kept_high"), _ends(kept), strict=True))
-    if not len(forget):
-        return row | {"verdict": "absent", "agree": 0}
-    agree = sum(_verdict(*pair) == "good" for pair in gaps)
-    verdict = _verdict(forget, kept)
-    if verdict == "good" and blind:
-        verdict = "unknown"
-    elif verdict == "good" and agree < len(gaps):
-        verdict = "mixed"
-    return row | {"verdict": verdict, "agree": agree}
+def _tuned(part: pd.DataFrame, methods: pd.Series) -> list[bool]:
+    """Whether the settings of each method were tuned on these data; a control has none to tune."""
+    said = part.groupby("method")["tuned"].agg(lambda values: set(values)) if "tuned" in part else {}
+    return [not is_method(name) or said.get(name, {""}) == {"tuned"} for name in methods]
 
 
-def _averaged(gaps: list[np.ndarray]) -> np.ndarray:
-    """One value a draw and seed: their mean is the mean of the scenarios' means, and they scatter as the scenarios'
-    deviations from their own means do, averaged position by position. A scenario of a single run adds no spread."""
-    if not gaps:
-        return np.array([])
-    wide = np.full((len(gaps), max(map(len, gaps))), np.nan)
-    for row, values in zip(wide, gaps, strict=True):
-        row[: len(values)] = values
-    means = np.nanmean(wide, axis=1, keepdims=True)
-    several = np.array([len(values) > 1 for values in gaps])
-    if not several.any():
-        return np.array([means.mean()])
-    spread = np.nanmean((wide - means)[several], axis=0)
-    return means.mean() + spread - spread.mean()
+def by_kind(found: pd.DataFrame) -> pd.DataFrame:
+    """`answers` by method and kind of request: verdict (over its scenarios, see `verdict.across`), placebo, core, cost,
+    n_least and n_most, tuned (in all scenarios), and lines: what stands under the verdict in a cell."""
+    rows = []
+    for (kind, method), part in found.groupby(["kind", "method"], sort=False):
+        row = {"kind": kind, "method": method, "verdict": verdict.across(list(part["verdict"]))}
+        row |= {"placebo": bool(part["placebo"].all()), "core": method in CORE, "cost": part["cost"].mean()}
+        row |= {"n_least": int(part["n"].min()), "n_most": int(part["n"].max()), "tuned": bool(part["tuned"].all())}
+        rows.append(row | {"lines": _lines(part)})
+    columns = ["kind", "method", "verdict", "placebo", "core", "cost", "n_least", "n_most", "tuned", "lines"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _verdict(forget: np.ndarray, kept: np.ndarray) -> str:
-    """Key of `VERDICTS` of mean gaps in points, `MARGIN` counting as none."""
-    gap, margin = forget.mean(), 100 * MARGIN
-    if gap > margin:
-        return "little"
-    if gap < -margin:
-        return "much"
-    return "utility" if -kept.mean() > margin else "good"
-
-
-def _ends(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean and ends of the 95 % t-interval of gaps in points; NaN where there are too few values."""
-    if len(values) < 2:
-        return (float(values.mean()) if len(values) else np.nan, np.nan, np.nan)
-    least, most = gap_range()
-    mean, low, high, _ = within(t_interval(values), (100 * least, 100 * most))
-    return mean, low, high
+def _lines(part: pd.DataFrame) -> list[str]:
+    """Gaps and bound of the one scenario, or the verdicts of several; n; and what went wrong."""
+    least, most = part["n"].min(), part["n"].max()
+    lines = []
+    if len(part) > 1:
+        counts = part["verdict"].value_counts()
+        lines.append(", ".join(f"{verdict.STATES[key].word} in {number}" for key, number in counts.items()))
+    else:
+        row = part.iloc[0]
+        texts = [f"{name} {in_points(*(row[f'{name}{end}'] for end in ('', '_low', '_high')))}" for name in POINTS]
+        lines += [text for name, text in zip(POINTS, texts, strict=True) if np.isfinite(row[name])]
+        if np.isfinite(row["bound"]):
+            lines.append(f"equal within {row['bound']:.1f} margins")
+    lines.append(f"n = {least}" if least == most else f"n = {least} to {most}")
+    if part["failed"].sum():
+        lines.append(f"failed in {part['failed'].sum()} of {part['runs'].sum()} runs")
+    return lines if part["tuned"].all() else [*lines, "not tuned"]
 
 
 def ranked(found: pd.DataFrame) -> list[str]:
-    """Methods of `answers` from best to worst by their verdicts over all kinds, what was not measured counting last.
+    """Methods of `answers` or `by_kind` from best to worst over all columns; placebos and reference models after
+    them."""
+    rank = found["verdict"].map(lambda key: verdict.state(key).rank)
+    places = found.assign(rank=rank).groupby("method")[["placebo", "rank"]].mean()
+    return list(places.sort_values(["placebo", "rank"], kind="stable").index)
 
-    The original comes first and the controls after the methods.
+
+def in_points(mean: float, low: float, high: float) -> str:
+    """A gap in points with its interval, where there is one."""
+    return f"{mean:+.1f}" + (f" ({low:+.1f} to {high:+.1f})" if np.isfinite(low) else "")
+
+
+class Claim(NamedTuple):
+    """A sentence, and the claim in it (`key`) that must not turn when a scenario is left out."""
+
+    key: object
+    text: str
+
+
+def equality_claim(found: pd.DataFrame, pools: pd.DataFrame) -> Claim | None:
+    """Which methods are shown to be as retrained, and in how many scenarios that could be shown at all."""
+    methods = found[found["method"].map(is_method) & found["tuned"]]
+    if methods.empty:
+        return None
+    told = found[(found["method"] == "second_retrain") & (found["verdict"] == "equal")]
+    able = set(map(tuple, told[SCENARIO].to_numpy()))
+    kinds = by_kind(methods[[tuple(row) in able for row in methods[SCENARIO].to_numpy()]])
+    equal = kinds[kinds["verdict"] == "equal"]
+    names = [f"{row.method} ({KINDS.get(row.kind, row.kind)})" for row in equal.itertuples()]
+    total = len(found[SCENARIO].drop_duplicates())
+    if not able:
+        return Claim("none", f"Equality with retraining cannot be shown in any of {total} scenarios: too few runs.")
+    text = f"Of the {total} scenarios, {len(able)} have enough runs and a measure with power to show that a method is "
+    text += f"as retrained (within 2 points and an AUC of 0.02). It is shown for {', '.join(names) or 'no method'}."
+    return Claim(tuple(names), text)
+
+
+def placebo_claim(found: pd.DataFrame, pools: pd.DataFrame) -> Claim | None:
+    """In how many scenarios hiding the output passes for forgetting by accuracy."""
+    masked = found[(found["method"] == "mask_logit") & (found["n"] > 0)]
+    if masked.empty:
+        return None
+    passed = [abs(row["forget accuracy"].mean) <= row["forget accuracy"].margin for row in masked["gaps"]]
+    text = f"In {sum(passed)} of {len(passed)} scenarios where a class or a person is to go, hiding the output "
+    text += "(`mask_logit`) has the forget accuracy of retraining: accuracy cannot show that a class is forgotten."
+    return Claim("all", text) if all(passed) else None
+
+
+def attack_claim(found: pd.DataFrame, pools: pd.DataFrame) -> Claim | None:
+    """How many methods the primary strong attack tells from retraining, in all pools together."""
+    methods = pools[pools["method"].map(is_method) & (pools["n"] > 0)] if len(pools) else pools
+    if methods.empty:
+        return None
+    told, all_of_them = int(methods["told"].sum()), len(methods)
+    word = "most" if told > all_of_them / 2 else "not most"
+    text = "An attacker with reference nets (U-LiRA, paired with the retrained model on the same targets, Holm) tells "
+    text += f"{told} of {all_of_them} cases of a method and a pool from retraining; {methods['pool'].nunique()} pools."
+    return Claim(word, text)
+
+
+CLAIMS: tuple[Callable[[pd.DataFrame, pd.DataFrame], Claim | None], ...]
+CLAIMS = (equality_claim, placebo_claim, attack_claim)
+
+
+def pools_table(parts: dict[tuple[str, str, str], pd.DataFrame]) -> pd.DataFrame:
+    """`verdict.pool_verdicts` of all pools with a column pool; those without power are left out."""
+    frames = []
+    for names, part in parts.items():
+        judged = verdict.pool_verdicts(part)
+        if len(judged) and not (judged["verdict"] == "blind").all():
+            frames.append(judged.reset_index().assign(pool=" ".join(names)))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def standing_claims(
+    found: pd.DataFrame, pools: pd.DataFrame, without_seeds: Sequence[pd.DataFrame] = ()
+) -> tuple[list[str], list[str]]:
+    """The sentences that hold, and those that turn when one scenario, one pool or one seed is left out.
+
+    found: of `answers`. pools: of `pools_table`. without_seeds: `answers` once more, each without one pair of draw and
+    seed. A sentence that cannot be made without some scenario rests on it alone, and does not stand.
     """
-    columns = [name for name in ("kind", "scenario") if name in found]
-    rank = found.assign(rank=found["verdict"].map(lambda key: VERDICTS[key].rank))
-    wide = rank.pivot_table(index="method", columns=columns, values="rank").fillna(VERDICTS["absent"].rank)
-    places, control = wide.mean(axis=1), found.groupby("method")["control"].first().astype(bool)
-    return sorted(dict.fromkeys(found["method"]), key=lambda name: (name != "original", control[name], places[name]))
+    scenarios = found[SCENARIO].apply(tuple, axis=1) if len(found) else pd.Series(dtype=object)
+    others = [(found[scenarios != name], pools) for name in scenarios.drop_duplicates()]
+    names = pools["pool"] if len(pools) else pd.Series(dtype=str)
+    others += [(found, pools[names != name]) for name in names.drop_duplicates()]
+    others += [(other, pools) for other in without_seeds]
+    stand, fall = [], []
+    for make in CLAIMS:
+        claim = make(found, pools)
+        if claim is None:
+            continue
+        again = [make(*other) for other in others]
+        holds = all(other is not None and other.key == claim.key for other in again)
+        (stand if holds else fall).append(claim.text)
+    return stand, fall
+
+
+def without_each_pair(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """`answers` once for each pair of draw and seed, without that pair."""
+    pairs = table[["draw", "seed"]].drop_duplicates().itertuples(index=False)
+    return [answers(table[(table["draw"] != draw) | (table["seed"] != seed)]) for draw, seed in pairs]
 
 
 def failing(found: pd.DataFrame) -> list[str]:
@@ -186,40 +220,6 @@ def failing(found: pd.DataFrame) -> list[str]:
     return [f"{row.Index} ({row.failed} of {row.runs} runs)" for row in runs[runs["failed"] > 0].itertuples()]
 
 
-def in_points(mean: float, low: float, high: float) -> str:
-    """A gap in points with its interval, where there is one."""
-    ends = f" ({low:+.1f} to {high:+.1f})" if np.isfinite(low) else " (one seed)"
-    return f"{mean:+.1f}{ends}"
-
-
-def exposure(pooled: pd.DataFrame) -> pd.DataFrame:
-    """What attackers find after each method of a pooled study, which must have power (`membership.has_power`).
-
-    Index method; passes: the usual test finds nothing (its interval holds 0.5, and no Holm-adjusted p is under
-    `ALPHA`); told: the AUC of a strong attack leaves 0.5 by both; value, low, high, attack: of the strong attack that
-    lies farthest from 0.5; usual, usual_low, usual_high: of the usual test.
-    """
-    areas = adjusted(pooled)
-    areas = areas[areas["method"].map(is_method)].assign(far=(areas["value"] - 0.5).abs())
-    outside = (areas["low"] > 0.5) | (areas["high"] < 0.5)
-    areas = areas.assign(told=outside & (areas["p_holm"] <= ALPHA), passes=~outside & (areas["p_holm"] > ALPHA))
-    strong, usual = areas[areas["attack"].isin(STRONG)], areas[areas["attack"] == WEAK].set_index("method")
-    farthest = strong.sort_values("far", ascending=False).drop_duplicates("method").set_index("method")
-    table = farthest[["attack", "value", "low", "high"]].reindex(dict.fromkeys(areas["method"]))
-    table["told"] = strong.groupby("method")["told"].any().reindex(table.index, fill_value=False)
-    table["passes"] = usual["passes"].reindex(table.index, fill_value=False)
-    return table.join(usual[["value", "low", "high"]].set_axis(["usual", "usual_low", "usual_high"], axis=1))
-
-
-def relearned_sooner(table: pd.DataFrame) -> dict[str, list[set[str]]]:
-    """Methods after which the forget set is relearned sooner than by a retrained model (95 % interval of AIN under 1),
-    by kind of request: a set for each scenario that has the attack and more than one run."""
-    ratios = table[(table["metric"] == "anamnesis_index") & (table["attack"] == "relearning")]
-    sets: dict[str, list[set[str]]] = {}
-    for _, part in ratios.groupby(SCENARIO, sort=True):
-        means = summary(part)
-        means = means[means["method"].map(is_method) & (means["n"] > 1)]
-        if len(means):
-            kind = str(part["request"].iloc[0]).split("-")[0]
-            sets.setdefault(kind, []).append(set(means.loc[means["high"] < 1, "method"]))
-    return sets
+def units(table: pd.DataFrame) -> pd.Series:
+    """How many draws and seeds each scenario has."""
+    return table.drop_duplicates([*RUN]).groupby(SCENARIO).size()

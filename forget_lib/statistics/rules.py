@@ -6,8 +6,6 @@ PLACEBOS = ("do_nothing", "mask_logit", "over_forget")
 """They forget nothing, hide it at the output, or overdo it: rows of their own, never counted among methods."""
 BASELINES = ("short_retrain", "untrained")
 """Exact by construction: what a method must beat at the same cost."""
-MARGIN = 0.05
-"""Forget accuracy this close to the retrained model's counts as near it, and so does a loss of utility."""
 MARGINS = {"accuracy": 0.02, "auc": 0.02, "share_left": 0.05, "separation": 0.2}
 """Margins of equality with the retrained model: shares of samples, areas, share of the influence, d' in pooled SDs (a
 profile's `margins` override them)."""

@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import special
 
 from forget_lib.statistics.intervals import clopper_pearson, holm
-from forget_lib.statistics.rules import ALPHA, CONTROLS, MARGINS, PAIRS_FOR_DIFFERENCE, PAIRS_FOR_EQUALITY, PLACEBOS
+from forget_lib.statistics.rules import ALPHA, CONTROLS, MARGINS, PAIRS_FOR_DIFFERENCE, PAIRS_FOR_EQUALITY, PLACEBOS, PRIMARY
 
 PAIR = ["draw", "seed"]
 
@@ -118,10 +118,17 @@ def gap_of(values: np.ndarray, margin: float, samples: float = math.nan) -> Gap:
     if n < 2:
         return Gap(n, mean, math.nan, math.nan, math.nan, math.nan, math.nan)
     error = float(np.std(values, ddof=1)) / math.sqrt(n)
-    wide, narrow = special.stdtrit(n - 1, [0.975, 0.95])
     if error < 1e-12:
         trials = int(samples) if samples >= 1 else n
-        error = clopper_pearson(0, trials).high / wide
+        error = clopper_pearson(0, trials).high / float(special.stdtrit(n - 1, 0.975))
+    return gap_from(n, mean, error, margin)
+
+
+def gap_from(n: int, mean: float, error: float, margin: float) -> Gap:
+    """The gap of a mean of n >= 2 differences with its standard error (> 0)."""
+    if n < 2 or not error > 0:
+        return Gap(n, mean, math.nan, math.nan, math.nan, math.nan, math.nan)
+    wide, narrow = special.stdtrit(n - 1, [0.975, 0.95])
     p_equal = 1 - special.stdtr(n - 1, (margin - abs(mean)) / error)
     p_zero = 2 * (1 - special.stdtr(n - 1, abs(mean) / error))
     bound = abs(mean) + narrow * error
@@ -204,7 +211,8 @@ def verdicts(part: pd.DataFrame, margins: Mapping[str, float] = MARGINS) -> pd.D
 
     Returns: index method; columns verdict (key of `STATES`), word (for people), placebo, n (the fewest pairs of a
     measure), failed, runs, bound (the largest equality bound among the measures that count, in margins: 1 is just
-    equal), p_equal (after Holm over the methods), why. Odd records raise nothing: what is missing is said in `why`.
+    equal), p_equal (after Holm over the methods), why, gaps (`Compared` by title of the measure). Odd records raise
+    nothing: what is missing is said in `why`.
     """
     about_classes = bool(part["request"].astype(str).str.startswith("class").any())
     runs = part.drop_duplicates(["method", *PAIR, *(["run"] if "run" in part else [])])
@@ -232,10 +240,11 @@ def judge(found: Sequence[Compared], statuses: Mapping[str, Sequence[str]], abou
         key, why = _judged(row._replace(p_equal=adjusted[row.method]), oracle, not second > ALPHA)
         word = f"failed {row.failed} of {row.runs}" if key == "failed" else STATES[key].word
         place = (row.placebo, STATES[key].rank, math.inf if math.isnan(row.bound) else row.bound)
-        about = (row.placebo, row.n, row.failed, row.runs, row.bound, adjusted[row.method], why)
+        gaps = {each.measure: each for each in found if each.method == row.method}
+        about = (row.placebo, row.n, row.failed, row.runs, row.bound, adjusted[row.method], why, gaps)
         judged.append((place, (row.method, key, word, *about)))
     judged.sort(key=lambda each: each[0])
-    columns = ["method", "verdict", "word", "placebo", "n", "failed", "runs", "bound", "p_equal", "why"]
+    columns = ["method", "verdict", "word", "placebo", "n", "failed", "runs", "bound", "p_equal", "why", "gaps"]
     return pd.DataFrame([row for _, row in judged], columns=columns).set_index("method")
 
 
@@ -339,14 +348,43 @@ def _difference(row: _Evidence) -> str:
     return "kept_more" if "kept above" in row.different else ""
 
 
-def blind_to(part: pd.DataFrame, margins: Mapping[str, float] = MARGINS) -> dict[str, list[str]]:
-    """For each placebo of a scenario, the measures of forgetting in which it looks like the retrained model (equality
-    bound within the margin): these prove nothing about methods here."""
-    passed: dict[str, list[str]] = {}
-    for row in compared(part, margins):
-        if row.method in (*PLACEBOS, "original") and row.side != "kept" and row.bound <= row.margin:
-            passed.setdefault(row.method, []).append(row.measure)
-    return passed
+def pool_verdicts(pooled: pd.DataFrame, margins: Mapping[str, float] = MARGINS) -> pd.DataFrame:
+    """The same for a pooled study, by its primary attack: AUC minus the retrained model's on the same targets.
+
+    pooled: of `membership.table_of`; n counts targets. One column more, told: the gap differs from 0 after Holm over
+    the methods. Empty where the attack was not run.
+    """
+    rows = pooled[(pooled["metric"] == "auc_gap") & (pooled["attack"] == PRIMARY)]
+    found = []
+    for row in rows.itertuples():
+        margin = margins.get("auc", MARGINS["auc"])
+        gap = gap_from(int(row.targets), row.value, row.error, margin)
+        found.append(Compared(row.method, PRIMARY, "output", margin, 0, **gap._asdict()))
+    runs = pooled[pooled["kind"].isin(["control", "method"])].drop_duplicates("method")
+    statuses = {name: [status] for name, status in zip(runs["method"], runs["status"], strict=True)}
+    table = judge(found, statuses if found else {}, about_classes=False)
+    tested = [row for row in found if row.method in table.index and not table.loc[row.method, "placebo"]]
+    p = holm([row.p_zero for row in tested]) if tested else []
+    told = {row.method for row, each in zip(tested, p, strict=True) if each <= ALPHA}
+    return table.assign(told=[name in told for name in table.index])
+
+
+def broken_nulls(pooled: pd.DataFrame) -> tuple[int, int]:
+    """How many 95 % intervals of an attack's AUC on models that never saw the forget set (retrained twice, and labels
+    shuffled) leave out 0.5, and of how many. More than 1 in 20: only paired numbers can be read."""
+    clean = pooled["method"].isin(["retrain", "second_retrain"]) | (pooled["kind"] == "shuffled")
+    rows = pooled[clean & (pooled["metric"] == "auc") & pooled["low"].notna()]
+    return int(((rows["low"] > 0.5) | (rows["high"] < 0.5)).sum()), len(rows)
+
+
+def blind_to(table: pd.DataFrame) -> dict[str, list[str]]:
+    """For each placebo in a table of `verdicts`, the measures of forgetting in which it looks like the retrained model
+    (equality bound within the margin): these prove nothing about methods here."""
+    passed = {}
+    for name in table.index.intersection([*PLACEBOS, "original"]):
+        gaps = [row for row in table.loc[name, "gaps"].values() if row.side != "kept"]
+        passed[name] = [row.measure for row in gaps if row.bound <= row.margin]
+    return {name: measures for name, measures in passed.items() if measures}
 
 
 def across(keys: Collection[str]) -> str:

@@ -118,7 +118,7 @@ def test_where_the_untouched_model_passes_nothing_can_be_told():
     untouched = outputs["method"].isin(["original", "do_nothing"]) & (outputs["metric"] == "forget_accuracy")
     outputs.loc[untouched, "value"] -= 0.6
     assert verdict.verdicts(outputs).loc["good", "verdict"] == "blind"
-    assert verdict.blind_to(outputs)["do_nothing"] == ["forget accuracy"]
+    assert verdict.blind_to(verdict.verdicts(outputs))["do_nothing"] == ["forget accuracy"]
 
 
 def test_equality_needs_six_pairs_and_a_difference_three():

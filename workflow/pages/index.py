@@ -22,7 +22,7 @@ SHOWN = ("dataset", "model", "request", "draw", "seed")
 DEMO = "09_face_demo"
 OVERVIEW = "notebooks/00_overview/overview.html"
 ANSWERS = Path("tables", "answers.json")
-"""The rows of `overview.answers` that 00_overview writes."""
+"""The rows of `overview.by_kind` that 00_overview writes."""
 PAGE = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
 
 

@@ -9,9 +9,11 @@
     unfold();
     document.querySelectorAll(".forget-answer:not([data-ready])").forEach(function (box) {
       box.dataset.ready = "yes";
-      var body = box.querySelector("tbody"), name = box.querySelector("input"), verdict = box.querySelector("select");
+      var bodies = Array.from(box.querySelectorAll("tbody"));
+      var name = box.querySelector("input"), verdict = box.querySelector("select");
+      function all(body) { return Array.from(body.rows).filter(function (row) { return row.dataset.name; }); }
       function filter() {
-        Array.from(body.rows).forEach(function (row) {
+        [].concat.apply([], bodies.map(all)).forEach(function (row) {
           row.hidden = row.dataset.name.indexOf(name.value.trim().toLowerCase()) < 0 ||
             row.textContent.indexOf(verdict.value) < 0;
         });
@@ -21,12 +23,15 @@
       heads.forEach(function (head, column) {
         function sort() {
           var down = head.getAttribute("aria-sort") === "ascending";
-          var rows = Array.from(body.rows), key = function (row) { return row.cells[column].dataset.sort; };
-          rows.sort(function (a, b) { return column ? key(a) - key(b) : key(a).localeCompare(key(b)); });
-          if (down) { rows.reverse(); }
+          var key = function (row) { return row.cells[column].dataset.sort; };
+          bodies.forEach(function (body) {
+            var rows = all(body);
+            rows.sort(function (a, b) { return column ? key(a) - key(b) : key(a).localeCompare(key(b)); });
+            if (down) { rows.reverse(); }
+            rows.forEach(function (row) { body.appendChild(row); });
+          });
           heads.forEach(function (each) { each.removeAttribute("aria-sort"); });
           head.setAttribute("aria-sort", down ? "descending" : "ascending");
-          rows.forEach(function (row) { body.appendChild(row); });
         }
         head.addEventListener("click", function (event) { if (event.target.tagName !== "A") { sort(); } });
         head.addEventListener("keydown", function (event) { if (event.key === "Enter") { sort(); } });
