@@ -46,13 +46,6 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Request = Annotated[str | dict[str, list[Any]], AfterValidator(_request)]
 
 
-class Margins(Settings):
-    """How far from the retrained model still counts as equal."""
-
-    accuracy: float = Field(default=0.01, gt=0, lt=1, description="of accuracies")
-    auc: float = Field(default=0.02, gt=0, lt=0.5, description="of the AUC of attacks")
-
-
 class Claims(Settings):
     """The page about published claims."""
 
@@ -147,7 +140,6 @@ class Config(Settings):
     datasets: list[Text] = Field(default=[], description="data sets that the page about data shows")
     claims: Claims = Claims()
     deletion: list[Text] = Field(default=[], description="files of deletion requests to answer")
-    margins: Margins = Margins()
     results: str = Field(default="results", pattern=r"^[\w ./+-]+$", description="folder of the results")
     plugins: list[Text] = Field(default=[], description="files with methods and attacks of your own")
     runs: int | None = Field(default=None, ge=1, description="at most so many draws, seeds and people of each scenario")

@@ -28,8 +28,6 @@ DATA, BASELINE, FIGURES, OVERVIEW = "01_data", "02_train_baseline", "08_figures"
 CLAIMS = "11_published_claims"
 DELETION = "10_deletion_request"
 POOLS, SHARD = "07b_reference_models", "07a_train_references"
-TESTING = ("07_membership_inference", POOLS, FIGURES)
-"""Notebooks that test for equality, with the margins that the config fixes."""
 READY = ("references", "retrained", "methods")
 """Work of a big scenario that jobs before the last one can do, in this order."""
 
@@ -76,7 +74,7 @@ def plan(config: Config) -> dict[str, Job]:
     every = tuple(jobs)
     measured = tuple(key for key in every if jobs[key].notebook not in (DATA, DELETION))
     last = [
-        Job(FIGURES, "figures", common | _margins(config, FIGURES), measured),
+        Job(FIGURES, "figures", common, measured),
         Job(OVERVIEW, "overview", common, every),
     ]
     return jobs | {job.key: job for job in last}
@@ -187,7 +185,6 @@ def _scenario_jobs(
     fixed = {**common, "start": scenario.start or config.start, "device": scenario.device or config.device}
     fixed |= {key: given[key] for key in ("dataset", "model", "recipe") if key in given}
     own = {key: given[key] for key in ("methods", "attacks") if key in given} | given.get("parameters", {})
-    own |= _margins(config, scenario.notebook)
     part, needs = scenario.part or name, scenario.resources.model_dump()
     each_with_each = [(draw, seed) for draw in scenario.draws for seed in scenario.seeds]
     # Paired, an interval over runs holds the spread of both at the price of one.
@@ -245,7 +242,7 @@ def _shared(job: Job, shards: int, groups: int) -> Iterator[Job]:
 
 
 def _shard(job: Job, pool: Mapping[str, Any], shard: int, shards: int) -> Job:
-    of_the_page = {"methods", "margins", "attacks", "request", "draw", "device"}
+    of_the_page = {"methods", "attacks", "request", "draw", "device"}
     given = {key: value for key, value in job.parameters.items() if key not in of_the_page}
     given["pool"] = {**pool, "shard": [shard, shards]}
     return replace(job, notebook=SHARD, name=f"{job.name}-shard{shard + 1}", parameters=given)
@@ -256,10 +253,6 @@ def _with_methods(job: Job, title: str, methods: Mapping[str, Any]) -> Job:
     if given.get("pool"):  # the challenge takes methods together, and is left to the job itself
         given["pool"] = {**given["pool"], "challenge": {}}
     return replace(job, name=f"{job.name}-{title}", parameters=given)
-
-
-def _margins(config: Config, notebook: str) -> dict[str, Any]:
-    return {"margins": config.margins.model_dump()} if notebook in TESTING else {}
 
 
 def _plain(text: str) -> str:

@@ -355,7 +355,7 @@ def headline(found: pd.DataFrame, data: str) -> Figure:
         axis.set_xlabel("points", fontsize=9)
         axis.tick_params(labelsize=8)
     label_models(axes[0, 0], names)
-    heading = "Forget accuracy minus the retrained model's; the green band is the margin of equality, and no proof alone"
+    heading = "Forget accuracy minus the retrained model's; the green band is the margin, and no proof alone"
     about = "A dot a scenario, with its 95 % interval; n: pairs of draw and seed"
     figure.suptitle(f"{heading}\n{about}; data: {data}", fontsize=10)
     return figure

@@ -15,7 +15,15 @@ import pandas as pd
 from scipy import special
 
 from forget_lib.statistics.intervals import clopper_pearson, holm
-from forget_lib.statistics.rules import ALPHA, CONTROLS, MARGINS, PAIRS_FOR_DIFFERENCE, PAIRS_FOR_EQUALITY, PLACEBOS, PRIMARY
+from forget_lib.statistics.rules import (
+    ALPHA,
+    CONTROLS,
+    MARGINS,
+    PAIRS_FOR_DIFFERENCE,
+    PAIRS_FOR_EQUALITY,
+    PLACEBOS,
+    PRIMARY,
+)
 
 PAIR = ["draw", "seed"]
 
