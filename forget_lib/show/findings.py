@@ -86,10 +86,12 @@ def gap_table(table: pd.DataFrame, metrics: tuple[tuple[str, str], ...] = ()) ->
     return pd.DataFrame(rows, columns=["metric", "method", "n", "gap", "low", "high"]).set_index(["metric", "method"])
 
 
+IN_POINTS = {measure.title for measure in verdict.MEASURES if measure.margin == "accuracy"}
+
+
 def _measured(row: verdict.Compared) -> str:
     """A gap as text: accuracies in points."""
-    points = row.measure.endswith("accuracy") or row.margin == verdict.MARGINS["accuracy"]
-    scale, form = (100, "+.1f") if points else (1, "+.3f")
+    scale, form = (100, "+.1f") if row.measure in IN_POINTS else (1, "+.3f")
     return interval_text(scale * row.mean, scale * row.low, scale * row.high, form)
 
 
@@ -103,6 +105,11 @@ def gaps_shown(table: pd.DataFrame) -> pd.DataFrame:
         texts = {measure: _measured(each) for measure, each in row["gaps"].items() if each.n}
         bound = f"{row['bound']:.1f}" if np.isfinite(row["bound"]) else "–"
         rows[name] = about | texts | {"equal within (margins)": bound}
+    if not has_oracle(table):
+        for (metric, method), row in gap_table(table).iterrows():
+            scale, form = (1, "+.3f") if metric == "auc" else (100, "+.1f")
+            text = interval_text(scale * row.gap, scale * row.low, scale * row.high, form)
+            rows.setdefault(method, {})[f"{str(metric).replace('_', ' ')}, minus original"] = text
     frame = pd.DataFrame.from_dict(rows, orient="index")
     for method, why in (failures(table) | failures(table, "not applicable")).items():
         frame.loc[method, "note"] = why

@@ -42,7 +42,7 @@ def kind_of(part: pd.DataFrame) -> str:
 
 def answers(table: pd.DataFrame) -> pd.DataFrame:
     """One row a scenario and model: kind, dataset, model, request, method, the columns of `verdict.verdicts`, cost
-    (retrainings), tuned (whether its settings were chosen on these data), and in points the gaps of forget accuracy
+    (retrainings), tuned (whether its settings were chosen on these data), is_method, and in points the gaps of forget accuracy
     (forget, forget_low, forget_high) and of what is kept. Scenarios without a retrained model and an original are left
     out. table: of `records.load`."""
     frames = []
@@ -54,10 +54,25 @@ def answers(table: pd.DataFrame) -> pd.DataFrame:
         cost = part[part["metric"] == "relative_cost"].groupby("method")["value"].mean()
         gaps = [_points(row) for row in found["gaps"]]
         found = found.assign(**about, cost=found["method"].map(cost), tuned=_tuned(part, found["method"]))
+        found["is_method"] = [is_method(name) for name in found["method"]]
         frames.append(pd.concat([found, pd.DataFrame(gaps, index=found.index)], axis=1))
     if not frames:
-        columns = [*SCENARIO, "kind", "method", "verdict", "placebo", "n", "failed", "runs", "bound", "cost", "tuned"]
-        return pd.DataFrame(columns=[*columns, *_points({})])
+        columns = [
+            *SCENARIO,
+            "kind",
+            "method",
+            "verdict",
+            "word",
+            "why",
+            "n",
+            "failed",
+            "runs",
+            "bound",
+            "cost",
+            "gaps",
+        ]
+        flags = dict.fromkeys(["placebo", "tuned", "is_method"], bool)
+        return pd.DataFrame(columns=[*columns, *flags, *_points({})]).astype(flags)
     return pd.concat(frames, ignore_index=True)
 
 
@@ -131,7 +146,7 @@ class Claim(NamedTuple):
 
 def equality_claim(found: pd.DataFrame, pools: pd.DataFrame) -> Claim | None:
     """Which methods are shown to be as retrained, and in how many scenarios that could be shown at all."""
-    methods = found[found["method"].map(is_method) & found["tuned"]]
+    methods = found[found["is_method"] & found["tuned"]]
     if methods.empty:
         return None
     told = found[(found["method"] == "second_retrain") & (found["verdict"] == "equal")]

@@ -17,9 +17,5 @@ ALPHA = 0.05
 """Level of every test, after Holm's adjustment within a family."""
 WEAK = "loss_regression"
 """The usual membership test, without reference models."""
-STRONG = ("rmia", "lira", "u_lira")
-"""Attacks with reference models that a finding may rest on."""
 PRIMARY = "u_lira"
 """The strong attack that a verdict rests on; the others are exploratory."""
-POWER = 10
-"""The positive control must lie this many standard errors above its null, or nothing is ranked."""

@@ -29,7 +29,7 @@ from forget_lib.models.train import predict, set_threads
 from forget_lib.statistics import intervals, scores
 from forget_lib.statistics.measurement import Measurement, range_of
 from forget_lib.statistics.metrics import accuracy
-from forget_lib.statistics.rules import ALPHA, POWER, STRONG, WEAK
+from forget_lib.statistics.rules import WEAK
 from forget_lib.study import pools, records
 from forget_lib.study.chosen import with_chosen
 from forget_lib.study.pools import CONTROLS, TARGET_SEED, Pool, PoolPlan, forget_and_unseen, unlearned_references
@@ -472,42 +472,9 @@ def tables_of(strong: pd.DataFrame) -> dict[tuple[str, str, str], pd.DataFrame]:
 # --- reading the table ------------------------------------------------------------------------------------------------
 
 
-def has_power(table: pd.DataFrame) -> bool:
-    """Whether the best attack finds the original's forget samples, 10 standard errors above 0.5; else rank nothing."""
-    areas = table[(table["method"] == "original") & (table["kind"] == "control") & (table["metric"] == "auc")]
-    if areas.empty:
-        return False
-    best = areas.loc[areas["value"].idxmax()]
-    return bool(best["value"] > 0.5 + POWER * np.nanmax([best["error"], best["null_error"]]))
-
-
 def p_value(areas: pd.DataFrame) -> np.ndarray:
     """Two-sided, of rows of AUCs: that the models are independent of the coin that dealt forget and unseen samples."""
     return np.asarray(2 * norm.sf((areas["value"] - 0.5).abs() / areas["null_error"]))
-
-
-def adjusted(table: pd.DataFrame) -> pd.DataFrame:
-    """AUC rows of the methods with `p_holm`: adjusted within a family, the weak attack or all strong ones together."""
-    areas = table[(table["kind"] == "method") & (table["metric"] == "auc")].copy()
-    families = [areas[areas["attack"].isin(family)] for family in ((WEAK,), STRONG)]
-    families = [part.assign(p_holm=intervals.holm(p_value(part))) for part in families if len(part)]
-    return pd.concat(families) if families else areas.assign(p_holm=[])
-
-
-def passes_weak_fails_strong(table: pd.DataFrame) -> list[str]:
-    """Methods on which the weak attack finds nothing and a strong one does; both sides of 0.5 count as found.
-
-    Found: the 95 % interval of the mean AUC excludes 0.5, and p <= 0.05 after Holm's adjustment over all methods and
-    strong attacks. Not found by the weak attack: its interval holds 0.5, and p > 0.05 after Holm over the methods.
-    Empty where the positive control has no power.
-    """
-    if not has_power(table):
-        return []
-    areas = adjusted(table)
-    off, weak = (areas["low"] > 0.5) | (areas["high"] < 0.5), areas["attack"] == WEAK
-    betrayed = set(areas.loc[off & (areas["p_holm"] <= ALPHA) & ~weak, "method"])
-    silent = weak & (areas["low"] <= 0.5) & (areas["high"] >= 0.5) & (areas["p_holm"] > ALPHA)
-    return [str(name) for name in areas.loc[silent, "method"] if name in betrayed]
 
 
 def dose_response(table: pd.DataFrame, attack: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from forget_lib.show import answer_table
 from forget_lib.show.overview import KINDS
 from workflow.pages.page import export_html
 
-METHODS = ["original", *(f"a_method_of_a_long_name_{number}" for number in range(45))]
+METHODS = ["original", "finetune", "salun", *(f"a_method_of_a_long_name_{number}" for number in range(43))]
 """As many as in the study."""
 SEEN = """() => {
     const box = document.querySelector('.forget-answer');
@@ -20,16 +20,16 @@ SEEN = """() => {
         return cell.contains(document.elementFromPoint(x + width / 2, y + height / 2));
     };
     const [method, first] = box.querySelectorAll('thead th');
-    return [seen(method), seen(first), seen(box.querySelector('tbody th')), seen(box.querySelector('input'))];
+    return [seen(method), seen(first), seen(box.querySelector('tbody th')), seen(box.querySelector('.legend'))];
 }"""
-"""Whether a reader sees the heading of the methods, that of the first kind, the first method, and the filter."""
+"""Whether a reader sees the heading of the methods, that of the first kind, the first method, and the legend."""
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """A page with the answers of a study of 46 methods on nine kinds of request."""
-    numbers = {"gap": 1.0, "low": -10.0, "high": 10.0, "kept": -1.0, "kept_low": -10.0, "kept_high": 10.0, "cost": 0.1}
-    same = {"verdict": "good", "n": 3, "control": False, "scenarios": 1, "agree": 1, "failed": 0, "runs": 3} | numbers
+    lines = ["forget +1.0 (-10.0 to +10.0)", "kept -1.0 (-10.0 to +10.0)", "n = 6"]
+    same = {"verdict": "equal", "placebo": False, "cost": 0.1, "lines": lines}
     rows = [{"method": method, "kind": kind} | same for method, kind in itertools.product(METHODS, list(KINDS)[:9])]
     table = new_output("display_data", {"text/html": answer_table.answer_page(pd.DataFrame(rows))})
     folder = tmp_path_factory.mktemp("page")
