@@ -64,7 +64,7 @@ def test_options(key, value):
 
 @pytest.mark.fault("Fuzzing: configs")
 @fuzz
-@given(key=st.sampled_from(["profile", "start", "datasets", "scenarios", "deletion", "margins"]), value=VALUES)
+@given(key=st.sampled_from(["profile", "start", "datasets", "scenarios", "deletion"]), value=VALUES)
 def test_top_of_configs(tmp_path_factory, key, value):
     config = {"profile": "p", "start": "sample", "device": "cpu", "scenarios": {"a": ONE}, key: value}
     fed(tmp_path_factory, "c.yaml", yaml.safe_dump(config).encode(), lambda path: planned(str(path)))

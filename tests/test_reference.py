@@ -256,8 +256,8 @@ def test_no_interval_of_the_quick_reference_lies_outside_what_can_be():
     outside = (means["low"] < ranges[:, 0] - 1e-9) | (means["high"] > ranges[:, 1] + 1e-9)
     assert means[outside].empty
     gaps = overview.answers(results.scenarios_and_pools(table)[0])
-    assert gaps[["low", "kept_low"]].min(axis=None) >= -100
-    assert gaps[["high", "kept_high"]].max(axis=None) <= 100
+    assert gaps[["forget_low", "kept_low"]].min(axis=None) >= -100
+    assert gaps[["forget_high", "kept_high"]].max(axis=None) <= 100
 
 
 @pytest.mark.parametrize("folder", COMMITTED, ids=lambda path: path.name)

@@ -226,15 +226,15 @@ def test_the_index_links_pages_and_says_what_was_not_made(executed):
 def test_the_index_shows_the_answer_and_the_headline_of_the_overview(executed):
     folder = executed.parents[2]
     (folder / "tables").mkdir()
-    row = {"method": "a<b", "kind": "class", "verdict": "good", "gap": 1.0, "low": None, "high": None, "kept": 0.0}
-    row |= {"cost": None, "control": False, "agree": 1, "scenarios": 1, "runs": 1, "failed": 0}
+    row = {"method": "a<b", "kind": "class", "verdict": "equal", "placebo": False, "cost": None}
+    row |= {"lines": ["forget +1.0", "n = 6"]}
     (folder / "tables" / "answers.json").write_text(json.dumps([row]))
     (folder / "figures").mkdir()
     (folder / "figures" / "headline.png").write_bytes(b"picture")
     text = write_index(folder).read_text()
     assert 'href="notebooks/00_overview/overview.html#kind-class"' in text
     assert "as retrained" in text
-    assert "forget +1.0 (one seed)" in text
+    assert "forget +1.0" in text
     assert 'data-name="a&lt;b"' in text
     assert 'id="03_toy"' in text
     assert "data:image/png;base64," in text

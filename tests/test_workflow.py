@@ -195,13 +195,6 @@ def test_long_jobs_start_first_and_what_no_figure_waits_for_is_left_for_the_end(
     assert len(set(urgency(jobs).values())) == len(jobs)
 
 
-def test_margins_of_the_config_reach_the_pages_that_test_with_them_and_no_others():
-    config = json.loads(json.dumps(CONFIG)) | {"margins": {"accuracy": 0.02, "auc": 0.05}}
-    config["scenarios"]["attacked"] = config["scenarios"]["other"] | {"notebook": "07_membership_inference"}
-    told = {job.notebook for job in plan(config).values() if job.parameters.get("margins") == config["margins"]}
-    assert told == {"07_membership_inference", "08_figures"}
-
-
 def test_scenarios_with_one_recipe_share_their_original():
     config = json.loads(json.dumps(CONFIG))
     config["scenarios"]["again"] = config["scenarios"]["mnist"] | {"requests": ["class:7"]}

@@ -92,7 +92,8 @@ IN_POINTS = {measure.title for measure in verdict.MEASURES if measure.margin == 
 def _measured(row: verdict.Compared) -> str:
     """A gap as text: accuracies in points."""
     scale, form = (100, "+.1f") if row.measure in IN_POINTS else (1, "+.3f")
-    return interval_text(scale * row.mean, scale * row.low, scale * row.high, form)
+    mean, low, high = verdict.ends_of(row)
+    return interval_text(scale * mean, scale * low, scale * high, form)
 
 
 def gaps_shown(table: pd.DataFrame) -> pd.DataFrame:

@@ -42,9 +42,9 @@ def kind_of(part: pd.DataFrame) -> str:
 
 def answers(table: pd.DataFrame) -> pd.DataFrame:
     """One row a scenario and model: kind, dataset, model, request, method, the columns of `verdict.verdicts`, cost
-    (retrainings), tuned (whether its settings were chosen on these data), is_method, and in points the gaps of forget accuracy
-    (forget, forget_low, forget_high) and of what is kept. Scenarios without a retrained model and an original are left
-    out. table: of `records.load`."""
+    (retrainings), tuned (whether its settings were chosen on these data), is_method, and in points the gaps of forget
+    accuracy (forget, forget_low, forget_high) and of what is kept. Scenarios without a retrained model and an original
+    are left out. table: of `records.load`."""
     frames = []
     for scenario, part in table.groupby(SCENARIO, sort=True):
         if not {"retrain", "original"} <= set(part["method"]):
@@ -72,7 +72,7 @@ def answers(table: pd.DataFrame) -> pd.DataFrame:
             "gaps",
         ]
         flags = dict.fromkeys(["placebo", "tuned", "is_method"], bool)
-        return pd.DataFrame(columns=[*columns, *flags, *_points({})]).astype(flags)
+        return pd.DataFrame(columns=[*columns, "gaps", *flags, *_points({})]).astype(flags)
     return pd.concat(frames, ignore_index=True)
 
 
@@ -81,7 +81,7 @@ def _points(gaps: dict[str, verdict.Compared]) -> dict[str, float]:
     found = {}
     for name in POINTS:
         row = gaps.get(f"{name} accuracy")
-        values = (np.nan,) * 3 if row is None else (row.mean, row.low, row.high)
+        values = (np.nan,) * 3 if row is None else verdict.ends_of(row)
         found |= {f"{name}{end}": 100 * value for end, value in zip(("", "_low", "_high"), values, strict=True)}
     return found
 

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from forget_lib.statistics.intervals import clopper_pearson, holm
+from forget_lib.statistics.intervals import Interval, clopper_pearson, holm, within
+from forget_lib.statistics.measurement import gap_range
 from forget_lib.statistics.rules import (
     ALPHA,
     CONTROLS,
@@ -53,6 +54,9 @@ MEASURES = (
     Measure("share left", "share_left", "share_left", "inside", "share_left"),
 )
 """The primary measures, fixed before looking; all others are exploratory."""
+
+
+UNBOUNDED = {measure.title for measure in MEASURES if measure.margin in ("separation", "share_left")}
 
 
 class State(NamedTuple):
@@ -141,6 +145,13 @@ def gap_from(n: int, mean: float, error: float, margin: float) -> Gap:
     p_zero = 2 * (1 - special.stdtr(n - 1, abs(mean) / error))
     bound = abs(mean) + narrow * error
     return Gap(n, mean, mean - wide * error, mean + wide * error, bound, float(p_equal), float(p_zero))
+
+
+def ends_of(row: Compared) -> tuple[float, float, float]:
+    """Mean and ends of the 95 % interval for people: an end that a difference of shares cannot reach is moved."""
+    if row.measure in UNBOUNDED or not math.isfinite(row.low):
+        return row.mean, row.low, row.high
+    return within(Interval(row.mean, row.low, row.high, row.n), gap_range())[:3]
 
 
 def measures_of(part: pd.DataFrame) -> list[Measure]:

@@ -160,7 +160,6 @@ def yamls() -> Iterator[Hostile]:
         "plugins-numbers": {"plugins": [1]},
         "deletion-numbers": {"deletion": [1]},
         "claims-list": {"claims": [1]},
-        "margins-word": {"margins": "x", "scenarios": {"a": one | {"notebook": "08_figures"}}},
     }.items():
         text = yaml.safe_dump(good | change)
         yield Hostile(row, f"config-{name}", partial(config, lambda _, text=text: text))

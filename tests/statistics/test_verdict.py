@@ -186,6 +186,38 @@ def test_holm_is_over_the_methods_of_the_scenario():
     assert several.loc[["good", *many], "p_equal"].min() <= 5 * raw + 1e-12
 
 
+def pool(gaps: dict[str, float], original: float = 0.4, error: float = 0.003) -> pd.DataFrame:
+    """A pooled study of 8 targets by U-LiRA, from gaps to the retrained model; all targets share an offset of 0.05."""
+    rows = []
+    for method, gap in ({"retrain": 0.0, "second_retrain": 0.0, "original": original} | gaps).items():
+        kind = "method" if method in gaps else "control"
+        about = {"method": method, "kind": kind, "attack": "u_lira", "targets": 8, "status": "done", "error": error}
+        ends = {"low": 0.54 + gap, "high": 0.56 + gap}
+        rows.append(about | ends | {"metric": "auc", "value": 0.55 + gap})
+        if method != "retrain":
+            rows.append(about | {"metric": "auc_gap", "value": gap})
+    return pd.DataFrame(rows)
+
+
+def test_a_strong_attack_is_paired_with_the_retrained_model_on_the_same_targets():
+    found = verdict.pool_verdicts(pool({"clean": 0.0, "leaks": 0.1, "over": -0.1}))
+    assert found.loc[["clean", "leaks", "over"], "verdict"].tolist() == ["equal", "little", "much"]
+    assert found["told"].to_dict() == {name: name in ("leaks", "over") for name in found.index}
+    assert found.loc["clean", "gaps"]["u_lira"].n == 8
+    many = verdict.pool_verdicts(pool({f"clean{number}": 0.0 for number in range(200)} | {"lone": 0.0105}))
+    assert not many.loc["lone", "told"], "3.5 standard errors of one in 201 methods are chance, after Holm"
+
+
+def test_a_pool_in_which_the_attack_misses_the_original_tells_nothing():
+    assert set(verdict.pool_verdicts(pool({"clean": 0.0}, original=0.01))["verdict"]) == {"blind"}
+    assert verdict.pool_verdicts(pool({"clean": 0.0}).assign(attack="lira")).empty
+
+
+def test_nulls_that_do_not_hold_are_counted():
+    assert verdict.broken_nulls(pool({"leaks": 0.1})) == (2, 2)
+    assert verdict.broken_nulls(pool({}).assign(low=0.4)) == (0, 2)
+
+
 def test_several_scenarios_agree_or_differ_and_a_blind_one_never_counts():
     assert verdict.across(["equal", "blind"]) == "equal"
     assert verdict.across(["equal", "little"]) == "mixed"
