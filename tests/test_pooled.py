@@ -125,6 +125,15 @@ def test_scores_are_kept_for_curves(study):
     assert rows["targets"].item() == 3
 
 
+def test_a_pool_takes_the_attack_that_needs_none(blobs, tmp_path, monkeypatch):
+    monkeypatch.setattr("forget_lib.attacks.one_model.FEWEST", 10)
+    pool = POOL | {"doses": [], "attacks": ["loss_regression", "one_model"]}
+    table = membership.pooled_study(tmp_path, methods={}, pool=pool, **FIELDS).table
+    found = table[(table["attack"] == "one_model") & (table["metric"] == "auc")].set_index("method")["value"]
+    assert set(found.index) == {"original", "original_shuffled", "retrain", "second_retrain"}
+    assert found["retrain"] == pytest.approx(0.5, abs=0.25)
+
+
 @pytest.mark.parametrize("request_kind", ["mislabelled", "most_memorised"])
 def test_other_requests_run_through_the_same_code(blobs, tmp_path, request_kind):
     pool = POOL | {"evaluation": 48, "request": request_kind, "doses": [], "attacks": ["loss_regression", "lira"]}

@@ -22,7 +22,16 @@ from forget_lib.statistics.measurement import Measurement
 
 FIRST = "loss_regression"
 NULLS = ("0.5", "second retrain", "label shuffle", "1 (retrain against retrain)", "0")
-NEEDS = ("target", "references", "unlearned references", "two snapshots", "embeddings", "weights", "families of models")
+NEEDS = (
+    "target",
+    "population",
+    "references",
+    "unlearned references",
+    "two snapshots",
+    "embeddings",
+    "weights",
+    "families of models",
+)
 OWN_INPUT = ("embeddings", "weights", "families of models")
 """Needs of the attacks that take an input of their own: `ProbeInput`, `WeightsInput`, `FamilyInput`."""
 KINDS = ("score", "table")
@@ -181,6 +190,10 @@ def _checked(name: str, needs: str, inputs: Any) -> Any:
     checked = validate(inputs)
     if "references" in needs:
         _check_references(name, needs, checked)
+    if needs == "population":
+        sides = (checked.forget, checked.unseen, checked.population)
+        if any(side is None or side.known is None for side in sides):
+            raise ForgetError(f"Attack {name!r} needs population images, and what is known of all without the model.")
     if needs == "two snapshots" and (checked.forget.before is None or checked.unseen.before is None):
         raise ForgetError(f"Attack {name!r} needs the logits of the model before unlearning as well.")
     return checked

@@ -17,7 +17,7 @@ from forget_lib.models.nets import Classifier
 from forget_lib.models.optimizers import make_optimizer
 from forget_lib.models.recipe import Recipe, rate_at
 
-STACKED_VERSION = 1
+STACKED_VERSION = 2
 """Raised when nets trained together get other numbers; records of before are then made again."""
 HIDDEN = 128
 """Width of the hidden layer of `models.mlp`."""
@@ -99,7 +99,10 @@ def train_batched(
     total = recipe.epochs * math.ceil(size / recipe.batch_size)
     for epoch in range(recipe.epochs):
         order = torch.stack([part[torch.randperm(size, generator=g)] for part, g in zip(sets, generators, strict=True)])
-        for chosen in order.split(recipe.batch_size, dim=1):
+        parts = list(order.split(recipe.batch_size, dim=1))
+        if len(parts) > 1 and parts[-1].shape[1] == 1:  # as `Samples.batches` does: a step on one image is mostly noise
+            parts[-2:] = [torch.cat(parts[-2:], dim=1)]
+        for chosen in parts:
             optimizer.param_groups[0]["lr"] = rate_at(recipe, step / total)
             logits, wanted = nets.forward(inputs[chosen]).flatten(0, 1), labels[chosen].flatten()
             loss = functional.cross_entropy(logits, wanted, reduction="sum", label_smoothing=recipe.label_smoothing)

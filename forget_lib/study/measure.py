@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from forget_lib.attacks import AttackInput, ProbeInput, Side, WeightsInput, get_attack
+from forget_lib.attacks.parts.inputs import known_outside
 from forget_lib.core.errors import ForgetError
 from forget_lib.core.user_code import failure
 from forget_lib.datasets.samples import Samples
-from forget_lib.models.train import accuracy, as_half, embed, predict
+from forget_lib.models.recipe import Recipe
+from forget_lib.models.train import accuracy, as_half, embed, predict, train
 from forget_lib.statistics import metrics
 from forget_lib.statistics.measurement import Measurement
 from forget_lib.study import records
@@ -29,6 +31,8 @@ EPOCH_SAMPLES = 500
 RATES = {"class": 0.002, "other": 0.05}
 """Rates of relearning by kind of request, at which a retrained model needs about 20 mini-batches: a class that a net
 has never seen comes in a few steps, single samples take longer. The same for all models of a scenario."""
+HELPER = Recipe(epochs=10, learning_rate=1e-3, optimizer="adam", schedule="cosine", weight_decay=0.0)
+"""How the helper net of `known_of` is trained where nobody knows how the original was."""
 Arrays = dict[str, np.ndarray]
 
 
@@ -109,14 +113,30 @@ def attack(
 
     def side(part: str, rows: Tensor) -> Side:
         people = scenario.samples[part].people if scenario.groups_people else None
-        return Side(logits[part], labels[part], rows, people)
+        return Side(logits[part], labels[part], rows, people, known=known.get(part))
 
-    forget, unseen = side("forget", scenario.sets.forget), side("unseen", scenario.sets.unseen)
-    inputs = AttackInput(forget, unseen, seed=seed_of("attack", name, scenario.seed, scenario.draw))
     found: list[Measurement] = []
     with _naming_attack(name):
+        known = known_of(scenario) if get_attack(name).needs == "population" else {}
+        forget, unseen = side("forget", scenario.sets.forget), side("unseen", scenario.sets.unseen)
+        others = side("population", scenario.sets.population) if known else None
+        seed = seed_of("attack", name, scenario.seed, scenario.draw)
+        inputs = AttackInput(forget, unseen, others, seed=seed)
         found += [measurement._replace(attack=name) for measurement in get_attack(name).function(inputs)]
     return found
+
+
+@lru_cache(maxsize=1)
+def known_of(scenario: Scenario) -> Arrays:
+    """What is known of forget, unseen and population samples without the model, see `known_outside`.
+
+    The helper net is trained on the retain set, so that it has seen none of them: by the recipe, or where that is not
+    known by `HELPER`, which is not meant to give the same model. It costs one training a scenario.
+    """
+    seed = seed_of("helper", scenario.seed, scenario.draw)
+    helper = scenario.new_model(seed)
+    train(helper, scenario.samples["retain"], scenario.recipe if scenario.recipe.known else HELPER, seed)
+    return known_outside(helper, {part: scenario.samples[part] for part in ("forget", "unseen", "population")})
 
 
 def probe(scenario: Scenario, name: str, model: nn.Module, embedded: Arrays) -> list[Measurement]:

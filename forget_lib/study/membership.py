@@ -17,6 +17,7 @@ from scipy.stats import norm
 from torch import nn
 
 from forget_lib.attacks import AttackInput, FamilyInput, Side, get_attack, validate
+from forget_lib.attacks.parts.inputs import known_outside
 from forget_lib.attacks.parts.per_sample import Influence, influence, shares
 from forget_lib.core.errors import ForgetError, NotApplicableError, TooFewError, unknown
 from forget_lib.core.files import write_text
@@ -46,6 +47,8 @@ RATES = (0.01, 0.001)
 ATTACK_ORDER: tuple[str, ...] = (WEAK, "confidence", "modified_entropy", "attack_r")
 ATTACK_ORDER += ("rmia_offline", "rmia", "lira_offline", "lira", "u_lira")
 DOSES = (0.1, 0.25, 0.5)
+HELPER_SEED = 600_000
+"""What is added to the seeds of targets for the helper net of attacks without references."""
 
 
 def make_plan(
@@ -159,6 +162,17 @@ class Targets:
         return [*pools.control_nets(self.pool.plan, self.splits, "original", self.seed, self.folder)]
 
     @cached_property
+    def known(self) -> dict[str, np.ndarray]:
+        """What is known of evaluation samples (in their order) and population without a target, where an attack asks
+        for it; the helper net is trained on what no target forgets."""
+        plan = self.pool.plan
+        if plan.population is None or all(get_attack(name).needs != "population" for name in self.attacks):
+            return {}
+        helper = pools.train_nets(plan, [np.flatnonzero(~plan.inside)], [TARGET_SEED + HELPER_SEED], self.folder)[0]
+        parts = {"evaluation": plan.samples(np.sort(plan.evaluation)), "population": plan.population}
+        return known_outside(helper, parts)
+
+    @cached_property
     def retrained_nets(self) -> Sequence[nn.Module]:
         """The retrained models of the same targets, with which each model is compared."""
         return pools.control_nets(self.pool.plan, self.splits, "retrain", self.seed, self.folder)
@@ -237,12 +251,15 @@ class Targets:
             columns = np.random.default_rng([shuffle, r]).permutation(columns)
         logits, labels, population = predict(net, plan.samples(columns)).numpy(), plan.labels[columns], plan.population
         before = None if original is None else predict(original, plan.samples(columns)).numpy()
-        gone, never = (
-            Side(logits[part], labels[part], columns[part], before=None if before is None else before[part])
-            for part in (slice(size), slice(size, None))
-        )
-        others = None if population is None else Side(predict(net, population), population.labels)
-        return AttackInput(gone, never, others, self.pool.references(columns, unlearned), seed=r)
+        known = None
+        if self.known:
+            known = self.known["evaluation"][np.searchsorted(np.sort(plan.evaluation), columns)]
+        both = Side(logits, labels, columns, before=before, known=known)
+        others = None
+        if population is not None:
+            others = Side(predict(net, population), population.labels, known=self.known.get("population"))
+        sides = (both.take(np.arange(size)), both.take(np.arange(size, len(columns))))
+        return AttackInput(*sides, others, self.pool.references(columns, unlearned), seed=r)
 
     def score(
         self, nets: Sequence[nn.Module], unlearned: np.ndarray | None = None, shuffle: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,14 @@ from torch import Tensor, nn
 
 from forget_lib.core.errors import DivergedError, ForgetError, TooFewError
 from forget_lib.datasets.samples import Samples
+from forget_lib.models.train import predict
+from forget_lib.statistics import scores
 
 LOGIT_LIMIT = 1e4
 """Logits beyond this are clipped: float32 softmax is saturated long before."""
 FEWEST_OF_FAMILY = 8
+COMPONENTS, MOST_IMAGES = 30, 1000
+"""Principal components of images (of few images fewer), and the images from which they are taken."""
 Values = Tensor | np.ndarray
 
 
@@ -30,7 +35,8 @@ class Side:
 
     logits: float [N, C]. labels: int [N], those used in training. indices: int [N], rows in the pool, to check that
     sides are disjoint. people: int [N] ids; intervals then redraw people, since images of one person are alike.
-    before: float [N, C], the model before unlearning, for two-snapshot attacks.
+    before: float [N, C], the model before unlearning, for two-snapshot attacks. known: float [N, D], what is known of
+    the samples without any model under attack, see `known_outside`.
     """
 
     logits: Values
@@ -38,6 +44,7 @@ class Side:
     indices: Values | None = None
     people: Values | None = None
     before: Values | None = None
+    known: Values | None = None
 
     def take(self, rows: np.ndarray) -> Side:
         """Some of the samples."""
@@ -55,6 +62,24 @@ class Side:
             raise TooFewError(f"An attack needs at least 2 {name} samples, got {len(labels)}.")
         before, more = (None, 0) if self.before is None else _clean(self.before, f"{name}, before unlearning:")
         return dataclasses.replace(self, logits=logits, labels=labels, before=before), clipped + more
+
+
+def known_outside(helper: nn.Module, parts: Mapping[str, Samples]) -> dict[str, np.ndarray]:
+    """What is known of samples without the model under attack, by set, float64 [N, C + 1 + components].
+
+    Logits of a helper net that was trained on none of them, its margin of the label, and principal components of the
+    images, which are those of the set "population".
+    """
+    flat = {name: samples.images.flatten(1).double().cpu().numpy() / 255 for name, samples in parts.items()}
+    middle = flat["population"].mean(axis=0)
+    images = flat["population"][:MOST_IMAGES] - middle
+    axes = np.linalg.svd(images, full_matrices=False)[2][: min(COMPONENTS, len(images) // 4)]
+    found = {}
+    for name, samples in parts.items():
+        logits = predict(helper, samples).double().numpy()
+        margin = scores.phi(logits, samples.labels.cpu().numpy())
+        found[name] = np.hstack([logits, margin[:, None], (flat[name] - middle) @ axes.T])
+    return found
 
 
 @dataclass(frozen=True)
