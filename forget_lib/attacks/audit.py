@@ -53,10 +53,9 @@ def epsilon_lower_bound(correct: int, guesses: int, canaries: int, delta: float 
 def audit(inputs: AttackInput) -> list[Measurement]:
     """Guess the most and the least member-like samples (a twentieth each) and bound epsilon by how many are right.
 
-    Valid where a coin decided for each canary whether it was trained on; all trained ones were then deleted. It is a
-    heuristic for a mechanism that is not private by design. Scores: LiRA with references, else minus the loss.
-    The value is a 95 % lower bound, 0 after an exact retrain (in 95 of 100 runs). Weakness: has a ceiling, see
-    `epsilon_lower_bound`. Raises: TooFewError below 100 samples.
+    Valid where a coin decided for each canary whether it was trained on; all trained ones were then deleted. Scores:
+    LiRA with references, else minus the loss. The value is a 95 % lower bound with a ceiling, 0 after an exact retrain
+    (in 95 of 100 runs). Raises: TooFewError below 100 samples.
     """
     columns = matched_columns(inputs)
     canaries = len(columns)

@@ -20,14 +20,13 @@ def loss_score(inputs: AttackInput) -> np.ndarray:
 def matched_columns(inputs: AttackInput) -> np.ndarray:
     """Columns (forget first) with as many unseen as forget samples of each class, chosen by `inputs.seed`."""
     generator = np.random.default_rng(inputs.seed)
-    kept = []
+    columns = []
     for label in np.unique(inputs.forget.labels):
-        forget = np.flatnonzero(inputs.forget.labels == label)
-        unseen = np.flatnonzero(inputs.unseen.labels == label)
-        number = min(len(forget), len(unseen))
-        kept.append(generator.permutation(forget)[:number])
-        kept.append(inputs.number_forget + generator.permutation(unseen)[:number])
-    return np.sort(np.concatenate(kept))
+        sides = [np.flatnonzero(side.labels == label) for side in (inputs.forget, inputs.unseen)]
+        number = min(map(len, sides))
+        forget, unseen = (generator.permutation(side)[:number] for side in sides)
+        columns += [forget, inputs.number_forget + unseen]
+    return np.sort(np.concatenate(columns))
 
 
 @attack("loss_regression", title="Loss, logistic regression", null="0.5", score=loss_score)
@@ -43,10 +42,8 @@ def loss_regression(inputs: AttackInput) -> list[Measurement]:
     columns = matched_columns(inputs)
     member = columns < inputs.number_forget
     if member.sum() < FOLDS:
-        raise TooFewError(
-            f"loss_regression needs at least {FOLDS} forget and {FOLDS} unseen samples of the same classes, "
-            f"got {int(member.sum())}."
-        )
+        needed = f"at least {FOLDS} forget and {FOLDS} unseen samples of the same classes"
+        raise TooFewError(f"loss_regression needs {needed}, got {int(member.sum())}.")
     score = loss_score(inputs)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=inputs.seed)
     guess = cross_val_predict(LogisticRegression(), score[columns, None], member, cv=folds)

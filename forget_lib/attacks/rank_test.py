@@ -9,8 +9,6 @@ from forget_lib.core.errors import TooFewError
 from forget_lib.statistics import intervals, scores
 from forget_lib.statistics.measurement import Measurement
 
-SHIFT = 1.0  # the power is for a difference of one standard deviation
-SIMULATED = 500
 FEWEST = 4  # units a side: fewer cannot reach p < 0.05
 
 
@@ -19,30 +17,28 @@ FEWEST = 4  # units a side: fewer cannot reach p < 0.05
 def rank_test(inputs: AttackInput) -> list[Measurement]:
     """Exact rank-sum test of the margin, forgotten against unseen; the unit is the person where people are given.
 
-    The value of a person is the mean margin over the images, less the class means over both sides, so that a hard
-    age does not count as a person unknown. `auc`: share of pairs in which the forgotten one is surer, in [0, 1],
-    0.5 is chance; its interval redraws people, from 10 on. `rank_p`: exact two-sided p-value. `rank_power`: chance
-    to find a difference of one standard deviation with that many units. No true-positive rate: there are too few.
-    Raises: TooFewError below 4 units a side.
+    The value of a person is the mean margin over the images, less the class means over both sides, so that a hard age
+    does not count as a person unknown. `auc`: share of pairs in which the forgotten one has the larger margin, in
+    [0, 1]; its interval redraws people, from 10 on. `rank_p`: exact two-sided p-value. `rank_power`: chance to find a
+    difference of one standard deviation with that many units. Raises: TooFewError below 4 units a side.
     """
     margins = scores.phi(inputs.logits, inputs.labels)
     labels = np.asarray(inputs.labels)
     centred = margins - np.array([margins[labels == label].mean() for label in labels])
-    people = (inputs.forget.people, inputs.unseen.people)
-    sides = np.split(centred, [inputs.number_forget])
-    values = [side if own is None else by_person(side, as_array(own)) for side, own in zip(sides, people, strict=True)]
+    values = np.split(centred, [inputs.number_forget])
+    for place, people in enumerate((inputs.forget.people, inputs.unseen.people)):
+        values[place] = values[place] if people is None else by_person(values[place], as_array(people))
     sizes = [len(side) for side in values]
     if min(sizes) < FEWEST:
-        what = "images" if people[0] is None else "people"
+        what = "images" if inputs.forget.people is None else "people"
         raise TooFewError(f"A rank test needs at least {FEWEST} {what} a side, got {sizes[0]} and {sizes[1]}.")
-    found = mannwhitneyu(*values, method="exact")
-    area = float(found.statistic) / (sizes[0] * sizes[1])
-    low = high = None
-    if min(sizes) >= intervals.BOOTSTRAP_FROM:
-        low, high = _interval(values[0], values[1], inputs.seed)
+    test = mannwhitneyu(*values, method="exact")
+    area = float(test.statistic) / (sizes[0] * sizes[1])
+    enough = min(sizes) >= intervals.BOOTSTRAP_FROM
+    low, high = _interval(values[0], values[1], inputs.seed) if enough else (None, None)
     return [
         Measurement("auc", area, low, high, "auc", n=sizes[0], null=0.5),
-        Measurement("rank_p", float(found.pvalue), unit="p", n=sizes[0], null=0.5),
+        Measurement("rank_p", float(test.pvalue), unit="p", n=sizes[0], null=0.5),
         Measurement("rank_power", power(*sizes), unit="share", n=sizes[0], null=0.05),
     ]
 
@@ -53,20 +49,18 @@ def by_person(values: np.ndarray, people: np.ndarray) -> np.ndarray:
     return np.bincount(codes, values) / np.bincount(codes)
 
 
-def power(first: int, second: int, shift: float = SHIFT, seed: int = 0) -> float:
-    """Share of simulated normal samples of these sizes, `shift` SDs apart, in which p <= 0.05, in [0, 1]."""
-    generator = np.random.default_rng(seed)
-    one = generator.normal(shift, 1, (SIMULATED, first))
-    two = generator.normal(0, 1, (SIMULATED, second))
+def power(first: int, second: int, shift: float = 1.0) -> float:
+    """Share of 500 simulated normal samples of these sizes, `shift` SDs apart, in which p <= 0.05, in [0, 1]."""
+    generator = np.random.default_rng(0)
+    one, two = generator.normal(shift, 1, (500, first)), generator.normal(0, 1, (500, second))
     return float((mannwhitneyu(one, two, axis=1, method="exact").pvalue <= 0.05).mean())
 
 
-def _interval(first: np.ndarray, second: np.ndarray, seed: int, resamples: int = 1000) -> tuple[float, float]:
+def _interval(first: np.ndarray, second: np.ndarray, seed: int) -> tuple[float, float]:
     """Percentile interval of the area, units of both sides redrawn."""
     generator = np.random.default_rng(seed)
     wins = (first[:, None] > second[None, :]) + 0.5 * (first[:, None] == second[None, :])
-    rows = generator.integers(0, len(first), (resamples, len(first)))
-    columns = generator.integers(0, len(second), (resamples, len(second)))
+    rows, columns = (generator.integers(0, size, (1000, size)) for size in wins.shape)
     areas = np.array([wins[np.ix_(row, column)].mean() for row, column in zip(rows, columns, strict=True)])
     low, high = np.quantile(areas, [0.025, 0.975])
     return float(low), float(high)

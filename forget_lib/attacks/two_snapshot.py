@@ -43,14 +43,14 @@ def two_snapshot(inputs: AttackInput) -> list[Measurement]:
     generator = np.random.default_rng(inputs.seed)
     found = summarise(_out_of_fold(features, member, inputs.seed), inputs)
     nulls = []
-    for _ in range(SHUFFLES):
-        shuffled = generator.permutation(member)
+    for shuffled in [generator.permutation(member) for _ in range(SHUFFLES)]:
         score = _out_of_fold(features, shuffled, inputs.seed)
         nulls.append(intervals.auc(score[shuffled], score[~shuffled]))
     return [m._replace(null=float(np.mean(nulls))) if m.metric == "auc" else m for m in found]
 
 
 def _out_of_fold(features: np.ndarray, member: np.ndarray, seed: int) -> np.ndarray:
+    """The score of each sample by a classifier that did not see it."""
     classifier = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=300))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     return cross_val_predict(classifier, features, member, cv=folds, method="decision_function")

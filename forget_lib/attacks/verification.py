@@ -9,11 +9,7 @@ from forget_lib.statistics.measurement import Measurement
 
 
 def equal_error_rate(genuine: np.ndarray, impostor: np.ndarray) -> float:
-    """Rate at which false acceptances and false rejections are alike, in [0, 1]; 0.5 is chance.
-
-    Higher scores mean "same person". Between two thresholds the mean of the two rates where they are nearest.
-    Raises: TooFewError for an empty side.
-    """
+    """Rate at which false acceptances and false rejections are nearest, their mean, in [0, 1]; 0.5 is chance."""
     if min(len(genuine), len(impostor)) < 1:
         raise TooFewError("An equal error rate needs at least 1 genuine and 1 impostor pair.")
     thresholds = np.append(np.unique(np.concatenate([genuine, impostor])), np.inf)

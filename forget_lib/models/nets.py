@@ -1,5 +1,6 @@
 """Classifiers by name: `build("mlp", (1, 28, 28), 10, seed=0)`."""
 
+import math
 from collections.abc import Callable
 from functools import partial, update_wrapper
 from itertools import pairwise
@@ -66,10 +67,9 @@ def list_models() -> list[str]:
 
 
 def build(name: str, input_shape: tuple[int, int, int], number_of_classes: int, seed: int = 0) -> Classifier:
-    """A new, untrained classifier.
+    """A new, untrained classifier for images (C, H, W); the global random state is left as it was.
 
-    Args: name: a registered name, or `package.module:function` or `file.py:function` (see `own_model`). input_shape:
-        (C, H, W). seed: of the random weights; the global random state is left as it was.
+    Args: name: a registered name, or `package.module:function` or `file.py:function` (see `own`).
     Raises: UnknownNameError for a name that is not registered; ForgetError for a function that gives no classifier.
     """
     make: Callable[..., Any] = partial(build_own, name) if is_own(name) and name not in MODELS else MODELS[name]
@@ -84,18 +84,13 @@ def build(name: str, input_shape: tuple[int, int, int], number_of_classes: int, 
 @model("mlp")
 def mlp(input_shape: tuple[int, int, int], number_of_classes: int) -> Classifier:
     """One hidden layer of 128 units: 784-128-10 on MNIST."""
-    channels, height, width = input_shape
-    body = nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, 128), nn.ReLU())
+    body = nn.Sequential(nn.Flatten(), nn.Linear(math.prod(input_shape), 128), nn.ReLU())
     return Classifier(body, 128, number_of_classes)
 
 
 def _normalised(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     """A 3×3 convolution and batch norm."""
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs))
-
-
-def _block(inputs: int, outputs: int) -> nn.Sequential:
-    return _normalised(inputs, outputs).append(nn.ReLU())
 
 
 def _pool() -> nn.Sequential:
@@ -114,11 +109,12 @@ def small_cnn(input_shape: tuple[int, int, int], number_of_classes: int) -> Clas
 
 
 class Residual(nn.Module):
-    """x + block(x)."""
+    """x + block(x), the block of 3×3 convolutions with batch norm and ReLU."""
 
-    def __init__(self, block: nn.Module) -> None:
+    def __init__(self, width: int, convolutions: int) -> None:
         super().__init__()
-        self.block = block
+        blocks = [_normalised(width, width).append(nn.ReLU()) for _ in range(convolutions)]
+        self.block = blocks[0] if convolutions == 1 else nn.Sequential(*blocks)
 
     def forward(self, images: Tensor) -> Tensor:
         return images + self.block(images)
@@ -129,7 +125,7 @@ def small_resnet(input_shape: tuple[int, int, int], number_of_classes: int) -> C
     """A ResNet for faces: a stem of stride 2 (24 channels), then 48 and 96 channels, each with a residual block."""
     layers: list[nn.Module] = [_normalised(input_shape[0], 24, stride=2), _pool()]
     for inputs, outputs in ((24, 48), (48, 96)):
-        layers += [_normalised(inputs, outputs), _pool(), Residual(_block(outputs, outputs))]
+        layers += [_normalised(inputs, outputs), _pool(), Residual(outputs, 1)]
     return Classifier(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten()), 96 * 4, number_of_classes)
 
 
@@ -138,10 +134,11 @@ def resnet9(input_shape: tuple[int, int, int], number_of_classes: int) -> Classi
     """ResNet-9 at half width (32, 64, 128, 256 channels): a stem, three stages, two of them with a residual pair."""
 
     def stage(inputs: int, outputs: int, residual: bool) -> list[nn.Module]:
-        pair = [Residual(nn.Sequential(_block(outputs, outputs), _block(outputs, outputs)))] if residual else []
+        pair = [Residual(outputs, 2)] if residual else []
         return [_normalised(inputs, outputs), _pool(), *pair]
 
-    layers = [_block(input_shape[0], 32), *stage(32, 64, True), *stage(64, 128, False), *stage(128, 256, True)]
+    stem = _normalised(input_shape[0], 32).append(nn.ReLU())
+    layers = [stem, *stage(32, 64, True), *stage(64, 128, False), *stage(128, 256, True)]
     return Classifier(nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten()), 256, number_of_classes)
 
 

@@ -43,13 +43,8 @@ def set_threads(threads: int = 1) -> None:
     torch.set_deterministic_debug_mode("warn")
     # Deterministic mode would write NaN into every new tensor before it is computed.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # set by its module's class
-    _keep_memory()
-
-
-def _keep_memory() -> None:
-    """Asks the C library to keep freed memory for the next tensor, where it can; to give the activations of a small net
-    back to the system at every step takes a fifth of its time."""
-    # Not every C library of Linux has it.
+    # The C library keeps freed memory for the next tensor, where it can: to give the activations of a small net back to
+    # the system at every step takes a fifth of its time.
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if set_option is not None:
         set_option(MALLOC_MMAP_MAX, 0)  # a tensor with a mapping of its own is given back whenever it is freed
@@ -57,18 +52,13 @@ def _keep_memory() -> None:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """ "auto" is CUDA, else Apple's MPS, else the CPU.
-
-    Raises: ForgetError for a device that this machine does not have.
-    """
+    """ "auto" is CUDA, else Apple's MPS, else the CPU. Raises: ForgetError for a device that is not available."""
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = next(device for device in ("cuda", "mps", "cpu") if there[device])
     if not there.get(name.split(":")[0], False):
         have = ", ".join(device for device, present in there.items() if present)
-        raise ForgetError(
-            f"Device {name!r} is not to be had here. Available: {have}. Set device in the config, or auto."
-        )
+        raise ForgetError(f"Device {name!r} is not available. Available: {have}. Set device in the config, or auto.")
     return torch.device(name)
 
 
@@ -144,14 +134,14 @@ def detach_meters(model: nn.Module) -> nn.Module:
 
 
 def train_mode(model: nn.Module, *, batch_norm: bool = True) -> nn.Module:
-    """Train mode, but for frozen batch norm: where all weights of its own are frozen, its running statistics are too,
-    in training as in unlearning, and it normalises by them. With `batch_norm=False` that holds for every batch norm.
+    """Train mode, but for frozen batch norm: where all its weights are frozen, its running statistics are too, and it
+    normalises by them. With `batch_norm=False` that holds for every batch norm.
     """
     model.train()
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            own = list(module.parameters(recurse=False))
-            frozen = bool(own) and not any(parameter.requires_grad for parameter in own)
+        if isinstance(module, _BatchNorm):
+            weights = list(module.parameters(recurse=False))
+            frozen = bool(weights) and not any(weight.requires_grad for weight in weights)
             if not batch_norm or frozen:
                 module.eval()
     return model
@@ -246,7 +236,7 @@ def _train(
     start = time.perf_counter()
     for epoch in range(len(rows) + 1, recipe.epochs + 1):
         train_mode(model)
-        _set_global_seed(1000 * seed + epoch, samples.labels.device)
+        torch.manual_seed(1000 * seed + epoch)
         losses, outputs, targets = [], [], []
         for images, labels in samples.batches(first_epoch=epoch - 1):
             for group in optimizer.param_groups:
@@ -282,15 +272,6 @@ def _train(
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return pd.DataFrame(rows)
-
-
-def _set_global_seed(seed: int, device: torch.device) -> None:
-    """Seeds what layers such as dropout draw from on `device`."""
-    if device.type == "cpu":
-        # `torch.manual_seed` also notes who called, for a GPU that may be used later: half a millisecond.
-        torch.default_generator.manual_seed(seed)
-    else:
-        torch.manual_seed(seed)
 
 
 def _save(

@@ -33,7 +33,7 @@ def negmerge(
 
     :math:`\tau_j` from fine-tuning at 0.5, 1 and 2 times the rate, each `repeats` times in another order;
     :math:`\tau = \overline{\tau_j}` where all signs agree, else 0; :math:`\theta_u = \theta_0 - \lambda \tau`.
-    Settings: scale λ and kept as in task_negation.
+    Settings: scale λ as in task_negation.
     """
     rates = [factor * learning_rate for factor in (0.5, 1.0, 2.0) for _ in range(repeats)]
     vectors = [task_vector(model, task, rate, epochs) for rate in rates]
