@@ -144,8 +144,8 @@ def test_trials_name_every_setting_so_that_their_epochs_can_be_cut(plugin):
 
 
 def test_too_many_trials_are_refused(plugin):
-    name, _ = leaderboard.resolve(plugin("[{}] * 7"))
-    with pytest.raises(ForgetError, match="at most 6"):
+    name, _ = leaderboard.resolve(plugin("[{}] * 14"))
+    with pytest.raises(ForgetError, match="at most 13"):
         trials_of(name, "class")
 
 

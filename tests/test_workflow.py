@@ -16,10 +16,11 @@ import yaml
 from forget_lib.core.errors import ForgetError
 from forget_lib.core.paths import REPOSITORY
 from forget_lib.models.recipe import make_recipe
+from forget_lib.study.chosen import read_settings
 from tests.faults.workflow_copy import copy_what_plans_need
 from workflow import plan as planning
 from workflow.config_check import checked
-from workflow.plan import imported_modules, library_files, planned, settings_files, urgency
+from workflow.plan import imported_modules, library_files, planned, settings_digest, urgency
 
 CONFIG = {
     "profile": "tiny",
@@ -307,6 +308,8 @@ def test_a_wrong_part_or_config_is_one_message(arguments, message):
 def test_new_tuned_settings_rerun_the_scenarios_that_read_them(project):
     path = project / "workflow" / "config" / "settings" / "mnist-mlp-class.yaml"
     path.write_text(path.read_text() + "\n")
+    assert waiting(project) == set()
+    path.write_text(path.read_text() + "methods: {finetune: {epochs: 7}}\n")  # the last of two keys counts
     assert waiting(project) == ONE | LAST
 
 
@@ -469,10 +472,35 @@ def test_two_scenarios_that_would_write_one_record_are_refused(change, words):
 
 
 @pytest.mark.fault("Two data sets or nets of one name")
-def test_settings_tuned_on_own_data_are_looked_for_by_their_name_and_any_checksum():
+def test_settings_tuned_on_own_data_are_looked_for_by_their_name_and_any_checksum(tmp_path, monkeypatch):
+    monkeypatch.setattr("workflow.plan.FOLDER", tmp_path)
+    (tmp_path / "mnist-mlp-class.yaml").write_text("methods: {finetune: {epochs: 3}}")
     job = next(iter(plan(CONFIG).values()))
     own = replace(job, parameters={"methods": {}, "dataset": "own:/a/mnist", "model": "mlp"})
-    assert settings_files(own) == []
+    none = settings_digest(own)
+    assert none != settings_digest(replace(job, parameters=own.parameters | {"dataset": "mnist"}))
+    (tmp_path / "mnist-01234567-mlp-class.yaml").write_text("methods: {finetune: {epochs: 2}}")
+    assert settings_digest(own) != none
+
+
+def test_a_page_is_made_again_where_the_settings_chosen_for_its_methods_have_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr("workflow.plan.FOLDER", tmp_path)
+    jobs = plan(CONFIG | {"claims": {"seeds": [0]}})
+    page = next(job for job in jobs.values() if "methods" in job.parameters and job.parameters["dataset"] == "mnist")
+    claims, data = jobs["11_published_claims/claims"], replace(page, parameters={})
+    digests = {"": [settings_digest(job) for job in (page, claims)]}
+    for name, text in (
+        ("one", "{methods: {finetune: {epochs: 3}}, trials: {}}"),
+        ("other trials", "{methods: {finetune: {epochs: 3}}, trials: {finetune: []}}"),
+        ("other settings", "{methods: {finetune: {epochs: 2}}, trials: {}}"),
+    ):
+        (tmp_path / f"mnist-{page.parameters['model']}-class.yaml").write_text(text)
+        read_settings.cache_clear()
+        digests[name] = [settings_digest(job) for job in (page, claims)]
+    assert digests["one"] == digests["other trials"]
+    for number in range(2):
+        assert len({each[number] for each in digests.values()}) == 3
+    assert settings_digest(data) == ""
 
 
 def test_a_page_depends_on_what_its_notebook_imports_and_not_on_all_methods():

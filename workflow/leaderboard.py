@@ -158,7 +158,7 @@ def trials_of(name: str, kind: str) -> list[dict[str, Any]]:
     """
     spaces = tuning.load_spaces()
     module = sys.modules[get_method(name).function.__module__]
-    trials = spaces[name][kind] if name in spaces else getattr(module, "TRIALS", [{}])
+    trials = tuning.trials_of(name, spaces[name][kind]) if name in spaces else getattr(module, "TRIALS", [{}])
     trials = trials[kind] if isinstance(trials, Mapping) else trials
     if not 1 <= len(trials) <= tuning.TRIALS:
         raise ForgetError(f"{name} has {len(trials)} TRIALS; every method gets at most {tuning.TRIALS}.")

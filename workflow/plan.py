@@ -21,7 +21,7 @@ from forget_lib.core.errors import ForgetError, unknown
 from forget_lib.core.files import read_notebook
 from forget_lib.core.names import request_text, short_name
 from forget_lib.core.paths import REPOSITORY, find
-from forget_lib.study.chosen import FOLDER, settings_file
+from forget_lib.study.chosen import FOLDER, digest_of, read_settings, settings_file
 from workflow.config_check import Config, Resources, Scenario, read_config
 
 DATA, BASELINE, FIGURES, OVERVIEW = "01_data", "02_train_baseline", "08_figures", "00_overview"
@@ -260,12 +260,18 @@ def _plain(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.+_-]+", "-", text)
 
 
-def settings_files(job: Job) -> list[str]:
-    """The files of tuned settings that a job may read, relative to the repository."""
-    if "methods" not in job.parameters:
-        return []
-    pattern = settings_file(job.parameters["dataset"], job.parameters["model"], "*", "*").name
-    return sorted(str(path.relative_to(REPOSITORY)) for path in FOLDER.glob(pattern))
+def settings_digest(job: Job) -> str:
+    """What stands for all chosen settings that a job may read: those of its data set and net; for the page of claims
+    all there are; empty where none are read. A page made with others is made again."""
+    if job.notebook == CLAIMS:
+        pattern = "*.yaml"
+    elif "methods" in job.parameters:
+        pattern = settings_file(job.parameters["dataset"], job.parameters["model"], "*", "*").name
+    else:
+        return ""
+    about = {path.name: read_settings(path) for path in sorted(FOLDER.glob(pattern))}
+    parts = ("rule", "checksum", "kind", "methods", "no_acceptable_setting")
+    return digest_of({name: [content.get(part) for part in parts] for name, content in about.items()})
 
 
 def results_folder(config: Config) -> str:

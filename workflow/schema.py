@@ -6,19 +6,18 @@ writes them anew into workflow/config/schemas.
 """
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from forget_lib.core.paths import REPOSITORY
 from forget_lib.deletion.request import Asked
 from forget_lib.deletion.verdict import Rule
 from forget_lib.models.recipe import Recipe
-from forget_lib.study.tuning import TRIALS
+from forget_lib.study.tuning import Space
 from workflow.config_check import Config
 
 FOLDER = REPOSITORY / "workflow" / "config" / "schemas"
-Trials = Annotated[list[dict[str, Any]], Field(min_length=TRIALS, max_length=TRIALS)]
 
 
 def schemas() -> dict[str, dict[str, Any]]:
@@ -27,7 +26,7 @@ def schemas() -> dict[str, dict[str, Any]]:
     request, config = Asked.model_json_schema(), Config.model_json_schema()
     for section in (request, config["$defs"]["Scenario"]):
         section["properties"]["recipe"] |= {"properties": recipe["properties"], "additionalProperties": False}
-    spaces = TypeAdapter(dict[str, dict[Literal["class", "subset"], Trials]]).json_schema()
+    spaces = TypeAdapter(dict[str, dict[Literal["class", "subset"], Space]]).json_schema()
     rule = Rule.model_json_schema()
     return {"config": config, "recipe": recipe, "request": request, "spaces": spaces, "verdict": rule}
 

@@ -103,14 +103,19 @@ def trial(case: Case, methods: Sequence[str]) -> dict[str, Any]:
         return kept["methods"]
     spaces, kind, found = tuning.load_spaces(), tuning.kind_of(scenario.parsed), {}
     for name in methods:
-        chosen = tuning.tune(name, [other], spaces[name][kind][-request["budget.trials"] :])
-        if chosen["settings"] is not None:
-            best = min(trial["score"] for trial in chosen["trials"] if trial["status"] == "done")
-            cost = next(t["relative_cost"] for t in chosen["trials"] if t["settings"] == chosen["settings"])
-            found[name] = {"settings": chosen["settings"], "score": best, "cost": cost}
-            print(f"trial: {name} {chosen['settings']}, score {best:.3f}", flush=True)
+        chosen = tuning.tune(
+            name, [other], tuning.trials_of(name, spaces[name][kind])[1 : 1 + request["budget.trials"]]
+        )
+        if chosen["settings"] is None:
+            print(f"trial: {name} has no acceptable setting, {chosen['reason']}", flush=True)
+            continue
+        best = next(trial for trial in chosen["trials"] if trial["settings"] == chosen["settings"])
+        found[name] = {"settings": chosen["settings"], "score": best["score"], "cost": best["relative_cost"]}
+        print(f"trial: {name} {chosen['settings']}, score {best['score']:.3f}", flush=True)
     if not found:
-        raise ForgetError("No method ran in the trial; name one in the request, or retrain (method: retrain).")
+        raise ForgetError(
+            "No method has acceptable settings in the trial; name one in the request, or retrain (method: retrain)."
+        )
     write_text(path, json.dumps({"key": key, "methods": found}, indent=1))
     return found
 

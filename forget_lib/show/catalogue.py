@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from forget_lib.attacks import list_attacks
 from forget_lib.attacks.registry import get_attack
 from forget_lib.core.registry import Source
-from forget_lib.study.chosen import read_settings, settings_file
+from forget_lib.study.chosen import RULE, read_settings, settings_file
 from forget_lib.unlearning import get_method, list_methods
 
 
@@ -46,8 +46,12 @@ def settings_sentence(dataset: str, model: str, request_kind: str, checksum: str
     about = read_settings(path)
     asked, tuned_on = about.get("tuned_on", request_kind), about.get("source", "not named")
     where = f"on request {asked} and draws of their own of {about.get('dataset', dataset)} ({tuned_on})"
+    if about.get("checksum") == checksum and about.get("rule") == RULE:
+        refused = about.get("no_acceptable_setting", {})
+        none = f" No setting was acceptable for {', '.join(refused)}: they run all the same, marked." if refused else ""
+        return f"Settings were tuned {where}.{none}"
     if about.get("checksum") == checksum:
-        return f"Settings were tuned {where}."
+        return f"**Settings were chosen {where} by an older rule**: all methods count as not tuned."
     text = f"**Settings were tuned {where}, not on the data of this page**: what is shown is how far they carry over, "
     return text + "and a method that fails here might do better if it were tuned again."
 

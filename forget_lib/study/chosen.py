@@ -2,8 +2,11 @@
 workflow/config/settings/<dataset>-<model>-<kind>.yaml, and <…>-<checksum>.yaml for another version of the data; for a
 user's own data <name>-<checksum>-<model>-<kind>.yaml: a name says nothing about them."""
 
-from collections.abc import Mapping
-from functools import lru_cache
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,17 @@ from forget_lib.core.errors import ForgetError
 from forget_lib.core.names import is_own, plain_name, short_name
 from forget_lib.core.paths import REPOSITORY
 
+RULE = 2
+"""Number of the rule of choice, see `tuning.CRITERION`; settings chosen by an older one count as not tuned."""
+TUNED, UNACCEPTABLE, NOT_TUNED = "tuned", "no acceptable setting", "not tuned"
+"""What a record says of its settings: chosen on exactly these data, net and kind of request; tried there, and none was
+acceptable; all else. Empty where there is nothing to tune."""
+EXACT = ("original", "retrain", "second_retrain", "sisa", "short_retrain")
+"""Records of the original and of exact methods."""
+PLACEBOS = ("do_nothing", "mask_logit", "over_forget", "untrained")
+"""Controls."""
+NOTHING_TO_TUNE = frozenset((*EXACT, *PLACEBOS))
+"""Records without a choice of settings."""
 FOLDER = REPOSITORY / "workflow" / "config" / "settings"
 SAME_AS = {"indices": "random", "family": "person", "official": "person"}
 """Kinds of request that are not tuned by themselves, and the kind whose settings they take."""
@@ -66,10 +80,76 @@ def _content(path: Path) -> dict[str, Any]:
         ) from error
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The settings of a method, apart from its defaults; whether they are tuned (see `TUNED`), and if not, why."""
+
+    settings: Mapping[str, Any]
+    tuned: str
+    why: str = ""
+
+
+def choice(
+    method: str, given: Mapping[str, Any], dataset: str, model: str, request_kind: str, checksum: str = ""
+) -> Choice:
+    """The settings given, on top of those chosen by tuning (see `settings_file`); what neither names stays at the
+    method's default. Raises: ForgetError if the file of chosen settings is damaged."""
+    if method in NOTHING_TO_TUNE:
+        return Choice(dict(given), "")
+    about = read_settings(settings_file(dataset, model, request_kind, checksum))
+    refused = about.get("no_acceptable_setting", {}).get(method)
+    known = method in about["methods"] or refused is not None
+    settings = refused["runs_with"] if refused is not None else about["methods"].get(method, {})
+    if not known:
+        return Choice(dict(given), NOT_TUNED, "settings given by hand" if given else "its defaults")
+    if settings | dict(given) != settings:
+        return Choice(settings | dict(given), NOT_TUNED, "settings given by hand")
+    if about.get("rule") != RULE:
+        return Choice(settings, NOT_TUNED, "settings chosen by an older rule")
+    if about.get("checksum") != checksum or about.get("kind") != request_kind:
+        return Choice(settings, NOT_TUNED, f"settings of other data ({about.get('source')}, {about.get('kind')})")
+    return Choice(settings, TUNED) if refused is None else Choice(settings, UNACCEPTABLE, refused["reason"])
+
+
 def with_chosen(
     method: str, given: Mapping[str, Any], dataset: str, model: str, request_kind: str, checksum: str = ""
 ) -> dict[str, Any]:
-    """The settings given, on top of those chosen by tuning (see `settings_file`); what neither names stays at the
-    method's default. Raises: ForgetError if the file of chosen settings is damaged."""
-    chosen = read_settings(settings_file(dataset, model, request_kind, checksum))["methods"]
-    return chosen.get(method, {}) | dict(given)
+    """The settings of `choice`; where they are not tuned, it says so, once."""
+    found = choice(method, given, dataset, model, request_kind, checksum)
+    say_once(method, found.tuned, found.why, f"{plain_name(dataset)}, {short_name(model)}, {request_kind}")
+    return dict(found.settings)
+
+
+@cache
+def say_once(method: str, tuned: str, why: str, where: str) -> None:
+    """Prints that a method runs on settings that are not tuned for where it runs."""
+    if why:
+        print(f"{method} on {where}: {tuned} ({why}).", flush=True)
+
+
+def digest(
+    dataset: str, model: str, request_kind: str, checksum: str = "", methods: Iterable[str] | None = None
+) -> str:
+    """What stands for the chosen settings of a scenario, or of some methods: the same as long as they are the same."""
+    about = read_settings(settings_file(dataset, model, request_kind, checksum))
+    names = methods or sorted({*about["methods"], *about.get("no_acceptable_setting", {})})
+    found = [choice(name, {}, dataset, model, request_kind, checksum) for name in names]
+    return digest_of([[name, each.settings, each.tuned] for name, each in zip(names, found, strict=True)])
+
+
+def digest_of(content: Any) -> str:
+    """16 hex digits of SHA-256 of what JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_current(record: Mapping[str, Any]) -> bool:
+    """Whether a record (as `records.read_record` gives it) was made with the settings that stand in the repository."""
+    if record["method"] in NOTHING_TO_TUNE:
+        return True
+    of_pool = "mislabelled" if record.get("drawn") == "mislabelled" else "random"
+    kind = record["request_text"].partition(":")[0] if "request_text" in record else of_pool
+    where = (record.get("dataset_given", record["dataset"]), record["model"], kind, record.get("data_checksum", ""))
+    if "settings_digest" in record:
+        return record["settings_digest"] == digest(*where, [record["method"]])
+    wanted = choice(record["method"], {}, *where).settings
+    return all(record["settings"].get(key) == value for key, value in wanted.items())

@@ -32,7 +32,7 @@ from forget_lib.statistics.measurement import Measurement, range_of
 from forget_lib.statistics.metrics import accuracy
 from forget_lib.statistics.rules import WEAK
 from forget_lib.study import pools, records
-from forget_lib.study.chosen import with_chosen
+from forget_lib.study.chosen import choice, digest, with_chosen
 from forget_lib.study.pools import CONTROLS, TARGET_SEED, Pool, PoolPlan, forget_and_unseen, unlearned_references
 from forget_lib.study.scenario import names_for_records, public_recipe
 from forget_lib.unlearning.registry import check_settings, get_method
@@ -402,8 +402,12 @@ def pooled_study(
     """
     set_threads(1)
     data = load(dataset, start)
-    tuned = (dataset, model, "random", data.checksum)
+    tuned = (dataset, model, "mislabelled" if pool.get("request") == "mislabelled" else "random", data.checksum)
     settings = {name: with_chosen(name, given or {}, *tuned) for name, given in methods.items()}
+    marks = {
+        name: {"tuned": choice(name, given or {}, *tuned).tuned, "settings_digest": digest(*tuned, [name])}
+        for name, given in methods.items()
+    }
     for name, given in settings.items():
         check_settings(name, given)
     options = {name: pool[name] for name in ("targets", "attacks", "measured") if name in pool}
@@ -423,7 +427,9 @@ def pooled_study(
     about |= {"study": "pool", "drawn": drawn, "forgotten": share}
     frames, kept = [], {}
     for entry in entries(pool.get("doses", DOSES), list(settings)):
-        path, run = _attacked(Path(root), targets, entry, settings.get(entry.method, {}), about)
+        path, run = _attacked(
+            Path(root), targets, entry, settings.get(entry.method, {}), about | marks.get(entry.method, {"tuned": ""})
+        )
         frames.append(records.tidy([(str(path), run)]))
         kept[entry.method] = _scores(path)
     asked = dict(pool.get("challenge", {}))

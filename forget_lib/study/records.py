@@ -33,6 +33,7 @@ from forget_lib.core.paths import REPOSITORY, RESULTS
 from forget_lib.core.user_code import source_hash
 from forget_lib.statistics.intervals import possible_ends
 from forget_lib.statistics.measurement import Measurement, range_of
+from forget_lib.study.chosen import NOT_TUNED, NOTHING_TO_TUNE
 
 SCHEMA = 2
 LIBRARY = __name__.split(".")[0]
@@ -205,8 +206,8 @@ def load(profile: str | Path) -> pd.DataFrame:
 
     profile: a name ("quick") or the path of a results folder, or of any folder of records below one.
     Returns: columns dataset, model, request, draw, seed, method, run, kind, share, attack, metric, item, unit, value,
-        low, high, n, null, source, synthetic, sampled, status, reason, cost_seconds, cost_sample_passes, folder. A
-        record that failed or did not apply has one row with an empty metric.
+        low, high, n, null, source, synthetic, sampled, status, reason, cost_seconds, cost_sample_passes, tuned (see
+        `chosen.TUNED`), folder. A record that failed or did not apply has one row with an empty metric.
     Raises: ForgetError where there are no records.
     """
     root = Path(profile) if os.sep in str(profile) or Path(profile).is_dir() else RESULTS / str(profile)
@@ -231,6 +232,7 @@ def tidy(records: Iterable[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:
         common |= {key: run.get(key, default) for key, default in OF_POOLS.items()}
         common |= {key: run.get(key) for key in ("source", "synthetic", "sampled", "status", "reason")}
         common |= {f"cost_{key}": value for key, value in (run.get("cost") or {}).items()}
+        common["tuned"] = run.get("tuned", "" if run["method"] in NOTHING_TO_TUNE else NOT_TUNED)
         common["folder"] = folder
         empty = Measurement("", float("nan"))._asdict()
         rows += [common | measurement for measurement in run.get("measurements") or [empty]]
@@ -253,18 +255,20 @@ def summary(runs: pd.DataFrame) -> pd.DataFrame:
 
     runs: the table of `load`. Method seeds (run) of one draw and seed are averaged first: the unit is the original.
     Returns: columns dataset, model, request, method, kind, share, attack, metric, item, unit, mean, low, high, n,
-        oracle. Under two seeds low and high are those within the run, such as an attack's interval over samples, or
-        empty. Ends that the metric cannot reach are moved, see `possible_ends`: a t-interval at three seeds may reach
-        beyond, a share does not.
+        tuned, oracle. Under two seeds low and high are those within the run, such as an attack's interval over
+        samples, or empty. Ends that the metric cannot reach are moved, see `possible_ends`: a t-interval at three seeds
+        may reach beyond, a share does not.
     """
     runs = runs[runs["metric"] != ""]
-    left_out = OF_POOLS | {"item": ""}
+    left_out = OF_POOLS | {"item": "", "tuned": NOT_TUNED}
     runs = runs.assign(**{key: default for key, default in left_out.items() if key not in runs})
     keys = ["dataset", "model", "request", "method", "kind", "share", "attack", "metric", "item", "unit"]
     rows = runs.groupby([*keys, "draw", "seed"], sort=False, dropna=False)
     units = rows[["value", "low", "high"]].mean().reset_index()
+    units["tuned"] = rows["tuned"].min().to_numpy()
     groups = units.groupby(keys, sort=False, dropna=False)
     table = groups.agg(mean=("value", "mean"), low=("low", "first"), high=("high", "first"), n=("value", "size"))
+    table["tuned"] = units.groupby(keys, sort=False, dropna=False)["tuned"].min()  # in the alphabet the worst is first
     many = table["n"] > 1  # one original: only the interval within its run, if it has one
     if not np.isfinite(units["value"][groups["value"].transform("size") > 1]).all():
         raise ForgetError("A metric of the records is not finite, so that it has no interval; run its record again.")

@@ -25,7 +25,7 @@ from forget_lib.models.train import PREDICTED, TRAINING_VERSION, Meter, predict,
 from forget_lib.statistics.measurement import Measurement
 from forget_lib.statistics.scores import cross_entropy
 from forget_lib.study import measure, records
-from forget_lib.study.chosen import with_chosen
+from forget_lib.study.chosen import choice, digest, with_chosen
 from forget_lib.study.measure import evaluate
 from forget_lib.study.plugins import with_plugins
 from forget_lib.study.scenario import EVALUATED, Scenario, describe, make_scenario, seed_of
@@ -152,6 +152,7 @@ def prepare(
     """What is to be made, checked, with the key of its record; see `run_method`."""
     method, number = SAME_METHOD.get(name, (name, run))
     code: list[int | str] = [TRAINING_VERSION, NETS_VERSION, EVALUATION_VERSION]
+    given = settings
     if method != "original":
         check_settings(method, settings)
         chosen = with_chosen(method, settings, *scenario.tuned_for)
@@ -166,6 +167,8 @@ def prepare(
     about |= {"method": name, "run": run, "settings": settings}
     compared = retrained and retrained["key"]
     about["key"] = records.key_of(about=about, code=code, attacks=scenario.attacks, compared=compared)
+    about["tuned"] = choice(method, given, *scenario.tuned_for).tuned
+    about["settings_digest"] = digest(*scenario.tuned_for, [method])
     return Asked(name, method, number, settings, scenario.folder(name, run), reference, about)
 
 

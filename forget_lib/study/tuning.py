@@ -5,17 +5,20 @@ samples nor a retrained model are looked at. `python -m workflow.tuning` writes 
 """
 
 import dataclasses
+import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import yaml
-from scipy.stats import ks_2samp
+from scipy.stats import ks_2samp, qmc
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -29,18 +32,40 @@ from forget_lib.datasets.requests import Request, class_index, request_for
 from forget_lib.datasets.samples import Samples
 from forget_lib.models.train import Meter, embed, predict
 from forget_lib.statistics.scores import phi
+from forget_lib.study import records
+from forget_lib.study.chosen import PLACEBOS
 from forget_lib.study.run import make_task, original
-from forget_lib.study.scenario import Scenario
+from forget_lib.study.scenario import Scenario, describe, seed_of
 from forget_lib.unlearning import get_method, unlearn
-from forget_lib.unlearning.registry import check_settings
+from forget_lib.unlearning.registry import check_settings, setting_faults, why_not_applicable
 
-SPACES = REPOSITORY / "workflow" / "config" / "tuning"
-TRIALS = 6
-BUDGET = 0.2  # sample passes of a trial, in retrainings
-TIE = 0.02  # scores nearer than this to the best are ties
-MOVED = 0.01  # outputs that changed by less than this share, but for a constant a class, are the original's
-DRAW, SEED = 100, 100  # first draw and seed of tuning; reported ones start at 0
+SPACES = REPOSITORY / "workflow" / "config" / "tuning" / "spaces.yaml"
+DRAWS = (8, 4)
+"""Settings drawn for each method: before its ranges may be extended, and after."""
+TRIALS = 1 + sum(DRAWS)
+"""Trials of each method: the authors' settings, then those drawn."""
+EDGE = 1 / 8
+"""Outer part of a range, on its logarithmic scale, in which a best value asks for a wider range."""
+WIDER, WIDER_WHOLE = 10.0, 2
+"""Factors by which a range is extended, once: of decimals, and of whole numbers."""
+BUDGET = 0.2
+"""Sample passes of a trial, in retrainings."""
+LOSS = 0.02
+"""Validation accuracy on what is kept that settings may lose against the original."""
+TIE = 0.02
+"""Scores nearer than this to the best are ties."""
+MOVED = 0.01
+"""Outputs that changed by less than this share, but for a constant a class, are the original's."""
+DRAW, SEED = 100, 100
+"""First draw and seed of tuning; reported ones start at 0."""
 PROBE_SIZE = 2000
+SCORED = ("recall", "mass", "accuracy", "distance", "attack")
+"""What is measured and summed to the score; the rest are conditions and what breaks ties."""
+CRITERION = (
+    f"lowest {' + '.join(SCORED[:2])} (a class) or {' + '.join(SCORED[2:])} (a subset) of the trials that stay within "
+    f"the budget, move the outputs by {MOVED:g} or more, lose at most {LOSS:g} of validation accuracy on what is kept "
+    f"and score better than doing nothing; within {TIE:g} of the best the lowest probe (a class), then the lowest loss"
+)
 
 
 class OverBudgetError(Exception):
@@ -65,16 +90,93 @@ def kind_of(request: Request) -> str:
     return "class" if request.kind == "class" else "subset"
 
 
-def load_spaces(path: Path = SPACES / "spaces.yaml") -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Settings to try, by method and kind of request: `TRIALS` each, checked against the registry."""
-    spaces = yaml.safe_load(path.read_text())
+@dataclasses.dataclass(frozen=True)
+class Space:
+    """What is tried for a method and a kind of request: the authors' settings, and ranges of some of them.
+
+    A range is [low, high], drawn log-uniformly (whole numbers where both ends are), or a list of words, drawn evenly.
+    """
+
+    authors: Mapping[str, Any]
+    ranges: Mapping[str, Sequence[Any]]
+
+    def draws(self, name: str, part: int) -> list[dict[str, Any]]:
+        """The settings of part 0 or 1 of `DRAWS`, a Latin hypercube; always the same for a method of this name."""
+        cube = qmc.LatinHypercube(len(self.ranges), rng=seed_of("trials", name, part)).random(DRAWS[part])
+        return [
+            {**self.authors, **{key: _at(self.ranges[key], float(u)) for key, u in zip(self.ranges, row, strict=True)}}
+            for row in cube
+        ]
+
+    def edges(self, settings: Mapping[str, Any]) -> list[tuple[str, int]]:
+        """The ends of ranges that settings lie at, each as the setting's name and 0 (low) or 1 (high)."""
+        found = []
+        for key, ends in self.ranges.items():
+            if not _numeric(ends) or settings.get(key, 0) <= 0:
+                continue
+            place = math.log(settings[key] / ends[0]) / math.log(ends[1] / ends[0])
+            if not EDGE < place < 1 - EDGE:
+                found.append((key, int(place > 0.5)))
+        return found
+
+    def extended(self, name: str, edges: Iterable[tuple[str, int]]) -> "Space":
+        """The space of method `name` with these ends moved outwards, as far as the method takes such a setting."""
+        ranges = {key: list(ends) for key, ends in self.ranges.items()}
+        for key, end in edges:
+            if key not in ranges:
+                continue
+            whole = all(isinstance(value, int) for value in ranges[key])
+            factor = WIDER_WHOLE if whole else WIDER
+            value = ranges[key][end] * factor if end else ranges[key][end] / factor
+            value = int(value) if whole else float(f"{value:.6g}")
+            if value > 0 and not setting_faults(name, {key: value}):
+                ranges[key][end] = value
+        return dataclasses.replace(self, ranges=ranges)
+
+
+def _numeric(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def _at(values: Sequence[Any], u: float) -> Any:
+    """The value at u, from 0 to 1, of a range or a list of words."""
+    if not _numeric(values):
+        return values[int(u * len(values))]
+    low, high = values
+    if isinstance(low, int) and isinstance(high, int):  # each whole number is the middle of its own part
+        low, high = low - 0.5, high + 0.5
+        return round(low * (high / low) ** u)
+    return float(f"{low * (high / low) ** u:.3g}")
+
+
+def load_spaces(path: Path = SPACES) -> dict[str, dict[str, Space]]:
+    """What is tried, by method and kind of request ("class", "subset"), checked against the registry.
+
+    Raises: ForgetError for settings that a method does not take, and for a range without the authors' value.
+    """
+    spaces = {
+        name: {kind: Space(**given) for kind, given in kinds.items()}
+        for name, kinds in yaml.safe_load(path.read_text(encoding="utf-8")).items()
+    }
     for name, kinds in spaces.items():
-        for kind, trials in kinds.items():
-            if len(trials) != TRIALS:
-                raise ForgetError(f"{name}, {kind}: {len(trials)} trials; every method gets {TRIALS}.")
-            for settings in trials:
-                check_settings(name, settings)
+        for kind, space in kinds.items():
+            check_settings(name, space.authors)
+            defaults = get_method(name).settings
+            for key, values in space.ranges.items():
+                for value in values:
+                    check_settings(name, {key: value})
+                authors = space.authors.get(key, defaults[key])
+                inside = values[0] <= authors <= values[1] if _numeric(values) else authors in values
+                if not inside and authors != 0:  # 0 stands for as much as there is
+                    raise ForgetError(
+                        f"{name}, {kind}: the range of {key} is {values}, without the authors' {authors}."
+                    )
     return spaces
+
+
+def trials_of(name: str, space: Space) -> list[dict[str, Any]]:
+    """The authors' settings, then all draws from ranges as they are."""
+    return [dict(space.authors), *space.draws(name, 0), *space.draws(name, 1)]
 
 
 def tuning_request(request: Request, data: ImageData) -> str:
@@ -133,20 +235,44 @@ def moved_share(before: Tensor, after: Tensor) -> float:
 
 
 def score(measured: Mapping[str, float]) -> float:
-    """Sum of all that `measure` found but the probe and `moved`; lower is better."""
-    return sum(value for name, value in measured.items() if name not in ("probe", "moved"))
+    """Sum of what `measure` found of `SCORED`; lower is better."""
+    return sum(measured[name] for name in SCORED if name in measured)
 
 
-def choose(trials: Sequence[Mapping[str, Any]]) -> int | None:
-    """Position of the trial to take: the lowest score, and among scores within `TIE` of it the lowest probe; None if
-    none ran. Trials whose outputs are the original's, but for a constant a class, are no candidates."""
-    able = [trial["measured"].get("moved", math.inf) >= MOVED for trial in trials]
-    ran = [index for index, trial in enumerate(trials) if able[index] and math.isfinite(trial["score"])]
-    if not ran:
+def objection(trial: Mapping[str, Any], nothing: float) -> str:
+    """Why the settings of a trial cannot be taken, empty where they can. nothing: the score of doing nothing."""
+    measured = trial["measured"]
+    if trial.get("status", "done") != "done":
+        return str(trial["status"])
+    if measured["moved"] < MOVED:
+        return "leaves the outputs as they are, but for a constant a class"
+    if measured["loss"] > LOSS:
+        return f"loses {100 * measured['loss']:.1f} points of validation accuracy on what is kept"
+    if trial["score"] >= nothing:
+        return f"scores {trial['score']:.3f}, no better than doing nothing ({nothing:.3f})"
+    return ""
+
+
+def choose(trials: Sequence[Mapping[str, Any]], nothing: float) -> int | None:
+    """Position of the trial to take, see `CRITERION`; None where there is an objection to each."""
+    able = [index for index, trial in enumerate(trials) if not objection(trial, nothing)]
+    if not able:
         return None
-    best = min(trials[index]["score"] for index in ran)
-    near = [index for index in ran if trials[index]["score"] <= best + TIE]
-    return min(near, key=lambda index: (trials[index]["measured"].get("probe", 0.0), trials[index]["score"]))
+    best = min(trials[index]["score"] for index in able)
+    near = [index for index in able if trials[index]["score"] <= best + TIE]
+
+    def preference(index: int) -> tuple[float, float, float]:
+        measured = trials[index]["measured"]
+        return measured.get("probe", 0.0), measured["loss"], trials[index]["score"]
+
+    return min(near, key=preference)
+
+
+def nearest(trials: Sequence[Mapping[str, Any]]) -> int | None:
+    """Position of the trial that a method runs with where none can be taken: within the budget, and with the lowest
+    score and loss together; None where none ran."""
+    ran = [index for index, trial in enumerate(trials) if trial.get("status", "done") == "done"]
+    return min(ran, key=lambda index: trials[index]["score"] + trials[index]["measured"]["loss"], default=None)
 
 
 def _right(logits: Tensor, labels: Tensor) -> float:
@@ -176,14 +302,22 @@ def _note(done: list[int], epoch: int, _model: nn.Module) -> None:
     done.append(epoch)
 
 
-def run_trial(scenario: Scenario, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def run_trial(
+    scenario: Scenario, name: str, settings: Mapping[str, Any], *, uncut: bool = False, most: int | None = None
+) -> dict[str, Any]:
     """One trial on one scenario: settings as run, what was measured, the score (infinite if it failed) and the cost.
-    A trial that passes its budget is run again with as many epochs as fit; `passes` counts both."""
+
+    A trial that passes its budget is run again with as many epochs as fit; `passes` counts both. With `uncut` it is run
+    to its end, measured, and its status is "over budget" where it is. most: epochs that are known to fit.
+    """
     before = original(scenario)
     settings, spent, seconds = dict(settings), 0, 0.0
+    if most is not None and not uncut and "epochs" in settings:
+        settings["epochs"] = min(settings["epochs"], most)
+    limit = BUDGET * scenario.retraining
     while True:
         done = [0]
-        meter, begun = BudgetMeter(BUDGET * scenario.retraining), time.process_time()
+        meter, begun = BudgetMeter(math.inf if uncut else limit), time.process_time()
         task = make_task(scenario, on_epoch=partial(_note, done), name=name)
         status, model = "done", None
         try:
@@ -197,31 +331,155 @@ def run_trial(scenario: Scenario, name: str, settings: Mapping[str, Any]) -> dic
         if status != "over budget" or "epochs" not in settings or fits < 1:
             break
         settings["epochs"] = fits
+    if status == "done" and meter.passes > limit:
+        status = "over budget"
     measured = {} if model is None else measure(model, before, scenario)
     trial: dict[str, Any] = {"settings": settings, "status": status, "measured": measured}
     trial["score"] = score(measured) if measured else math.inf
     return trial | {"relative_cost": meter.passes / scenario.retraining, "passes": spent, "seconds": seconds}
 
 
-def tune(name: str, scenarios: Sequence[Scenario], trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Runs the trials of a method on all scenarios. Returns: "settings" of the best (None if none ran), "trials" (means
-    over the scenarios), "passes" and "seconds" spent."""
-    entry = get_method(name)
-    if entry.control or entry.exact:
-        raise ForgetError(f"{name} is {'a control' if entry.control else 'exact'}: there is nothing to tune.")
-    rows = []
-    for settings in trials:
-        runs = [run_trial(scenario, name, settings) for scenario in scenarios]
-        failed = [run["status"] for run in runs if run["status"] != "done"]
+class Trials:
+    """Runs trials on scenarios and keeps each in a file (JSON lines), so that a tuning that was stopped goes on."""
+
+    def __init__(self, scenarios: Sequence[Scenario], log: Path | None = None) -> None:
+        self.scenarios, self.log = scenarios, log
+        self.known: dict[str, dict[str, Any]] = {}
+        self.fits: dict[
+            str, int
+        ] = {}  # epochs within the budget, by method and the settings that an epoch's cost hangs on
+        self.about = [describe(scenario) | {"request": scenario.request} for scenario in scenarios]
+        if log is not None and log.is_file():
+            for line in log.read_text(encoding="utf-8").splitlines():
+                with suppress(ValueError):  # the last line of a run that was killed may be cut
+                    entry = json.loads(line)
+                    self.known[entry["key"]] = entry["row"]
+
+    def row(self, name: str, settings: Mapping[str, Any], *, uncut: bool = False) -> dict[str, Any]:
+        """One trial as means over the scenarios, with the settings that were `asked` for and those that ran."""
+        code = [records.code_of(get_method(name)), *self.scenarios[0].own_code]
+        key = records.key_of(about=self.about, name=name, settings=settings, uncut=uncut, code=code, rule=CRITERION)
+        if key not in self.known:
+            self.known[key] = self._run(name, settings, uncut)
+            if self.log is not None:
+                self.log.parent.mkdir(parents=True, exist_ok=True)
+                with self.log.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"key": key, "method": name, "row": self.known[key]}) + "\n")
+        return self.known[key]
+
+    def nothing(self) -> float:
+        """The score of doing nothing."""
+        return self.row("do_nothing", {})["score"]
+
+    def _run(self, name: str, settings: Mapping[str, Any], uncut: bool) -> dict[str, Any]:
+        cost = {key: value for key, value in settings.items() if key != "epochs" and not isinstance(value, float)}
+        same = json.dumps([name, cost], sort_keys=True)
+        most = self.fits.get(same)
+        runs = [run_trial(scenario, name, settings, uncut=uncut, most=most) for scenario in self.scenarios]
+        epochs = min(run["settings"].get("epochs", 0) for run in runs)
+        if not uncut and 0 < epochs < settings.get("epochs", 0):
+            self.fits[same] = epochs
+        not_done = [run["status"] for run in runs if run["status"] != "done"]
+        without = any(not run["measured"] for run in runs)
         # Rounded before the choice, so that the choice follows from what is written.
-        names = () if failed else runs[0]["measured"]
         row: dict[str, Any] = {
             key: round(float(np.mean([run[key] for run in runs])), 4) for key in ("score", "relative_cost")
         }
+        names = () if without else runs[0]["measured"]
         row["measured"] = {key: round(float(np.mean([run["measured"][key] for run in runs])), 4) for key in names}
         row |= {key: sum(run[key] for run in runs) for key in ("passes", "seconds")}
         row["settings"] = min(runs, key=lambda run: run["settings"].get("epochs", 0))["settings"]
-        rows.append(row | {"asked": dict(settings), "status": failed[0] if failed else "done"})
-    best = choose(rows)
-    spent = {key: sum(row[key] for row in rows) for key in ("passes", "seconds")}
-    return {"settings": None if best is None else rows[best]["settings"], "trials": rows, **spent}
+        return row | {"asked": dict(settings), "status": not_done[0] if not_done else "done"}
+
+
+def tune(name: str, scenarios: Sequence[Scenario], trials: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Runs these trials of a method on all scenarios; see `judged` for what it returns."""
+    require_tunable(name)
+    runner = Trials(scenarios)
+    return judged([runner.row(name, settings) for settings in trials], runner.nothing())
+
+
+def require_tunable(name: str) -> None:
+    """Raises: ForgetError for a control or an exact method."""
+    entry = get_method(name)
+    if entry.control or entry.exact:
+        raise ForgetError(f"{name} is {'a control' if entry.control else 'exact'}: there is nothing to tune.")
+
+
+def judged(rows: Sequence[Mapping[str, Any]], nothing: float) -> dict[str, Any]:
+    """What follows from a method's trials.
+
+    Returns: "settings" of the best (None if none is acceptable), "reason" (why none is, else empty), "runs_with" (the
+        settings to run with all the same, {} for the defaults), "trials", "passes" and "seconds" spent.
+    """
+    best, near = choose(rows, nothing), nearest(rows)
+    reason = ""
+    if best is None:
+        what = "" if near is None else f"; the best of them {objection(rows[near], nothing)}"
+        reason = f"none of {len(rows)} trials can be taken{what}"
+    index = near if best is None else best
+    found = {"settings": None if best is None else rows[best]["settings"], "reason": reason}
+    found["runs_with"] = {} if index is None else rows[index]["settings"]
+    return found | {"trials": rows} | {key: sum(row[key] for row in rows) for key in ("passes", "seconds")}
+
+
+def criterion_check(scenario: Scenario) -> pd.DataFrame:
+    """Tests the criterion, for tests and benchmarks and never while tuning: a retrained model must score better than
+    the original and than every placebo that the conditions do not refuse.
+
+    Returns: columns row, score, loss, objection, passes; a row for the retrained model and each placebo that applies.
+    """
+    rows: list[dict[str, Any]] = [
+        {"row": name} | run_trial(scenario, name, {}, uncut=True) | {"status": "done"}
+        for name in ("retrain", *PLACEBOS)
+        if why_not_applicable(name, original(scenario), make_task(scenario, name=name)) is None
+    ]
+    by_name = {row["row"]: row for row in rows}
+    retrained, nothing = by_name["retrain"]["score"], by_name["do_nothing"]["score"]
+    for row in rows:
+        row["loss"], row["objection"] = row["measured"]["loss"], objection(row, nothing)
+        refused = row["objection"] != "" and row["row"] not in ("retrain", "do_nothing")
+        row["passes"] = refused or retrained < (nothing if row["row"] == "retrain" else row["score"])
+    return pd.DataFrame(rows)[["row", "score", "loss", "objection", "passes"]]
+
+
+def tune_all(
+    runner: Trials, names: Sequence[str], spaces: Mapping[str, Mapping[str, Space]], say: Callable[[str], None] = print
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """Tunes methods, each with the authors' settings uncut and `DRAWS`: the first draws of all of them, then, where
+    the best of a method lies at an edge, that end of the range is extended for its whole family, then the other draws.
+
+    Returns: what `judged` says by method, with its "ranges" as drawn from last; and the extensions, each a method,
+        setting, its range before and after, and the methods of its family "by" which it came.
+    """
+    kind, nothing = kind_of(runner.scenarios[0].parsed), runner.nothing()
+    rows: dict[str, list[dict[str, Any]]] = {}
+    by: dict[tuple[str, str, int], list[str]] = {}
+    for number, name in enumerate(names, 1):
+        require_tunable(name)
+        space = spaces[name][kind]
+        rows[name] = [runner.row(name, space.authors, uncut=True)]
+        rows[name] += [runner.row(name, settings) for settings in space.draws(name, 0)]
+        for edge in space.edges(judged(rows[name], nothing)["runs_with"]):
+            by.setdefault((get_method(name).family, *edge), []).append(name)
+        say(f"{number}/{len(names)} {name}: first draws, {_scores(rows[name])}")
+    results, extensions = {}, []
+    for number, name in enumerate(names, 1):
+        before = spaces[name][kind]
+        edges = {(key, end): why for (family, key, end), why in by.items() if family == get_method(name).family}
+        after = before.extended(name, edges)
+        for key, ends in after.ranges.items():
+            if ends != before.ranges[key]:
+                why = sorted({each for (setting, _), names_of in edges.items() if setting == key for each in names_of})
+                change = {"method": name, "setting": key, "from": list(before.ranges[key]), "to": list(ends)}
+                extensions.append(change | {"by": why})
+        rows[name] += [runner.row(name, settings) for settings in after.draws(name, 1)]
+        found = results[name] = judged(rows[name], nothing)
+        found["ranges"] = {key: list(ends) for key, ends in after.ranges.items()}
+        what = found["settings"] or f"no acceptable setting, {found['reason']}"
+        say(f"{number}/{len(names)} {name}: {what} ({_scores(rows[name])}; {found['seconds']:.0f} s)")
+    return results, extensions
+
+
+def _scores(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "scores " + ", ".join(f"{row['score']:.3f}" for row in rows)

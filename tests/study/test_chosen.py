@@ -1,3 +1,7 @@
+import gzip
+import json
+import warnings
+
 import pytest
 import yaml
 
@@ -6,7 +10,7 @@ from forget_lib.core.paths import REPOSITORY
 from forget_lib.datasets.requests import parse_request
 from forget_lib.show.catalogue import settings_sentence
 from forget_lib.study import chosen
-from forget_lib.unlearning import get_method, registry
+from forget_lib.unlearning import get_method, list_methods, registry
 
 FIRST = (
     *("finetune", "negative_gradient", "negative_gradient_plus", "random_label", "uniform_kl", "bad_teacher", "scrub"),
@@ -67,8 +71,14 @@ def test_own_data_have_the_settings_of_exactly_these_data_and_never_those_of_a_n
 
 
 def test_settings_of_other_data_are_said_to_be_a_transfer(folder):
-    text = "{dataset: blobs, tuned_on: 'class:6', source: embedded sample, checksum: abc, methods: {finetune: {}}}"
-    (folder / "blobs-mlp-class.yaml").write_text(text)
+    text = "dataset: blobs, tuned_on: 'class:6', source: embedded sample, checksum: abc, methods: {finetune: {}}"
+    (folder / "blobs-mlp-class.yaml").write_text(f"{{{text}}}")
+    assert "by an older rule" in settings_sentence("blobs", "mlp", "class", "abc")
+    chosen.read_settings.cache_clear()
+    (folder / "blobs-mlp-class.yaml").write_text(
+        f"{{rule: {chosen.RULE}, {text}, no_acceptable_setting: {{ssd: {{}}}}}}"
+    )
+    assert "No setting was acceptable for ssd" in settings_sentence("blobs", "mlp", "class", "abc")
     same = settings_sentence("blobs", "mlp", "class", "abc")
     assert "request class:6" in same
     assert "not on" not in same
@@ -102,6 +112,84 @@ def test_the_first_methods_are_tuned_wherever_digits_and_objects_are_reported(pr
             if request.kind != "class":
                 wanted = {method for method in wanted if "class request" not in get_method(method).needs}
             assert wanted <= set(found), f"{name}, {request.name}: {sorted(wanted - set(found))}"
+
+
+TUNED = """
+rule: {rule}
+kind: class
+source: embedded sample
+checksum: aaaa
+methods: {{finetune: {{epochs: 3}}}}
+no_acceptable_setting: {{scrub: {{settings: null, reason: it loses 9.0 points, runs_with: {{epochs: 1}}}}}}
+"""
+
+
+def choice_of(method="finetune", given=None, kind="class", checksum="aaaa"):
+    return chosen.choice(method, given or {}, "blobs", "mlp", kind, checksum)
+
+
+def test_what_is_tuned_on_exactly_these_data_is_told_from_all_else(folder):
+    (folder / "blobs-mlp-class.yaml").write_text(TUNED.format(rule=chosen.RULE))
+    assert choice_of() == chosen.Choice({"epochs": 3}, "tuned")
+    assert choice_of("scrub") == chosen.Choice({"epochs": 1}, "no acceptable setting", "it loses 9.0 points")
+    assert choice_of("ssd") == chosen.Choice({}, "not tuned", "its defaults")
+    assert choice_of(checksum="bbbb").tuned == "not tuned"
+    assert "settings of other data (embedded sample, class)" in choice_of(checksum="bbbb").why
+    assert choice_of(given={"epochs": 3}).tuned == "tuned"
+    assert choice_of(given={"epochs": 2}) == chosen.Choice({"epochs": 2}, "not tuned", "settings given by hand")
+    assert choice_of(kind="random").why == "its defaults"
+    (folder / "blobs-mlp-person.yaml").write_text(TUNED.format(rule=chosen.RULE).replace("kind: class", "kind: person"))
+    assert choice_of(kind="person").tuned == "tuned"
+    assert choice_of(kind="family").tuned == "not tuned", "a family takes a person's settings, and is not tuned"
+    for name in chosen.NOTHING_TO_TUNE:
+        assert choice_of(name) == chosen.Choice({}, "")
+
+
+def test_settings_of_an_older_rule_are_used_and_count_as_not_tuned(folder):
+    (folder / "blobs-mlp-class.yaml").write_text(TUNED.format(rule=1))
+    assert choice_of() == chosen.Choice({"epochs": 3}, "not tuned", "settings chosen by an older rule")
+
+
+def test_what_has_nothing_to_tune_are_the_controls_and_what_is_exact():
+    free = {name for name in list_methods() if get_method(name).control or get_method(name).exact}
+    assert free <= chosen.NOTHING_TO_TUNE
+    assert chosen.NOTHING_TO_TUNE - free <= {"original", "second_retrain", "short_retrain"}
+
+
+def test_a_fall_back_is_said_once(folder, capsys):
+    chosen.say_once.cache_clear()
+    for _ in range(2):
+        chosen.with_chosen("ssd", {}, "blobs", "mlp", "class", "aaaa")
+    assert capsys.readouterr().out == "ssd on blobs, mlp, class: not tuned (its defaults).\n"
+
+
+def test_the_digest_changes_with_the_settings_and_a_record_made_with_others_is_not_current(folder):
+    where = ("blobs", "mlp", "class", "aaaa")
+    record = {"method": "finetune", "dataset": "blobs", "model": "mlp", "request_text": "class:c1"}
+    record |= {"data_checksum": "aaaa", "settings": {"epochs": 3, "learning_rate": 0.1}}
+    (folder / "blobs-mlp-class.yaml").write_text(TUNED.format(rule=chosen.RULE))
+    before, one, other = chosen.digest(*where), chosen.digest(*where, ["finetune"]), chosen.digest(*where, ["scrub"])
+    assert chosen.is_current(record), "an older record, by its settings"
+    assert chosen.is_current(record | {"settings_digest": one})
+    (folder / "blobs-mlp-class.yaml").write_text(TUNED.format(rule=chosen.RULE).replace("epochs: 3", "epochs: 2"))
+    chosen.read_settings.cache_clear()
+    assert chosen.digest(*where) != before
+    assert chosen.digest(*where, ["scrub"]) == other
+    assert not chosen.is_current(record)
+    assert not chosen.is_current(record | {"settings_digest": one})
+    assert chosen.is_current(record | {"method": "do_nothing"})
+    pool = {"method": "finetune", "dataset": "blobs", "model": "mlp", "drawn": "mislabelled", "settings": {}}
+    assert chosen.is_current(pool)
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "results" / "reference").glob("*/records.jsonl.gz")), ids=str)
+def test_committed_records_that_call_themselves_tuned_have_the_settings_that_stand_in_the_repository(path):
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        stale = [record for record in map(json.loads, lines) if not chosen.is_current(record)]
+    names = sorted({f"{each['dataset']}-{each['model']} {each['request']} {each['method']}" for each in stale})
+    if names:
+        warnings.warn(f"{len(stale)} records have other settings: {', '.join(names)}", stacklevel=1)
+    assert [each for each in stale if each.get("tuned") == chosen.TUNED] == []
 
 
 @pytest.mark.parametrize("text", ["methods: [1, 2]", "nothing: here", "methods: {finetune: [", ""])

@@ -26,27 +26,57 @@ def blobs_scenario(folder, request="class:c1", **recipe):
     return run.make_scenario(folder, recipe, (), dataset="blobs", model="mlp", request=request, draw=100, seed=100)
 
 
+def trial(score, moved=0.5, loss=0.0, probe=None, **fields):
+    measured = {"moved": moved, "loss": loss} | ({} if probe is None else {"probe": probe})
+    return {"score": score, "measured": measured, "settings": {"epochs": 1}, "passes": 1, "seconds": 1.0} | fields
+
+
 def test_every_method_has_as_many_trials_for_each_kind_of_request():
     spaces = tuning.load_spaces()
     assert set(spaces) <= set(list_methods(controls=False))
     assert not any(get_method(name).exact for name in spaces)
     assert len(spaces) >= 18
-    for kinds in spaces.values():
+    for name, kinds in spaces.items():
         assert set(kinds) == {"class", "subset"}
-        assert all(len({str(trial) for trial in trials}) == tuning.TRIALS for trials in kinds.values())
+        for space in kinds.values():
+            trials = tuning.trials_of(name, space)
+            assert len(trials) == tuning.TRIALS >= 13
+            assert trials[0] == space.authors
+            assert trials == tuning.trials_of(name, space), "the same draws each time"
+            for settings in trials:
+                check_settings(name, settings)
 
 
-@pytest.mark.parametrize("path", sorted((tuning.SPACES).glob("spaces*.yaml")), ids=lambda path: path.stem)
-def test_every_file_of_spaces_can_be_read(path):
-    assert set(tuning.load_spaces(path)) <= set(list_methods(controls=False))
+def test_draws_lie_within_their_ranges_and_spread_over_their_logarithms():
+    ranges = {"learning_rate": [1e-4, 1.0], "epochs": [1, 10], "labels": ["any", "other"]}
+    space = tuning.Space({"learning_rate": 0.01, "epochs": 5, "labels": "any"}, ranges)
+    trials = tuning.trials_of("random_label", space)[1:]
+    rates = [settings["learning_rate"] for settings in trials]
+    assert all(1e-4 <= rate <= 1 for rate in rates)
+    first = sorted(math.log10(rate) for rate in rates[: tuning.DRAWS[0]])
+    assert [int((place + 4) * 2) for place in first] == list(range(8)), "one draw in each half decade"
+    assert {type(settings["epochs"]) for settings in trials} == {int}
+    assert {settings["labels"] for settings in trials} == {"any", "other"}
+    assert trials != tuning.trials_of("salun", space)[1:]
 
 
-def test_a_space_of_another_size_or_with_unknown_settings_is_refused(tmp_path):
+def test_a_range_is_extended_where_the_best_lies_at_its_edge_as_far_as_the_method_allows():
+    ranges = {"learning_rate": [1e-3, 0.1], "epochs": [1, 10], "share": [0.1, 0.9], "labels": ["any", "other"]}
+    space = tuning.Space({}, ranges)
+    assert space.edges({"learning_rate": 0.01, "epochs": 3, "share": 0.3, "labels": "any"}) == []
+    edges = space.edges({"learning_rate": 0.09, "epochs": 1, "share": 0.89, "labels": "any"})
+    assert edges == [("learning_rate", 1), ("epochs", 0), ("share", 1)]
+    wider = space.extended("salun", edges).ranges
+    assert wider == ranges | {"learning_rate": [1e-3, 1.0]}, "neither epochs below 1 nor a share above 1"
+    assert space.extended("salun", [("epochs", 1), ("learning_rate", 0)]).ranges["epochs"] == [1, 20]
+
+
+def test_a_range_without_the_authors_setting_or_of_unknown_settings_is_refused(tmp_path):
     path = tmp_path / "spaces.yaml"
-    path.write_text("finetune: {class: [{learning_rate: 0.1}]}")
-    with pytest.raises(ForgetError, match="1 trials; every method gets 6"):
+    path.write_text("finetune: {class: {authors: {learning_rate: 0.5}, ranges: {learning_rate: [0.001, 0.1]}}}")
+    with pytest.raises(ForgetError, match=r"range of learning_rate is .*authors' 0.5"):
         tuning.load_spaces(path)
-    path.write_text("finetune: {class: [" + ", ".join(["{rate: 0.1}"] * 6) + "]}")
+    path.write_text("finetune: {class: {authors: {rate: 0.1}, ranges: {}}}")
     with pytest.raises(ForgetError, match="learning_rate"):
         tuning.load_spaces(path)
 
@@ -87,21 +117,107 @@ def test_the_budget_stops_a_method_and_its_epochs_are_cut_to_fit(blobs, tmp_path
         tuning.BudgetMeter(5).add(6)
 
 
+def test_the_authors_settings_run_uncut_and_are_marked_where_they_cost_too_much(blobs, tmp_path):
+    trial = tuning.run_trial(blobs_scenario(tmp_path), "finetune", {"learning_rate": 0.01, "epochs": 9}, uncut=True)
+    assert trial["settings"]["epochs"] == 9
+    assert trial["status"] == "over budget"
+    assert math.isfinite(trial["score"])
+    assert tuning.objection(trial, math.inf) == "over budget"
+    assert tuning.choose([trial], math.inf) is None
+    assert tuning.nearest([trial]) is None
+
+
 def test_a_trial_that_fails_never_wins(blobs, tmp_path):
-    trial = tuning.run_trial(blobs_scenario(tmp_path), "finetune", {"learning_rate": 1e30, "epochs": 1})
-    assert trial["score"] == math.inf
-    assert trial["status"].startswith("failed")
-    assert tuning.choose([trial]) is None
-    assert tuning.choose([trial, {"score": 3.0, "measured": {}}]) == 1
+    failed = tuning.run_trial(blobs_scenario(tmp_path), "finetune", {"learning_rate": 1e30, "epochs": 1})
+    assert failed["score"] == math.inf
+    assert failed["status"].startswith("failed")
+    assert tuning.choose([failed], 9.0) is None
+    assert tuning.choose([failed, trial(3.0)], 9.0) == 1
 
 
-def test_the_probe_breaks_ties_only():
-    def trial(score, probe):
-        return {"score": score, "measured": {"probe": probe}}
+def test_the_probe_breaks_ties_then_the_loss():
+    assert tuning.choose([trial(0.10, probe=0.9), trial(0.11, probe=0.5), trial(0.2, probe=0.0)], 1.0) == 1
+    assert tuning.choose([trial(0.10, probe=0.9), trial(0.13, probe=0.5)], 1.0) == 0
+    assert tuning.choose([trial(0.10, loss=0.02), trial(0.11, loss=0.01)], 1.0) == 1
+    measured = {"recall": 0.1, "mass": 0.2, "loss": 0.3, "probe": 9.0, "moved": 5.0}
+    assert tuning.score(measured) == pytest.approx(0.3), "utility is a condition and no part of the sum"
 
-    assert tuning.choose([trial(0.10, 0.9), trial(0.11, 0.5), trial(0.2, 0.0)]) == 1
-    assert tuning.choose([trial(0.10, 0.9), trial(0.13, 0.5)]) == 0
-    assert tuning.score({"recall": 0.1, "mass": 0.2, "loss": 0.3, "probe": 9.0}) == pytest.approx(0.6)
+
+def test_a_choice_worse_than_doing_nothing_or_that_loses_utility_is_no_choice():
+    assert tuning.choose([trial(0.3)], 0.3) is None
+    assert tuning.choose([trial(0.0, loss=0.021)], 0.3) is None
+    assert tuning.choose([trial(0.0, loss=0.021), trial(0.29, loss=0.02)], 0.3) == 1
+    found = tuning.judged([trial(0.4), trial(0.0, loss=0.3, settings={"epochs": 7})], 0.3)
+    assert found["settings"] is None
+    assert found["runs_with"] == {"epochs": 7}
+    assert found["reason"] == (
+        "none of 2 trials can be taken; the best of them loses 30.0 points of validation accuracy on what is kept"
+    )
+    assert "no better than doing nothing (0.300)" in tuning.judged([trial(0.4)], 0.3)["reason"]
+    nothing_ran = tuning.judged([trial(math.inf, status="failed: no", measured={})], 0.3)
+    assert (nothing_ran["settings"], nothing_ran["runs_with"]) == (None, {})
+
+
+def test_a_stopped_tuning_goes_on_and_ends_with_the_same_choice(blobs, tmp_path, monkeypatch):
+    scenarios = [blobs_scenario(tmp_path / "r")]
+    log = tmp_path / "trials.jsonl"
+    first = tuning.tune_all(tuning.Trials(scenarios, log), ["ssd", "finetune"], tuning.load_spaces())
+    lines = log.read_text().splitlines()
+    assert len(lines) == 2 * tuning.TRIALS + 1
+    log.write_text("\n".join(lines[:-1]) + "\n" + lines[-1][:40])  # killed while it wrote
+    ran = []
+    run_trial = tuning.run_trial
+    monkeypatch.setattr(tuning, "run_trial", lambda *given, **more: ran.append(given) or run_trial(*given, **more))
+    again = tuning.tune_all(tuning.Trials(scenarios, log), ["ssd", "finetune"], tuning.load_spaces())
+    assert len(ran) == 1
+    for name in ("ssd", "finetune"):
+        assert again[0][name]["settings"] == first[0][name]["settings"]
+        assert [row["score"] for row in again[0][name]["trials"]] == [row["score"] for row in first[0][name]["trials"]]
+
+
+class Made:
+    """Trials whose score follows from a function of the settings."""
+
+    def __init__(self, scenario, score):
+        self.scenarios, self.score = [scenario], score
+
+    def nothing(self):
+        return 10.0
+
+    def row(self, name, settings, *, uncut=False):
+        return trial(self.score(settings), settings=dict(settings), asked=dict(settings), status="done")
+
+
+def test_an_edge_widens_the_range_of_the_whole_family_for_the_last_draws_only(blobs, tmp_path):
+    rates = tuning.Space({"learning_rate": 1e-4}, {"learning_rate": [1e-5, 1e-3]})
+    spaces = {name: {"class": rates} for name in ("l1_sparse", "finetune")}
+    spaces["salun"] = {"class": tuning.Space({"share": 0.5}, {"share": [0.1, 0.9]})}
+
+    def score(settings):  # the highest rate is best, and a share of 0.3
+        return abs(settings["share"] - 0.3) if "share" in settings else -math.log10(settings["learning_rate"])
+
+    found, extensions = tuning.tune_all(Made(blobs_scenario(tmp_path), score), list(spaces), spaces)
+    assert [(each["method"], each["setting"], each["from"], each["to"]) for each in extensions] == [
+        ("l1_sparse", "learning_rate", [1e-5, 1e-3], [1e-5, 1e-2]),
+        ("finetune", "learning_rate", [1e-5, 1e-3], [1e-5, 1e-2]),
+    ]
+    assert set(extensions[0]["by"]) <= {"l1_sparse", "finetune"}
+    for name in ("l1_sparse", "finetune"):
+        assert found[name]["ranges"]["learning_rate"] == [1e-5, 1e-2]
+        rates = [row["asked"]["learning_rate"] for row in found[name]["trials"]]
+        assert len(rates) == tuning.TRIALS
+        assert max(rates[: 1 + tuning.DRAWS[0]]) <= 1e-3 < max(rates[1 + tuning.DRAWS[0] :])
+
+
+@pytest.mark.parametrize("text", ["class:6", "random:0.1", "mislabelled:0.2"])
+def test_a_retrained_model_scores_better_than_the_original_and_every_placebo(tmp_path, text):
+    recipe = {"epochs": 10, "batch_size": 64, "learning_rate": 0.02}
+    for draw in (100, 101):
+        options = {"dataset": "mnist", "model": "mlp", "draw": draw, "seed": draw, "start": "sample"}
+        rows = tuning.criterion_check(run.make_scenario(tmp_path, recipe, (), request=text, **options))
+        assert set(rows["row"]) >= {"retrain", "do_nothing", "over_forget"}
+        assert rows["passes"].all(), rows
+        assert ("mask_logit" in set(rows["row"])) == text.startswith("class")
 
 
 def test_what_is_measured_for_a_class_and_for_a_subset(blobs, tmp_path):
@@ -123,6 +239,7 @@ def test_what_is_measured_for_a_class_and_for_a_subset(blobs, tmp_path):
     subset = blobs_scenario(tmp_path, "random:0.3")
     measured = tuning.measure(run.original(subset), run.original(subset), subset)
     assert set(measured) == {"accuracy", "distance", "attack", "loss", "moved"}
+    assert tuning.score(measured) == measured["accuracy"] + measured["distance"] + measured["attack"]
     assert all(0 <= value <= 1 for value in measured.values())
 
 
@@ -151,21 +268,10 @@ def test_what_a_constant_undoes_is_no_candidate_however_well_it_scores(blobs, tm
     scenario = blobs_scenario(tmp_path)
     masked = tuning.run_trial(scenario, "mask_logit", {})
     masked["measured"]["probe"] = 0.0  # even if the probe spoke for it
-    worse = {"score": masked["score"] + 1.5, "measured": {"probe": 1.0, "moved": 0.2}}
-    assert tuning.choose([masked, worse]) == 1
-    assert tuning.choose([masked, tuning.run_trial(scenario, "do_nothing", {})]) is None
-
-
-@pytest.mark.parametrize(("text", "name"), [("class:6", "random_label"), ("random:0.1", "salun")])
-def test_neither_doing_nothing_nor_masking_the_logit_is_ever_the_choice(tmp_path, text, name):
-    recipe = {"epochs": 10, "batch_size": 64, "learning_rate": 0.02}
-    options = {"dataset": "mnist", "model": "mlp", "draw": 100, "seed": 100, "start": "sample"}
-    scenario = run.make_scenario(tmp_path, recipe, (), request=text, **options)
-    kind = tuning.kind_of(scenario.parsed)
-    controls = ["do_nothing", "mask_logit"] if kind == "class" else ["do_nothing"]
-    trials = [tuning.run_trial(scenario, control, {}) for control in controls]
-    own = [tuning.run_trial(scenario, name, settings) for settings in tuning.load_spaces()[name][kind]]
-    assert tuning.choose(trials + own) >= len(controls)
+    nothing = tuning.run_trial(scenario, "do_nothing", {})
+    assert "but for a constant a class" in tuning.objection(masked, nothing["score"])
+    assert tuning.choose([masked, trial(masked["score"] + 1.0, probe=1.0)], nothing["score"]) == 1
+    assert tuning.choose([masked, nothing], nothing["score"]) is None
 
 
 def test_the_command_line_writes_the_choice_with_all_that_is_behind_it(blobs, tmp_path, capsys):
@@ -174,14 +280,33 @@ def test_the_command_line_writes_the_choice_with_all_that_is_behind_it(blobs, tm
     arguments += ["--recipe", "{epochs: 10, batch_size: 16, learning_rate: 0.05}", "--out", str(out)]
     assert command.main([*arguments, "--methods", "ssd", "finetune"]) == 0
     written = yaml.safe_load(out.read_text())
+    assert written["rule"] == chosen.RULE
     assert written["tuned_on"] == "class:c2"
     assert (written["draws"], written["seeds"]) == ([100, 101], [100, 101])
-    assert set(written["methods"]) <= {"ssd", "finetune"}
-    assert all(len(trials) == 6 for trials in written["trials"].values())
+    assert set(written["methods"]) | set(written["no_acceptable_setting"]) == {"ssd", "finetune"}
+    assert all(len(trials) == tuning.TRIALS for trials in written["trials"].values())
+    assert written["trials"]["finetune"][0]["settings"] == tuning.load_spaces()["finetune"]["class"].authors
+    assert written["trials"]["finetune"][0]["status"] == "over budget"
     assert written["cost"]["retrainings"] > 0
-    assert set(written["controls"]) == {"do_nothing", "mask_logit"}
+    assert set(written["controls"]) >= {"do_nothing", "mask_logit", "over_forget"}
+    assert "retrain" not in written["controls"]
     assert str(tmp_path) not in out.read_text()
     assert "wrote settings.yaml" in capsys.readouterr().out
+
+
+def test_a_scenario_of_a_config_can_be_named_in_place_of_its_parts(blobs, tmp_path, capsys):
+    config, out = tmp_path / "config.yaml", tmp_path / "settings.yaml"
+    scenario = {"dataset": "blobs", "model": "mlp", "recipe": {"epochs": 10, "batch_size": 16, "learning_rate": 0.05}}
+    scenario["methods"] = {"ssd": {}, "do_nothing": {}}
+    config.write_text(yaml.safe_dump({"start": "sample", "scenarios": {"toy": scenario}}))
+    arguments = ["--config", str(config), "--request", "class:c1", "--results", str(tmp_path / "r")]
+    arguments += ["--out", str(out), "--repeats", "1"]
+    assert command.main([*arguments, "--scenario", "toy"]) == 0
+    assert set(yaml.safe_load(out.read_text())["trials"]) == {"ssd"}
+    assert command.main([*arguments, "--scenario", "other"]) == 1
+    assert "toy" in capsys.readouterr().err
+    assert command.main(["--request", "class:c1"]) == 1
+    assert "--dataset and --model are needed" in capsys.readouterr().err
 
 
 def test_the_command_line_says_what_is_wrong(blobs, tmp_path, capsys):
@@ -197,10 +322,9 @@ def test_tuning_can_go_on_method_by_method_on_the_same_data_only(blobs, tmp_path
     for name in ("random_label", "ssd"):
         assert command.main([*arguments, "--repeats", "1", "--methods", name]) == 0
     written = yaml.safe_load(out.read_text())
-    assert set(written["methods"]) == set(written["trials"]) == {"random_label", "ssd"}
+    assert set(written["methods"]) | set(written["no_acceptable_setting"]) == {"random_label", "ssd"}
+    assert set(written["trials"]) == set(written["ranges"]) == {"random_label", "ssd"}
     assert set(written["cost"]["by_method"]) == {"random_label", "ssd"}
-    assert command.main([*arguments, "--repeats", "1", "--methods", "scrub", "--spaces", "spaces_whole"]) == 0
-    assert yaml.safe_load(out.read_text())["space"] == "spaces; spaces_whole for scrub"
     before = out.read_text()
     assert command.main([*arguments, "--repeats", "2", "--methods", "finetune"]) == 1
     assert "made with another draws, seeds" in capsys.readouterr().err
@@ -228,12 +352,24 @@ def test_settings_in_the_repository_follow_from_their_trials(path):
     assert written["seeds"][0] >= tuning.SEED
     assert str(paths.REPOSITORY) not in path.read_text()
     for name, trials in written["trials"].items():
-        for trial in trials:
-            check_settings(name, trial["settings"])
-            assert trial["score"] is None or trial["relative_cost"] <= tuning.BUDGET
-            trial["score"] = math.inf if trial["score"] is None else trial["score"]
-        best = tuning.choose(trials)
+        for row in trials:
+            check_settings(name, row["settings"])
+    if written.get("rule") != chosen.RULE:
+        return  # chosen by an older rule: its methods count as not tuned
+    assert written["criterion"] == tuning.CRITERION
+    nothing = written["controls"]["do_nothing"]["score"]
+    spaces = tuning.load_spaces()
+    kind = "class" if written["kind"] == "class" else "subset"
+    for name, trials in written["trials"].items():
+        for row in trials:
+            row["score"] = math.inf if row["score"] is None else row["score"]
+            assert row.get("status", "done") != "done" or row["relative_cost"] <= tuning.BUDGET
+        asked = [row.get("asked", row["settings"]) for row in trials]
+        drawn = dataclasses.replace(spaces[name][kind], ranges=written["ranges"][name])
+        assert asked == [drawn.authors, *spaces[name][kind].draws(name, 0), *drawn.draws(name, 1)]
+        best = tuning.choose(trials, nothing)
         assert written["methods"].get(name) == (None if best is None else trials[best]["settings"])
+        assert (name in written["no_acceptable_setting"]) == (best is None)
 
 
 def test_drawn_classes_are_tuned_on_other_draws(blobs):

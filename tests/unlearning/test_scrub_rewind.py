@@ -39,3 +39,22 @@ def test_scrub_rewind_says_when_no_validation_sample_is_of_the_forgotten_classes
     task = tiny_task(classes=(1,), validation=validation.with_labels(torch.zeros(9, dtype=torch.int64)))
     with pytest.raises(NotApplicableError, match="validation samples of the classes"):
         unlearn("scrub_rewind", tiny_net(), task)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 4, 5, 7])
+def test_at_least_five_checkpoints_are_kept_however_few_the_epochs(epochs, monkeypatch):
+    kept = []
+    monkeypatch.setattr(scrub_rewind, "closest", lambda errors, _reference: kept.append(len(errors)) or 0)
+    retain = tiny_samples(30, 3, batch_size=3)
+    unlearn("scrub_rewind", tiny_net(), tiny_task(retain=retain), epochs=epochs)
+    assert kept[0] >= scrub_rewind.CHECKPOINTS
+    assert kept[0] == epochs * -(-scrub_rewind.CHECKPOINTS // epochs)
+
+
+def test_checkpoints_within_an_epoch_leave_the_last_one_as_scrub_leaves_it(monkeypatch):
+    settings = {"epochs": 2, "learning_rate": 0.1, "max_epochs": 1, "alpha": 0.1, "forget_batch_size": 2}
+    retain = {"retain": tiny_samples(30, 3, batch_size=3)}
+    scrubbed = unlearn("scrub", tiny_net(), tiny_task(**retain), **settings)
+    monkeypatch.setattr(scrub_rewind, "closest", lambda errors, _reference: len(errors) - 1)
+    retain = {"retain": tiny_samples(30, 3, batch_size=3)}  # with a generator at its start
+    assert close(unlearn("scrub_rewind", tiny_net(), tiny_task(**retain), **settings), scrubbed, 1e-9)

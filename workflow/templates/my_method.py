@@ -7,7 +7,7 @@ from forget_lib.unlearning import UnlearningTask, method
 from forget_lib.unlearning.common import both, epochs_of, pairs, sgd, step
 
 TRIALS = [{"learning_rate": rate, "weight": weight} for rate in (0.003, 0.01, 0.03) for weight in (0.3, 1.0)]
-"""The settings to try, six, as many as every other method gets; `submit` takes the best on data of its own."""
+"""The settings to try, at most 13, as many as every other method gets; `submit` takes the best on data of its own."""
 
 
 @method("my_method", title="My method", paper="this file", uses="forget, retain", family="mine")

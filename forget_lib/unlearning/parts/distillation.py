@@ -70,8 +70,10 @@ def scrub_epochs(
     gamma: float,
     temperature: float,
     forget_batch_size: int,
+    stops: int = 1,
 ) -> Iterator[int]:
-    """Runs SCRUB's epochs on `model` in place and yields after each one."""
+    """Runs SCRUB's epochs on `model` in place and yields `stops` times in each, at even distances over its pass of the
+    retain set, the last time at its end."""
     teacher, optimizer = frozen_copy(model), sgd(model, learning_rate)
     logs, weight = log_probabilities(temperature), temperature**2
     forget, retain = (taught((teacher, samples), target=logs) for samples in (task.forget, task.retain))
@@ -83,8 +85,13 @@ def scrub_epochs(
             for images, _, before in forget(batch_size=forget_batch_size):
                 step(optimizer, -weight * divergence(before, model(images), temperature))
             train_mode(model)
-        for images, labels, before in retain():
+        number = -(-len(task.retain) // task.retain.batch_size)
+        ends = {-(-stop * number // stops) for stop in range(1, stops)}
+        for done, (images, labels, before) in enumerate(retain(), 1):
             logits = model(images)
             near = divergence(before, logits, temperature)
             step(optimizer, gamma * functional.cross_entropy(logits, labels) + alpha * weight * near)
+            if done in ends and done < number:
+                yield epoch
+                train_mode(model)
         yield epoch
