@@ -38,7 +38,7 @@ from forget_lib.models.stacked import STACKED_VERSION  # noqa: E402
 from forget_lib.models.train import TRAINING_VERSION, set_threads  # noqa: E402
 from forget_lib.statistics import intervals  # noqa: E402
 from forget_lib.study import records  # noqa: E402
-from forget_lib.study.pools import MEMORISING, PoolPlan, train_nets  # noqa: E402
+from forget_lib.study.pools import MEMORISING, PoolPlan, read_arrays, train_nets, write_arrays  # noqa: E402
 from forget_lib.unlearning import UnlearningTask, unlearn  # noqa: E402
 
 OUTPUT = paths.RESULTS / "reference" / "deletion"
@@ -146,15 +146,12 @@ def cached(case: Case, seed: int, kept_share: float, folder: Path) -> dict[str, 
     """`margins`, read from `folder` where the same code made them before."""
     code = [MEASURE_VERSION, STACKED_VERSION, TRAINING_VERSION, NETS_VERSION]
     about = {"case": dataclasses.asdict(case), "kept": kept_share, "models": (REFERENCES, ORIGINALS, KEPT, SHARES)}
-    path = folder / f"{records.key_of(**about, seed=seed, code=code)[:24]}.npz"
-    if path.is_file():
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    found = margins(case, seed, kept_share)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, **found)
-    partial.replace(path)
+    key = records.key_of(**about, seed=seed, code=code)
+    path = folder / f"{key[:24]}.npz"
+    found = read_arrays(path, key)
+    if found is None:
+        found = margins(case, seed, kept_share)
+        write_arrays(path, key, found)
     return found
 
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 from torch import nn
 
 from forget_lib.core.errors import ForgetError
@@ -77,34 +76,18 @@ def unlearned_model(case: Case, original: nn.Module, choice: Mapping[str, Any]) 
         return run.read_model(scenario, folder), record["cost"]["retrainings"]
     task = run.make_task(scenario, case.request["seed"], name=name)
     model = unlearn(name, original, task, **settings)
-    retrainings = task.meter.passes / scenario.retraining
-    about = {"key": key, "method": name, "settings": settings, "cost": task.meter.cost | {"retrainings": retrainings}}
+    cost = task.meter.cost | {"retrainings": task.meter.passes / scenario.retraining}
+    about = {"key": key, "method": name, "settings": settings, "cost": cost}
     records.write_record(folder, about, state=model.state_dict())
-    return model, retrainings
+    return model, cost["retrainings"]
 
 
-def reevaluate(answer: Answer) -> pd.DataFrame:
-    """Does the unlearned model know again what earlier requests of the ledger removed? One row an earlier request.
+def trace_now(answer: Answer, entry: Mapping[str, Any]) -> verdict.Findings:
+    """The trace at the outputs of the present model for an earlier request of the ledger, which was about the same data
+    and model: it is measured anew, beside that request's own references.
 
-    Those with the same data and model are measured anew on it, beside their own references. Columns: line (of the
-    ledger; a name may be a person's), outcome (then), trace_then, trace_now (outputs), revived (bool, or None where it
-    cannot be told) and why.
+    Raises: ForgetError with why it cannot be told.
     """
-    rows = []
-    for entry in earlier_requests(answer.case):
-        row = {"line": entry["number"], "outcome": entry["outcome"], "trace_then": entry["trace"]}
-        try:
-            trace = _trace_now(answer, entry)
-        except ForgetError as error:
-            rows.append(row | {"trace_now": float("nan"), "revived": None, "why": str(error)})
-            continue
-        revived = trace.value > trace.critical and trace.value - entry["trace"] > answer.rule.margin
-        rows.append(row | {"trace_now": trace.value, "revived": bool(revived), "why": ""})
-    return pd.DataFrame(rows, columns=["line", "outcome", "trace_then", "trace_now", "revived", "why"])
-
-
-def _trace_now(answer: Answer, entry: Mapping[str, Any]) -> verdict.Findings:
-    """The trace of the present model for an earlier request. Raises: ForgetError with why it cannot be told."""
     now = answer.case.scenario
     folder = answer.case.ledger.parent / entry["folder"]
     try:

@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,17 +108,15 @@ def key_beside(path: Path) -> bytes:
     where = Path(path).with_suffix(".key")
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(where, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(where, "xb", opener=partial(os.open, mode=0o600)) as file:
+            file.write(secrets.token_bytes(32))
     except FileExistsError:
-        key = where.read_bytes()
-        if len(key) != 32:
-            raise ForgetError(f"{where.name} is not the key of the fingerprints; bring it back from a copy.") from None
-        return key
+        pass
     except OSError as error:
         raise ForgetError(f"Cannot write {where}: {error.strerror}. Mend the rights of the folder.") from error
-    with os.fdopen(descriptor, "wb") as file:
-        key = secrets.token_bytes(32)
-        file.write(key)
+    key = where.read_bytes()
+    if len(key) != 32:
+        raise ForgetError(f"{where.name} is not the key of the fingerprints; bring it back from a copy.")
     return key
 
 

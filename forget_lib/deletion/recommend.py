@@ -79,18 +79,9 @@ def trial(case: Case, methods: Sequence[str]) -> dict[str, Any]:
     Raises: ForgetError where no method ran.
     """
     scenario, request, where = case.scenario, case.request, case.folder / "trial"
-    other = Scenario(
-        where,
-        dataset=scenario.dataset,
-        model=scenario.model,
-        request=tuning.tuning_request(scenario.parsed, scenario.data),
-        draw=tuning.DRAW,
-        seed=tuning.SEED + request["seed"],
-        start=scenario.start,
-        device=scenario.device,
-        recipe=scenario.recipe,
-        attacks=(),
-    )
+    same = {name: getattr(scenario, name) for name in ("dataset", "model", "start", "device", "recipe", "attacks")}
+    asked, seed = tuning.tuning_request(scenario.parsed, scenario.data), tuning.SEED + request["seed"]
+    other = Scenario(where, request=asked, draw=tuning.DRAW, seed=seed, **same)
     key = results.key_of(
         about=run.describe(other) | {"request": other.request},
         methods=list(methods),

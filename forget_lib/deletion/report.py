@@ -41,8 +41,8 @@ def file_hash(path: Path) -> str:
 def build(answer: Answer, tables: Mapping[str, Any], times: Mapping[str, Any]) -> dict[str, Any]:
     """The report's content.
 
-    tables: accuracies, attacks, error_curve and smallest_noticed, as the notebook makes them, and earlier_requests, of
-    `answer.reevaluate`. times: whatever differs from run to run.
+    tables: accuracies, attacks, error_curve, smallest_noticed and earlier_requests, as the notebook makes them. times:
+    whatever differs from run to run.
     """
     case, scenario = answer.case, answer.case.scenario
     original = scenario.folder("original", request=scenario.parsed.original_name) / "model.safetensors"

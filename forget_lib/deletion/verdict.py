@@ -56,20 +56,13 @@ class Rule(Settings):
     reproduced: float = Field(gt=0, lt=1)
 
     def margin_of(self, reading: str) -> float:
-        """Margin of a reading, on the scale of the trace."""
         return self.margin if reading == OUTPUTS else self.embedding_margin
 
 
 def load_rule(margin: float | None = None, path: Path = CONFIG) -> Rule:
-    """The rule of the config; `margin` is the request's, for the outputs.
-
-    Raises: ForgetError for a rule that lacks a number or has one too many.
-    """
+    """The rule of the config; `margin` is the request's, for the outputs. Raises: ForgetError for a wrong file."""
     rule = check_file(Rule, read_yaml(path, "rule of the verdict"), "rule of the verdict")
     return rule if margin is None else rule.model_copy(update={"margin": margin})
-
-
-# --- the trace --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -105,7 +98,7 @@ def _along(models: np.ndarray, retrained: np.ndarray, trained: np.ndarray) -> np
 def _scale(retrained: np.ndarray, trained: np.ndarray) -> float:
     """Denominator of the trace; NaN where it is not above 0."""
     weights = trained.mean(axis=0) - retrained.mean(axis=0)
-    length = float(weights @ weights) - sum(_noise(margins) for margins in (retrained, trained))
+    length = float(weights @ weights) - (_noise(retrained) + _noise(trained))
     return length if length > 0 else math.nan
 
 
@@ -186,9 +179,6 @@ def _ridge(features: np.ndarray, targets: np.ndarray, queries: np.ndarray) -> np
     gram = centred.T @ centred / len(centred) + RIDGE * np.eye(centred.shape[1])
     weights = np.linalg.solve(gram, centred.T @ (targets - level) / len(centred))
     return (queries - middle) / scale @ weights + level
-
-
-# --- the verdict ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ A file is written whole or not at all, and made once: a pool that was killed goe
 
 import dataclasses
 import hashlib
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from forget_lib.attacks import References
 from forget_lib.attacks.parts.per_sample import mean_probability
 from forget_lib.core.errors import DataError, ForgetError
+from forget_lib.core.files import write_bytes
 from forget_lib.datasets.image_data import checksum_of
 from forget_lib.datasets.requests import Request
 from forget_lib.datasets.samples import Samples
@@ -455,24 +456,14 @@ def read_net(plan: PoolPlan, path: Path) -> models.Classifier | None:
 def write_net(path: Path, model: nn.Module) -> None:
     """Weights of a net, written whole or not at all. Raises: ForgetError if the file cannot be written."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    _atomic(path, lambda partial: save_file(state, partial))
+    write_bytes(path, save(state))
 
 
 def write_arrays(path: Path, key: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Arrays under a key, written whole or not at all. Raises: ForgetError if the file cannot be written."""
-    _atomic(path, lambda partial: np.savez_compressed(partial, **{"key": np.array(key), **arrays}))  # type: ignore[arg-type]  # names are ours
-
-
-def _atomic(path: Path, write: Callable[[Path], object]) -> None:
-    partial = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        partial.replace(path)
-    except OSError as error:
-        raise ForgetError(f"Cannot write {path}: {error.strerror}. Free some space or mend the rights.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    content = io.BytesIO()
+    np.savez_compressed(content, **{"key": np.array(key), **arrays})  # type: ignore[arg-type]  # names are ours
+    write_bytes(path, content.getvalue())
 
 
 def read_arrays(path: Path, key: str | None) -> dict[str, np.ndarray] | None:

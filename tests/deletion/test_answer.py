@@ -87,5 +87,10 @@ def test_a_later_request_measures_the_earlier_one_again(mine):
     assert row["revived"]
     assert content["returned_images"] == len(mine_forget(mine))
     assert len(ledger.read_ledger(mine / "ledger.jsonl")) == 3
+    (entry,) = answers.earlier_requests(answer.case)
     shutil.rmtree(mine / "first" / "references")
-    assert "its references were purged" in answers.reevaluate(answer).iloc[0]["why"]
+    with pytest.raises(ForgetError, match="its references were purged"):
+        answers.trace_now(answer, entry)
+    (mine / "first" / "request.yaml").unlink()
+    with pytest.raises(ForgetError, match="its data or its request are gone"):
+        answers.trace_now(answer, entry)

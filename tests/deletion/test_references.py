@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -56,6 +57,6 @@ def test_too_little_memory_or_disk_is_said_and_what_to_do(mine, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(references.np, "savez_compressed", no_space)
+        patch.setattr(Path, "write_bytes", no_space)
         with pytest.raises(ForgetError, match="Free some space"):
             references.train_references(case, jobs)
