@@ -89,7 +89,8 @@ def mufac(start: str = "local") -> ImageData:
 def mufac_clean(start: str = "local") -> ImageData:
     """`mufac` without near-duplicates (equal perceptual hashes) within and across its parts."""
     table, source = read_table("mufac_clean", start)
-    left = without_repeats({part: perceptual_hashes(faces) for part, faces in table.parts.items()})
+    hashes = {part: perceptual_hashes(faces) for part, faces in table.parts.items()}
+    left = without_repeats(hashes, {part: firsts_of(found) for part, found in hashes.items()})
     parts = {part: [faces[index] for index in left[part]] for part, faces in table.parts.items()}
     return _ages("mufac_clean", "MUFAC without duplicates", replace(table, parts=parts), source)
 
@@ -361,16 +362,19 @@ def firsts_of(hashes: np.ndarray, bits: int = 0) -> list[int]:
     return firsts
 
 
-def without_repeats(hashes: Mapping[str, np.ndarray], bits: int = 0) -> dict[str, list[int]]:
+def without_repeats(
+    hashes: Mapping[str, np.ndarray], firsts: Mapping[str, Sequence[int]], bits: int = 0
+) -> dict[str, list[int]]:
     """The images of each part to keep: test keeps all but its own repeats, then val, then train, each without what came
     before.
 
-    Args: hashes: bool [N, 64] by part, see `perceptual_hashes`. bits: in how many of the 64 a repeat may differ.
+    Args: hashes: bool [N, 64] by part, see `perceptual_hashes`. firsts: those of each part, see `firsts_of`. bits: in
+        how many of the 64 a repeat may differ.
     """
     kept: dict[str, list[int]] = {}
     before = np.zeros((0, 64), bool)
     for part in sorted(hashes, key=("test", "val", "train").index):
-        firsts = np.array(firsts_of(hashes[part], bits), dtype=int)
-        kept[part] = firsts[~match(hashes[part][firsts], before, bits)].tolist()
+        found = np.array(firsts[part], dtype=int)
+        kept[part] = found[~match(hashes[part][found], before, bits)].tolist()
         before = np.concatenate([before, hashes[part]])
     return kept

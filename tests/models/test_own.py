@@ -394,8 +394,8 @@ def test_code_runs_only_if_trusted_and_the_message_says_why(monkeypatch):
         ("NoHead?channels=3", "cannot take images of 3"),
         ("NoHead?mean=1,2", "mean and std do not fit"),
         ("plain?std=0", "larger than 0"),
-        ("plain?mean=nan", "mean is nan; expected .*finite numbers"),
-        ("plain?std=inf", "std is inf; expected .*finite numbers"),
+        ("plain?mean=nan", "mean holds nan; expected .*finite numbers"),
+        ("plain?std=inf", "std holds inf; expected .*finite numbers"),
         ("plain?size=8&size=9", "size is given twice"),
     ],
 )
