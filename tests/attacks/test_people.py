@@ -68,7 +68,11 @@ def test_a_class_that_is_hard_for_everybody_does_not_count():
 
 def test_identity_probes_see_people_that_are_apart():
     apart, mixed = probes(4.0), probes(0.0)
-    for name, metric in (("reidentification", "rank_1_forgotten"), ("linear_probe", "probe_recall_forgotten")):
+    for name, metric in (
+        ("reidentification", "rank_1_forgotten"),
+        ("linear_probe", "probe_recall_forgotten"),
+        ("nearest_class_mean", "class_mean_recall_forgotten"),
+    ):
         high = next(m for m in get_attack(name)(apart) if m.metric == metric)
         low = next(m for m in get_attack(name)(mixed) if m.metric == metric)
         assert high.value > 0.95
@@ -95,3 +99,12 @@ def test_equal_error_rate_and_separation_against_closed_forms():
     false, true, _ = roc_curve(np.r_[np.ones(200), np.zeros(200)], np.r_[genuine[:200], impostor[:200]])
     crossing = (false + 1 - true)[np.abs(false - 1 + true).argmin()] / 2
     assert equal_error_rate(genuine[:200], impostor[:200]) == pytest.approx(crossing, abs=0.01)
+
+
+def test_nearest_class_mean_by_hand():
+    gallery = np.array([[2.0, 0], [1, 1], [0, 3]])
+    queries = np.array([[5.0, 1], [1, 5], [1, 2.4]])
+    inputs = ProbeInput(gallery, np.array([0, 0, 1]), queries, np.array([0, 1, 0]), (0,))
+    # The mean of class 0 points at 22.5 degrees and that of class 1 at 90; the last query lies at 67, nearer to 90.
+    found = {m.metric: (m.value, m.n) for m in get_attack("nearest_class_mean")(inputs)}
+    assert found == {"class_mean_recall_forgotten": (0.5, 2), "class_mean_recall_retained": (1.0, 1)}

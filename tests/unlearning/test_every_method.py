@@ -33,7 +33,7 @@ def test_all_methods_and_controls_are_there_with_the_simple_ones_first():
     )
     assert set(expected.split()) <= set(list_methods(controls=False))
     assert set(list_methods()) - set(list_methods(controls=False)) == {
-        *("do_nothing", "mask_logit", "over_forget", "untrained")
+        *("do_nothing", "mask_logit", "over_forget", "short_retrain", "untrained")
     }
 
 
@@ -97,6 +97,8 @@ OUT_OF_RANGE = [
     ("delete_distillation", {"epochs": 0}),
     ("boundary_shrink", {"reach": 1.5}),
     ("over_forget", {"epochs": 0}),
+    ("short_retrain", {"share": 0.0}),
+    ("short_retrain", {"share": 1.1}),
 ]
 
 
