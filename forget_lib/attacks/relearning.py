@@ -17,7 +17,9 @@ from forget_lib.statistics.measurement import Measurement
 SHARE = 0.1
 """The model counts as having relearned at (1 - SHARE) of the original's forget accuracy."""
 GRID = (*range(11), 12, 15, 20, 25, 30, 40, 50, 60)
-"""Mini-batches after which it is looked; the last is the limit, at which a count is censored."""
+"""Mini-batches after which the curve is looked at."""
+LIMIT = (80, 100, 120, 160, 200, 240)
+"""Mini-batches beyond it, where the accuracy is not back yet; at the last a count is censored."""
 
 
 def relearned(
@@ -26,9 +28,12 @@ def relearned(
     """A copy of the model as it is, then after each mini-batch of plain SGD on the forget set, without end.
 
     It is one net that goes on learning: look at it before asking for the next. The model itself is not changed, and the
-    order of batches depends on the seed alone.
+    order of batches depends on the seed alone. Models that vote learn each by itself, at the pace of a single one: of
+    the loss of all together each would get a share of the gradient.
     """
     student = copy.deepcopy(model)
+    votes = isinstance(getattr(student, "members", None), nn.ModuleList) and hasattr(student, "vote")
+    nets = list(student.members) if votes else [student]
     generator = torch.Generator().manual_seed(seed)
     batches = Samples(forget.images, forget.labels, batch_size=batch_size, generator=generator).forever()
     optimizer = SGD(trainable(student), learning_rate)
@@ -37,7 +42,8 @@ def relearned(
         images, labels = next(batches)
         train_mode(student)
         clear_gradients(optimizer)
-        functional.cross_entropy(student(images), labels).backward()
+        for net in nets:
+            functional.cross_entropy(net(images), labels).backward()
         optimizer.step()
 
 
@@ -52,21 +58,37 @@ def relearning_curve(inputs: WeightsInput, grid: tuple[int, ...] = GRID) -> dict
     return {step: accuracy(student, inputs.forget) for step, student in seen if step in grid}
 
 
-@attack("relearning", title="Relearning", null="second retrain", needs="weights", kind="table")
+def relearning_steps(inputs: WeightsInput) -> tuple[int, bool, dict[int, float]]:
+    """Mini-batches until 90 % of the original's forget accuracy is back; whether that is censored, at the last of
+    `LIMIT`; and the curve of `relearning_curve`."""
+    wanted, reached, curve = (1 - SHARE) * inputs.original_accuracy, None, {}
+    students = relearned(inputs.model, inputs.forget, inputs.learning_rate, inputs.batch_size, inputs.seed)
+    for step, student in enumerate(islice(students, LIMIT[-1] + 1)):
+        if step not in GRID + LIMIT:
+            continue
+        value = accuracy(student, inputs.forget)
+        if step <= GRID[-1]:
+            curve[step] = value
+        if reached is None and value >= wanted:
+            reached = step
+        if reached is not None and step >= GRID[-1]:
+            break
+    return LIMIT[-1] if reached is None else reached, reached is None, curve
+
+
+@attack("relearning", title="Relearning", null="second retrain", needs="weights", kind="table", version=2)
 @source("Chundawat et al., IEEE TIFS 2023", arxiv="2201.05629")
 def relearning(inputs: WeightsInput) -> list[Measurement]:
     """Train on the forget set again and count mini-batches until 90 % of the original's forget accuracy is back.
 
-    Far fewer than a retrained model needs: the knowledge was only hidden. Far more: over-forgotten. A count at the
-    limit (`relearning_cut` is 1) is a lower bound. `relearned_accuracy` holds the curve, a mini-batch count an item.
+    Far fewer than a model retrained for as long needs: the knowledge was only hidden. Far more: over-forgotten. A count
+    at the limit (`relearning_cut` is 1) is a lower bound. `relearned_accuracy` holds the curve, a mini-batch count an
+    item.
     """
-    curve = relearning_curve(inputs)
-    wanted = (1 - SHARE) * inputs.original_accuracy
-    reached = [step for step, value in curve.items() if value >= wanted]
-    steps, cut = (reached[0], 0.0) if reached else (max(curve), 1.0)
+    steps, cut, curve = relearning_steps(inputs)
     samples = len(inputs.forget)
     return [
         Measurement("relearning_steps", float(steps), unit="batches", n=samples),
-        Measurement("relearning_cut", cut, unit="", n=samples),
+        Measurement("relearning_cut", float(cut), unit="", n=samples),
         *(Measurement("relearned_accuracy", value, n=samples, item=str(step)) for step, value in curve.items()),
     ]

@@ -36,6 +36,7 @@ RANGES_OF = {
     "activation_distance_forget": (0.0, math.sqrt(2)),
     "js_divergence_forget": (0.0, math.log(2)),
     "relearning_cut": (0.0, 1.0),
+    "retrain_relearning_cut": (0.0, 1.0),
     "cka_to_original": (0.0, 1.0),
     "cka_to_retrain": (0.0, 1.0),
 }

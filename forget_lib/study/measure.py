@@ -1,10 +1,11 @@
 """All that is measured on a model of the study: accuracies, attacks, cost, distances from the retrained model, likeness
 of layers, embeddings and relearning."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,21 +34,33 @@ RATES = {"class": 0.002, "other": 0.05}
 has never seen comes in a few steps, single samples take longer. The same for all models of a scenario."""
 HELPER = Recipe(epochs=10, learning_rate=1e-3, optimizer="adam", schedule="cosine", weight_decay=0.0)
 """How the helper net of `known_of` is trained where nobody knows how the original was."""
+LEARNING = ("linear_probe", "nearest_class_mean")
+"""Probes that learn something of each class from the training images, forgotten ones included."""
+LENGTHS = (2, 5, 10, 20)
+"""Epochs of the shorter retrained models that relearning is compared with, where the recipe has more."""
+FEWEST_BATCHES, FACTORS = 20, (4, 2, 1, 0.5, 0.25, 0.125, 0.0625)
+"""Mini-batches that the retrained model should need to relearn, and factors of the rate that are tried for it."""
 Arrays = dict[str, np.ndarray]
 
 
 def measure(
-    scenario: Scenario, model: nn.Module, original: nn.Module, cost: Mapping[str, float], reference: Path | None
+    scenario: Scenario,
+    model: nn.Module,
+    original: nn.Module,
+    cost: Mapping[str, float],
+    reference: Path | None,
+    shorter: Callable[[int], nn.Module] | None = None,
 ) -> tuple[list[Measurement], Arrays]:
     """All measurements of a model, and the arrays to keep.
 
     cost: what the method took; empty for the original. reference: folder of the retrained model's record, if there is.
+    shorter: for the retrained model itself, makes one that is retrained for fewer epochs.
     """
     found, arrays = evaluate(scenario, model)
     found += costs(scenario, cost)
     if reference is not None:
         found += against_retrained(arrays, records.read_predictions(reference))
-    found += relearned(scenario, model, original, reference)
+    found += relearned(scenario, model, original, cost, reference, shorter)
     others = {}
     if model is not original:
         others["original"] = scenario.folder("original", request=scenario.parsed.original_name)
@@ -142,13 +155,13 @@ def known_of(scenario: Scenario) -> Arrays:
 def probe(scenario: Scenario, name: str, model: nn.Module, embedded: Arrays) -> list[Measurement]:
     """A probe of the embedding, where whole classes (digits, people) are forgotten; else empty.
 
-    Gallery: validation images, or for the linear probe the training images. Queries: test images. embedded: embeddings
-    by set, which all probes of a model share; missing ones are put in.
+    Gallery: validation images, or for those that learn (`LEARNING`) the training images. Queries: test images.
+    embedded: embeddings by set, which all probes of a model share; missing ones are put in.
     """
     found: list[Measurement] = []
     if not scenario.classes:
         return found
-    parts = ("trained" if name == "linear_probe" else "validation", "test")
+    parts = ("trained" if name in LEARNING else "validation", "test")
     gallery, queries = (scenario.samples[part].labels.cpu().numpy() for part in parts)
     with _naming_attack(name):
         for part in parts:
@@ -252,25 +265,80 @@ def relearning_rate(scenario: Scenario) -> float:
     return RATES["class" if scenario.classes else "other"]
 
 
-def relearned(scenario: Scenario, model: nn.Module, original: nn.Module, reference: Path | None) -> list[Measurement]:
-    """The attacks of the scenario that train the model on, and AIN against the retrained model's record; AIN is left
-    out where the retrained model needs no step, since nothing has to be relearned there."""
+def relearned(
+    scenario: Scenario,
+    model: nn.Module,
+    original: nn.Module,
+    cost: Mapping[str, float],
+    reference: Path | None,
+    shorter: Callable[[int], nn.Module] | None = None,
+) -> list[Measurement]:
+    """The attacks of the scenario that train the model on, and AIN: its mini-batches over those of a model retrained
+    for as long.
+
+    How fast a net relearns depends on how long it was trained. So beside the full retrained model stand retrained ones
+    of `LENGTHS` epochs, and a model is compared with the one whose epochs are nearest to what its method spent: its
+    sample passes over those of an epoch on the retain set; of two as near the longer (`relearning_null_epochs`). There
+    is no AIN where that one needs no mini-batch, or more than are tried. shorter: for the retrained model itself, see
+    `relearning_nulls`.
+    """
     names = [name for name in scenario.attacks if get_attack(name).needs == "weights"]
-    forget = scenario.samples["forget"]
     if not names:
         return []
-    seed = seed_of("relearning", scenario.seed, scenario.draw)
     try:
-        inputs = WeightsInput(model, forget, accuracy(original, forget), relearning_rate(scenario), seed=seed)
+        nulls = relearning_nulls(scenario, model, original, shorter) if shorter and "relearning" in names else []
+        known = [each._asdict() for each in nulls]
+        if reference is not None:
+            known = (records.read_record(reference) or {}).get("measurements", [])
+        rate = next((each["value"] for each in known if each["metric"] == "relearning_rate"), relearning_rate(scenario))
+        inputs = _relearning(scenario, model, original, rate)
         found = [measurement for name in names for measurement in get_attack(name)(inputs)]
     except ForgetError as error:
         print(f"attack {', '.join(names)}: no result, {error}")
         return []
-    record = None if reference is None else records.read_record(reference)
-    known = (record or {}).get("measurements", [])
-    of_retrained = [each["value"] for each in known if each["metric"] == "relearning_steps"]
     steps = [measurement.value for measurement in found if measurement.metric == "relearning_steps"]
-    if steps and of_retrained and of_retrained[0] > 0:
-        value = metrics.anamnesis_index(steps[0], of_retrained[0])
-        found.append(Measurement("anamnesis_index", value, unit="", attack="relearning", n=len(forget)))
+    counts = {int(each["item"]): each["value"] for each in known if each["metric"] == "retrain_relearning_steps"}
+    cut = {int(each["item"]): each["value"] for each in known if each["metric"] == "retrain_relearning_cut"}
+    if steps and counts and shorter is None:
+        spent = cost.get("sample_passes", 0) / (3 * len(scenario.samples["retain"]))
+        epochs = min(counts, key=lambda length: (abs(length - spent), -length))
+        about: dict[str, Any] = {"unit": "", "attack": "relearning", "n": len(inputs.forget)}
+        found.append(Measurement("relearning_null_epochs", float(epochs), **about))
+        if counts[epochs] > 0 and not cut[epochs]:
+            found.append(Measurement("anamnesis_index", metrics.anamnesis_index(steps[0], counts[epochs]), **about))
+    return found + nulls
+
+
+def relearning_nulls(
+    scenario: Scenario, retrained: nn.Module, original: nn.Module, shorter: Callable[[int], nn.Module]
+) -> list[Measurement]:
+    """What relearning is compared with, measured once a scenario, into the retrained model's record: the rate, and for
+    models retrained for fewer epochs and the full one their mini-batches and whether these are censored, by epochs
+    (`item`). The rate is the largest of `RATES` times `FACTORS` at which the retrained model needs `FEWEST_BATCHES`.
+    """
+
+    def counted(model: nn.Module) -> tuple[float, float]:
+        found = get_attack("relearning")(_relearning(scenario, model, original, rate))
+        values = {measurement.metric: measurement.value for measurement in found}
+        return values["relearning_steps"], values["relearning_cut"]
+
+    counts = {}
+    for factor in FACTORS:
+        rate = factor * relearning_rate(scenario)
+        steps, cut = counts[scenario.recipe.epochs] = counted(retrained)
+        if steps >= FEWEST_BATCHES and not cut:
+            break
+    for epochs in LENGTHS:
+        if epochs < scenario.recipe.epochs:
+            counts[epochs] = counted(shorter(epochs))
+    about: dict[str, Any] = {"attack": "relearning", "n": len(scenario.samples["forget"])}
+    found = [Measurement("relearning_rate", rate, unit="", **about)]
+    for epochs, (steps, cut) in sorted(counts.items()):
+        found.append(Measurement("retrain_relearning_steps", steps, unit="batches", item=str(epochs), **about))
+        found.append(Measurement("retrain_relearning_cut", cut, unit="", item=str(epochs), **about))
     return found
+
+
+def _relearning(scenario: Scenario, model: nn.Module, original: nn.Module, rate: float) -> WeightsInput:
+    forget, seed = scenario.samples["forget"], seed_of("relearning", scenario.seed, scenario.draw)
+    return WeightsInput(model, forget, accuracy(original, forget), rate, seed=seed)

@@ -196,13 +196,20 @@ def measured(scenario: Scenario, asked: Asked, start: nn.Module, outcome: Outcom
     if outcome.model is None:
         return outcome
     try:
-        found, arrays = measure.measure(scenario, outcome.model, start, outcome.cost, asked.reference)
+        shorter = (lambda epochs: short_retrained(scenario, start, epochs)) if asked.name == "retrain" else None
+        found, arrays = measure.measure(scenario, outcome.model, start, outcome.cost, asked.reference, shorter)
     except ForgetError:  # of the study's own files: what to do about it is in the message
         raise
     except Exception as error:  # a net of the user's can raise anything
         net = asked.about["model"]
         return Outcome("failed", f"{asked.name} could not be measured on {net}: {failure(error)}.")
     return dataclasses.replace(outcome, measurements=found, arrays=arrays)
+
+
+def short_retrained(scenario: Scenario, start: nn.Module, epochs: int) -> nn.Module:
+    """A model retrained by the recipe for fewer epochs, with a seed of its own."""
+    task = make_task(scenario, epochs, name="short_retrain")
+    return unlearn("short_retrain", start, task, share=epochs / scenario.recipe.epochs)
 
 
 def write(scenario: Scenario, asked: Asked, outcome: Outcome) -> dict[str, Any]:
