@@ -38,7 +38,7 @@ def test_the_scale_is_the_largest_that_keeps_the_accuracy_on_the_classes_that_st
         return float((moved(images[staying]).argmax(1) == labels[staying]).double().mean())
 
     good = [s for s in task_vectors.SCALES if accuracy(s) >= 0.95 * accuracy(0.0)] or [0.1]
-    assert task_vectors.largest_scale(model, task, vector, 0.95) == max(good)
+    assert task_vectors.largest_scale(model, task, vector) == max(good)
 
 
 def test_statistics_of_batch_norm_are_taken_anew_from_the_retain_set():
