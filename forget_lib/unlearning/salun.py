@@ -1,24 +1,15 @@
 """SalUn. Until February 2026 the public code masked gradients only, so weight decay and momentum moved "frozen"
 weights; LoTUS's copy leaves the retain pass unmasked."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from forget_lib.datasets.samples import concatenate
 from forget_lib.unlearning import Count, Rate, Share, UnlearningTask, method, source
-from forget_lib.unlearning.common import (
-    Importance,
-    WeightMask,
-    epochs_of,
-    mean_gradient,
-    sgd,
-    step,
-    top_share,
-    train_mode,
-)
+from forget_lib.unlearning.common import WeightMask, epochs_of, mean_gradient, sgd, step, top_share, train_mode
 from forget_lib.unlearning.random_label import Labels, random_labels
 
 
-def forget_gradient(model: nn.Module, task: UnlearningTask) -> Importance:
+def forget_gradient(model: nn.Module, task: UnlearningTask) -> dict[str, Tensor]:
     """|∇ mean CE over the whole forget set|, in eval mode, by name of trained parameter."""
     return {name: gradient.abs() for name, gradient in mean_gradient(model, (1, task.forget)).items()}
 

@@ -7,17 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from forget_lib.unlearning import Count, Positive, Rate, UnlearningTask, method, source
-from forget_lib.unlearning.common import (
-    Importance,
-    epochs_of,
-    finite,
-    random_part,
-    sgd,
-    step,
-    train_mode,
-    trained_weights,
-)
-from forget_lib.unlearning.parts.importance import importance_by_batch, sample_cross_entropy
+from forget_lib.unlearning.common import epochs_of, finite, random_part, sgd, step, train_mode, trained_weights
+from forget_lib.unlearning.parts.importance import Importance, importance_by_batch, sample_cross_entropy
 
 POWER, GAMMA = 0.5, 1.0  # λ and γ
 EVERY, CLIP = 5, 7.0  # retain steps to a forget step, and the largest norm of its gradient
