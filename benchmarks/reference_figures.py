@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from forget_lib.show import figures, figures_attacks, figures_models, overview
+from forget_lib.statistics.rules import PAIRS_FOR_EQUALITY
 from forget_lib.study import membership, records, variance
 
 AS_TEXT = {"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"]}
@@ -31,7 +32,9 @@ def drawings(table: pd.DataFrame, crossed: pd.DataFrame) -> Iterator[Drawing]:
     """Name and function of each chart. table: as `results.load`; crossed: records of the crossed study, or empty."""
     scenarios, strong = records.scenarios_and_pools(table)
     if {"retrain", "original"} <= set(scenarios["method"]):
-        yield "headline", partial(figures.headline, overview.answers(scenarios), figures.marks(scenarios))
+        found = overview.answers(scenarios)
+        if (found["n"] >= PAIRS_FOR_EQUALITY).any():
+            yield "headline", partial(figures.headline, found, figures.marks(scenarios))
     for names, part in scenarios.groupby(["dataset", "model", "request"], sort=True):
         if {"retrain", "original"} <= set(part["method"]):
             yield "gaps-" + "-".join(names), partial(figures_models.forest, part)

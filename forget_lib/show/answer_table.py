@@ -24,7 +24,8 @@ def answer_page(kinds: pd.DataFrame, behind: str = "") -> str:
     heads = {kind: _head(KINDS.get(kind, kind), f"{behind}#kind-{kind}") for kind in names}
     core = kinds[kinds["method"].isin(CORE)]
     rest = kinds[~kinds["method"].isin(CORE)]
-    used = [verdict.state(key) for key in (*verdict.STATES, "mixed") if key in set(kinds["verdict"])]
+    there = set(kinds["verdict"]) - {"unsuited"}
+    used = [verdict.state(key) for key in (*verdict.STATES, "mixed") if key in there]
     return PARTS.get_template("answer.html").render(
         states=used, core=_table(core, "kind", heads), rest=_table(rest, "kind", heads) if len(rest) else None
     )

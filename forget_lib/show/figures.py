@@ -20,7 +20,7 @@ from forget_lib.core.errors import ForgetError
 from forget_lib.datasets import ImageData
 from forget_lib.show.findings import ENDS, failures
 from forget_lib.show.overview import CORE, KINDS, SCENARIO, failing, ranked
-from forget_lib.statistics.rules import CONTROLS, MARGINS, PLACEBOS
+from forget_lib.statistics.rules import CONTROLS, MARGINS, PAIRS_FOR_EQUALITY, PLACEBOS
 from forget_lib.study.records import summary
 from forget_lib.unlearning import list_methods
 
@@ -324,10 +324,14 @@ def loss_distributions(losses: Mapping[str, Mapping[str, np.ndarray]], title: st
 def headline(found: pd.DataFrame, data: str) -> Figure:
     """Gap of forget accuracy to the retrained model by core method, a panel a kind of request and a dot a scenario with
     its own interval; 0 is right and the band is the margin of equality. Placebos and reference models stand below a
-    line, in grey. Each panel says over how many scenarios, draws and seeds (n).
+    line, in grey. Each panel says over how many scenarios, draws and seeds (n), which are 6 at least.
 
     found: of `overview.answers`. data: what stands under the figure's heading, see `marks`.
+    Raises: ForgetError where no scenario has so many.
     """
+    found = found[found["n"] >= PAIRS_FOR_EQUALITY]
+    if found.empty:
+        raise ForgetError(f"No scenario has {PAIRS_FOR_EQUALITY} pairs of draw and seed: there is no headline.")
     failed = failing(found[found["method"].isin(CORE)])
     data += f"\nfailed: {', '.join(failed)}" if failed else ""
     found = found[found["method"].isin(CORE) & found["forget"].notna()]

@@ -117,7 +117,7 @@ def _lines(part: pd.DataFrame) -> list[str]:
         texts = [f"{name} {in_points(*(row[f'{name}{end}'] for end in ('', '_low', '_high')))}" for name in POINTS]
         lines += [text for name, text in zip(POINTS, texts, strict=True) if np.isfinite(row[name])]
         if np.isfinite(row["bound"]):
-            lines.append(f"equal within {row['bound']:.1f} margins")
+            lines.append(f"bound {row['bound']:.1f} margins")
     lines.append(f"n = {least}" if least == most else f"n = {least} to {most}")
     if part["failed"].sum():
         lines.append(f"failed in {part['failed'].sum()} of {part['runs'].sum()} runs")
@@ -146,17 +146,17 @@ class Claim(NamedTuple):
 
 def equality_claim(found: pd.DataFrame, pools: pd.DataFrame) -> Claim | None:
     """Which methods are shown to be as retrained, and in how many scenarios that could be shown at all."""
-    methods = found[found["is_method"] & found["tuned"]]
-    if methods.empty:
+    total = len(found[SCENARIO].drop_duplicates())
+    if not total:
         return None
-    told = found[(found["method"] == "second_retrain") & (found["verdict"] == "equal")]
-    able = set(map(tuple, told[SCENARIO].to_numpy()))
+    shown = found[(found["method"] == "second_retrain") & (found["verdict"] == "equal")]
+    if shown.empty:
+        return Claim("none", f"Equality with retraining cannot be shown in any of {total} scenarios: too few runs.")
+    able = set(map(tuple, shown[SCENARIO].to_numpy()))
+    methods = found[found["is_method"] & found["tuned"]]
     kinds = by_kind(methods[[tuple(row) in able for row in methods[SCENARIO].to_numpy()]])
     equal = kinds[kinds["verdict"] == "equal"]
     names = [f"{row.method} ({KINDS.get(row.kind, row.kind)})" for row in equal.itertuples()]
-    total = len(found[SCENARIO].drop_duplicates())
-    if not able:
-        return Claim("none", f"Equality with retraining cannot be shown in any of {total} scenarios: too few runs.")
     text = f"Of the {total} scenarios, {len(able)} have enough runs and a measure with power to show that a method is "
     text += f"as retrained (within 2 points and an AUC of 0.02). It is shown for {', '.join(names) or 'no method'}."
     return Claim(tuple(names), text)

@@ -50,7 +50,7 @@ def test_the_cell_has_gaps_bound_n_and_what_went_wrong():
     rows.loc[broken, ["status", "reason", "metric", "attack", "value"]] = ["failed", "oh", "", "", np.nan]
     lines = overview.by_kind(overview.answers(rows)).set_index("method").loc["scrub", "lines"]
     assert lines[0].startswith("forget +1.")
-    assert any(line.startswith("equal within") for line in lines)
+    assert any(line.startswith("bound ") for line in lines)
     assert "n = 5" in lines
     assert "failed in 1 of 6 runs" in lines
 
@@ -125,6 +125,12 @@ def test_a_sentence_that_turns_without_one_seed_does_not_stand():
     found = overview.answers(rows)
     assert overview.standing_claims(found, pd.DataFrame())[0]
     assert overview.standing_claims(found, pd.DataFrame(), overview.without_each_pair(rows))[0] == []
+
+
+def test_that_nothing_can_be_shown_is_a_finding_too():
+    rows = pd.concat([near({"salun": 0.0}, name, pairs=3) for name in ("d", "e")])
+    stand, _ = overview.standing_claims(overview.answers(rows), pd.DataFrame())
+    assert stand == ["Equality with retraining cannot be shown in any of 2 scenarios: too few runs."]
 
 
 def test_masking_that_passes_everywhere_is_said():
