@@ -44,10 +44,10 @@ def answers(table: pd.DataFrame) -> pd.DataFrame:
     """One row a scenario and model: kind, dataset, model, request, method, the columns of `verdict.verdicts`, cost
     (retrainings), tuned (whether its settings were chosen on these data), is_method, and in points the gaps of forget
     accuracy (forget, forget_low, forget_high) and of what is kept. Scenarios without a retrained model and an original
-    are left out. table: of `records.load`."""
+    are left out, and so are those that are not whole. table: of `records.load`."""
     frames = []
     for scenario, part in table.groupby(SCENARIO, sort=True):
-        if not {"retrain", "original"} <= set(part["method"]):
+        if not {"retrain", "original"} <= set(part["method"]) or not is_whole(part):
             continue
         found = verdict.verdicts(part[part["run"] == 0]).reset_index()
         about = dict(zip(SCENARIO, scenario, strict=True)) | {"kind": kind_of(part)}
@@ -74,6 +74,18 @@ def answers(table: pd.DataFrame) -> pd.DataFrame:
         flags = dict.fromkeys(["placebo", "tuned", "is_method"], bool)
         return pd.DataFrame(columns=[*columns, "gaps", *flags, *_points({})]).astype(flags)
     return pd.concat(frames, ignore_index=True)
+
+
+def is_whole(part: pd.DataFrame) -> bool:
+    """Whether all models of a scenario were run on the same pairs of draw and seed; a run that failed counts."""
+    pairs = part[["method", "draw", "seed"]].drop_duplicates()
+    return pairs.groupby("method").size().nunique() == 1
+
+
+def incomplete(table: pd.DataFrame) -> list[str]:
+    """The scenarios that are outside the answer because some of their runs are missing."""
+    parts = table.groupby(SCENARIO, sort=True)
+    return [", ".join(map(str, names)) for names, part in parts if not is_whole(part)]
 
 
 def _points(gaps: dict[str, verdict.Compared]) -> dict[str, float]:
@@ -151,7 +163,10 @@ def equality_claim(found: pd.DataFrame, pools: pd.DataFrame) -> Claim | None:
         return None
     shown = found[(found["method"] == "second_retrain") & (found["verdict"] == "equal")]
     if shown.empty:
-        return Claim("none", f"Equality with retraining cannot be shown in any of {total} scenarios: too few runs.")
+        return Claim(
+            "none",
+            f"Equality with retraining cannot be shown in any of {total} scenarios: too few runs, or no measure with power.",
+        )
     able = set(map(tuple, shown[SCENARIO].to_numpy()))
     methods = found[found["is_method"] & found["tuned"]]
     kinds = by_kind(methods[[tuple(row) in able for row in methods[SCENARIO].to_numpy()]])

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forget_lib.core.errors import ForgetError
 from forget_lib.show import answer_table, figures, overview
 from tests.show.test_findings import GOOD, table
 
@@ -106,6 +107,14 @@ def test_a_table_without_scenarios_gives_no_answer_and_no_error():
     assert overview.standing_claims(found, pd.DataFrame()) == ([], [])
 
 
+def test_a_scenario_in_which_runs_are_missing_is_outside_the_answer():
+    rows = pd.concat([near({"salun": 0.0}), near({"salun": 0.0}, "e")])
+    begun = rows[~((rows["dataset"] == "e") & (rows["method"] == "salun") & (rows["seed"] > 2))]
+    assert set(overview.answers(begun)["dataset"]) == {"d"}
+    assert overview.incomplete(begun) == ["e, m, random-0.1"]
+    assert overview.incomplete(rows) == []
+
+
 def test_a_sentence_that_rests_on_one_scenario_does_not_stand():
     one = near({"salun": 0.0})
     assert overview.standing_claims(overview.answers(one), pd.DataFrame()) == (
@@ -130,7 +139,9 @@ def test_a_sentence_that_turns_without_one_seed_does_not_stand():
 def test_that_nothing_can_be_shown_is_a_finding_too():
     rows = pd.concat([near({"salun": 0.0}, name, pairs=3) for name in ("d", "e")])
     stand, _ = overview.standing_claims(overview.answers(rows), pd.DataFrame())
-    assert stand == ["Equality with retraining cannot be shown in any of 2 scenarios: too few runs."]
+    assert stand == [
+        "Equality with retraining cannot be shown in any of 2 scenarios: too few runs, or no measure with power."
+    ]
 
 
 def test_masking_that_passes_everywhere_is_said():
@@ -147,3 +158,8 @@ def test_the_headline_has_a_panel_a_kind_and_a_name_a_method():
     assert labels == ["scrub", "finetune", "second_retrain", "original"]
     assert "sample" in figure.get_suptitle()
     figures.plt.close(figure)
+
+
+def test_there_is_no_headline_from_few_runs():
+    with pytest.raises(ForgetError, match="No scenario has 6 pairs"):
+        figures.headline(overview.answers(near({"scrub": 0.0}, pairs=5)), "d")
