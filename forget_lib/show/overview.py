@@ -163,10 +163,8 @@ def equality_claim(found: pd.DataFrame, pools: pd.DataFrame) -> Claim | None:
         return None
     shown = found[(found["method"] == "second_retrain") & (found["verdict"] == "equal")]
     if shown.empty:
-        return Claim(
-            "none",
-            f"Equality with retraining cannot be shown in any of {total} scenarios: too few runs, or no measure with power.",
-        )
+        text = f"Equality with retraining cannot be shown in any of {total} scenarios"
+        return Claim("none", f"{text}: too few runs, or no measure with power.")
     able = set(map(tuple, shown[SCENARIO].to_numpy()))
     methods = found[found["is_method"] & found["tuned"]]
     kinds = by_kind(methods[[tuple(row) in able for row in methods[SCENARIO].to_numpy()]])

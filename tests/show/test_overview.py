@@ -139,9 +139,7 @@ def test_a_sentence_that_turns_without_one_seed_does_not_stand():
 def test_that_nothing_can_be_shown_is_a_finding_too():
     rows = pd.concat([near({"salun": 0.0}, name, pairs=3) for name in ("d", "e")])
     stand, _ = overview.standing_claims(overview.answers(rows), pd.DataFrame())
-    assert stand == [
-        "Equality with retraining cannot be shown in any of 2 scenarios: too few runs, or no measure with power."
-    ]
+    assert stand[0].startswith("Equality with retraining cannot be shown in any of 2 scenarios: too few runs")
 
 
 def test_masking_that_passes_everywhere_is_said():
