@@ -29,7 +29,7 @@ def one_model(inputs: AttackInput) -> np.ndarray:
     if len(sides[0].labels) < FEWEST:
         raise TooFewError(f"one_model needs at least {FEWEST} population images, got {len(sides[0].labels)}.")
     classes = np.eye(inputs.logits.shape[1])
-    known = [np.hstack([classes[as_array(side.labels)], as_array(side.known)]) for side in sides]
+    known = [np.hstack([classes[as_array(side.labels)], np.asarray(side.known)]) for side in sides]
     train, asked = known[0], np.concatenate(known[1:])
     margin = scores.phi(as_array(sides[0].logits), as_array(sides[0].labels))
     mean, spread = (make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 4, 11))) for _ in range(2))

@@ -32,8 +32,9 @@ def relearned(
     the loss of all together each would get a share of the gradient.
     """
     student = copy.deepcopy(model)
-    votes = isinstance(getattr(student, "members", None), nn.ModuleList) and hasattr(student, "vote")
-    nets = list(student.members) if votes else [student]
+    members = getattr(student, "members", None)
+    votes = isinstance(members, nn.ModuleList) and hasattr(student, "vote")
+    nets = list(members or ()) if votes else [student]
     generator = torch.Generator().manual_seed(seed)
     batches = Samples(forget.images, forget.labels, batch_size=batch_size, generator=generator).forever()
     optimizer = SGD(trainable(student), learning_rate)

@@ -245,6 +245,24 @@ def attack_strength(
     return figure
 
 
+def cost_curves(points: pd.DataFrame, title: str) -> Figure:
+    """Accuracy kept against cost, both relative to the retrained model, a curve a method (mean over pairs of draw and
+    seed); black: a retraining cut short. points: of `cost_curve.points`."""
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    means = 100 * points.groupby(["method", "share"])[["cost", "kept"]].mean()
+    names = [name for name in dict.fromkeys(points["method"]) if name != "short_retrain"]
+    for name, colour in curve_colours(names).items():
+        axis.plot(means.loc[name, "cost"], means.loc[name, "kept"], "o-", color=colour, markersize=4, label=name)
+    short = means.loc["short_retrain"]
+    axis.plot(short["cost"], short["kept"], "s-", color=BLACK, linewidth=2.5, label="short_retrain")
+    axis.axhline(0, color=BLACK, linestyle="--", linewidth=1)
+    axis.set(xscale="log", xlabel="cost (% of a retraining)", ylabel="kept accuracy minus retrained (points)")
+    pairs = len(points[["draw", "seed"]].drop_duplicates())
+    axis.set_title(f"What is kept at what cost: {title}\nmean over {pairs} pairs of draw and seed", fontsize=10)
+    legend_beside(axis)
+    return figure
+
+
 def open_around_zero(axis: plt.Axes, x: float, y: float) -> None:
     """Logarithmic axes on both sides of zero, straight up to `x` and `y`, with plain numbers."""
     axis.set_xscale("symlog", linthresh=x)

@@ -129,14 +129,16 @@ def run_method(
     run: int = 0,
     *,
     reference: Path | None = None,
+    share: float | None = None,
 ) -> dict[str, Any]:
     """One method on one scenario: what its run.json says, read from disk where it is up to date, else made now.
 
     name: of a method, "original" (the model as it is) or "second_retrain" (with another seed). settings: those left out
     are as chosen by tuning, else the defaults. run: seed of the method. reference: folder of the retrained model's
-    record, to measure distances from it. A method that does not apply, diverges or fails leaves a record that says so.
+    record, to measure distances from it. share: budget of a cost curve, in retrainings. A method that does not apply,
+    diverges or fails leaves a record that says so.
     """
-    asked = prepare(scenario, name, settings or {}, run, reference)
+    asked = prepare(scenario, name, settings or {}, run, reference, share)
     record = records.up_to_date(asked.folder, asked.about["key"])
     if record is not None:
         return record
@@ -147,7 +149,12 @@ def run_method(
 
 
 def prepare(
-    scenario: Scenario, name: str, settings: Mapping[str, Any], run: int = 0, reference: Path | None = None
+    scenario: Scenario,
+    name: str,
+    settings: Mapping[str, Any],
+    run: int = 0,
+    reference: Path | None = None,
+    share: float | None = None,
 ) -> Asked:
     """What is to be made, checked, with the key of its record; see `run_method`."""
     method, number = SAME_METHOD.get(name, (name, run))
@@ -165,6 +172,7 @@ def prepare(
         reference = retrained = None  # without a recipe nothing is retrained, and less can be said
     about = describe(scenario) | {"request": scenario.parsed.name, "request_text": scenario.request_text}
     about |= {"method": name, "run": run, "settings": settings}
+    about |= {} if share is None else {"share": share}
     compared = retrained and retrained["key"]
     about["key"] = records.key_of(about=about, code=code, attacks=scenario.attacks, compared=compared)
     about["tuned"] = choice(method, given, *scenario.tuned_for).tuned
