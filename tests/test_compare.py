@@ -120,7 +120,7 @@ def test_without_a_reference_it_is_one_plain_line_and_no_failure(reference, tmp_
     root = study(tmp_path / "mine")
     assert main(["compare", str(root)]) == 0
     assert capsys.readouterr().out == "There is no reference to compare with: no results/reference/mine/summary.csv.\n"
-    assert compare.section(root) == ""
+    assert compare.lines_of_index(root) == []
     assert main(["compare", str(root), "--reference", str(reference)]) == 0
     assert "5 identical" in capsys.readouterr().out
 
@@ -131,7 +131,7 @@ def test_a_damaged_reference_is_a_message(reference, tmp_path):
         (reference / "summary.csv").write_text(damage)
         with pytest.raises(ForgetError, match="git checkout"):
             compare.compare(root)
-    assert "git checkout" in compare.section(root)
+    assert "git checkout" in compare.lines_of_index(root)[0]
 
 
 def test_a_folder_without_records_says_what_to_run(reference, tmp_path):
@@ -140,14 +140,17 @@ def test_a_folder_without_records_says_what_to_run(reference, tmp_path):
         compare.compare(tmp_path / "empty" / "toy")
 
 
-def test_the_section_of_a_page_holds_no_raw_html(reference, tmp_path):
+def test_names_in_a_comparison_are_text_in_the_index(reference, tmp_path):
+    page = write_notebook(tmp_path / "toy" / "notebooks" / "03_toy" / "one.ipynb", new_markdown_cell("# A toy"))
+    page.with_suffix(".html").write_text("made")
     root = study(tmp_path / "toy", 0.9)
     table = pd.read_csv(reference / "summary.csv").replace({"dataset": {"blobs": "<b>"}})
     table.to_csv(reference / "summary.csv", index=False)
     for record in records.record_folders(root):
         write(root, records.read_record(record) | {"dataset": "<b>"})
-    assert "<b>" not in compare.section(root)
-    assert "Outside: &lt;b&gt;" in compare.section(root)
+    assert "Outside: <b>" in "".join(compare.lines_of_index(root))
+    assert "<b>" not in write_index(root).read_text()
+    assert "Outside: &lt;b&gt;" in write_index(root).read_text()
 
 
 def test_the_index_of_a_profile_says_it(reference, tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -20,9 +21,23 @@ from forget_lib.core.paths import REPOSITORY
 from forget_lib.show import catalogue
 from forget_lib.study import records
 from workflow.pages.index import failures, write_index
-from workflow.pages.page import export_html, external_requests, mathml, title_of
+from workflow.pages.page import export_html, mathml, title_of
 from workflow.pages.private import hide_folders
 from workflow.pages.run import declared_parameters, run_notebook, tail
+
+LOADS = re.compile(
+    r"""<(?:script|img|iframe|link|source|video|audio|embed|object)\b[^>]*?\b(?:src|href|data|srcset)\s*=\s*["']?"""
+    r"""((?!data:|\#)[^"'\s>]+)|url\(\s*["']?((?!data:|\#)[^"')\s]+)|@import\s+["']([^"']+)""",
+    re.IGNORECASE,
+)
+"""What makes a browser fetch something; a plain link (<a href>) does not."""
+
+
+def external_requests(page: Path) -> list[str]:
+    """What a browser would fetch from elsewhere to show this page; empty for a self-contained one."""
+    text = page.read_text(encoding="utf-8")
+    return sorted({next(part for part in found if part) for found in LOADS.findall(text)})
+
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 

@@ -7,7 +7,6 @@ passes follow from its recipe and sets; a method's share of a retraining is the 
 recorded, and the limit of a fifth where they have none. The hours are those of this machine's cores, or of its GPU.
 """
 
-import argparse
 import heapq
 import sys
 import time
@@ -19,7 +18,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from forget_lib.core.errors import ForgetError
 from forget_lib.core.paths import RESULTS
 from forget_lib.datasets import ImageData, load
 from forget_lib.datasets.requests import draw_sets, parse_request
@@ -28,6 +26,7 @@ from forget_lib.models.nets import build, count_parameters
 from forget_lib.models.recipe import Recipe, make_recipe
 from forget_lib.models.stacked import stackable
 from forget_lib.models.train import choose_device, set_threads, train
+from workflow import commands
 from workflow.plan import Job, planned
 
 WORKERS = (1, 8, 64, 256)
@@ -191,11 +190,8 @@ def lines(jobs: Mapping[str, Job], costs: Mapping[str, Cost], workers: Sequence[
     )
 
 
-def main(config: Path, parts: Sequence[str] = (), runs: int | None = None) -> None:
-    """Prints the estimate of a profile, or of the named parts of it.
-
-    Raises: ForgetError for a config that cannot be planned.
-    """
+def estimate(config: Path, *, parts: Sequence[str] = (), runs: int | None = None) -> None:
+    """Print the estimate of a profile, or of the named parts of it."""
     jobs = planned(config, parts, runs)
     nets = {(job.parameters["dataset"], job.parameters["model"]) for job in jobs.values() if "recipe" in job.parameters}
     print(f"Calibrating {len(nets)} nets on this machine, about {CALIBRATION_SECONDS:.0f} s each ...", flush=True)
@@ -204,11 +200,4 @@ def main(config: Path, parts: Sequence[str] = (), runs: int | None = None) -> No
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("config", type=Path)
-    parser.add_argument("--parts", nargs="+", default=[])
-    parser.add_argument("--runs", type=int)
-    try:
-        main(**vars(parser.parse_args()))
-    except ForgetError as mistake:
-        sys.exit(str(mistake))
+    sys.exit(commands.main("workflow.estimate", [estimate]))

@@ -10,7 +10,6 @@ and for a class whether its logit still singles it out. Each is compared with th
 same seed; the score of a run is the largest of these gaps, so that what looks well in one respect alone does not win.
 """
 
-import argparse
 import dataclasses
 import json
 import random
@@ -20,7 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -40,6 +39,7 @@ from forget_lib.study.measure import attack, relearning_rate
 from forget_lib.study.scenario import Scenario, describe, make_scenario, seed_of
 from forget_lib.unlearning import get_method, unlearn
 from forget_lib.unlearning.registry import check_settings, why_not_applicable
+from workflow import commands
 from workflow import leaderboard_table as tables
 
 LEADERBOARD_VERSION = 1
@@ -298,45 +298,36 @@ def drawn(entries: Sequence[Mapping[str, Any]], by: str) -> tuple[Mapping[str, A
 # --- command line -----------------------------------------------------------------------------------------------------
 
 
-def _submit(given: argparse.Namespace) -> None:
-    record = submit(given.method)
+def _submit(method: Annotated[str, "a name, or a plugin's path"]) -> None:
+    """Rank a method on the fixed problems."""
+    record = submit(method)
     print(place(record))
     print(f"Record: {ROOT}/records/{record['method']}.json; table: {ROOT}/leaderboard.csv and .tex")
 
 
-def _verify(given: argparse.Namespace) -> None:
+def _verify(
+    record: Annotated[Path | None, "left out: one of the reference results"] = None,
+    *,
+    code: Annotated[str, "the plugin's file, for a record of one"] = "",
+    problem: str = "",
+    seed: int | None = None,
+) -> None:
+    """Repeat a part of a record and compare; what is left out is drawn by the date."""
     today = time.strftime("%Y-%m-%d")
-    record, problem, seed = drawn([tables.read_entry(given.record)] if given.record else tables.read_entries(), today)
-    problem, seed = given.problem or problem, seed if given.seed is None else given.seed
-    print(f"Repeating {record['method']}, {problem}, seed {seed} (drawn by {today}) ...", flush=True)
-    print(verify(record, problem, seed, code=given.code))
+    entry, some, one = drawn([tables.read_entry(record)] if record else tables.read_entries(), today)
+    problem, seed = problem or some, one if seed is None else seed
+    print(f"Repeating {entry['method']}, {problem}, seed {seed} (drawn by {today}) ...", flush=True)
+    print(verify(entry, problem, seed, code=code))
 
 
-def _table(_given: argparse.Namespace) -> None:
+def _table() -> None:
+    """Make the shipped table again from its records."""
     print(tables.shown(tables.write_leaderboard(tables.read_entries(), tables.REFERENCE)).to_string())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; a mistake that the user can mend is one message and exit status 1."""
-    top = argparse.ArgumentParser(prog="python -m workflow.leaderboard", description=(__doc__ or "").split("\n")[0])
-    commands = top.add_subparsers(required=True)
-    one = commands.add_parser("submit", help="rank a method on the fixed problems")
-    one.add_argument("method", help="a name, or a plugin's path")
-    two = commands.add_parser("verify", help="repeat a part of a record and compare; what is left out is drawn")
-    two.add_argument("record", nargs="?", type=Path, help="left out: one of the reference results")
-    two.add_argument("--code", default="", help="the plugin's file, for a record of one")
-    two.add_argument("--problem", choices=list(PROBLEMS))
-    two.add_argument("--seed", type=int)
-    three = commands.add_parser("table", help="make the shipped table again from its records")
-    for command, function in ((one, _submit), (two, _verify), (three, _table)):
-        command.set_defaults(function=function)
-    given = top.parse_args(arguments)
-    try:
-        given.function(given)
-    except ForgetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    """Runs a command; returns its exit status."""
+    return commands.main("workflow.leaderboard", [_submit, _verify, _table], arguments)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@
 checks a config and the names of parts before anything is run.
 """
 
-import argparse
 import ast
 import hashlib
 import json
@@ -22,6 +21,7 @@ from forget_lib.core.files import read_notebook
 from forget_lib.core.names import request_text, short_name
 from forget_lib.core.paths import REPOSITORY, find
 from forget_lib.study.chosen import FOLDER, digest_of, read_settings, settings_file
+from workflow import commands
 from workflow.config_check import Config, Resources, Scenario, read_config
 
 DATA, BASELINE, FIGURES, OVERVIEW = "01_data", "02_train_baseline", "08_figures", "00_overview"
@@ -364,12 +364,10 @@ def planned(config: str | Path, parts: Sequence[str] = (), runs: int | None = No
     return {key: job for key, job in jobs.items() if not parts or job.part in parts}
 
 
+def check(config: Path, parts: Sequence[str] = (), *, runs: int | None = None) -> None:
+    """Check a config and the names of parts."""
+    planned(config, parts, runs)
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("config")
-    parser.add_argument("parts", nargs="*")
-    parser.add_argument("--runs", type=int)
-    try:
-        planned(**vars(parser.parse_args()))
-    except ForgetError as mistake:
-        sys.exit(str(mistake))
+    sys.exit(commands.main("workflow.plan", [check]))

@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from scipy.optimize import linear_sum_assignment
+from sklearn.metrics import confusion_matrix
 from torch import Tensor, nn
 
 from forget_lib.core.errors import DataError
@@ -25,6 +28,11 @@ from forget_lib.models.own import OwnModel
 from forget_lib.models.train import not_finite, predict
 
 SHOWN = 8
+PROGRAMS = {
+    "torch.export": ("serialized_exported_program", "archive_format", "/models/"),
+    "TorchScript": ("/code/", "constants.pkl\n"),
+}
+"""What the names of an archive's files hold where it is more than weights."""
 SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 AS_SAFETENSORS = (
     "save it with safetensors.torch.save_file(model.state_dict(), FILE) or torch.save(model.state_dict(), FILE)"
@@ -67,9 +75,6 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
@@ -81,8 +86,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        pickled = "Unsupported" in str(error) or "WeightsUnpickler" in str(error) or "weights_only" in str(error)
-        if pickled:
+        if any(word in str(error) for word in ("Unsupported", "WeightsUnpickler", "weights_only")):
             raise DataError(
                 f"{path.name} holds pickled objects, not only tensors, and is not opened: unpickling can execute code. "
                 f"Where you trust it, {AS_SAFETENSORS}."
@@ -113,18 +117,13 @@ def _refuse_programs(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    kind = ""
-    if any("/code/" in f"/{name}" or name.endswith("constants.pkl") for name in names):
-        kind = "a TorchScript program"
-    if any(
-        "serialized_exported_program" in name or "archive_format" in name or "/models/" in f"/{name}" for name in names
-    ):
-        kind = "a torch.export program"
-    if kind:
-        raise DataError(
-            f"{path.name} is {kind} and is not opened: it can execute code. Of the model inside, {AS_SAFETENSORS}."
-        )
+        names = "".join(f"/{name}\n" for name in archive.namelist())
+    for kind, marks in PROGRAMS.items():
+        if any(mark in names for mark in marks):
+            raise DataError(
+                f"{path.name} is a {kind} program and is not opened: it can execute code. Of the model inside, "
+                f"{AS_SAFETENSORS}."
+            )
 
 
 def put_weights(model: nn.Module, path: str | Path, name: str) -> nn.Module:
@@ -137,30 +136,25 @@ def put_weights(model: nn.Module, path: str | Path, name: str) -> nn.Module:
     net = model.net if isinstance(model, OwnModel) else model
     wanted, path = net.state_dict(), Path(path)
     state = _fitting(read_weights(path), wanted, path.name)
-    missing = [key for key in wanted if key not in state]
-    extra = [key for key in state if key not in wanted]
-    other = [
-        f"{key} ({list(state[key].shape)} in the file, {list(wanted[key].shape)} in the model)"
-        for key in wanted
-        if key in state and state[key].shape != wanted[key].shape
-    ]
-    types = [
-        f"{key} ({_kind(state[key])} in the file, {_kind(wanted[key])} in the model)"
-        for key in wanted
-        if key in state and _numbers(state[key]) != _numbers(wanted[key])
-    ]
-    masks = not_finite(net)
-    diverged = [key for key in wanted if key in state and key not in masks and not bool(state[key].isfinite().all())]
-    parts = (
-        ("missing", missing),
-        ("not in the model", extra),
-        ("of another shape", other),
-        ("of another type", types),
-        ("not finite", diverged),
-    )
-    faults = [f"{title}: {_some(names)}" for title, names in parts if names]
-    if faults:
-        raise DataError(f"{path.name} does not fit {name}; {'; '.join(faults)}.")
+    masks, both = not_finite(net), [key for key in wanted if key in state]
+    faults = {
+        "missing": [key for key in wanted if key not in state],
+        "not in the model": [key for key in state if key not in wanted],
+        "of another shape": [
+            f"{key} ({list(state[key].shape)} in the file, {list(wanted[key].shape)} in the model)"
+            for key in both
+            if state[key].shape != wanted[key].shape
+        ],
+        "of another type": [
+            f"{key} ({_kind(state[key])} in the file, {_kind(wanted[key])} in the model)"
+            for key in both
+            if _numbers(state[key]) != _numbers(wanted[key])
+        ],
+        "not finite": [key for key in both if key not in masks and not bool(state[key].isfinite().all())],
+    }
+    said = [f"{title}: {_some(names)}" for title, names in faults.items() if names]
+    if said:
+        raise DataError(f"{path.name} does not fit {name}; {'; '.join(said)}.")
     net.load_state_dict(state)
     return model
 
@@ -183,20 +177,16 @@ def _fitting(state: dict[str, Tensor], wanted: Mapping[str, Tensor], file: str) 
     if not wanted or set(state) == set(wanted):
         return state
     first = next(iter(wanted))
-    found = {}
-    for prefix in (key.removesuffix(first) for key in state if key.endswith(f".{first}")):
-        part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-        if set(part) == set(wanted):
-            found[prefix] = part
-    if len(found) > 1:
-        raise DataError(
-            f"{file} holds several nets: {_some(list(found))}. Save the state dict of the one that is meant."
-        )
-    for prefix, part in found.items():
-        left = [key for key in state if not key.startswith(prefix)]
-        print(f"{file}: the names without {prefix!r} are the net's" + (f"; not used: {_some(left)}." if left else "."))
-        return part
-    return state
+    prefixes = [key.removesuffix(first) for key in state if key.endswith(f".{first}")]
+    parts = {prefix: {key for key in state if key.startswith(prefix)} for prefix in prefixes}
+    fitting = [prefix for prefix, part in parts.items() if part == {prefix + key for key in wanted}]
+    if not fitting:
+        return state
+    if len(fitting) > 1:
+        raise DataError(f"{file} holds several nets: {_some(fitting)}. Save the state dict of the one that is meant.")
+    left = [key for key in state if not key.startswith(fitting[0])]
+    print(f"{file}: the names without {fitting[0]!r} are the net's; not used: {_some(left)}.")
+    return {key: state[fitting[0] + key] for key in wanted}
 
 
 # --- what no file of weights says -------------------------------------------------------------------------------------
@@ -246,12 +236,9 @@ def check_given(model: nn.Module, samples: Samples, classes: Sequence[str]) -> N
     """
     with naming_failure(f"The net {type(getattr(model, 'net', model)).__name__} fails on the training images"):
         logits, labels = predict(model, samples), samples.labels.cpu().numpy()
-    outputs, number = logits.argmax(1).numpy(), len(classes)
-    counts = np.zeros((number, number))
-    np.add.at(counts, (labels, outputs), 1)
-    sizes = counts.sum(1)
-    rates = counts[sizes > 0] / sizes[sizes > 0, None]
-    by_class, guessing = float(np.mean(np.diag(counts)[sizes > 0] / sizes[sizes > 0])), 1 / number
+    counts = confusion_matrix(labels, logits.argmax(1).numpy(), labels=range(len(classes)))
+    rates, present = counts / np.maximum(counts.sum(1, keepdims=True), 1), np.flatnonzero(counts.sum(1))
+    by_class, guessing = float(np.mean(np.diag(rates)[present])), 1 / len(classes)
     said = f"The given weights are right on {np.trace(counts) / len(labels):.1%} of the {len(labels):,} training images"
     print(f"{said}; guessing: {guessing:.1%}. Is that what you measured when you trained them?", flush=True)
     if bool((logits >= 0).all()) and bool((logits <= 1).all()):
@@ -259,11 +246,9 @@ def check_given(model: nn.Module, samples: Samples, classes: Sequence[str]) -> N
             "All outputs of the given weights lie between 0 and 1: they are probabilities; expected logits. Leave out "
             "the softmax or sigmoid at the end of the net."
         )
-    order = _order(rates, np.flatnonzero(sizes))
+    order = _order(rates, present)
     if order is not None:
-        told = [""] * number
-        for title, output in zip(classes, order, strict=True):
-            told[output] = title
+        told = [classes[index] for index in np.argsort(order)]
         raise DataError(
             f"{said}. They were trained with another order of the classes. Here it is {_listed(classes)}; by these "
             f"images that of the weights is {_listed(told)}. For own data add it to the name: classes={_listed(told)}."
@@ -278,16 +263,13 @@ def check_given(model: nn.Module, samples: Samples, classes: Sequence[str]) -> N
 def _order(rates: np.ndarray, present: np.ndarray) -> np.ndarray | None:
     """The output of each class by which most images are right, where that is another one than the class's own.
 
-    Args: rates: float [P, K], share of the images of each class present that gets each output. present: their indices.
+    Args: rates: float [K, K], share of the images of each class that gets each output. present: classes with images.
     Returns: a permutation int [K], or None where no other order fits clearly better.
     """
-    number = rates.shape[1]
-    whole = np.zeros((number, number))
-    whole[present] = rates
-    _, order = linear_sum_assignment(-whole)
+    _, order = linear_sum_assignment(-rates)
     moved = present[order[present] != present]
     if len(moved) == 0:
         return None
-    there, here = whole[moved, order[moved]].mean(), whole[moved, moved].mean()
+    there, here = rates[moved, order[moved]].mean(), rates[moved, moved].mean()
     share, more = MOVED
     return order if there > share and there > here + more else None

@@ -2,25 +2,18 @@
 
 The function makes an untrained `nn.Module` that gives logits [B, K]. It is called with what its signature asks for:
 `num_classes` or `number_of_classes` (K), `input_shape` (C, H, W), `in_channels` (C). torchvision's builders work as
-they are: `torchvision.models:resnet18`. Options follow a question mark:
-
-weights: a file of weights (safetensors, or a state dict of torch.save); the original model then is this one and is not
-trained here. channels, size: what the model wants to see; grey images are repeated, all are resized to a square.
-mean, std: of the normalisation it was trained with, for values in [0, 1], one number or one a channel
-(`mean=0.485,0.456,0.406`), to be given with weights; a net that is trained here and has none sees the images as the
-study has them, (x - 0.5) / 0.25. Other options go to the function.
+they are: `torchvision.models:resnet18`. Options follow a question mark, see `Options`.
 """
 
 import inspect
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 import torch
-from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat
+from pydantic import BeforeValidator, Field, FiniteFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -33,43 +26,36 @@ from forget_lib.core.user_code import imports_late, load_function, running
 
 def _decimals(value: Any) -> Any:
     """`0.485,0.456,0.406` or one number as a tuple of numbers."""
-    parts = value.split(",") if isinstance(value, str) else [value]
-    try:
-        return tuple(float(part) for part in parts)
-    except (TypeError, ValueError):
-        return value
+    with suppress(TypeError, ValueError):
+        return tuple(map(float, value.split(",") if isinstance(value, str) else [value]))
+    return value
 
 
-def _positive(values: tuple[float, ...]) -> tuple[float, ...]:
-    if any(value <= 0 for value in values):
-        raise ValueError("deviations are larger than 0")
-    return values
-
-
-Decimals = Annotated[
-    tuple[FiniteFloat, ...], BeforeValidator(_decimals), Field(description="finite numbers such as 0.485,0.456,0.406")
-]
+DECIMALS = BeforeValidator(_decimals)
 
 
 class Options(Settings):
-    """Options of a model's name; see the head of this file."""
+    """Options of a model's name; others than these go to the function.
 
-    weights: str = ""
-    channels: Annotated[int | None, Field(ge=1, le=16, description="what the model wants to see")] = None
-    size: Annotated[int | None, Field(ge=1, le=4096, description="side of the square images, pixels")] = None
-    mean: Decimals = ()
-    std: Annotated[Decimals, AfterValidator(_positive)] = ()
+    A net that is trained here and has no mean and std sees the images as the study has them, (x - 0.5) / 0.25.
+    """
+
+    weights: str = Field(default="", description="file of the original's weights, which is then not trained here")
+    channels: int | None = Field(default=None, ge=1, le=16, description="to which grey images are repeated")
+    size: int | None = Field(default=None, ge=1, le=4096, description="side to which images are resized, pixels")
+    mean: Annotated[tuple[FiniteFloat, ...], DECIMALS] = Field(
+        default=(), description="of values in [0, 1]: finite numbers, one or one a channel, such as 0.485,0.456,0.406"
+    )
+    std: Annotated[tuple[Annotated[FiniteFloat, Field(gt=0)], ...], DECIMALS] = Field(
+        default=(), description="of the same: finite numbers larger than 0"
+    )
 
 
-NO_OPTIONS = Options()
-
-
-@dataclass(frozen=True)
-class Spec:
+class Spec(NamedTuple):
     """What a model's name says: the function, the options, and arguments of the function."""
 
     function: str
-    options: Options = NO_OPTIONS
+    options: Options = Options()
     arguments: tuple[tuple[str, Any], ...] = ()
 
 
@@ -133,28 +119,18 @@ class OwnClassifier(OwnModel):
 
     def features(self, images: Tensor) -> Tensor:
         """What the head sees, float32 [B, D]."""
-        with _inputs_of(self.head) as seen, running(self.code):
-            self.net(self.preprocessed(images))
+        seen: list[Tensor] = []
+        handle = self.head.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+        try:
+            self.forward(images)
+        finally:
+            handle.remove()
         return seen[-1]
 
 
-@contextmanager
-def _inputs_of(module: nn.Module) -> Any:
-    seen: list[Tensor] = []
-    handle = module.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
-    try:
-        yield seen
-    finally:
-        handle.remove()
-
-
 def build_own(name: str, input_shape: tuple[int, int, int], number_of_classes: int) -> OwnModel:
-    """A new model of the user's, with random weights from the global generator; an `OwnClassifier` where it ends in a
-    linear layer, so that what needs features applies.
-
-    Raises: NotTrustedError; ForgetError if the function fails, or gives something else than a model whose output is
-        logits [B, K].
-    """
+    """A new model of the user's, with random weights from the global generator. Raises: NotTrustedError; ForgetError,
+    see `adapted`."""
     spec = parse_spec(name)
     return adapted(spec, load_function(spec.function, "own model"), input_shape, number_of_classes)
 
@@ -162,10 +138,13 @@ def build_own(name: str, input_shape: tuple[int, int, int], number_of_classes: i
 def adapted(
     spec: Spec, function: Callable[..., Any], input_shape: tuple[int, int, int], number_of_classes: int
 ) -> OwnModel:
-    """The net that a function makes, tried once, in the study's form. Raises: ForgetError, see `build_own`."""
-    head = _checked(spec, function, input_shape, number_of_classes)
-    net = _made(spec, function, input_shape, number_of_classes)
-    code = _late(function)
+    """The net that a function makes, tried once, in the study's form; an `OwnClassifier` where it ends in a linear
+    layer, so that what needs features applies.
+
+    Raises: ForgetError if the function fails, or gives something else than a model whose output is logits [B, K].
+    """
+    head = _head_of(spec, function, input_shape, number_of_classes)
+    net, code = _made(spec, function, input_shape, number_of_classes), _late(function)
     return OwnModel(net, spec, code) if head is None else OwnClassifier(net, spec, head, code)
 
 
@@ -176,9 +155,8 @@ def _late(function: Callable[..., Any]) -> Path | None:
 
 def _made(spec: Spec, function: Callable[..., Any], input_shape: tuple[int, int, int], classes: int) -> nn.Module:
     """Calls the factory with what its signature asks for."""
-    options = spec.options
-    sides = (options.size, options.size) if options.size else input_shape[1:]
-    shape = (options.channels or input_shape[0], *sides)
+    size = spec.options.size
+    shape = (spec.options.channels or input_shape[0], *((size, size) if size else input_shape[1:]))
     known = {"num_classes": classes, "number_of_classes": classes, "input_shape": shape, "in_channels": shape[0]}
     try:
         parameters: Mapping[str, inspect.Parameter] = inspect.signature(function).parameters
@@ -186,14 +164,15 @@ def _made(spec: Spec, function: Callable[..., Any], input_shape: tuple[int, int,
         parameters = {}
     given = {key: value for key, value in known.items() if key in parameters}
     takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
-    if takes_any and not {"num_classes", "number_of_classes"} & set(given):
+    if takes_any and "number_of_classes" not in given:
         given["num_classes"] = classes
+    given |= dict(spec.arguments)
     try:
-        net = function(**(given | dict(spec.arguments)))
+        net = function(**given)
     except ForgetError:
         raise
     except Exception as error:  # the user's code can raise anything
-        asked = ", ".join(given | dict(spec.arguments)) or "nothing"
+        asked = ", ".join(given) or "nothing"
         raise ForgetError(f"{spec.function} made no model from {asked}: {one_line(error)}.") from error
     if not isinstance(net, nn.Module):
         raise ForgetError(f"{spec.function} gave a {type(net).__name__}; it must return an nn.Module.")
@@ -202,28 +181,27 @@ def _made(spec: Spec, function: Callable[..., Any], input_shape: tuple[int, int,
             f"{spec.function} gave a compiled net, whose layers can be neither watched nor changed; expected the net "
             "itself. Leave out torch.compile or torch.jit.script."
         )
-    if not any(True for _ in net.parameters()):
+    if next(net.parameters(), None) is None:
         raise ForgetError(f"{spec.function} gave a model without parameters; there is nothing to unlearn.")
     return net
 
 
 @lru_cache(maxsize=32)
-def _checked(spec: Spec, function: Callable[..., Any], input_shape: tuple[int, int, int], classes: int) -> str | None:
-    """Tries the model on two images, in both modes, and finds its linear head.
+def _head_of(spec: Spec, function: Callable[..., Any], input_shape: tuple[int, int, int], classes: int) -> str | None:
+    """Tries the model on two images, in both modes; the name of its linear head within the net, or None.
 
-    Returns: the name of the head within the net, or None. Raises: ForgetError for an output that is not logits.
+    Raises: ForgetError for an output that is not logits.
     """
     channels = spec.options.channels or input_shape[0]
     if not {len(spec.options.mean), len(spec.options.std)} <= {0, 1, channels}:
         raise ForgetError(f"mean and std do not fit images of {channels} channels; give one number or {channels}.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = _made(spec, function, input_shape, classes)
-        model = OwnModel(net, spec, _late(function))
+        model = OwnModel(_made(spec, function, input_shape, classes), spec, _late(function))
         images = torch.randn(2, *input_shape)
         for training in (True, False):
             output, calls = _tried(model.train(training), images, classes)
-            _check_output(spec, output, classes, "train" if training else "eval")
+            _check_output(spec.function, output, classes, "train" if training else "eval")
     return next((name for name, seen, out in reversed(calls) if seen.ndim == 2 and torch.equal(out, output)), None)
 
 
@@ -239,34 +217,30 @@ def _tried(model: OwnModel, images: Tensor, classes: int) -> tuple[Any, list[tup
         with torch.no_grad():
             return model(images), calls
     except Exception as error:  # the user's code can raise anything
-        raise ForgetError(_no_forward(model, images, error)) from error
+        shape, function = " × ".join(map(str, model.preprocessed(images).shape[1:])), model.spec.function
+        raise ForgetError(
+            f"{function} cannot take images of {shape} (channels, height, width): {one_line(error)}. If it wants "
+            f"others, say which, for example {function}?channels=3&size=224."
+        ) from error
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _no_forward(model: OwnModel, images: Tensor, error: Exception) -> str:
-    shape, function = tuple(model.preprocessed(images).shape[1:]), model.spec.function
-    return (
-        f"{function} cannot take images of {shape[0]} × {shape[1]} × {shape[2]} (channels, height, width): "
-        f"{one_line(error)}. If it wants others, say which, for example {function}?channels=3&size=224."
-    )
-
-
-def _check_output(spec: Spec, output: Any, classes: int, mode: str) -> None:
+def _check_output(function: str, output: Any, classes: int, mode: str) -> None:
     if not isinstance(output, Tensor):
         raise ForgetError(
-            f"{spec.function} returns a {type(output).__name__} in {mode} mode; expected one tensor of logits "
+            f"{function} returns a {type(output).__name__} in {mode} mode; expected one tensor of logits "
             f"[B, {classes}]. Wrap it in a function that returns a model with the logits alone (torchvision's "
             "auxiliary outputs: add ?aux_logits=false)."
         )
     if output.shape != (2, classes):
         raise ForgetError(
-            f"{spec.function} gives {list(output.shape)} for 2 images; the data have {classes} classes, so "
+            f"{function} gives {list(output.shape)} for 2 images; the data have {classes} classes, so "
             f"[2, {classes}] is expected. Let the function take num_classes, or make it for this number."
         )
     if bool((output >= 0).all()) and torch.allclose(output.sum(1), torch.ones(2), atol=1e-3):
         raise ForgetError(
-            f"{spec.function} gives probabilities in {mode} mode (no value is negative, each row sums to 1); expected "
+            f"{function} gives probabilities in {mode} mode (no value is negative, each row sums to 1); expected "
             "logits. Leave out the softmax at its end: the loss and the attacks apply it themselves."
         )

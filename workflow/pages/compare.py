@@ -5,23 +5,20 @@ strong attacks. Within: inside the reference's 95 % interval over draws and seed
 machine or with other versions is expected there, and not to give the same bits.
 """
 
-from __future__ import annotations
-
-import html
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from forget_lib.core import paths as paths_module
 from forget_lib.core.errors import ForgetError
+from forget_lib.core.paths import RESULTS
 from forget_lib.show.findings import kept_metric
 from forget_lib.study import records
 
 STRONG = ("rmia", "lira", "u_lira")
-REFERENCE = paths_module.RESULTS / "reference"
+REFERENCE = RESULTS / "reference"
 KEYS = ["dataset", "model", "request", "method", "attack", "metric"]
 SAME = 1e-9
 """Means this close are called identical."""
@@ -43,19 +40,42 @@ class Comparison(NamedTuple):
 def headline(summary: pd.DataFrame) -> pd.DataFrame:
     """The rows of `results.summary` that are headline numbers."""
     rows = summary.fillna({"attack": "", "kind": ""})
-    pooled = rows["kind"] != ""
-    shared = rows["request"].str.match(r"all($|-)")
-    strong = rows[rows["kind"].isin(["control", "method"]) & rows["attack"].isin(STRONG) & (rows["metric"] == "auc")]
-    parts = [strong]
-    for _, part in rows[~pooled & ~shared & (rows["attack"] == "")].groupby(["dataset", "model", "request"], sort=True):
+    scenarios = rows[(rows["kind"] == "") & ~rows["request"].str.match(r"all($|-)") & (rows["attack"] == "")]
+    parts = [rows[rows["kind"].isin(["control", "method"]) & rows["attack"].isin(STRONG) & (rows["metric"] == "auc")]]
+    for _, part in scenarios.groupby(["dataset", "model", "request"], sort=True):
         parts.append(part[part["metric"].isin(["forget_accuracy", kept_metric(part)])])
     return pd.concat(parts, ignore_index=True)
 
 
-def _read(folder: Path) -> pd.DataFrame | None:
-    """The summary of a reference folder, or None where there is none."""
-    paths = [path for path in (folder / "summary.csv", folder / "summary.csv.gz") if path.is_file()]
-    return pd.read_csv(paths[0]) if paths else None
+def compare(root: Path, reference: Path | None = None) -> Comparison | None:
+    """The headline numbers of a results folder against a reference folder, by default results/reference/<its name>.
+
+    Returns: None where there is no reference. Raises: ForgetError without records, and for tables of another form.
+    """
+    root = Path(root)
+    folder = REFERENCE / root.resolve().name if reference is None else Path(reference)
+    written = sorted(folder.glob("summary.csv*"))  # a large one is packed
+    if not written:
+        return None
+    try:
+        theirs, ours = headline(pd.read_csv(written[0])), headline(_summary_of(root))
+        names = {"mean": "reference", "n": "n_reference"}
+        theirs = theirs[[*KEYS, "mean", "low", "high", "n"]].rename(columns=names)
+        both = ours[[*KEYS, "mean", "n"]].merge(theirs, on=KEYS, how="outer", indicator="side")
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise ForgetError(
+            f"The summary of {root} or of {folder} is not one of this version: {error}. Run the study again, or bring "
+            f"the reference back: git checkout {folder}"
+        ) from error
+    sides = both["side"].value_counts()
+    table = both[both["side"] == "both"].drop(columns="side").reset_index(drop=True)
+    same = np.isclose(table["mean"], table["reference"], rtol=0, atol=SAME, equal_nan=True)
+    unknown = table[["low", "high"]].isna().any(axis=1)
+    inside = table["mean"].between(table["low"], table["high"])
+    table["verdict"] = np.select([same, unknown, inside], [IDENTICAL, UNKNOWN, WITHIN], OUTSIDE)
+    record = next(map(records.read_record, records.record_folders(root)), None) or {}
+    versions = record.get("versions") or {}
+    return Comparison(table, int(sides["right_only"]), int(sides["left_only"]), _manifest(folder), versions)
 
 
 def _summary_of(root: Path) -> pd.DataFrame:
@@ -67,43 +87,11 @@ def _summary_of(root: Path) -> pd.DataFrame:
     return records.summary(records.load(root))
 
 
-def compare(root: Path, reference: Path | None = None) -> Comparison | None:
-    """The headline numbers of a results folder against a reference folder, by default results/reference/<its name>.
-
-    Returns: None where there is no reference. Raises: ForgetError without records, and for tables of another form.
-    """
-    root = Path(root)
-    folder = REFERENCE / root.resolve().name if reference is None else Path(reference)
+def _manifest(folder: Path) -> dict[str, Any]:
     try:
-        there = _read(folder)
-        if there is None:
-            return None
-        theirs, ours = headline(there), headline(_summary_of(root))
-        names = {"mean": "reference", "n": "n_reference"}
-        theirs = theirs[[*KEYS, "mean", "low", "high", "n"]].rename(columns=names)
-        both = ours[[*KEYS, "mean", "n"]].merge(theirs, on=KEYS, how="outer", indicator="side")
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise ForgetError(
-            f"The summary of {root} or of {folder} is not one of this version: {error}. Run the study again, or bring "
-            f"the reference back: git checkout {folder}"
-        ) from error
-    sides = both["side"].value_counts()
-    table = both[both["side"] == "both"].drop(columns="side").reset_index(drop=True)
-    table["verdict"] = [_verdict(row) for row in table.itertuples()]
-    try:
-        about = dict(json.loads((folder / "MANIFEST.json").read_text(encoding="utf-8")))
+        return dict(json.loads((folder / "MANIFEST.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
-        about = {}
-    record = next(map(records.read_record, records.record_folders(root)), None) or {}
-    return Comparison(table, int(sides["right_only"]), int(sides["left_only"]), about, record.get("versions") or {})
-
-
-def _verdict(row: Any) -> str:
-    if abs(row.mean - row.reference) <= SAME or (pd.isna(row.mean) and pd.isna(row.reference)):
-        return IDENTICAL
-    if pd.isna(row.low) or pd.isna(row.high):
-        return UNKNOWN
-    return WITHIN if row.low <= row.mean <= row.high else OUTSIDE
+        return {}
 
 
 def sentences(found: Comparison, shown: int = SHOWN) -> list[str]:
@@ -111,19 +99,26 @@ def sentences(found: Comparison, shown: int = SHOWN) -> list[str]:
     table = found.table
     if table.empty:
         return ["No headline number of this run is in the reference: other scenarios or methods."]
-    counted = Counter(table["verdict"])
+    counted = {name: int((table["verdict"] == name).sum()) for name in (IDENTICAL, WITHIN, OUTSIDE, UNKNOWN)}
     text = ", ".join(f"{counted[name]} {name}" for name in (IDENTICAL, WITHIN, OUTSIDE))
-    text += f", {counted[UNKNOWN]} different, of one run each and {UNKNOWN}" if counted[UNKNOWN] else ""
+    if counted[UNKNOWN]:
+        text += f", {counted[UNKNOWN]} different, of one run each and {UNKNOWN}"
+    notes = {
+        "of them are means over another number of draws and seeds": (table["n"] != table["n_reference"]).sum(),
+        "numbers of the reference are not in this run": found.missing,
+        "numbers of this run are not in the reference": found.added,
+    }
     lines = [f"{len(table)} headline numbers: {text}."]
-    others = int((table["n"] != table["n_reference"]).sum())
-    lines += [f"{others} of them are means over another number of draws and seeds."] if others else []
-    lines += [f"{found.missing} numbers of the reference are not in this run."] if found.missing else []
-    lines += [f"{found.added} numbers of this run are not in the reference."] if found.added else []
-    lines += _versions(found.versions, found.about.get("versions"))
+    lines += [f"{number} {note}." for note, number in notes.items() if number]
+    ours, told = found.versions, found.about.get("versions")
+    theirs = told if isinstance(told, dict) else {}
+    changed = [name for name in ours if theirs.get(name, ours[name]) != ours[name]]
+    if changed:
+        named = "; ".join(f"{name} {ours[name]}, reference {theirs[name]}" for name in changed)
+        lines.append(f"Other versions: {named}.")
     outside = table[table["verdict"] == OUTSIDE]
-    far = pd.concat([outside["low"] - outside["mean"], outside["mean"] - outside["high"]], axis=1).max(axis=1)
-    ordered = outside.loc[far.sort_values(ascending=False, kind="stable").index]
-    for row in ordered.head(shown).itertuples():
+    far = np.maximum(outside["low"] - outside["mean"], outside["mean"] - outside["high"])
+    for row in outside.loc[far.sort_values(ascending=False, kind="stable").index].head(shown).itertuples():
         what = f"{row.metric} by {row.attack}" if row.attack else row.metric
         lines.append(
             f"Outside: {row.dataset} {row.model} {row.request}, {row.method}, {what}: {row.mean:.4f}; reference "
@@ -132,46 +127,20 @@ def sentences(found: Comparison, shown: int = SHOWN) -> list[str]:
     return lines + ([f"Outside: {len(outside) - shown} more."] if len(outside) > shown else [])
 
 
-def _versions(ours: dict[str, str], theirs: Any) -> list[str]:
-    """Which versions of packages the run and the reference do not share."""
-    if not isinstance(theirs, dict):
-        return []
-    changed = [
-        f"{name} {ours[name]}, reference {theirs[name]}"
-        for name in ours
-        if name in theirs and theirs[name] != ours[name]
-    ]
-    return [f"Other versions: {'; '.join(changed)}."] if changed else []
-
-
 def report(root: Path, reference: Path | None = None) -> list[str]:
     """The lines of `./run_all.sh`: a comparison, or that there is nothing to compare with."""
-    folder = _name_of(root) if reference is None else str(reference)
+    folder = f"results/reference/{Path(root).resolve().name}" if reference is None else str(reference)
     found = compare(root, reference)
-    return (
-        [f"There is no reference to compare with: no {folder}/summary.csv."] if found is None else _told(found, folder)
-    )
-
-
-def _name_of(root: Path) -> str:
-    return f"results/reference/{Path(root).resolve().name}"
-
-
-def _told(found: Comparison, folder: str) -> list[str]:
+    if found is None:
+        return [f"There is no reference to compare with: no {folder}/summary.csv."]
     commits = ", ".join(str(commit)[:12] for commit in found.about.get("commits", [])) or "unknown commit"
     first, *rest = sentences(found)
     return [f"Against {folder} ({commits}): {first}", *rest]
 
 
-def section(root: Path) -> str:
-    """The comparison as a part of an HTML page; empty where there is nothing to compare."""
+def lines_of_index(root: Path) -> list[str]:
+    """The lines for the index of a profile, as text; none where there is nothing to compare."""
     try:
-        found = compare(root) if records.record_folders(root) else None
-        lines = _told(found, _name_of(root)) if found is not None else []
+        return report(root) if records.record_folders(root) and compare(root) is not None else []
     except ForgetError as error:
-        lines = [str(error)]
-    if not lines:
-        return ""
-    first, *rest = (html.escape(line) for line in lines)
-    items = "".join(f"<li>{line}</li>" for line in rest)
-    return f"<section><h2>Against the reference</h2><p>{first}</p>{f'<ul>{items}</ul>' if items else ''}</section>"
+        return [str(error)]

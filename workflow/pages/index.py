@@ -14,7 +14,7 @@ from forget_lib.core.files import read_notebook, write_text
 from forget_lib.core.paths import REPOSITORY
 from forget_lib.show import answer_table
 from forget_lib.study import records
-from workflow.pages.compare import section
+from workflow.pages.compare import lines_of_index
 from workflow.pages.page import TEMPLATES, export_html, style, title_of
 
 # Shown for each page where it has them; the other parameters stand in the page itself.
@@ -53,7 +53,7 @@ def write_index(folder: Path, missing: Iterable[str] = ()) -> Path:
         answer=_answer(folder),
         overview=OVERVIEW,
         headline=_headline(folder),
-        compared=section(folder),
+        compared=lines_of_index(folder),
         groups=[_group(name, entries) for name, entries in sorted(groups.items())],
         others=_others(groups),
         data=_data(folder),
@@ -75,11 +75,12 @@ def _entry(folder: Path, path: Path, page: Path) -> dict[str, Any]:
     """What the index says of one page."""
     notebook = read_notebook(path)
     run = notebook["metadata"].get("papermill", {})
+    given = {key: value for key, value in run.get("parameters", {}).items() if value is not None}
     return {
         "title": title_of(notebook),
         "name": path.stem,
         "link": page.relative_to(folder).as_posix(),
-        "parameters": run.get("parameters", {}),
+        "shown": {key: value if isinstance(value, str) else json.dumps(value) for key, value in given.items()},
         "seconds": f"{run['duration']:.0f} s" if isinstance(run.get("duration"), int | float) else "",
         "ended": str(run.get("end_time") or "")[:16].replace("T", " "),
     }
@@ -87,17 +88,9 @@ def _entry(folder: Path, path: Path, page: Path) -> dict[str, Any]:
 
 def _group(notebook: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
     """All pages of one notebook, sorted by the parameters that are shown."""
-    names = [key for key in SHOWN if any(key in entry["parameters"] for entry in entries)]
-    for entry in entries:
-        entry["shown"] = [_text(entry["parameters"].get(key)) for key in names]
-    entries = sorted(entries, key=lambda entry: [str(entry["parameters"].get(key, "")) for key in names])
+    names = [key for key in SHOWN if any(key in entry["shown"] for entry in entries)]
+    entries = sorted(entries, key=lambda entry: [entry["shown"].get(key, "") for key in names])
     return {"notebook": notebook, "title": entries[0]["title"], "names": names, "entries": entries}
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _answer(folder: Path) -> str:

@@ -23,12 +23,6 @@ TEMPLATES = Path(__file__).resolve().parent / "templates"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SINGLE = ("00_overview", "01_data", "08_figures")
 """Notebooks of which every profile has one page; of the others the index lists the pages, or that there is none."""
-# What makes a browser fetch something; a plain link (<a href>) does not.
-LOADS = re.compile(
-    r"""<(?:script|img|iframe|link|source|video|audio|embed|object)\b[^>]*?\b(?:src|href|data|srcset)\s*=\s*["']?"""
-    r"""((?!data:|\#)[^"'\s>]+)|url\(\s*["']?((?!data:|\#)[^"')\s]+)|@import\s+["']([^"']+)""",
-    re.IGNORECASE,
-)
 
 
 def mathml(source: str, display: bool) -> str:
@@ -58,12 +52,11 @@ class MathRenderer(IPythonRenderer):
 
     def multiline_math(self, text: str) -> str:
         """An environment such as align."""
-        return f'<div class="math">{mathml(text, True)}</div>'
+        return self.block_math(text)
 
     def latex_environment(self, name: str, body: str) -> str:
         """An environment such as align."""
-        source = rf"\begin{{{name}}}{body}\end{{{name}}}"
-        return f'<div class="math">{mathml(source, True)}</div>'
+        return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
 
     def inline_math(self, body: str) -> str:
         """$…$"""
@@ -159,9 +152,3 @@ def _linked(body: str, index: str) -> str:
         return f'<a href="{target}">{text}</a>'
 
     return re.sub(r'<a href="(\d\d_\w+)\.ipynb(#[^"]*)?">(.*?)</a>', page, body, flags=re.DOTALL)
-
-
-def external_requests(page: Path) -> list[str]:
-    """What a browser would fetch from elsewhere to show this page; empty for a self-contained one."""
-    text = Path(page).read_text(encoding="utf-8")
-    return sorted({next(part for part in found if part) for found in LOADS.findall(text)})

@@ -24,21 +24,14 @@ QUICK_IMPORTS = "import gc; gc.set_threshold(20_000, 10, 10)"
 
 def declared_parameters(path: Path) -> list[str]:
     """Names assigned in the cell tagged `parameters`, in order; empty where there is no such cell."""
-    for cell in read_notebook(path)["cells"]:
-        if "parameters" in cell.get("metadata", {}).get("tags", []):
-            names = []
-            for node in _parsed(path, cell).body:
-                targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-                names += [target.id for target in targets if isinstance(target, ast.Name)]
-            return names
-    return []
-
-
-def _parsed(path: Path, cell: Mapping[str, Any]) -> ast.Module:
+    cells = read_notebook(path)["cells"]
+    tagged = [cell["source"] for cell in cells if "parameters" in cell.get("metadata", {}).get("tags", [])]
     try:
-        return ast.parse("".join(cell["source"]))
+        body = ast.parse("".join(tagged[0] if tagged else "")).body
     except (SyntaxError, ValueError, TypeError, RecursionError) as error:
         raise ForgetError(f"The parameters of {path} cannot be read: {error}.") from error
+    targets = [target for node in body for target in getattr(node, "targets", [getattr(node, "target", None)])]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def run_notebook(
@@ -140,14 +133,16 @@ def prepare_environment() -> None:
     """
     for name, own in (("PYTHONPATH", REPOSITORY), ("JUPYTER_PATH", KERNELS)):
         os.environ[name] = os.pathsep.join(filter(None, [str(own), os.environ.get(name, "")]))
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not one of the same name of the user
-    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-    os.environ["TQDM_DISABLE"] = "1"  # a bar of widgets would stand still in the page
-    os.environ["FORGET_BATCH"] = "1"
+    os.environ |= {
+        "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment, not one of the same name of the user
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        "TQDM_DISABLE": "1",  # a bar of widgets would stand still in the page
+        "FORGET_BATCH": "1",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # another may draw nothing in a page
+        "MATPLOTLIBRC": os.devnull,
+    }
     # One core a notebook, as under Snakemake: products of NumPy's matrices differ in their last bits with more.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # another may draw nothing in a page
-    os.environ["MATPLOTLIBRC"] = os.devnull
     os.environ.pop("PYTHONSTARTUP", None)  # kernels run it too
 
 
