@@ -331,7 +331,7 @@ def test_the_command_line_ends_with_one_message(tmp_path):
     command = [sys.executable, "-m", "workflow.pages", "index", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("No executed notebook under")
+    assert done.stderr.startswith("error: No executed notebook under")
     assert "Traceback" not in done.stderr
 
 
