@@ -15,6 +15,8 @@ from forget_lib.core import paths
 from forget_lib.core.errors import ForgetError, NotApplicableError
 from forget_lib.core.files import write_text
 from forget_lib.deletion.case import Case
+from forget_lib.show import overview
+from forget_lib.statistics import verdict
 from forget_lib.study import records as results
 from forget_lib.study import run, tuning
 from forget_lib.study.chosen import with_chosen
@@ -22,48 +24,55 @@ from forget_lib.study.scenario import Scenario
 from forget_lib.unlearning import get_method, list_methods
 from forget_lib.unlearning.registry import why_not_applicable
 
-RECORDS = paths.RESULTS / "reference" / "quick" / "summary.csv"
+RECORDS = paths.RESULTS / "reference" / "quick" / "runs.csv.gz"
 LIKE = {"class": ("class",), "person": ("person", "class"), "family": ("family", "person"), "indices": ("random",)}
 """Kinds of request in the records that stand for a kind, the nearest first."""
-KEPT = ("test_accuracy_retained", "test_accuracy")
+LAST = 99
+"""Rank of a method that was not run."""
 
 
 def recommend(case: Case, records: Path = RECORDS) -> pd.DataFrame:
     """Methods that fit, best first, with the study's numbers and a reason; those that do not fit come last.
 
-    Columns: method, fits (bool), reason, gap (forget accuracy less the retrained model's, mean over the scenarios of
-    this kind), miss (the same without sign), low, high (from the lowest to the highest end of the
-    scenarios' 95 % t-intervals), kept (utility lost), cost (retrainings), scenarios. The score is miss + utility lost.
+    Columns: method, fits (bool), reason, verdict (of the study, over the scenarios of this kind, in words), gap (mean
+    over them of forget accuracy less the retrained model's), low, high (from the lowest to the highest end of their
+    95 % t-intervals), kept (utility lost), cost (retrainings), scenarios. A method that the study tells from retraining
+    comes after one that it does not tell; of those alike the one with the smaller bound comes first.
     """
     spaces = tuning.load_spaces()
     names = [name for name in list_methods(controls=False) if name in spaces and not get_method(name).exact]
-    found = _numbers(pd.read_csv(records), case.scenario.parsed.kind).reindex(names).rename_axis("method").reset_index()
+    numbers = _numbers(overview.answers(results.read_runs(records)), case.scenario.parsed.kind)
+    found = numbers.reindex(names).rename_axis("method").reset_index()
+    known = found["scenarios"].notna()
     found["scenarios"] = found["scenarios"].fillna(0).astype(int)
-    found["score"] = found["miss"] + found["kept"].clip(lower=0)
     found["reason"] = [why_not(case, name) for name in names]
     costly = found["cost"] > case.request["budget.method_cost"]
     found.loc[costly & (found["reason"] == ""), "reason"] = "costs more than the budget in the study's records"
     found["fits"] = found["reason"] == ""
-    known = found["score"].notna()
     found.loc[found["fits"] & known, "reason"] = "in the study's records for this kind of request"
     found.loc[found["fits"] & ~known, "reason"] = "fits, but the records hold nothing on it for this kind of request"
-    return found.sort_values(["fits", "score"], ascending=[False, True], kind="stable", ignore_index=True)
+    found["rank"] = [verdict.state(key).rank if isinstance(key, str) else LAST for key in found["verdict"]]
+    found["verdict"] = [verdict.state(key).word if isinstance(key, str) else "not run" for key in found["verdict"]]
+    order = found.sort_values(["fits", "rank", "bound"], ascending=[False, True, True], kind="stable")
+    return order.drop(columns="rank").reset_index(drop=True)
 
 
-def _numbers(records: pd.DataFrame, kind: str) -> pd.DataFrame:
+def _numbers(found: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The numbers of `recommend` by method, over the scenarios of the nearest kind of request that the records hold."""
-    of_kind = [records[records["request"].str.startswith(f"{like}-")] for like in LIKE[kind]]
-    rows = next((part for part in of_kind if len(part)), records.iloc[:0])
-    rows = rows[rows["attack"].isna()]
-    forget = rows[rows["metric"] == "forget_accuracy"].set_index("method")
-    apart = forget[["mean", "low", "high"]].sub(forget["oracle"], axis=0).assign(miss=lambda gaps: gaps["mean"].abs())
-    # test_accuracy_retained where there is one: it comes after test_accuracy
-    kept = rows[rows["metric"].isin(KEPT)].sort_values("metric").groupby(["method", "dataset", "request"]).last()
-    by_method = apart.groupby("method")
-    found = by_method.agg(gap=("mean", "mean"), miss=("miss", "mean"), low=("low", "min"), high=("high", "max"))
-    found["kept"] = (kept["oracle"] - kept["mean"]).groupby("method").mean()
-    found["cost"] = rows[rows["metric"] == "relative_cost"].groupby("method")["mean"].mean()
-    return found.assign(scenarios=by_method.size())
+    of_kind = [found[found["kind"] == like] for like in LIKE[kind]]
+    rows = next((part for part in of_kind if len(part)), found.iloc[:0])
+    by_method = rows.groupby("method")
+    numbers = by_method.agg(
+        verdict=("verdict", lambda keys: verdict.across(list(keys))),
+        gap=("forget", "mean"),
+        low=("forget_low", "min"),
+        high=("forget_high", "max"),
+        kept=("kept", lambda gaps: -gaps.mean()),
+        bound=("bound", "mean"),
+    )
+    shares = ["gap", "low", "high", "kept"]
+    numbers[shares] = numbers[shares] / 100
+    return numbers.assign(cost=by_method["cost"].mean(), scenarios=by_method.size())
 
 
 def why_not(case: Case, name: str) -> str:

@@ -218,6 +218,15 @@ def load(profile: str | Path) -> pd.DataFrame:
     return table
 
 
+def read_runs(path: Path) -> pd.DataFrame:
+    """The table of `load` from runs.csv.gz of a folder of results/reference. Raises: ForgetError if it is missing."""
+    numbers = ("value", "low", "high", "n", "share", "forgotten", "error", "null_error")
+    try:
+        return pd.read_csv(path, keep_default_na=False, na_values=dict.fromkeys(numbers, ""), low_memory=False)
+    except OSError as error:
+        raise ForgetError(f"{path} cannot be read ({error.strerror}); it comes with the project.") from error
+
+
 def tidy(records: Iterable[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:
     """The table of `load` for records, each with what is to stand in the column `folder`; empty without any. What is no
     record is named on stderr and left out."""

@@ -6,6 +6,7 @@ from forget_lib.core.errors import ForgetError
 from forget_lib.deletion import case as cases
 from forget_lib.deletion import recommend
 from forget_lib.deletion.request import read_request
+from forget_lib.statistics import verdict
 from tests.deletion.made import write_request
 
 
@@ -26,5 +27,6 @@ def test_methods_that_cost_more_than_the_budget_or_do_not_fit_come_last_with_the
     assert "costs more" in table.loc[table["cost"] > 0.05, "reason"].iloc[0]
     assert "convolution" in table.loc["attack_and_reset", "reason"]
     assert table["fits"].is_monotonic_decreasing
-    scores = table.loc[table["fits"], "score"].dropna()
-    assert scores.is_monotonic_increasing
+    ranks = table.loc[table["fits"], "verdict"].map({state.word: state.rank for state in verdict.STATES.values()})
+    assert ranks.dropna().is_monotonic_increasing, "what the study tells from retraining comes later"
+    assert set(table["verdict"]) <= {state.word for state in [*verdict.STATES.values(), verdict.MIXED]} | {"not run"}
