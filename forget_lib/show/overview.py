@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from forget_lib.statistics import verdict
-from forget_lib.statistics.rules import CONTROLS, PLACEBOS
+from forget_lib.statistics.rules import BASELINES, CONTROLS, PLACEBOS
 from forget_lib.study.records import RUN
 from forget_lib.unlearning import METHODS
 
@@ -28,7 +28,7 @@ POINTS = ("forget", "kept")
 
 def is_method(name: str) -> bool:
     """Whether a name is a method to be judged: no reference model and no control of the study."""
-    return name not in (*CONTROLS, *PLACEBOS) and not (name in METHODS and METHODS[name].control)
+    return name not in (*CONTROLS, *PLACEBOS, *BASELINES) and not (name in METHODS and METHODS[name].control)
 
 
 def kind_of(part: pd.DataFrame) -> str:

@@ -18,6 +18,7 @@ from forget_lib.statistics.intervals import Interval, clopper_pearson, holm, wit
 from forget_lib.statistics.measurement import gap_range
 from forget_lib.statistics.rules import (
     ALPHA,
+    BASELINES,
     CONTROLS,
     MARGINS,
     PAIRS_FOR_DIFFERENCE,
@@ -304,7 +305,7 @@ def _evidence(
     outputs = [row for row in mine if row.side == "output"]
     return _Evidence(
         method=name,
-        placebo=name in PLACEBOS or name in CONTROLS,
+        placebo=name in (*CONTROLS, *PLACEBOS, *BASELINES),
         n=min((row.n for row in mine), default=0),
         failed=max(list(status).count("failed"), max((row.broken for row in mine), default=0)),
         runs=len(status),
@@ -319,8 +320,8 @@ def _evidence(
 
 
 def _adjusted(rows: Sequence[_Evidence]) -> dict[str, float]:
-    """p-values of equality by method, after Holm over those of the scenario that may be called equal; a reference model
-    or placebo is in no family."""
+    """p-values of equality by method, after Holm over those of the scenario that may be called equal; a reference model,
+    placebo or baseline is in no family."""
     adjusted = {row.method: row.p_equal for row in rows}
     able = [row for row in rows if not row.placebo and not row.failed and row.n >= PAIRS_FOR_EQUALITY]
     tested = [row for row in able if math.isfinite(row.p_equal)]
