@@ -320,8 +320,8 @@ def _evidence(
 
 
 def _adjusted(rows: Sequence[_Evidence]) -> dict[str, float]:
-    """p-values of equality by method, after Holm over those of the scenario that may be called equal; a reference model,
-    placebo or baseline is in no family."""
+    """p-values of equality by method, after Holm over those of the scenario that may be called equal; reference models,
+    placebos and baselines are in no family."""
     adjusted = {row.method: row.p_equal for row in rows}
     able = [row for row in rows if not row.placebo and not row.failed and row.n >= PAIRS_FOR_EQUALITY]
     tested = [row for row in able if math.isfinite(row.p_equal)]
