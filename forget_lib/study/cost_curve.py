@@ -4,6 +4,8 @@ The records lie beside those of the study (`<results>/costs/…`, `share`: the b
 each method once.
 """
 
+import contextlib
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from forget_lib.statistics.intervals import t_interval
 from forget_lib.statistics.rules import MARGINS, PAIRS_FOR_DIFFERENCE
 from forget_lib.study import records
 from forget_lib.study.run import run_method
-from forget_lib.study.scenario import make_scenario
+from forget_lib.study.scenario import Scenario, make_scenario
 from forget_lib.unlearning import get_method
 
 FOLDER = "costs"
@@ -51,17 +53,23 @@ def cost_study(
     Returns: the tidy table (see `records.load`).
     """
     for pair in range(draws):
-        scenario = make_scenario(Path(root) / FOLDER, recipe, (ATTACK,), draw=pair, seed=pair, **fields)
-        for name in ("retrain", "original"):
-            run_method(scenario, name, reference=None if name == "retrain" else scenario.folder("retrain"))
-        for name in (SHORT, *methods):
-            done: list[dict[str, Any] | None] = [None]
-            for number, budget in enumerate(budgets):
-                settings = settings_at(name, budget, scenario.recipe.epochs)
-                if settings not in done:
-                    run_method(scenario, name, settings, number, reference=scenario.folder("retrain"), share=budget)
-                done.append(settings)
+        with contextlib.redirect_stdout(io.StringIO()):  # every original would print its epochs
+            scenario = make_scenario(Path(root) / FOLDER, recipe, (ATTACK,), draw=pair, seed=pair, **fields)
+            _run_pair(scenario, methods, budgets)
+        print(f"pair {pair + 1} of {draws}: {len(methods) + 1} methods", flush=True)
     return records.scenarios_and_pools(records.load(Path(root) / FOLDER))[0]
+
+
+def _run_pair(scenario: Scenario, methods: Sequence[str], budgets: Sequence[float]) -> None:
+    for name in ("retrain", "original"):
+        run_method(scenario, name, reference=None if name == "retrain" else scenario.folder("retrain"))
+    for name in (SHORT, *methods):
+        done: list[dict[str, Any] | None] = [None]
+        for number, budget in enumerate(budgets):
+            settings = settings_at(name, budget, scenario.recipe.epochs)
+            if settings not in done:
+                run_method(scenario, name, settings, number, reference=scenario.folder("retrain"), share=budget)
+            done.append(settings)
 
 
 def points(table: pd.DataFrame) -> pd.DataFrame:
@@ -111,9 +119,9 @@ def sentence(compared: pd.DataFrame) -> str:
     if compared.empty:
         return ""
     better = compared[(compared["low"] > 0) & (compared["told"] == "")]
-    text = f"{len(better)} of {len(compared)} methods beat a shorter retraining at the same cost"
     names = f": {', '.join(better.index)}" if len(better) else ""
     return (
-        f"{text}{names} (they keep more, by 95 % intervals over {int(compared['n'].min())} pairs of draw and seed, and "
-        "neither forget accuracy nor the loss attack tells them from the retrained model)."
+        f"{len(better)} of {len(compared)} methods beat a shorter retraining at the same cost{names}. To beat it is to "
+        f"keep more, by the 95 % interval over {int(compared['n'].min())} pairs of draw and seed, and not to be told "
+        "from the retrained model by forget accuracy or the loss attack."
     )

@@ -55,7 +55,7 @@ def test_who_beats_a_shorter_retraining_at_the_same_cost():
     compared = cost_curve.against_short(made({"good": (-0.02, 0), "equal": (-0.06, 0), "hides": (0.0, 0.3)}))
     assert compared["value"].to_dict() == pytest.approx({"good": 0.04, "equal": 0.0, "hides": 0.06}, abs=1e-9)
     assert compared["told"].to_dict() == {"good": "", "equal": "", "hides": "forget_accuracy"}
-    assert cost_curve.sentence(compared).startswith("1 of 3 methods beat a shorter retraining at the same cost: good (")
+    assert cost_curve.sentence(compared).startswith("1 of 3 methods beat a shorter retraining at the same cost: good.")
     assert "over 4 pairs" in cost_curve.sentence(compared)
     assert cost_curve.against_short(made({"good": (-0.02, 0)}, pairs=2)).empty
     assert np.isfinite(compared["high"]).all()
