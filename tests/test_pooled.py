@@ -149,17 +149,6 @@ def test_an_unknown_request_is_refused(blobs, tmp_path):
         membership.pooled_study(tmp_path, methods={}, pool=POOL | {"request": "memorised"}, **FIELDS)
 
 
-def test_the_challenge_has_its_null_and_sees_who_did_nothing(blobs, tmp_path):
-    asked = {"models": 8, "samples": 60, "forget": 12, "methods": ["do_nothing"]}
-    pool = POOL | {"challenge": asked, "doses": [], "attacks": ["lira"]}
-    recipe = {"epochs": 12, "batch_size": 16}
-    study = membership.pooled_study(tmp_path, methods={"do_nothing": {}}, pool=pool, **FIELDS | {"recipe": recipe})
-    scored = study.challenge.pivot(index="method", columns="metric", values="value")
-    assert list(study.challenge["method"].unique()) == ["retrain", "original", "do_nothing"]
-    assert scored.loc["retrain", "relative_quality"] == pytest.approx(1)
-    assert scored.loc["do_nothing", "forgetting_quality"] <= scored.loc["retrain", "forgetting_quality"]
-
-
 def test_a_conv_pool_keeps_its_nets_and_goes_on_where_it_was(blobs, tmp_path, monkeypatch):
     fields = FIELDS | {"model": "small_cnn", "recipe": {"epochs": 1, "batch_size": 16}}
     pool = POOL | {"targets": 2, "doses": [], "attacks": ["loss_regression", "lira", "u_lira"]}

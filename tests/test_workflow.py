@@ -356,7 +356,7 @@ def test_groups_below_one_are_refused():
 
 def test_shards_of_a_pool_come_before_all_that_needs_the_pool():
     config = copy.deepcopy(CONFIG)
-    pool = {"samples": 80, "evaluation": 8, "number": 6, "challenge": {"methods": ["ssd"]}}
+    pool = {"samples": 80, "evaluation": 8, "number": 6}
     given = {"methods": {"finetune": {}, "ssd": {}}, "groups": 2, "shards": 3, "seeds": [0], "requests": ["class:5"]}
     config["scenarios"]["mnist"] |= given | {"parameters": {"pool": pool}}
     found = {job.name: job for job in plan(config).values() if job.notebook in ("03_one", "07a_train_references")}
@@ -369,7 +369,7 @@ def test_shards_of_a_pool_come_before_all_that_needs_the_pool():
     assert set(found[f"{whole}-retrained"].after) >= {found[name].key for name in shards}
     assert found[f"{whole}-retrained"].ready == ("references",)
     assert found[f"{whole}-group1"].ready == ("references", "retrained")
-    assert found[f"{whole}-group1"].parameters["pool"]["challenge"] == {}, "it takes methods of other groups"
+    assert found[f"{whole}-group1"].parameters["pool"] == pool
     assert found[whole].ready == ("references", "retrained", "methods")
     assert found[whole].parameters["pool"] == pool
 

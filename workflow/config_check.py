@@ -60,15 +60,6 @@ class Resources(Settings):
     gpu: int = Field(default=0, ge=0, description="number of GPUs")
 
 
-class Challenge(Settings):
-    """The score of the NeurIPS 2023 challenge, beside the attacks of a pool."""
-
-    models: int = Field(default=12, ge=8, description="of each family")
-    samples: int = Field(default=400, ge=2, description="that each is trained on")
-    forget: int = Field(default=40, ge=1, description="of these, to be forgotten")
-    methods: list[Text] = Field(default=[], description="names of methods, all of the scenario's if empty")
-
-
 class Pool(Settings):
     """Reference models, each trained on a random half of the data, and the targets under attack."""
 
@@ -86,7 +77,6 @@ class Pool(Settings):
     attacks: list[Text] = Field(default=[], description="attacks that rank samples, all if left out")
     measured: list[Text] = Field(default=["audit"], description="attacks that give numbers only")
     processes: int = Field(default=1, ge=1, description="that train the pool")
-    challenge: Challenge = Challenge()
 
 
 class Variance(Settings):

@@ -249,10 +249,7 @@ def _shard(job: Job, pool: Mapping[str, Any], shard: int, shards: int) -> Job:
 
 
 def _with_methods(job: Job, title: str, methods: Mapping[str, Any]) -> Job:
-    given = {**job.parameters, "methods": methods}
-    if given.get("pool"):  # the challenge takes methods together, and is left to the job itself
-        given["pool"] = {**given["pool"], "challenge": {}}
-    return replace(job, name=f"{job.name}-{title}", parameters=given)
+    return replace(job, name=f"{job.name}-{title}", parameters={**job.parameters, "methods": methods})
 
 
 def _plain(text: str) -> str:

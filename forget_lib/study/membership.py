@@ -16,20 +16,18 @@ import torch
 from scipy.stats import norm
 from torch import nn
 
-from forget_lib.attacks import AttackInput, FamilyInput, Side, get_attack, validate
+from forget_lib.attacks import AttackInput, Side, get_attack, validate
 from forget_lib.attacks.parts.inputs import known_outside
 from forget_lib.attacks.parts.per_sample import Influence, influence, shares
 from forget_lib.core.errors import ForgetError, NotApplicableError, TooFewError, unknown
-from forget_lib.core.files import write_text
 from forget_lib.core.names import short_name
 from forget_lib.datasets import ImageData, load
 from forget_lib.datasets.samples import Samples
 from forget_lib.models.recipe import Recipe, make_recipe
 from forget_lib.models.stacked import HIDDEN
 from forget_lib.models.train import predict, set_threads
-from forget_lib.statistics import intervals, scores
+from forget_lib.statistics import intervals
 from forget_lib.statistics.measurement import Measurement, range_of
-from forget_lib.statistics.metrics import accuracy
 from forget_lib.statistics.rules import WEAK
 from forget_lib.study import pools, records
 from forget_lib.study.chosen import choice, digest, with_chosen
@@ -39,8 +37,6 @@ from forget_lib.unlearning.registry import check_settings, get_method
 
 MEMBERSHIP_VERSION = 3
 """Raised when a pooled study gives other numbers or records; records of before are then made again."""
-CHALLENGE_VERSION = 1
-"""Raised when the challenge's score gives other numbers."""
 REQUESTS = ("random", "mislabelled", "most_memorised")
 """What the evaluation samples of a pool are: random ones, ones with a wrong label, the most memorised ones."""
 RATES = (0.01, 0.001)
@@ -371,12 +367,11 @@ def _standard_error(values: np.ndarray) -> float:
 
 
 class Study(NamedTuple):
-    """A pool with its table (`table_of`), scores by record and attack, and the challenge's rows."""
+    """A pool with its table (`table_of`), and scores by record and attack."""
 
     pool: Pool
     table: pd.DataFrame
     scores: dict[str, dict[str, Scored]]
-    challenge: pd.DataFrame
     folder: Path
     settings: dict[str, dict[str, Any]]
 
@@ -396,8 +391,7 @@ def pooled_study(
 
     Args: root: results folder. methods: settings by name, those left out as chosen by tuning. pool: samples, evaluation
         (of which each target forgets half), number (of references), targets, doses, attacks if not all, request (see
-        `REQUESTS`), processes (that train the pool), and challenge: models, samples, forget and methods, see
-        `challenge`.
+        `REQUESTS`), and processes (that train the pool).
     Raises: ForgetError and its kinds, for settings before anything is trained.
     """
     set_threads(1)
@@ -432,10 +426,7 @@ def pooled_study(
         )
         frames.append(records.tidy([(str(path), run)]))
         kept[entry.method] = _scores(path)
-    asked = dict(pool.get("challenge", {}))
-    chosen = {name: settings[name] for name in asked.pop("methods", [])}
-    scored = _challenge(plan, folder, chosen, asked) if asked or chosen else pd.DataFrame()
-    return Study(ready, table_of(pd.concat(frames, ignore_index=True)), kept, scored, folder, settings)
+    return Study(ready, table_of(pd.concat(frames, ignore_index=True)), kept, folder, settings)
 
 
 def _attacked(
@@ -520,64 +511,3 @@ def detection_limits(table: pd.DataFrame, errors: float = 3.0) -> pd.Series:
             needed = errors * float(curve["null_error"].iloc[0])
             found[attack] = needed / slope if 0 < needed <= slope else float("nan")
     return pd.Series(found, name="share", dtype=float)
-
-
-# --- the NeurIPS 2023 challenge's score -------------------------------------------------------------------------------
-
-
-def challenge(
-    plan: PoolPlan,
-    methods: Mapping[str, Mapping[str, object]],
-    *,
-    models: int = 12,
-    samples: int = 400,
-    forget: int = 40,
-) -> pd.DataFrame:
-    """The score of each family of models against retrained ones: method, metric, value, low, high, models.
-
-    Families: retrained, "retrain" (again, held out: the null), "original", and each method from one original with as
-    many seeds. It takes 3 trainings a model, so the set-up is small; the score at another number is another one.
-    Utility is accuracy on retain and validation samples relative to the retrained models'.
-    Raises: TooFewError below 8 models; ForgetError for sizes.
-    """
-    gone, others = np.sort(plan.evaluation), np.flatnonzero(~plan.inside)
-    if not 0 < forget < samples or forget > len(gone) or samples - forget > len(others):
-        raise ForgetError(
-            f"The challenge asks for {forget} forget samples of {samples}; the pool has {len(gone)} evaluation "
-            f"samples and {len(others)} others."
-        )
-    gone, stays = gone[:forget], others[: samples - forget]
-    whole = np.concatenate([gone, stays])
-    seeds = [TARGET_SEED + 900_000 + index for index in range(models)]
-    families: dict[str, list[Any]] = {}
-    for number, (name, part) in enumerate({"retrained": stays, "retrain": stays, "original": whole}.items()):
-        families[name] = pools.train_nets(plan, [part] * models, [seed + 1000 * number for seed in seeds])
-    for name, settings in methods.items():
-        original = families["original"][0]
-        try:
-            families[name] = [pools.run_method(plan, name, settings, original, whole, seed) for seed in seeds]
-        except ForgetError as error:
-            print(f"challenge: no score for {name}, {error}")
-    kept = [plan.samples(stays), *([] if plan.validation is None else [plan.validation])]
-    margins, right = {}, {}
-    for name, nets in families.items():
-        logits = np.stack([predict(net, plan.samples(gone)).numpy() for net in nets])
-        margins[name] = scores.phi(logits, plan.labels[gone].numpy())
-        right[name] = [np.mean([accuracy(predict(net, part).numpy(), part.labels) for net in nets]) for part in kept]
-    rows = []
-    for name in families:
-        if name == "retrained":
-            continue
-        utility = float(np.prod(np.divide(right[name], right["retrained"])))
-        family = FamilyInput(margins[name], margins["retrained"], margins["retrain"], utility)
-        rows += [{"method": name} | m._asdict() for m in get_attack("neurips_score")(family)]
-    return pd.DataFrame(rows)[["method", "metric", "value", "low", "high"]].assign(models=models)
-
-
-def _challenge(plan: PoolPlan, folder: Path, methods: Mapping[str, Any], asked: Mapping[str, int]) -> pd.DataFrame:
-    code = {name: records.code_of(get_method(name)) for name in methods}
-    key = records.key_of(plan=plan.key, methods=methods, asked=asked, code=code, of=CHALLENGE_VERSION)
-    path = folder / f"challenge-{key[:12]}.csv"
-    if not path.is_file():
-        write_text(path, challenge(plan, methods, **asked).to_csv(index=False))
-    return pd.read_csv(path)
