@@ -1,5 +1,4 @@
-"""SSD. Published code squares the gradient of a *batch*, which depends on its size, and compares sets with other sizes;
-here both sets have one size."""
+"""SSD. Published code squares the gradient of a *batch*, which depends on its size and on the order of the samples."""
 
 from torch import nn
 
@@ -19,7 +18,8 @@ def ssd(
     :math:`I_f > \alpha I_D`: :math:`\theta \leftarrow \theta \min(\lambda I_D / I_f, 1)`. By sample,
     :math:`I_f / I_D \le |D| / |D_f|`, so that the usual α = 10 chooses nothing when a tenth is to go.
 
-    Settings: strength is λ. importance: of each batch, or of each sample.
+    Settings: strength is λ. importance: of each batch, of each batch of one class (the authors' order), or of each
+    sample; α has another scale in each.
     """
     forget, everything = importances(model, task, sample_cross_entropy, 2, importance)
     dampen(model, forget, everything, alpha, strength)

@@ -28,7 +28,7 @@ def test_dampening_by_hand():
     assert torch.allclose(model.weight, torch.tensor([[0.1, -0.1, 3.0, 0.0]]))
 
 
-@pytest.mark.parametrize("convention", ["sample", "batch"])
+@pytest.mark.parametrize("convention", ["sample", "batch", "batch by class"])
 @pytest.mark.parametrize(
     ("name", "losses", "power"),
     [("ssd", importance.sample_cross_entropy, 2), ("lfssd", importance.sample_output_norm, 1)],
@@ -45,7 +45,7 @@ def test_ssd_dampens_by_forget_against_all_training_data(name, losses, power, co
 
     forget, retain = (one_by_one(samples) for samples in (task.forget, task.retain))
     everything = forget + retain
-    if convention == "batch":
+    if convention != "sample":
         forget, everything = ([tuple(map(torch.cat, zip(*part, strict=True)))] for part in (forget, everything))
     chosen = 0
     for parameter, f, d in zip(expected.parameters(), mean_power(forget), mean_power(everything), strict=True):
@@ -62,3 +62,24 @@ def test_ssd_by_sample_has_ratios_of_at_most_all_over_forget():
     original = tiny_net()
     assert close(unlearn("ssd", original, task, importance="sample", alpha=18 / 7 + 1e-9), original, 0)
     assert not close(unlearn("ssd", original, task, importance="sample", alpha=1.0), original, 0)
+
+
+def test_batches_by_class_are_the_kept_classes_in_turn_and_then_the_forget_set():
+    task, seen = tiny_task(classes=(1,)), []
+
+    def losses(logits, labels):
+        seen.append(labels.tolist())
+        return importance.sample_cross_entropy(logits, labels)
+
+    dampening_module.importances(tiny_net(), task, losses, 2, "batch by class", 3)
+    forget, kept = [[1, 1, 1], [1, 1, 1, 1]], sorted(task.retain.labels.tolist())
+    ordered = kept + [1] * 7
+    assert seen == [*forget, *(ordered[start : start + 3] for start in range(0, 18, 3))]
+
+
+def test_batches_of_one_class_have_larger_importances_than_shuffled_ones():
+    task, found = tiny_task(classes=(1,)), {}
+    for per in ("batch", "batch by class"):
+        _, everything = dampening_module.importances(tiny_net(), task, importance.sample_cross_entropy, 2, per, 4)
+        found[per] = float(sum(tensor.sum() for tensor in everything.values()))
+    assert found["batch by class"] > 1.1 * found["batch"]

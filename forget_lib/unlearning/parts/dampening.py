@@ -11,18 +11,25 @@ from forget_lib.unlearning import UnlearningTask
 from forget_lib.unlearning.common import Importance, trained_weights
 from forget_lib.unlearning.parts.importance import Losses, importance_by_batch, importance_by_sample
 
-Per = Literal["batch", "sample"]
-"""Published code squares the gradient of a batch, of BATCH here; by sample it is the Fisher information proper."""
+Per = Literal["batch", "batch by class", "sample"]
+"""Published code squares the gradient of a batch, of BATCH here; by sample it is the Fisher information proper.
+
+"batch" shuffles. For a class the authors' code does not: it takes what is kept class by class, and then what is to go
+(if-loops/selective-synaptic-dampening@cdfdc0e, src/forget_full_class_main.py:152-157 and
+src/forget_full_class_strategies.py:57-61), so that a batch is of one class; that is "batch by class". I_D is then far
+larger, and α means something else. Random requests are in random order there too."""
 BATCH = 64
 
 
 def importances(
     model: nn.Module, task: UnlearningTask, losses: Losses, power: int, per: Per, batch_size: int = BATCH
 ) -> tuple[Importance, Importance]:
-    """Importance for the forget set, and for forget and retain together; by "batch" or by "sample"."""
-    if per == "batch":
-        parts = (task.forget, concatenate(task.retain, task.forget))
-        forget, everything = (importance_by_batch(model, part, losses, power, batch_size) for part in parts)
+    """Importance for the forget set, and for forget and retain together."""
+    if per != "sample":
+        shuffle = per == "batch"
+        retain = task.retain if shuffle else task.retain.subset(task.retain.labels.argsort(stable=True))
+        parts = (task.forget, concatenate(retain, task.forget))
+        forget, everything = (importance_by_batch(model, part, losses, power, batch_size, shuffle) for part in parts)
         return forget, everything
     forget, retain = (importance_by_sample(model, s, losses, power, task.meter) for s in (task.forget, task.retain))
     sizes = len(task.forget), len(task.retain)

@@ -46,12 +46,15 @@ def importance_by_sample(
     return {name: total[name] / len(samples) for name in trained_weights(model)}
 
 
-def importance_by_batch(model: nn.Module, samples: Samples, losses: Losses, power: int, batch_size: int) -> Importance:
-    """Mean over batches of |∂ mean loss/∂θ|^power, 1 or 2, as published code has it; it shrinks as batches grow."""
+def importance_by_batch(
+    model: nn.Module, samples: Samples, losses: Losses, power: int, batch_size: int, shuffle: bool = True
+) -> Importance:
+    """Mean over batches of |∂ mean loss/∂θ|^power, 1 or 2, as published code has it; it shrinks as batches grow, and
+    where classes meet in a batch, so it depends on the order of the samples: shuffled, or as they are."""
     frozen = frozen_copy(model)
     weights = [frozen.get_parameter(name).requires_grad_(True) for name in trained_weights(model)]
     sums, batches = [torch.zeros_like(weight) for weight in weights], 0
-    for images, labels in samples.batches(batch_size=batch_size, augment=False):
+    for images, labels in samples.batches(batch_size=batch_size, shuffle=shuffle, augment=False):
         gradients = torch.autograd.grad(losses(frozen(images), labels).mean(), weights, materialize_grads=True)
         if power == 2:
             torch._foreach_addcmul_(sums, gradients, gradients)
