@@ -372,8 +372,8 @@ def headline(found: pd.DataFrame, data: str) -> Figure:
             dots_with_intervals(axis, names, rows[~rows.index.isin(methods)], GREY, **style)
         there = found[found["kind"] == kind]
         name = KINDS.get(kind, kind).replace(" in a ", "\nin a ")
-        number = f"{len(scenarios)} scenario{'s' if len(scenarios) > 1 else ''}"
-        axis.set_title(f"{name}\n{number}, n = {_from_to(there['n'].min(), there['n'].max())}", fontsize=9)
+        behind = f"{len(scenarios)} scenario{'s' if len(scenarios) > 1 else ''}"
+        axis.set_title(f"{name}\n{behind}, n = {_from_to(there['n'].min(), there['n'].max())}", fontsize=9)
         axis.set_xlabel("points", fontsize=9)
         axis.tick_params(labelsize=8)
     label_models(axes[0, 0], names)

@@ -20,7 +20,7 @@ KINDS = {
     "official": "the first families of the list", "family": "families", "indices": "chosen samples",
     "recogniser": "a person in a face recogniser", "pretrained": "a person in a pre-trained recogniser",
 }  # fmt: skip
-CORE = ("finetune", "negative_gradient_plus", "random_label", "uniform_kl", "salun", "ssd", "scrub")
+CORE: tuple[str, ...] = ("finetune", "negative_gradient_plus", "random_label", "uniform_kl", "salun", "ssd", "scrub")
 CORE += ("delete_distillation", "short_retrain", "second_retrain", "original", "mask_logit")
 """Rows of the answer; all others are folded away."""
 POINTS = ("forget", "kept")
@@ -90,7 +90,7 @@ def incomplete(table: pd.DataFrame) -> list[str]:
 
 def _points(gaps: dict[str, verdict.Compared]) -> dict[str, float]:
     """Mean and ends of the two gaps in points; NaN where one is missing."""
-    found = {}
+    found: dict[str, float] = {}
     for name in POINTS:
         row = gaps.get(f"{name} accuracy")
         values = (np.nan,) * 3 if row is None else verdict.ends_of(row)
@@ -225,7 +225,8 @@ def standing_claims(
     names = pools["pool"] if len(pools) else pd.Series(dtype=str)
     others += [(found, pools[names != name]) for name in names.drop_duplicates()]
     others += [(other, pools) for other in without_seeds]
-    stand, fall = [], []
+    stand: list[str] = []
+    fall: list[str] = []
     for make in CLAIMS:
         claim = make(found, pools)
         if claim is None:

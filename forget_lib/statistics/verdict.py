@@ -384,7 +384,7 @@ def pool_verdicts(pooled: pd.DataFrame, margins: Mapping[str, float] = MARGINS) 
     statuses = {name: [status] for name, status in zip(runs["method"], runs["status"], strict=True)}
     table = judge(found, statuses if found else {}, about_classes=False)
     tested = [row for row in found if row.method in table.index and not table.loc[row.method, "placebo"]]
-    p = holm([row.p_zero for row in tested]) if tested else []
+    p = holm([row.p_zero for row in tested]).tolist() if tested else []
     told = {row.method for row, each in zip(tested, p, strict=True) if each <= ALPHA}
     return table.assign(told=[name in told for name in table.index])
 
