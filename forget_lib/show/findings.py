@@ -140,7 +140,7 @@ def control_sentences(table: pd.DataFrame) -> list[str]:
         lines.append(f"**{str(word).capitalize()}**: {', '.join(names)}.")
     pairs = judged["n"].max() if len(judged) else 0
     if pairs < verdict.PAIRS_FOR_EQUALITY:
-        lines.append(f"{pairs} pairs of draw and seed: fewer than 3 show nothing, fewer than 6 no equality.")
+        lines.append(f"Pairs of draw and seed: {pairs}; fewer than 3 show nothing, fewer than 6 no equality.")
     return lines
 
 

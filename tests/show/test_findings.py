@@ -136,7 +136,7 @@ def test_the_controls_say_what_can_be_read():
     assert forget.endswith("it has power here.")
     assert lines[1].startswith("Loss attack, minus the retrained model's: original +0.310")
     assert "**Still knows it**: finetune." in lines
-    assert lines[-1].startswith("3 pairs of draw and seed")
+    assert lines[-1].startswith("Pairs of draw and seed: 3")
 
 
 def test_a_measure_without_power_says_what_it_does_not_tell():
@@ -154,7 +154,7 @@ def test_hiding_the_output_is_named_where_accuracy_takes_it_for_forgetting():
 def test_one_seed_is_called_one_seed():
     assert findings.with_interval(np.array([0.1])) == "+10.0 points, one run"
     one = findings.control_sentences(GOOD[GOOD["seed"] == 0])
-    assert one[-1].startswith("1 pairs of draw and seed: fewer than 3 show nothing")
+    assert one[-1].startswith("Pairs of draw and seed: 1; fewer than 3 show nothing")
     assert figures.seeds_of(GOOD[GOOD["seed"] == 0]) == "one seed; bars, if any, are within the run"
     assert figures.seeds_of(GOOD) == "mean and 95 % interval over 3 seeds"
     assert figures.seeds_of(GOOD[(GOOD["seed"] < 2) | (GOOD["method"] != "scrub")]).endswith("over 2 to 3 seeds")
