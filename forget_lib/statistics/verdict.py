@@ -152,7 +152,9 @@ def ends_of(row: Compared) -> tuple[float, float, float]:
     """Mean and ends of the 95 % interval for people: an end that a difference of shares cannot reach is moved."""
     if row.measure in UNBOUNDED or not math.isfinite(row.low):
         return row.mean, row.low, row.high
-    return within(Interval(row.mean, row.low, row.high, row.n), gap_range())[:3]
+    least, most = gap_range()
+    mean, low, high, _ = within(Interval(row.mean, row.low, row.high, row.n), (least, most))
+    return mean, max(low, least), min(high, most)
 
 
 def measures_of(part: pd.DataFrame) -> list[Measure]:

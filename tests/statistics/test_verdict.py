@@ -242,3 +242,10 @@ def test_seldom_as_retrained_what_is_not_and_mostly_what_is():
     three = rates(judged(30, 3, "class"))
     assert three["equal"].max() == 0
     assert three.loc["far", "different"] == 1
+
+
+def test_a_gap_at_the_end_of_what_can_be_is_shown_no_further():
+    at_the_end = verdict.compared(scenario("random-0.1", far={}))[0]._replace(mean=1.0, low=0.9, high=1.1)
+    assert verdict.ends_of(at_the_end) == (1.0, 0.9, 1.0)
+    unbounded = at_the_end._replace(measure="share left")
+    assert verdict.ends_of(unbounded) == (1.0, 0.9, 1.1)
