@@ -67,18 +67,21 @@ def result(reference: Path = REFERENCE) -> str:
     lines = [f"![{ALT}]({place}/{path})\n" for path in figures[:1]]
     lines += [f"- {line}" for line in stand]
     lines.append(
-        f"\n*From the records of the `{name}` profile in [{place}]({place}): {_draws(table)}, "
+        f"\n*From the records of the `{name}` profile in [{place}]({place}): {_draws(table, found)}, "
         "small nets, rendered faces. A sentence stands here only if it stays true without any one scenario, pool, draw "
         "or seed. Drawn by `00_overview`, written by `python -m workflow.readme`.*"
     )
     return "\n".join(lines)
 
 
-def _draws(table: pd.DataFrame) -> str:
-    """How many draws and seeds are behind how many scenarios."""
-    counts = overview.units(table).value_counts().sort_index()
+def _draws(table: pd.DataFrame, found: pd.DataFrame) -> str:
+    """How many pairs of draw and seed are behind how many scenarios, those of the answer alone."""
+    whole = found[overview.SCENARIO].drop_duplicates()
+    counts = overview.units(table.merge(whole)).value_counts().sort_index()
     text = ", ".join(f"{number} in {scenarios}" for number, scenarios in counts.items())
-    return f"{counts.sum()} scenarios (pairs of draw and seed: {text})"
+    missing = len(overview.incomplete(table))
+    left_out = f"; {missing} incomplete ones are left out" if missing else ""
+    return f"{counts.sum()} scenarios (pairs of draw and seed: {text}{left_out})"
 
 
 if __name__ == "__main__":
