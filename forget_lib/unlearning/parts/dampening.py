@@ -27,8 +27,8 @@ def importances(
     """Importance for the forget set, and for forget and retain together."""
     if per != "sample":
         shuffle = per == "batch"
-        retain = task.retain if shuffle else task.retain.subset(task.retain.labels.argsort(stable=True))
-        parts = (task.forget, concatenate(retain, task.forget))
+        kept = task.retain if shuffle else task.retain.subset(task.retain.labels.argsort(stable=True))
+        parts = (task.forget, concatenate(kept, task.forget))
         forget, everything = (importance_by_batch(model, part, losses, power, batch_size, shuffle) for part in parts)
         return forget, everything
     forget, retain = (importance_by_sample(model, s, losses, power, task.meter) for s in (task.forget, task.retain))
