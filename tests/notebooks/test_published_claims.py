@@ -89,6 +89,7 @@ def test_settings_by_hand_are_not_tuned_and_chosen_ones_are(page):
     scenario = page["scenario_of"](page["CLASS"], 0)
     assert page["is_tuned"](scenario, "ssd")
     assert not page["is_tuned"](scenario, "ssd in order")
+    assert page["is_tuned"](scenario, "mask_logit"), "there is nothing to tune"
     assert page["all_tuned"]("forget", "ssd")
     assert not page["all_tuned"]("others", "no_such_method")
 
