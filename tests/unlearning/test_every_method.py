@@ -64,7 +64,7 @@ def test_unknown_methods_and_settings_name_the_nearest():
         unlearn("finetune", tiny_net(), tiny_task(), learning_rat=0.1)
     with pytest.raises(ForgetError, match="labels is 'others'; expected one of other, any"):
         unlearn("random_label", tiny_net(), tiny_task(), labels="others")
-    with pytest.raises(ForgetError, match="importance is 'batches'; expected one of batch, sample"):
+    with pytest.raises(ForgetError, match="importance is 'batches'; expected one of batch, batch by class, sample"):
         unlearn("ssd", tiny_net(), tiny_task(), importance="batches")
     with pytest.raises(UnknownNameError, match="class request"):
         method("x", title="x", paper="x", uses="x", family="x", needs=("class requests",))
