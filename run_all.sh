@@ -257,7 +257,8 @@ run_tests() { # options for pytest
     "$PYTHON" -m nbstripout --verify --keep-id --extra-keys "metadata.papermill metadata.widgets cell.metadata.papermill cell.metadata.execution" \
         notebooks/*.ipynb
     say "pytest: everything else, with a whole smoke study"
-    "$PYTHON" -m pytest "$@"
+    # One thread a process: with more, numerical libraries on few cores wait for each other most of the time.
+    OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OPENBLAS_NUM_THREADS="${OPENBLAS_NUM_THREADS:-1}" "$PYTHON" -m pytest "$@"
 }
 
 need_notebook() { # name, command

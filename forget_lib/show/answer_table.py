@@ -59,7 +59,7 @@ def _table(found: pd.DataFrame, column: str, heads: Mapping[Any, dict[str, Any]]
     parts: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
     for name in ranked(found):
         there = [row for key in heads if (row := cells.get((name, key))) is not None]
-        costs = [row.cost for row in there if np.isfinite(row.cost)]
+        costs = [row.cost for row in there if pd.notna(row.cost)]
         shown = [_cell(cells.get((name, key)), head["link"]) for key, head in heads.items()]
         row = {"name": name, "cells": shown, "cost": float(np.mean(costs)) if costs else None}
         parts[there[0].placebo].append(row)

@@ -139,8 +139,9 @@ def _lines(part: pd.DataFrame) -> list[str]:
 def ranked(found: pd.DataFrame) -> list[str]:
     """Methods of `answers` or `by_kind` from best to worst over all columns; placebos and reference models after
     them."""
-    rank = found["verdict"].map(lambda key: verdict.state(key).rank)
-    places = found.assign(rank=rank).groupby("method")[["placebo", "rank"]].mean()
+    rank = np.array([verdict.state(key).rank for key in found["verdict"]], dtype=float)
+    places = found.assign(rank=rank, placebo=found["placebo"].astype(float))
+    places = places.groupby("method")[["placebo", "rank"]].mean()
     return list(places.sort_values(["placebo", "rank"], kind="stable").index)
 
 
