@@ -19,8 +19,8 @@ from torch import Tensor
 from forget_lib.core.errors import ForgetError
 from forget_lib.datasets import ImageData
 from forget_lib.show.findings import ENDS, failures
-from forget_lib.show.overview import CORE, KINDS, SCENARIO, failing, ranked
-from forget_lib.statistics.rules import BASELINES, CONTROLS, MARGINS, PAIRS_FOR_EQUALITY, PLACEBOS
+from forget_lib.show.overview import CORE, KINDS, SCENARIO, failing, is_method, ranked
+from forget_lib.statistics.rules import MARGINS, PAIRS_FOR_EQUALITY
 from forget_lib.study.records import summary
 from forget_lib.unlearning import list_methods
 
@@ -354,7 +354,7 @@ def headline(found: pd.DataFrame, data: str) -> Figure:
     data += f"\nfailed: {', '.join(failed)}" if failed else ""
     found = found[found["method"].isin(CORE) & found["forget"].notna()]
     names = ranked(found)
-    methods = [name for name in names if name not in (*CONTROLS, *PLACEBOS, *BASELINES)]
+    methods = [name for name in names if is_method(name)]
     kinds, margin = list(dict.fromkeys(found["kind"])), 100 * MARGINS["accuracy"]
     size = (min(14, 1.9 * len(kinds) + 1.8), 0.34 * len(names) + 1.8)
     figure, axes = plt.subplots(1, len(kinds), figsize=size, squeeze=False, sharey=True, layout="constrained")

@@ -6,7 +6,7 @@ import pandas as pd
 from forget_lib.statistics import verdict
 from forget_lib.statistics.intervals import t_interval, within
 from forget_lib.statistics.measurement import gap_range
-from forget_lib.statistics.rules import PRIMARY
+from forget_lib.statistics.rules import PAIRS_FOR_DIFFERENCE, PAIRS_FOR_EQUALITY, PRIMARY
 from forget_lib.study.membership import detection_limits
 from forget_lib.study.records import RUN
 
@@ -123,24 +123,23 @@ def control_sentences(table: pd.DataFrame) -> list[str]:
         reasons = "; ".join(table.loc[table["method"] == "retrain", "reason"].dropna().unique()) or "none was made"
         lost = "Gaps are to the original: they say how far a method moved it, not whether it forgot."
         return [f"**There is no retrained model** ({reasons}). {lost}"]
-    here = table[table["run"] == 0]
-    found = verdict.compared(here)
-    rows = {(row.measure, row.method): row for row in found}
-    missed = verdict.powers(found)
+    judged = verdict.verdicts(table[table["run"] == 0])
+    rows = {(row.measure, row.method): row for gaps in judged["gaps"] for row in gaps.values()}
+    missed = verdict.powers(list(rows.values()))
     lines = []
     for measure, blind in missed.items():
         texts = [f"{name} {_measured(rows[measure, name])}" for name in REFERENCES if (measure, name) in rows]
         power = f"**no power here**: it does not tell {blind} from retraining" if blind else "it has power here"
         lines.append(f"{measure.capitalize()}, minus the retrained model's: {'; '.join(texts)}; {power}.")
-    judged = verdict.verdicts(here)
     for name, measures in verdict.blind_to(judged).items():
         lines.append(f"{name} looks like the retrained model in {', '.join(measures)}: that is no proof of forgetting.")
     methods = judged[~judged["placebo"]]
     for word, names in methods.groupby("word", sort=False).groups.items():
         lines.append(f"**{str(word).capitalize()}**: {', '.join(names)}.")
     pairs = judged["n"].max() if len(judged) else 0
-    if pairs < verdict.PAIRS_FOR_EQUALITY:
-        lines.append(f"Pairs of draw and seed: {pairs}; fewer than 3 show nothing, fewer than 6 no equality.")
+    if pairs < PAIRS_FOR_EQUALITY:
+        few = f"fewer than {PAIRS_FOR_DIFFERENCE} show nothing, fewer than {PAIRS_FOR_EQUALITY} no equality"
+        lines.append(f"Pairs of draw and seed: {pairs}; {few}.")
     return lines
 
 

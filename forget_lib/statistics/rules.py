@@ -5,10 +5,9 @@ CONTROLS = ("original", "retrain", "second_retrain")
 PLACEBOS = ("do_nothing", "mask_logit", "over_forget")
 """They forget nothing, hide it at the output, or overdo it: rows of their own, never counted among methods."""
 BASELINES = ("short_retrain", "untrained")
-"""Exact by construction: what a method must beat at the same cost."""
+"""They never saw the forget set: a retraining cut short, which a method must beat at the same cost, and no training."""
 MARGINS = {"accuracy": 0.02, "auc": 0.02, "share_left": 0.05, "separation": 0.2}
-"""Margins of equality with the retrained model: shares of samples, areas, share of the influence, d' in pooled SDs (a
-profile's `margins` override them)."""
+"""Margins of equality with the retrained model: shares of samples, areas, share of the influence, d' in pooled SDs."""
 PAIRS_FOR_EQUALITY = 6
 """Fewest pairs (draw, seed) from which a method may be called as retrained."""
 PAIRS_FOR_DIFFERENCE = 3

@@ -70,6 +70,7 @@ class State(NamedTuple):
     meaning: str
 
 
+NEEDED = f"equality needs {PAIRS_FOR_EQUALITY} pairs of draw and seed, a difference {PAIRS_FOR_DIFFERENCE}"
 STATES = {
     "equal": State("●", "as retrained", "#9ad1f5", 0, "equal within the margin in every measure that has power"),
     "undecided": State("◌", "undecided", "#e8eef2", 1, "neither equal nor different; the bound says how far"),
@@ -78,7 +79,7 @@ STATES = {
     "much": State("◆", "forgets too much", "#f6d78b", 4, "knows less of it than a model that never saw it"),
     "inside": State("◑", "right at the output, still inside", "#f3b08a", 5, "hidden, not forgotten"),
     "little": State("▲", "still knows it", "#f3b08a", 6, "knows more of it than a model that never saw it"),
-    "few": State("…", "too few runs", "#eeeeee", 7, "equality needs 6 pairs of draw and seed, a difference 3"),
+    "few": State("…", "too few runs", "#eeeeee", 7, NEEDED),
     "blind": State("○", "cannot be told here", "#dddddd", 7, "no measure tells the placebos from retraining"),
     "failed": State("✕", "failed", "#eeaaaa", 8, "some runs diverged or raised an error"),
     "unsuited": State("–", "does not apply", "#eeeeee", 9, "the method cannot serve this request or model"),
@@ -141,6 +142,7 @@ def gap_from(n: int, mean: float, error: float, margin: float) -> Gap:
     """The gap of a mean of n >= 2 differences with its standard error (> 0)."""
     if n < 2 or not error > 0:
         return Gap(n, mean, math.nan, math.nan, math.nan, math.nan, math.nan)
+    # As `intervals.t_interval` and `tost` from the values; scipy.stats would take most of a page's time.
     wide, narrow = special.stdtrit(n - 1, [0.975, 0.95])
     p_equal = 1 - special.stdtr(n - 1, (margin - abs(mean)) / error)
     p_zero = 2 * (1 - special.stdtr(n - 1, abs(mean) / error))
@@ -194,11 +196,6 @@ def compared(part: pd.DataFrame, margins: Mapping[str, float] = MARGINS) -> list
             about = (name, measure.title, measure.side, margin, broken.get(name, 0))
             found.append(Compared(*about, **gap._asdict()))
     return found
-
-
-def gaps(part: pd.DataFrame, margins: Mapping[str, float] = MARGINS) -> pd.DataFrame:
-    """`compared` as a table, a row a method and measure."""
-    return pd.DataFrame(compared(part, margins), columns=list(Compared._fields))
 
 
 def powers(found: Sequence[Compared]) -> dict[str, str]:

@@ -15,17 +15,14 @@ import yaml
 from forget_lib.core.errors import ForgetError
 from forget_lib.core.names import is_own, plain_name, short_name
 from forget_lib.core.paths import REPOSITORY
+from forget_lib.statistics.rules import BASELINES, CONTROLS, PLACEBOS
 
 RULE = 2
 """Number of the rule of choice, see `tuning.CRITERION`; settings chosen by an older one count as not tuned."""
 TUNED, UNACCEPTABLE, NOT_TUNED = "tuned", "no acceptable setting", "not tuned"
 """What a record says of its settings: chosen on exactly these data, net and kind of request; tried there, and none was
 acceptable; all else. Empty where there is nothing to tune."""
-EXACT = ("original", "retrain", "second_retrain", "sisa", "short_retrain")
-"""Records of the original and of exact methods."""
-PLACEBOS = ("do_nothing", "mask_logit", "over_forget", "untrained")
-"""Controls."""
-NOTHING_TO_TUNE = frozenset((*EXACT, *PLACEBOS))
+NOTHING_TO_TUNE = frozenset((*CONTROLS, *PLACEBOS, *BASELINES, "sisa"))
 """Records without a choice of settings."""
 FOLDER = REPOSITORY / "workflow" / "config" / "settings"
 SAME_AS = {"indices": "random", "family": "person", "official": "person"}

@@ -15,6 +15,7 @@ import pandas as pd
 
 from forget_lib.statistics.intervals import t_interval
 from forget_lib.statistics.rules import MARGINS, PAIRS_FOR_DIFFERENCE
+from forget_lib.statistics.verdict import PAIR
 from forget_lib.study import records
 from forget_lib.study.run import run_method
 from forget_lib.study.scenario import Scenario, make_scenario
@@ -25,7 +26,6 @@ BUDGETS = (0.02, 0.05, 0.1, 0.2, 0.5)
 """Shares of a retraining."""
 SHORT = "short_retrain"
 ATTACK = "loss_regression"
-PAIR = ["draw", "seed"]
 TOLD = {"forget_accuracy": MARGINS["accuracy"], "auc": MARGINS["auc"]}
 """Measures by which a method may be told from the retrained model, and their margins."""
 

@@ -31,9 +31,9 @@ from forget_lib.datasets import ImageData
 from forget_lib.datasets.requests import Request, class_index, request_for
 from forget_lib.datasets.samples import Samples
 from forget_lib.models.train import Meter, embed, predict
+from forget_lib.statistics.rules import PLACEBOS
 from forget_lib.statistics.scores import phi
 from forget_lib.study import records
-from forget_lib.study.chosen import PLACEBOS
 from forget_lib.study.run import make_task, original
 from forget_lib.study.scenario import Scenario, describe, seed_of
 from forget_lib.unlearning import get_method, unlearn
@@ -431,7 +431,7 @@ def criterion_check(scenario: Scenario) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = [
         {"row": name} | run_trial(scenario, name, {}, uncut=True) | {"status": "done"}
-        for name in ("retrain", *PLACEBOS)
+        for name in ("retrain", *PLACEBOS, "untrained")
         if why_not_applicable(name, original(scenario), make_task(scenario, name=name)) is None
     ]
     by_name = {row["row"]: row for row in rows}
