@@ -9,8 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from forget_lib.show.findings import interval_text
 from forget_lib.statistics import verdict
-from forget_lib.statistics.rules import BASELINES, CONTROLS, PLACEBOS
+from forget_lib.statistics.rules import BASELINES, CONTROLS, MARGINS, PAIRS_FOR_EQUALITY, PLACEBOS
+from forget_lib.study.chosen import NOT_TUNED, TUNED
 from forget_lib.study.records import RUN
 from forget_lib.unlearning import METHODS
 
@@ -57,20 +59,7 @@ def answers(table: pd.DataFrame) -> pd.DataFrame:
         found["is_method"] = [is_method(name) for name in found["method"]]
         frames.append(pd.concat([found, pd.DataFrame(gaps, index=found.index)], axis=1))
     if not frames:
-        columns = [
-            *SCENARIO,
-            "kind",
-            "method",
-            "verdict",
-            "word",
-            "why",
-            "n",
-            "failed",
-            "runs",
-            "bound",
-            "cost",
-            "gaps",
-        ]
+        columns = [*SCENARIO, "kind", "method", "verdict", "word", "why", "n", "failed", "runs", "bound", "cost"]
         flags = dict.fromkeys(["placebo", "tuned", "is_method"], bool)
         return pd.DataFrame(columns=[*columns, "gaps", *flags, *_points({})]).astype(flags)
     return pd.concat(frames, ignore_index=True)
@@ -99,22 +88,21 @@ def _points(gaps: dict[str, verdict.Compared]) -> dict[str, float]:
 
 
 def _tuned(part: pd.DataFrame, methods: pd.Series) -> list[bool]:
-    """Whether the settings of each method were tuned on these data; a control has none to tune."""
+    """Whether the settings of each method were tuned on these data; a control or an
+    exact method has none to tune."""
     said = part.groupby("method")["tuned"].agg(lambda values: set(values)) if "tuned" in part else {}
-    return [not is_method(name) or said.get(name, {""}) == {"tuned"} for name in methods]
+    return [not is_method(name) or said.get(name, {NOT_TUNED}) <= {TUNED, ""} for name in methods]
 
 
 def by_kind(found: pd.DataFrame) -> pd.DataFrame:
-    """`answers` by method and kind of request: verdict (over its scenarios, see `verdict.across`), placebo, core, cost,
-    n_least and n_most, tuned (in all scenarios), and lines: what stands under the verdict in a cell."""
+    """`answers` by method and kind of request: verdict (over its scenarios, see `verdict.across`), placebo, cost, and
+    lines: what stands under the verdict in a cell."""
     rows = []
     for (kind, method), part in found.groupby(["kind", "method"], sort=False):
         row = {"kind": kind, "method": method, "verdict": verdict.across(list(part["verdict"]))}
-        row |= {"placebo": bool(part["placebo"].all()), "core": method in CORE, "cost": part["cost"].mean()}
-        row |= {"n_least": int(part["n"].min()), "n_most": int(part["n"].max()), "tuned": bool(part["tuned"].all())}
-        rows.append(row | {"lines": _lines(part)})
-    columns = ["kind", "method", "verdict", "placebo", "core", "cost", "n_least", "n_most", "tuned", "lines"]
-    return pd.DataFrame(rows, columns=columns)
+        row |= {"placebo": bool(part["placebo"].all()), "cost": part["cost"].mean(), "lines": _lines(part)}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["kind", "method", "verdict", "placebo", "cost", "lines"])
 
 
 def _lines(part: pd.DataFrame) -> list[str]:
@@ -126,8 +114,8 @@ def _lines(part: pd.DataFrame) -> list[str]:
         lines.append(", ".join(f"{verdict.STATES[key].word} in {number}" for key, number in counts.items()))
     else:
         row = part.iloc[0]
-        texts = [f"{name} {in_points(*(row[f'{name}{end}'] for end in ('', '_low', '_high')))}" for name in POINTS]
-        lines += [text for name, text in zip(POINTS, texts, strict=True) if np.isfinite(row[name])]
+        ends = {name: (row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in POINTS if np.isfinite(row[name])}
+        lines += [f"{name} {interval_text(*values, '+.1f')}" for name, values in ends.items()]
         if np.isfinite(row["bound"]):
             lines.append(f"bound {row['bound']:.1f} margins")
     lines.append(f"n = {least}" if least == most else f"n = {least} to {most}")
@@ -143,11 +131,6 @@ def ranked(found: pd.DataFrame) -> list[str]:
     places = found.assign(rank=rank, placebo=found["placebo"].astype(float))
     places = places.groupby("method")[["placebo", "rank"]].mean()
     return list(places.sort_values(["placebo", "rank"], kind="stable").index)
-
-
-def in_points(mean: float, low: float, high: float) -> str:
-    """A gap in points with its interval, where there is one."""
-    return f"{mean:+.1f}" + (f" ({low:+.1f} to {high:+.1f})" if np.isfinite(low) else "")
 
 
 class Claim(NamedTuple):
@@ -172,18 +155,22 @@ def equality_claim(found: pd.DataFrame, pools: pd.DataFrame) -> Claim | None:
     equal = kinds[kinds["verdict"] == "equal"]
     names = [f"{row.method} ({KINDS.get(row.kind, row.kind)})" for row in equal.itertuples()]
     text = f"Of the {total} scenarios, {len(able)} have enough runs and a measure with power to show that a method is "
-    text += f"as retrained (within 2 points and an AUC of 0.02). It is shown for {', '.join(names) or 'no method'}."
+    margins = f"within {100 * MARGINS['accuracy']:g} points and an AUC of {MARGINS['auc']:g}"
+    text += f"as retrained ({margins}). It is shown for {', '.join(names) or 'no method'}."
     return Claim(tuple(names), text)
 
 
 def placebo_claim(found: pd.DataFrame, pools: pd.DataFrame) -> Claim | None:
     """In how many scenarios hiding the output passes for forgetting by accuracy."""
-    masked = found[(found["method"] == "mask_logit") & (found["n"] > 0)]
+    masked = found[(found["method"] == "mask_logit") & (found["n"] >= PAIRS_FOR_EQUALITY)]
     if masked.empty:
         return None
     passed = [abs(row["forget accuracy"].mean) <= row["forget accuracy"].margin for row in masked["gaps"]]
-    text = f"In {sum(passed)} of {len(passed)} scenarios where a class or a person is to go, hiding the output "
-    text += "(`mask_logit`) has the forget accuracy of retraining: accuracy cannot show that a class is forgotten."
+    text = (
+        f"In {sum(passed)} of {len(passed)} scenarios with {PAIRS_FOR_EQUALITY} pairs of draw and seed or more where a "
+    )
+    text += "class or a person is to go, hiding the output (`mask_logit`) brings forget accuracy within "
+    text += f"{100 * MARGINS['accuracy']:g} points of retraining: accuracy cannot show that a class is forgotten."
     return Claim("all", text) if all(passed) else None
 
 
@@ -195,7 +182,9 @@ def attack_claim(found: pd.DataFrame, pools: pd.DataFrame) -> Claim | None:
     told, all_of_them = int(methods["told"].sum()), len(methods)
     word = "most" if told > all_of_them / 2 else "not most"
     text = "An attacker with reference nets (U-LiRA, paired with the retrained model on the same targets, Holm) tells "
-    text += f"{told} of {all_of_them} cases of a method and a pool from retraining; {methods['pool'].nunique()} pools."
+    targets = f"{methods['n'].min()} targets or more"
+    text += f"{told} of {all_of_them} cases of a method and a pool from retraining; {methods['pool'].nunique()} pools, "
+    text += f"each of {targets}."
     return Claim(word, text)
 
 

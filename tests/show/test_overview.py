@@ -66,6 +66,19 @@ def test_what_was_not_tuned_says_so_and_stays_outside_the_answer():
     assert "scrub" not in claim.text
 
 
+def test_an_exact_method_has_nothing_to_tune_and_stays_in_the_answer():
+    rows = near({"sisa": 0.0})
+    rows.loc[rows["method"] == "sisa", "tuned"] = ""
+    found = overview.answers(rows)
+    assert found.set_index("method").loc["sisa", "tuned"]
+    assert "sisa" in overview.equality_claim(found, pd.DataFrame()).text
+
+
+def test_masking_counts_only_where_there_are_pairs_enough():
+    rows = near({"mask_logit": 0.0}, pairs=5).assign(request="class-5")
+    assert overview.placebo_claim(overview.answers(rows), pd.DataFrame()) is None
+
+
 def test_the_table_says_it_in_words_and_asks_for_nothing_from_elsewhere():
     page = answer_table.answer_page(overview.by_kind(overview.answers(near({"scrub": 0.0, "lotus": 0.3}))))
     assert "● as retrained" in page
