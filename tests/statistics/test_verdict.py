@@ -186,6 +186,17 @@ def test_holm_is_over_the_methods_of_the_scenario():
     assert several.loc[["good", *many], "p_equal"].min() <= 5 * raw + 1e-12
 
 
+def test_a_p_value_that_suffices_alone_does_not_among_four_methods():
+    placebo = verdict.Compared("do_nothing", "forget accuracy", "output", 0.02, 0, 8, 0.3, 0.29, 0.31, 0.31, 1.0, 1e-9)
+    near = placebo._replace(mean=0.01, low=0.0, high=0.02, bound=0.019, p_equal=0.02, p_zero=0.05)
+    for number, expected, p in ((1, "equal", 0.02), (4, "undecided", 0.08)):
+        names = [f"method{place}" for place in range(number)]
+        rows = [placebo, *(near._replace(method=name) for name in names)]
+        found = verdict.judge(rows, {name: ["done"] * 8 for name in ("retrain", "do_nothing", *names)}, False)
+        assert set(found.loc[names, "verdict"]) == {expected}
+        assert found.loc[names, "p_equal"].tolist() == pytest.approx([p] * number)
+
+
 def pool(gaps: dict[str, float], original: float = 0.4, error: float = 0.003) -> pd.DataFrame:
     """A pooled study of 8 targets by U-LiRA, from gaps to the retrained model; all targets share an offset of 0.05."""
     rows = []
