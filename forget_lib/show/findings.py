@@ -129,7 +129,7 @@ def control_sentences(table: pd.DataFrame) -> list[str]:
     lines = []
     for measure, blind in missed.items():
         texts = [f"{name} {_measured(rows[measure, name])}" for name in REFERENCES if (measure, name) in rows]
-        power = f"**no power here**: it does not tell {blind} from retraining" if blind else "it has power here"
+        power = f"**no power here**: it does not distinguish {blind} from retraining" if blind else "it has power here"
         lines.append(f"{measure.capitalize()}, minus the retrained model's: {'; '.join(texts)}; {power}.")
     for name, measures in verdict.blind_to(judged).items():
         lines.append(f"{name} looks like the retrained model in {', '.join(measures)}: that is no proof of forgetting.")
@@ -183,7 +183,7 @@ def strong_attack_sentences(strong: pd.DataFrame) -> list[str]:
         return [*lines, f"{PRIMARY}, on which the verdict rests, was not run here: nothing can be told."]
     methods = judged[~judged["placebo"] & (judged["n"] > 0)]
     told = ", ".join(methods.index[methods["told"]]) or "no method"
-    lines.append(f"{PRIMARY} tells {methods['told'].sum()} of {len(methods)} methods from retraining (Holm): {told}.")
+    lines.append(f"{PRIMARY} distinguishes {methods['told'].sum()} of {len(methods)} from retraining (Holm): {told}.")
     for word, names in methods.groupby("word", sort=False).groups.items():
         lines.append(f"**{str(word).capitalize()}** by {PRIMARY}: {', '.join(names)}.")
     broken = strong[strong["status"] == "failed"].drop_duplicates("method")
@@ -191,10 +191,8 @@ def strong_attack_sentences(strong: pd.DataFrame) -> list[str]:
     limits = detection_limits(strong).dropna()
     if len(limits):
         first = limits.idxmin()
-        lines.append(
-            f"{first} tells a clean retrained model from one that kept {limits[first]:.0%} of the forget set or more; "
-            f"no attack here sees less."
-        )
+        text = f"{first} distinguishes a clean retrained model from one that kept {limits[first]:.0%} of the forget set"
+        lines.append(f"{text} or more; no attack here sees less.")
     return lines
 
 
@@ -206,7 +204,7 @@ def pool_gaps_shown(strong: pd.DataFrame) -> pd.DataFrame:
         if gap is not None:
             about = {"verdict": f"{verdict.STATES[row['verdict']].sign} {row['word']}", "targets": str(gap.n)}
             rows[name] = about | {"AUC minus retrained": _measured(gap), "equal within": f"{gap.bound:.3f}"}
-            rows[name]["told from retraining"] = "yes" if row["told"] else "no"
+            rows[name]["distinguished from retraining"] = "yes" if row["told"] else "no"
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(PRIMARY)
 
 

@@ -181,10 +181,13 @@ def attack_claim(found: pd.DataFrame, pools: pd.DataFrame) -> Claim | None:
         return None
     told, all_of_them = int(methods["told"].sum()), len(methods)
     word = "most" if told > all_of_them / 2 else "not most"
-    text = "An attacker with reference nets (U-LiRA, paired with the retrained model on the same targets, Holm) tells "
-    targets = f"{methods['n'].min()} targets or more"
-    text += f"{told} of {all_of_them} cases of a method and a pool from retraining; {methods['pool'].nunique()} pools, "
-    text += f"each of {targets}."
+    text = (
+        f"Across {methods['pool'].nunique()} pools, an attacker with reference nets distinguishes an unlearned model "
+    )
+    text += (
+        f"from the retrained one in {told} of {all_of_them} cases (a case is one method in one pool; U-LiRA, paired on "
+    )
+    text += f"the same targets, {methods['n'].min()} or more, with Holm's adjustment)."
     return Claim(word, text)
 
 

@@ -80,7 +80,7 @@ STATES = {
     "inside": State("◑", "right at the output, still inside", "#f3b08a", 5, "hidden, not forgotten"),
     "little": State("▲", "still knows it", "#f3b08a", 6, "knows more of it than a model that never saw it"),
     "few": State("…", "too few runs", "#eeeeee", 7, NEEDED),
-    "blind": State("○", "cannot be told here", "#dddddd", 7, "no measure tells the placebos from retraining"),
+    "blind": State("○", "cannot be told here", "#dddddd", 7, "no measure distinguishes the placebos from retraining"),
     "failed": State("✕", "failed", "#eeaaaa", 8, "some runs diverged or raised an error"),
     "unsuited": State("–", "does not apply", "#eeeeee", 9, "the method cannot serve this request or model"),
 }
@@ -295,9 +295,9 @@ def _evidence(
     sides = {row.side for row in counts}
     missing = ""
     if not sides - {"kept"}:
-        missing = "no measure tells the untouched model from the retrained one"
+        missing = "no measure distinguishes the untouched model from the retrained one"
     elif about_classes and "inside" not in sides:
-        missing = "no measure of the inside tells a masked output from the retrained model"
+        missing = "no measure of the inside distinguishes a masked output from retraining"
     enough = [row for row in mine if row.n >= PAIRS_FOR_DIFFERENCE]
     different = [f"{row.side} above" for row in enough if row.low > row.margin]
     different += [f"{row.side} below" for row in enough if row.high < -row.margin]

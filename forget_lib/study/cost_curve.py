@@ -122,6 +122,6 @@ def sentence(compared: pd.DataFrame) -> str:
     names = f": {', '.join(better.index)}" if len(better) else ""
     return (
         f"{len(better)} of {len(compared)} methods beat a shorter retraining at the same cost{names}. To beat it is to "
-        f"keep more, by the 95 % interval over {int(compared['n'].min())} pairs of draw and seed, and not to be told "
-        "from the retrained model by forget accuracy or the loss attack."
+        f"keep more, by the 95 % interval over {int(compared['n'].min())} pairs of draw and seed, while neither forget "
+        "accuracy nor the loss attack distinguishes it from the retrained model."
     )

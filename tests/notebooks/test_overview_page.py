@@ -75,8 +75,8 @@ def test_without_a_retrained_model_nothing_is_said(page):
 
 def test_strong_attacks_are_judged_against_the_retrained_model(page):
     names = page(GOOD, {POOL: pool({"finetune": 0.1, "ssd": 0.0})})
-    text = line(names, "told from retraining 1 of 2")
-    assert "not told: ssd." in text
+    text = line(names, "distinguished from retraining 1 of 2")
+    assert "not: ssd." in text
     assert "Null check: 2 of 2 intervals hold 0.5" in text
     names = page(GOOD, {POOL: pool({"finetune": 0.0}, original=0.01)})
     assert line(names, "the attack misses even the original, so **no ranking can be read**")

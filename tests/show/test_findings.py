@@ -141,7 +141,7 @@ def test_the_controls_say_what_can_be_read():
 
 def test_a_measure_without_power_says_what_it_does_not_tell():
     weak = GOOD.assign(value=np.where(GOOD["metric"] == "auc", 0.5 + 0.01 * GOOD["seed"], GOOD["value"]))
-    assert "**no power here**: it does not tell original from retraining" in findings.control_sentences(weak)[1]
+    assert "**no power here**: it does not distinguish original from retraining" in findings.control_sentences(weak)[1]
 
 
 def test_hiding_the_output_is_named_where_accuracy_takes_it_for_forgetting():
