@@ -50,6 +50,8 @@ def copy_what_plans_need(root: Path) -> None:
         "core/*.py",
         "models/__init__.py",
         "models/recipe.py",
+        "statistics/__init__.py",
+        "statistics/rules.py",
         "study/__init__.py",
         "study/chosen.py",
     ):
