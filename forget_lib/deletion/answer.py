@@ -77,7 +77,7 @@ def unlearned_model(case: Case, original: nn.Module, choice: Mapping[str, Any]) 
     task = run.make_task(scenario, case.request["seed"], name=name)
     model = unlearn(name, original, task, **settings)
     cost = task.meter.cost | {"retrainings": task.meter.passes / scenario.retraining}
-    about = {"key": key, "method": name, "settings": settings, "cost": cost}
+    about = {"key": key, "method": name, "settings": settings, "cost": cost, "facts": task.facts}
     records.write_record(folder, about, state=model.state_dict())
     return model, cost["retrainings"]
 

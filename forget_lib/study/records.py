@@ -42,7 +42,7 @@ RUN = ["dataset", "model", "request", "draw", "seed"]
 KEYS = [*RUN, "method", "run"]
 OF_POOLS: dict[str, Any] = {"kind": "", "share": np.nan, "drawn": "", "forgotten": np.nan}
 """What only records of a pooled study say of themselves, and what stands in the table for the others."""
-FIELDS: Mapping[str, type] = {"measurements": list, "cost": dict, "files": dict}
+FIELDS: Mapping[str, type] = {"measurements": list, "cost": dict, "facts": dict, "files": dict}
 """What run.json holds under these keys, where it has them; the rest is the writer's own."""
 MADE_AGAIN = "delete the folder and run again"
 
@@ -207,7 +207,8 @@ def load(profile: str | Path) -> pd.DataFrame:
     profile: a name ("quick") or the path of a results folder, or of any folder of records below one.
     Returns: columns dataset, model, request, draw, seed, method, run, kind, share, attack, metric, item, unit, value,
         low, high, n, null, source, synthetic, sampled, status, reason, cost_seconds, cost_sample_passes, tuned (see
-        `chosen.TUNED`), folder. A record that failed or did not apply has one row with an empty metric.
+        `chosen.TUNED`), folder, and fact_… for each fact that a method states (see `UnlearningTask`). A
+        record that failed or did not apply has one row with an empty metric.
     Raises: ForgetError where there are no records.
     """
     root = Path(profile) if os.sep in str(profile) or Path(profile).is_dir() else RESULTS / str(profile)
@@ -241,6 +242,7 @@ def tidy(records: Iterable[tuple[str, Mapping[str, Any]]]) -> pd.DataFrame:
         common |= {key: run.get(key, default) for key, default in OF_POOLS.items()}
         common |= {key: run.get(key) for key in ("source", "synthetic", "sampled", "status", "reason")}
         common |= {f"cost_{key}": value for key, value in (run.get("cost") or {}).items()}
+        common |= {f"fact_{key}": value for key, value in (run.get("facts") or {}).items()}
         common["tuned"] = run.get("tuned", "" if run["method"] in NOTHING_TO_TUNE else NOT_TUNED)
         common["folder"] = folder
         empty = Measurement("", float("nan"))._asdict()

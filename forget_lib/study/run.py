@@ -111,12 +111,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method did: a model with its cost and the accuracies after each epoch, or why there is none."""
+    """What a method did: a model with its cost, its own facts and the accuracies by epoch, or why there is none."""
 
     status: str = "done"
     reason: str | None = None
     model: nn.Module | None = None
     cost: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, float | bool | str] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     measurements: list[Measurement] = field(default_factory=list)
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -196,7 +197,7 @@ def unlearned(scenario: Scenario, asked: Asked, start: nn.Module) -> Outcome:
         return Outcome("not applicable", str(error))
     except ForgetError as error:
         return Outcome("failed", str(error))
-    return Outcome(model=model, cost=task.meter.cost, history=history)
+    return Outcome(model=model, cost=task.meter.cost, facts=task.facts, history=history)
 
 
 def measured(scenario: Scenario, asked: Asked, start: nn.Module, outcome: Outcome) -> Outcome:
@@ -224,6 +225,7 @@ def write(scenario: Scenario, asked: Asked, outcome: Outcome) -> dict[str, Any]:
     """Writes the record; returns what run.json says."""
     run = dict(asked.about) | records.provenance() | {"written": _now()}
     run |= {"status": outcome.status, "reason": outcome.reason, "cost": outcome.cost}
+    run["facts"] = outcome.facts
     run["measurements"] = _plain(outcome.measurements)
     if outcome.model is None:
         records.write_record(asked.folder, run)

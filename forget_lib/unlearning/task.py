@@ -33,7 +33,9 @@ class UnlearningTask:
         fresh_model: an untrained model of the same architecture from a seed. recipe: how the original was trained.
         classes: those requested, empty for other requests. seed, generator: the method's own randomness. training_log:
         recorded batch updates of the original's training. memorisation: float [len(forget)], higher is more memorised.
-        meter: counts sample passes. on_epoch: called with (epoch, model), epoch 0 being before the first.
+        meter: counts sample passes. on_epoch: called with (epoch, model), epoch 0 being before the first. facts: what a
+        method says of this run beside its model, such as `task.facts["epsilon"] = 1.0`: plain numbers, truth values and
+        texts, which its record keeps under "facts" and the table of records in columns `fact_epsilon`.
     """
 
     request: Request
@@ -51,6 +53,7 @@ class UnlearningTask:
     memorisation: Tensor | None = None
     meter: Meter = field(default_factory=Meter)
     on_epoch: Callable[[int, nn.Module], None] | None = None
+    facts: dict[str, float | bool | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("forget", "retain"):

@@ -85,6 +85,23 @@ def test_a_record_holds_everything_needed_to_redo_it(scenario):
     assert run["settings"] == METHODS["finetune"].settings | {"epochs": 1}  # a fifth of a short training
 
 
+def test_what_a_method_says_of_its_run_is_in_its_record_and_in_the_table(scenario):
+    @method("certain", title="", paper="", uses="forget", family="test")
+    def certain(model, task):
+        task.facts.update(epsilon=1.5, refitted=True, unit="sample")
+        return model
+
+    try:
+        table = study.run_methods(scenario, {"certain": {}, "finetune": {}})
+    finally:
+        METHODS.pop("certain")
+    run = json.loads((scenario.folder("certain") / "run.json").read_text())
+    assert run["facts"] == {"epsilon": 1.5, "refitted": True, "unit": "sample"}
+    rows = table.drop_duplicates("method").set_index("method")
+    assert rows.loc["certain", ["fact_epsilon", "fact_refitted", "fact_unit"]].tolist() == [1.5, True, "sample"]
+    assert np.isnan(rows.loc["finetune", "fact_epsilon"])
+
+
 def test_the_same_scenario_twice_gives_the_same_numbers(scenario, tmp_path):
     other = dataclasses.replace(scenario, root=tmp_path / "other")
     first, second = (study.run_methods(each, SOME) for each in (scenario, other))
