@@ -258,7 +258,8 @@ run_tests() { # options for pytest
         notebooks/*.ipynb
     say "pytest: everything else, with a whole smoke study"
     # One thread a process: with more, numerical libraries on few cores wait for each other most of the time.
-    OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OPENBLAS_NUM_THREADS="${OPENBLAS_NUM_THREADS:-1}" "$PYTHON" -m pytest "$@"
+    OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OPENBLAS_NUM_THREADS="${OPENBLAS_NUM_THREADS:-1}" \
+        "$PYTHON" -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder "$@"
 }
 
 need_notebook() { # name, command

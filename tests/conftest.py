@@ -18,6 +18,15 @@ from tests.browser import ARGUMENTS, chromium
 torch.set_num_threads(1)
 
 
+LONGEST = "tests/test_smoke.py"
+"""The file that takes longest: it starts first, so that it does not run alone at the end, on one core of several."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first; all others in their order."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 def make_blobs(classes: int = 4, each: int = 60, size: int = 8) -> ImageData:
     """Noisy copies of one image a class; person ids in runs of ten images, two people a family."""
     generator = torch.Generator().manual_seed(0)
