@@ -14,7 +14,6 @@ from forget_lib.show.figures import (
     ORANGE,
     PURPLE,
     SKY,
-    YELLOW,
     dots_with_intervals,
     label_models,
     method_order,
@@ -32,15 +31,15 @@ from forget_lib.unlearning import METHODS
 
 
 def variance_bars(components: pd.DataFrame, title: str) -> Figure:
-    """Where the spread of a result comes from: SD by source, a bar each; see `variance.components_table`."""
-    sources = {"draw": ("forget draw", ORANGE), "seed": ("seed of the original", SKY)}
-    sources |= {"draw x seed": ("draw × seed", YELLOW), "run": ("seed of the method", PURPLE)}
+    """Where the spread of a gap comes from: SD by source, a bar each; see `variance.components_table`."""
+    sources = {"draw": ("forget draw", ORANGE), "original": ("original within a draw", SKY)}
+    sources |= {"run": ("seed of the method", PURPLE)}
     names = components["source"].map({source: name for source, (name, _) in sources.items()})
     rows = components.assign(source=names, points=100 * components["deviation"])
     options = {"col": "metric", "kind": "bar", "palette": dict(sources.values()), "errorbar": None}
     height = 0.62 * rows["method"].nunique() + 1.5
     grid = seaborn.catplot(rows, x="points", y="method", hue="source", height=height, aspect=3.1 / height, **options)
-    grid.set_titles("{col_name}").set_axis_labels("SD (points)", "")
+    grid.set_titles("{col_name}").set_axis_labels("SD of the gap (points)", "")
     grid.figure.suptitle(f"Where the spread comes from: {title}", fontsize=10, y=1.04)
     return grid.figure
 

@@ -277,30 +277,42 @@ def tost(paired: Values, margin: float, alpha: float = 0.05) -> Equivalence:
     return Equivalence(p_value, low, high, p_value <= alpha)
 
 
-def crossed_variance_components(table: np.ndarray) -> dict[str, float]:
-    r"""Variances of forget draw, original-model seed, their interaction and method seed.
+def nested_variance_components(table: np.ndarray, resamples: int = 400, seed: int = 0) -> dict[str, Interval]:
+    r"""Variances of forget draw, original within draw and method seed, each with a 95 % parametric bootstrap interval.
 
-    table: float [draws F, seeds I, runs J], :math:`v_{fij} = \mu + d_f + a_i + (da)_{fi} + e_{fij}`, from the mean
-    squares of the two-way layout; negative estimates are set to 0. With J = 1 the interaction holds the residual too.
-    Returns "draw", "seed", "draw x seed", "run". Raises: TooFewError below 2 draws or seeds.
+    table: float [draws D, originals S, runs J], :math:`v_{dsj} = \mu + d_d + o_{ds} + e_{dsj}`: the held-out sets
+    follow the draw, so that no original belongs to two draws. From the mean squares of the nested layout; negative
+    estimates are set to 0. With J = 1, "original" holds the runs' spread too. n is D.
+    Returns "draw", "original", and with J > 1 "run". Raises: TooFewError below 2 draws or originals.
     """
     values = np.asarray(table, dtype=np.float64)
     if values.ndim != 3 or not np.isfinite(values).all():
-        raise ForgetError(f"Expected a full, finite table [draws, seeds, runs], got shape {values.shape}.")
-    draws, seeds, runs = values.shape
-    if min(draws, seeds) < 2:
-        raise TooFewError(f"Crossed variance components need at least 2 draws and 2 seeds, got {draws} and {seeds}.")
+        raise ForgetError(f"Expected a full, finite table [draws, originals, runs], got shape {values.shape}.")
+    draws, originals, runs = values.shape
+    if min(draws, originals) < 2:
+        raise TooFewError(f"Variance components need at least 2 draws and 2 originals each, got {draws}, {originals}.")
+    found = _nested(values)
+    generator = np.random.default_rng(seed)
+    shapes = {"draw": (draws, 1, 1), "original": (draws, originals, 1), "run": (draws, originals, runs)}
+    again = []
+    for _ in range(resamples):
+        parts = [generator.normal(0, math.sqrt(found[name]), shapes[name]) for name in found]
+        again.append(list(_nested(np.broadcast_to(sum(parts), values.shape)).values()))
+    low, high = np.percentile(again, [2.5, 97.5], axis=0)
+    ends = zip(found.items(), low, high, strict=True)
+    return {name: Interval(value, float(least), float(most), draws) for (name, value), least, most in ends}
+
+
+def _nested(values: np.ndarray) -> dict[str, float]:
+    """Variance by source, see `nested_variance_components`."""
+    _, originals, runs = values.shape
     cells = values.mean(axis=2)
-    by_draw, by_seed = cells.mean(axis=1), cells.mean(axis=0)
-    draw_squares = seeds * runs * by_draw.var(ddof=1)
-    seed_squares = draws * runs * by_seed.var(ddof=1)
-    leftover = cells - by_draw[:, None] - by_seed[None, :] + cells.mean()
-    crossed_squares = runs * (leftover**2).sum() / ((draws - 1) * (seeds - 1))
-    run_squares = float(values.var(axis=2, ddof=1).mean()) if runs > 1 else math.nan
-    crossed = (crossed_squares - run_squares) / runs if runs > 1 else crossed_squares
-    estimates = {
-        "draw": (draw_squares - crossed_squares) / (seeds * runs),
-        "seed": (seed_squares - crossed_squares) / (draws * runs),
-        "draw x seed": crossed,
+    draw_squares = originals * runs * cells.mean(axis=1).var(ddof=1)
+    original_squares = runs * cells.var(axis=1, ddof=1).mean()
+    run_squares = values.var(axis=2, ddof=1).mean() if runs > 1 else 0.0
+    found = {
+        "draw": (draw_squares - original_squares) / (originals * runs),
+        "original": (original_squares - run_squares) / runs,
     }
-    return {name: max(0.0, float(value)) for name, value in estimates.items()} | {"run": run_squares}
+    found |= {"run": run_squares} if runs > 1 else {}
+    return {name: max(0.0, float(value)) for name, value in found.items()}

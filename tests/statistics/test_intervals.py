@@ -39,7 +39,7 @@ def test_t_interval_is_scipys():
         (lambda: intervals.tpr_at_fpr([1.0], range(999), 0.01), "1000"),
         (lambda: intervals.tpr_at_fpr([1.0], range(9999), 0.001), "10000"),
         (lambda: intervals.cluster_bootstrap(range(9), len), "10"),
-        (lambda: intervals.crossed_variance_components(np.ones((1, 4, 2))), "2 draws"),
+        (lambda: intervals.nested_variance_components(np.ones((1, 4, 2))), "2 draws"),
         (lambda: intervals.clopper_pearson(0, 0), "1 trial"),
     ],
 )
@@ -237,18 +237,25 @@ def test_cluster_bootstrap_covers_where_samples_of_a_person_agree(people):
     assert np.mean(hits) == pytest.approx(0.95, abs=0.03)
 
 
-def test_crossed_components_are_recovered():
+def test_nested_components_are_recovered_and_their_intervals_cover():
     generator = np.random.default_rng(8)
-    truth = {"draw": 4.0, "seed": 9.0, "draw x seed": 1.0, "run": 2.25}
-    sums = dict.fromkeys(truth, 0.0)
-    for _ in range(1500):
-        table = (
-            generator.normal(0, 2, (4, 1, 1)) + generator.normal(0, 3, (1, 5, 1)) + generator.normal(0, 1, (4, 5, 1))
-        ) + generator.normal(0, 1.5, (4, 5, 2))
-        for name, value in intervals.crossed_variance_components(table).items():
-            sums[name] += value / 1500
+    truth = {"draw": 4.0, "original": 9.0, "run": 2.25}
+    found = []
+    for study in range(120):
+        values = generator.normal(0, 2, (6, 1, 1)) + generator.normal(0, 3, (6, 5, 1))
+        values = values + generator.normal(0, 1.5, (6, 5, 2))
+        found.append(intervals.nested_variance_components(values, 60, study))
     for name, value in truth.items():
-        assert sums[name] == pytest.approx(value, rel=0.1), name
+        assert np.mean([each[name].value for each in found]) == pytest.approx(value, rel=0.2), name
+        assert np.mean([each[name].low <= value <= each[name].high for each in found]) > 0.8, name
+
+
+def test_nested_components_by_hand():
+    """Two draws whose means are 1 and 3, originals 1 apart from them, runs that agree: all squares by hand."""
+    table = np.array([[[0, 0], [2, 2]], [[2, 2], [4, 4]]], dtype=float)
+    found = intervals.nested_variance_components(table, 10)
+    # Cells: between originals of a draw var 2; draw means 1 and 3: var 2, of which 2/2 comes from originals.
+    assert {name: each.value for name, each in found.items()} == {"draw": 1.0, "original": 2.0, "run": 0.0}
 
 
 def test_seeds_needed_is_the_smallest_number():
