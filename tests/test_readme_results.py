@@ -1,9 +1,11 @@
-"""The result at the top of the README follows from a reference's records, and leaves out what does not stand."""
+"""The generated parts of README and docs/ are true; the result at the top leaves out what does not stand."""
 
 import pandas as pd
 import pytest
 
+from forget_lib.attacks import list_attacks
 from forget_lib.core.paths import REPOSITORY
+from forget_lib.unlearning import list_methods
 from tests.show.test_overview import near
 from workflow import readme
 
@@ -35,4 +37,17 @@ def test_the_readme_has_no_sentence_that_a_scenario_or_a_seed_turns():
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     begin, end = readme.BEGIN.format(name="result"), readme.END.format(name="result")
     written = text.partition(begin)[2].partition(end)[0].strip()
-    assert written == readme.result().strip()
+    assert written == readme.parts()["result"].strip()
+
+
+@pytest.mark.parametrize("path", readme.PAGES, ids=lambda path: path.name)
+def test_the_generated_parts_are_as_they_are_now(path):
+    text = path.read_text(encoding="utf-8")
+    assert readme.filled(text) == text, "run: python -m workflow.readme"
+
+
+def test_each_generated_part_stands_on_one_page():
+    text = "".join(path.read_text(encoding="utf-8") for path in readme.PAGES)
+    for name in readme.parts():
+        assert text.count(readme.BEGIN.format(name=name)) == text.count(readme.END.format(name=name)) == 1, name
+    assert all(f"`{name}`" in text for name in [*list_methods(), *list_attacks()])

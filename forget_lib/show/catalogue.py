@@ -1,4 +1,4 @@
-"""Tables in Markdown that are generated from the registries, for the notebooks and the README."""
+"""Tables in Markdown that are generated from the registries, for the notebooks and docs/."""
 
 import html
 import inspect

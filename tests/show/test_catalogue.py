@@ -1,22 +1,9 @@
 import re
 
 from forget_lib.attacks import get_attack, list_attacks
-from forget_lib.core.paths import REPOSITORY
 from forget_lib.core.registry import Source
 from forget_lib.show import catalogue
 from forget_lib.unlearning import get_method, list_methods
-from workflow import readme
-
-
-def test_the_readme_holds_the_generated_tables_as_they_are_now():
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert readme.filled(text) == text, "run: python -m workflow.readme"
-    assert all(f"`{name}`" in text for name in list_methods())
-
-
-def test_the_readme_lists_every_notebook():
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert all(f"notebooks/{path.name}" in text for path in (REPOSITORY / "notebooks").glob("*.ipynb"))
 
 
 def test_papers_are_linked_one_by_one():

@@ -44,8 +44,8 @@ def write(folder: Path, name: str, text: str, head: str = HEAD) -> Path:
 
 
 def printed_templates() -> dict[str, str]:
-    """The templates as the README shows them, by file name."""
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    """The templates as docs/own.md shows them, by file name."""
+    text = (REPOSITORY / "docs" / "own.md").read_text(encoding="utf-8")
     part = text.split("<!-- templates:")[1].split("<!-- end of templates")[0]
     blocks = part.split("`my_")[1:]
     return {"my_" + block.split("`")[0]: block.split("```python\n")[1].split("```")[0] for block in blocks}
@@ -54,7 +54,7 @@ def printed_templates() -> dict[str, str]:
 # --- templates --------------------------------------------------------------------------------------------------------
 
 
-def test_each_template_is_short_and_printed_in_the_readme():
+def test_each_template_is_short_and_printed_in_the_docs():
     assert set(printed_templates()) == {path.name for path in TEMPLATES} >= {"my_method.py", "my_attack.py"}
     assert all(len(text.splitlines()) <= 30 for text in printed_templates().values())
 
