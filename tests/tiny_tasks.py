@@ -1,6 +1,7 @@
 """Tiny data, nets and tasks for the tests of methods; in double precision where a formula is checked."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,6 +26,13 @@ class DoubleSamples(Samples):
             yield images.double(), labels
 
 
+class OrderedSamples(DoubleSamples):
+    """Samples in double precision, in order whatever is asked."""
+
+    def batches(self, *arguments: Any, **options: Any) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from super().batches(*arguments, **(options | {"shuffle": False}))
+
+
 def tiny_net(seed: int = 0) -> Classifier:
     """4-5-3 with a smooth activation, double precision: 43 weights."""
     with torch.random.fork_rng():
@@ -44,6 +52,14 @@ def tiny_conv_net(seed: int = 0) -> Classifier:
                 module.running_mean.normal_()
                 module.running_var.uniform_(0.5, 2)
                 nn.init.normal_(module.weight)
+    return net
+
+
+def tiny_frozen_net(seed: int = 0) -> Classifier:
+    """`tiny_conv_net` with its first convolution and that one's batch norm frozen."""
+    net = tiny_conv_net(seed)
+    net.get_submodule("body.0").requires_grad_(False)
+    net.get_submodule("body.1").requires_grad_(False)
     return net
 
 
@@ -73,6 +89,53 @@ def tiny_task(*, classes: tuple[int, ...] = (), net: Any = tiny_net, seed: int =
     return UnlearningTask(
         request, classes=classes, number_of_classes=CLASSES, fresh_model=net, seed=seed, generator=generator, **settings
     )
+
+
+def batched_task(*, classes: tuple[int, ...] = (), net: Any = tiny_frozen_net, **options: Any) -> UnlearningTask:
+    """As `tiny_task`, but in batches of 4 and 3 (forget), 4, 4 and 3 (retain) that come in order."""
+    task = tiny_task(classes=classes, net=net, **options)
+    sets = {name: getattr(task, name) for name in ("forget", "retain")}
+    return replace(task, **{name: OrderedSamples(each.images, each.labels, 4) for name, each in sets.items()})
+
+
+def training(net: nn.Module) -> nn.Module:
+    """The net in train mode, but for modules whose weights are all frozen."""
+    net.train()
+    for module in net.modules():
+        weights = list(module.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            module.eval()
+    return net
+
+
+def same_state(model: nn.Module, other: nn.Module, tolerance: float = 1e-9) -> bool:
+    """Whether all parameters and buffers agree."""
+    second = other.state_dict()
+    return all(
+        torch.allclose(value.double(), second[name].double(), rtol=tolerance, atol=tolerance)
+        for name, value in model.state_dict().items()
+    )
+
+
+class SgdByHand:
+    """v ← m v + g + d θ, θ ← θ - r v on the trained weights, for a loss at a time."""
+
+    def __init__(self, model: nn.Module, rate: float, momentum: float = 0.9, decay: float = 5e-4) -> None:
+        self.weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.speed = [torch.zeros_like(weight) for weight in self.weights]
+        self.rate, self.momentum, self.decay = rate, momentum, decay
+
+    def gradient(self, loss: Tensor) -> list[Tensor]:
+        return list(torch.autograd.grad(loss, self.weights))
+
+    @torch.no_grad()
+    def move(self, gradient: list[Tensor]) -> None:
+        for weight, g, v in zip(self.weights, gradient, self.speed, strict=True):
+            v.mul_(self.momentum).add_(g + self.decay * weight)
+            weight.sub_(self.rate * v)
+
+    def step(self, loss: Tensor) -> None:
+        self.move(self.gradient(loss))
 
 
 def whole(samples: Samples) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from forget_lib.core.errors import DivergedError, ForgetError
 from forget_lib.datasets.samples import Samples
+from forget_lib.models.nets import Classifier
 from forget_lib.models.optimizers import SGD, Adam, clear_gradients, trainable
 from forget_lib.models.train import train_mode
 from forget_lib.unlearning.task import UnlearningTask
@@ -188,3 +189,18 @@ def logits_of(model: nn.Module, samples: Samples) -> Tensor:
 def accuracy_of(model: nn.Module, samples: Samples) -> float:
     """Share of samples got right in eval mode, in [0, 1]; counted as part of a method's cost."""
     return float((logits_of(model.eval(), samples).argmax(1) == samples.labels).double().mean())
+
+
+@torch.no_grad()
+def features_of(model: Classifier, task: UnlearningTask, samples: Samples) -> Tensor:
+    """Penultimate features float32 [N, D] of all samples, in order, not augmented, in the mode the model is in."""
+    batches = samples.batches(batch_size=500, shuffle=False, augment=False)
+    task.meter.add(len(samples))  # features alone pass by the meter
+    return torch.cat([model.features(images) for images, _ in batches])
+
+
+def with_features(model: Classifier, task: UnlearningTask, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Features [B, D] and logits [B, K] of a batch that is trained on."""
+    features = model.features(images)
+    task.meter.add(3 * len(images))
+    return features, model.head(features)

@@ -40,6 +40,7 @@ CLASS = {
     "amun": ({"learning_rate": 0.02, "epochs": 2}, 0.05),
     "boundary_expand": ({}, 0.05),
     "certified_removal": ({}, 0.03),
+    "esc": ({}, 0.04),
     "fisher": ({}, 0.05),
     "guided_unlearning": ({}, 0.03),
     "negmerge": ({}, 0.06),
@@ -52,6 +53,7 @@ CLASS = {
     "fcs": ({"uniform_rate": 5e-3}, 0.03),
     "lotus": ({"learning_rate": 2e-3, "alpha": 32.0}, 0.1),
     "task_negation": ({}, 0.06),
+    "uam": ({"reach": 1.0}, 0.05),
 }
 
 
