@@ -15,41 +15,42 @@ while [ -L "$script" ]; do
 done
 cd -- "$(dirname -- "$script")"
 
-COMMANDS="smoke quick study paper test lab demo forget purge submit verify data faults clean help"
+COMMANDS="smoke quick study paper new test lab demo forget purge submit verify data faults clean help"
 PYTHON=""
 
 usage() {
     cat <<'TEXT'
 Usage: ./run_all.sh [COMMAND] [OPTIONS]
 
-  quick            the study on embedded data: some minutes, no network   (default)
-  smoke            the same, smaller still: shows that everything works, about a minute
-  study [PART]     the real one for a laptop: whole data sets, overnight; PART is a scenario of the config, e.g. mnist
+  quick            the study on embedded data: some minutes, no network (this is the default)
+  smoke            a smaller study, about a minute: shows that everything works
+  study [PART]     the study on whole data sets, overnight on a laptop; PART is a scenario of the config, such as mnist
   paper            the published set-ups, for GPUs or a cluster (--profile slurm)
-  mine             a config of your own: workflow/config/mine.yaml, or any other name
-  test             lint, format, types, stripped notebooks, and all tests with a whole smoke study
+  mine             your own study: workflow/config/mine.yaml; any other name in that folder is a command as well
+  new KIND         write a commented file to start from: request (request.yaml, here) or config (mine.yaml, see above)
+  test             lint, format, types, notebooks without outputs, and all tests with a whole smoke study
   lab              JupyterLab on the notebooks
   demo             the demo notebook as a page
-  forget REQUEST   answer a deletion request (a YAML file), with evidence; see workflow/config/requests
-  purge FOLDER     list what still carries the forgotten data of an answer; with --apply, remove it
-  submit METHOD    rank a method (a name, or my_method.py) on the leaderboard's fixed problems; 15 minutes
-  verify [FILE]    check a deletion report (--data: measure again), or repeat a part of a leaderboard record
-  data NAME        fetch a data set (all: every one) or age-weights, and say where it came from
-  faults [PART]    try the faults and attacks of tests/faults/README.md, and count what was survived
-  clean [PROFILE]  remove results: of one profile, or all but the reference and the answers to deletion requests, which
-                   are evidence; these too: clean forget
+  forget REQUEST   answer a deletion request (a YAML file), with evidence; examples are in workflow/config/requests
+  purge FOLDER     list what still holds the forgotten data of an answer; with --apply, remove it
+  submit METHOD    rank a method (a name, or my_method.py) on the leaderboard's fixed problems
+  verify [FILE]    check a deletion report (--data: measure it again), or repeat a part of a leaderboard record
+  data NAME        fetch a data set (or all, or age-weights), and say where it came from
+  faults [PART]    try the faults and attacks of tests/faults/README.md, and count how many were survived
+  clean [PROFILE]  remove the results of one profile, or of all; the committed reference is kept, and so are answers to
+                   deletion requests, which are evidence (to remove these too: clean forget)
   help             this text
 
-Options of smoke, quick, study and paper go to Snakemake, for example:
+Options of smoke, quick, study, paper and mine go to Snakemake, for example:
   -n               say what would be run, and run nothing
   --plan           hours, disk and longest chain at 1 to 256 workers, from a short calibration here; run nothing
-  --runs 3         only the first 3 draws, seeds and people of each scenario; more of them can follow later
+  --runs 3         only the first 3 draws, seeds and people of each scenario; more can follow later
   --cores 4        at most four jobs at a time (default: one a core)
   --profile slurm  submit each notebook to a Slurm cluster
-Of every command:
-  --trust-code     let plugins and models of yours run; they are code, with all of your rights
+For every command:
+  --trust-code     let your plugins and models run; they are code, and can do all that you can do
 
-A second run does only what changed; a run that was stopped goes on where it was. The reports are in
+A second run does only what changed. A run that was stopped goes on where it was. The reports are in
 results/PROFILE/index.html. The environment is made in .venv, unless an active one has all that is needed.
 TEXT
 }
@@ -304,6 +305,26 @@ sys.exit(failed)
 PY
 }
 
+# A commented file to start from: a request where the user stands, a config where configs are run from.
+new_file() { # request or config
+    local template file schema
+    case "${1:-}" in
+        request) template=request file=$FORGET_FROM/request.yaml schema=$PWD/workflow/config/schemas/request.json ;;
+        config) template=mine file=$PWD/workflow/config/mine.yaml schema=schemas/config.json ;;
+        *) fail "new needs what to write: request or config, for example: ./run_all.sh new request" ;;
+    esac
+    [ ! -e "$file" ] || fail "$file is already there, and nothing was written. Rename or move it first."
+    ( # noclobber: a file that appears meanwhile is kept as well
+        set -o noclobber
+        { printf '# yaml-language-server: $schema=%s\n' "$schema" && tail -n +2 "workflow/templates/$template.yaml"; } > "$file"
+    ) || fail "Cannot write $file; the reason stands above."
+    say "Wrote $file. Change what you need, then run it:"
+    case "$1" in
+        request) say "  ./run_all.sh forget request.yaml" ;;
+        config) say "  ./run_all.sh mine" ;;
+    esac
+}
+
 clean() { # profile or nothing
     local folder
     if [ $# -gt 0 ]; then
@@ -384,6 +405,7 @@ main() {
             [ $# -eq 1 ] || fail "data needs the name of one data set, or all, for example: ./run_all.sh data mnist"
             fetch_data "$1"
             ;;
+        new) new_file "$@" ;;
         faults)
             use_environment requirements-test.txt
             exec "$PYTHON" -m tests.faults "$@"

@@ -14,6 +14,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from forget_lib.core.paths import REPOSITORY
+from forget_lib.deletion.request import read_request
+from workflow.config_check import read_config
 
 sys.path.append(str(REPOSITORY / "workflow"))
 import environment
@@ -25,6 +27,7 @@ COMMANDS = [
     "smoke",
     "study",
     "paper",
+    "new",
     "test",
     "lab",
     "demo",
@@ -109,6 +112,40 @@ def test_every_module_that_it_runs_can_be_run():
     for name in named:
         base = REPOSITORY.joinpath(*name.split("."))
         assert base.with_suffix(".py").is_file() or (base / "__main__.py").is_file(), name
+
+
+def test_new_writes_a_request_where_the_user_stands_and_never_over_a_file(tmp_path):
+    done = run("new", "request", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    request = read_request(tmp_path / "request.yaml")
+    assert request["forget"] == "class:5"
+    schema = (tmp_path / "request.yaml").read_text(encoding="utf-8").splitlines()[0].split("$schema=")[1]
+    assert (tmp_path / schema).is_file()
+    (tmp_path / "request.yaml").write_text("mine", encoding="utf-8")
+    again = run("new", "request", cwd=tmp_path)
+    assert again.returncode != 0
+    assert "is already there" in again.stderr
+    assert (tmp_path / "request.yaml").read_text(encoding="utf-8") == "mine"
+
+
+def test_new_writes_a_config_where_configs_are_run_from(tmp_path):
+    (tmp_path / "workflow/config").mkdir(parents=True)
+    shutil.copytree(REPOSITORY / "workflow/templates", tmp_path / "workflow/templates")
+    shutil.copytree(REPOSITORY / "workflow/config/schemas", tmp_path / "workflow/config/schemas")
+    script = shutil.copy(SCRIPT, tmp_path)
+    assert run("new", "config", cwd=tmp_path, script=script).returncode == 0
+    written = tmp_path / "workflow/config/mine.yaml"
+    assert list(read_config(written).scenarios) == ["digits"]
+    assert (written.parent / written.read_text(encoding="utf-8").splitlines()[0].split("$schema=")[1]).is_file()
+    assert "is already there" in run("new", "config", cwd=tmp_path, script=script).stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["recipe"], [""]])
+def test_new_says_what_it_can_write(arguments, tmp_path):
+    done = run("new", *arguments, cwd=tmp_path)
+    assert done.returncode != 0
+    assert "request or config" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_clean_keeps_the_reference_and_the_data(tmp_path):

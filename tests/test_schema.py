@@ -12,7 +12,9 @@ from workflow.config_check import Config
 
 CONFIG = REPOSITORY / "workflow" / "config"
 MODELINE = "# yaml-language-server: $schema="
+TEMPLATES = REPOSITORY / "workflow" / "templates"
 WRITTEN = [path for path in sorted(CONFIG.rglob("*.yaml")) if path.parent.name != "settings"]
+WRITTEN += sorted(TEMPLATES.glob("*.yaml"))
 """What people edit; the files of tuned settings are written by a command."""
 
 
