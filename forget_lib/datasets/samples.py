@@ -15,8 +15,10 @@ def normalise(images: Tensor) -> Tensor:
     """uint8 [B, C, H, W] to float32 in [-2, 2]: (x / 255 - 0.5) / 0.25.
 
     The constants are fixed. Mean and deviation of the data would carry a trace of the forget set into a retrained
-    model.
+    model. Floats are what the net takes already, and stay as they are.
     """
+    if images.is_floating_point():
+        return images
     batch = images.to(torch.float32).mul_(4 / 255).sub_(2)
     return batch.contiguous(memory_format=torch.channels_last) if batch.shape[1] == 3 else batch
 
@@ -53,7 +55,7 @@ class Samples:
     """Images with labels, and how they are to be given out.
 
     Attributes:
-        images: uint8 [N, C, H, W]. labels: int64 [N], on the same device.
+        images: uint8 [N, C, H, W], or floats [N, …] as the net takes them. labels: int64 [N], on the same device.
         batch_size: default size of a batch. generator: CPU generator of order and augmentation; None keeps the order.
         augmentation: "none", "shift", "flip_shift" or "alternating", used where `batches` is asked to augment. With
             "alternating" a random half of the images is flipped in the first epoch, the other half in the next, and

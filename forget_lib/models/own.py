@@ -202,6 +202,21 @@ def _head_of(spec: Spec, function: Callable[..., Any], input_shape: tuple[int, i
         for training in (True, False):
             output, calls = _tried(model.train(training), images, classes)
             _check_output(spec.function, output, classes, "train" if training else "eval")
+    return _linear_head(output, calls)
+
+
+def wrapped(net: nn.Module, batch: Tensor) -> OwnModel:
+    """A trained net that is at hand, in the form of `adapted`. batch: inputs as the net takes them."""
+    spec = Spec(type(net).__name__)
+    with torch.no_grad():
+        classes = net(batch).shape[1]
+    output, calls = _tried(OwnModel(net, spec), batch, classes)
+    head = _linear_head(output, calls)
+    return OwnModel(net, spec) if head is None else OwnClassifier(net, spec, head)
+
+
+def _linear_head(output: Tensor, calls: list[tuple[str, Tensor, Tensor]]) -> str | None:
+    """Name of the last linear layer that gives the logits."""
     return next((name for name, seen, out in reversed(calls) if seen.ndim == 2 and torch.equal(out, output)), None)
 
 
