@@ -28,7 +28,9 @@ class ImageData:
         source: which step of the data chain the bytes came from.
         checksum: SHA-256 (hex) over all arrays, see `checksum_of`.
         synthetic, sampled: rendered images; an embedded sample and not the whole set. Shown wherever the data are.
-        people, families: int64 [N] ids into `person_names` and `family_names`, or None; the same for the test set.
+        people, families: int64 [N] ids into `person_names` and `family_names`, or None; the same for the test set. Who
+            shares an image is one, see `linked`. aliases: for person and family, each name that went and the one that
+            it goes by.
         sexes: int64 [N], 0 female, 1 male, 2 not known, or None. official: int64 indices into the pool that a published
             benchmark forgets, or None.
         drawn_as: name by which random sets are drawn, if not `name`: a user's data keep their sets when they are moved.
@@ -55,6 +57,7 @@ class ImageData:
     test_families: Tensor | None = None
     person_names: tuple[str, ...] = ()
     family_names: tuple[str, ...] = ()
+    aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     sexes: Tensor | None = None
     official: Tensor | None = None
     drawn_as: str = ""

@@ -7,6 +7,7 @@ import torch
 from forget_lib.core.errors import DataError
 from forget_lib.core.paths import data_folder, one_line
 from forget_lib.datasets.image_data import ImageData, checksum_of
+from forget_lib.datasets.linked import people_linked
 from forget_lib.datasets.registry import dataset
 from forget_lib.datasets.sources import first_that_works, impatient
 from forget_lib.datasets.stored import LOCAL_TITLE
@@ -32,7 +33,7 @@ def lfw(start: str = "local") -> ImageData:
     number = torch.from_numpy(
         pd.Series(people.numpy()).groupby(people.numpy()).cumcount().to_numpy()
     )  # within a person
-    return ImageData.split(
+    data = ImageData.split(
         number % TEST_EVERY == TEST_EVERY - 1,
         {"images": images, "labels": people, "people": people},
         name="lfw",
@@ -42,6 +43,7 @@ def lfw(start: str = "local") -> ImageData:
         source=source,
         checksum=checksum_of(images, people),
     )
+    return people_linked(data)
 
 
 def _people(*, download: bool) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -20,6 +20,7 @@ from forget_lib.core.errors import DataError, first_few
 from forget_lib.core.paths import data_folder, one_line, samples_folder, shown
 from forget_lib.datasets.archives import safe_extract
 from forget_lib.datasets.image_data import ImageData, checksum_of
+from forget_lib.datasets.linked import BITS, Linked, alike, link, one_of_each
 from forget_lib.datasets.registry import dataset
 from forget_lib.datasets.sources import BY_HAND, fetch, first_that_works
 from forget_lib.datasets.stored import LOCAL_TITLE, RESTORE, SAMPLE_TITLE, kept
@@ -46,6 +47,7 @@ COLUMNS = ("family_id", "person_id", "age_class", "image_path")
 FAMILY, PERSON = re.compile(r"F\d{3,6}"), re.compile(r"[A-Z]{1,3}\d{0,2}")
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 SHOWN_PROBLEMS = 5
+NO_PAIRS = torch.zeros(0, 2, dtype=torch.int64)
 
 
 @dataclass(frozen=True)
@@ -72,45 +74,66 @@ class Table:
     parts: dict[str, list[Face]]
     synthetic: bool = False
 
+    @property
+    def faces(self) -> list[Face]:
+        """All rows, part after part: the pool (train, val), then the test set."""
+        return [face for part in COUNTS for face in self.parts[part]]
+
+    def alike(self, bits: int = BITS) -> Tensor:
+        """Pairs int64 [M, 2] of `faces` that show one photograph; none of rendered faces, of whom each is known."""
+        if self.synthetic:
+            return NO_PAIRS
+        return _cached(f"alike{bits}", self.faces, lambda: alike(perceptual_hashes(self.faces), bits))
+
+    def by_precedence(self) -> list[int]:
+        """Indices of `faces` in the order in which the first of several copies is looked for: test, val, train."""
+        of_pool = len(self.faces) - len(self.parts["test"])
+        train = len(self.parts["train"])
+        return [*range(of_pool, len(self.faces)), *range(train, of_pool), *range(train)]
+
 
 @dataset("mufac")
 def mufac(start: str = "local") -> ImageData:
     """MUFAC at 64×64, uint8 [N, 3, 64, 64]; the pool is its train and val part, the test set its test part.
 
-    11,564 + 1,504 images of other families; where they cannot be had, the synthetic sample stands in and is marked so.
+    11,564 + 1,504 images; where they cannot be had, the synthetic sample stands in and is marked so. One photograph
+    stands under up to five families: those who share one, or nearly one, are one person and one family here.
     Source: D. Choi and D. Na, "Towards machine unlearning benchmarks: forgetting the personal identities in facial
     recognition systems", 2023.
     Raises: DataError if no step of the chain from `start` on works, with the rows that are wrong.
     """
-    return _ages("mufac", "MUFAC", *read_table("mufac", start))
+    return _ages("mufac", "MUFAC", start)
 
 
 @dataset("mufac_clean")
 def mufac_clean(start: str = "local") -> ImageData:
-    """`mufac` without near-duplicates (equal perceptual hashes) within and across its parts."""
-    table, source = read_table("mufac_clean", start)
-    hashes = {part: perceptual_hashes(faces) for part, faces in table.parts.items()}
-    left = without_repeats(hashes, {part: firsts_of(found) for part, found in hashes.items()})
-    parts = {part: [faces[index] for index in left[part]] for part, faces in table.parts.items()}
-    return _ages("mufac_clean", "MUFAC without duplicates", replace(table, parts=parts), source)
+    """`mufac` with one image of each group of copies and near copies, within and across its parts: test keeps its first
+    ones, then val, then train. The published list stands for whole families here, as everybody is linked."""
+    return _ages("mufac_clean", "MUFAC without copies", start, clean=True)
+
+
+@dataset("mufac_published")
+def mufac_published(start: str = "local") -> ImageData:
+    """`mufac` under the ids of its tables, to compare with: what is held out as unseen was trained on in part."""
+    return _ages("mufac_published", "MUFAC as published", start, linked=False)
 
 
 @dataset("mufac128")
 def mufac128(start: str = "local") -> ImageData:
     """`mufac` at the published 128×128, uint8 [N, 3, 128, 128]."""
-    return _ages("mufac128", "MUFAC 128×128", *read_table("mufac128", start), size=128)
+    return _ages("mufac128", "MUFAC 128×128", start, size=128)
 
 
 @dataset("synthetic_faces")
 def synthetic_faces(start: str = "local") -> ImageData:
     """About 330 rendered people in 80 families, uint8 [N, 3, 64, 64], class = age; no step but the embedded sample."""
-    return _ages("synthetic_faces", "Rendered faces", read_sample(), SAMPLE_TITLE)
+    return _ages("synthetic_faces", "Rendered faces")
 
 
 @dataset("synthetic_faces32")
 def synthetic_faces32(start: str = "local") -> ImageData:
     """`synthetic_faces` at 32×32, where a training takes a fifth of the time and age is told as well."""
-    return _ages("synthetic_faces32", "Rendered faces 32×32", read_sample(), SAMPLE_TITLE, size=32)
+    return _ages("synthetic_faces32", "Rendered faces 32×32", size=32)
 
 
 @dataset("synthetic_identity")
@@ -119,8 +142,8 @@ def synthetic_identity(start: str = "local") -> ImageData:
     faces = read_part(samples_folder() / "faces", "identity")
     names = pd.Series([face.person_name for face in faces])
     is_test = names.groupby(names).cumcount(ascending=False) < IDENTITY_TEST
-    pool, test = ([face for face, last in zip(faces, is_test, strict=True) if last == part] for part in (False, True))
-    data = _faces("synthetic_identity", "Rendered people", pool, test, SIZE, SAMPLE_TITLE, synthetic=True)
+    parts = (torch.tensor(indices) for indices in (np.flatnonzero(~is_test), np.flatnonzero(is_test)))
+    data = _faces("synthetic_identity", "Rendered people", faces, *parts, source=SAMPLE_TITLE, synthetic=True)
     assert data.people is not None
     assert data.test_people is not None
     return replace(
@@ -128,42 +151,77 @@ def synthetic_identity(start: str = "local") -> ImageData:
     )
 
 
-def _ages(name: str, title: str, table: Table, source: str, size: int = SIZE) -> ImageData:
-    pool = [*table.parts["train"], *table.parts["val"]]
-    data = _faces(name, title, pool, table.parts["test"], size, source, synthetic=table.synthetic)
-    return replace(data, official=torch.tensor(_official(table), dtype=torch.int64))
+def _ages(
+    name: str, title: str, start: str = "", size: int = SIZE, *, linked: bool = True, clean: bool = False
+) -> ImageData:
+    """The pool and the test set of one table; the embedded sample without a `start`."""
+    table, source = read_table(name, start) if start else (read_sample(), SAMPLE_TITLE)
+    faces = table.faces
+    pairs = table.alike() if linked else NO_PAIRS
+    stays = torch.ones(len(faces), dtype=torch.bool)
+    if clean:
+        stays = one_of_each(pairs, table.by_precedence())
+    in_test = torch.arange(len(faces)) >= len(faces) - len(table.parts["test"])
+    pool, test = (~in_test & stays).nonzero().flatten(), (in_test & stays).nonzero().flatten()
+    data = _faces(name, title, faces, pool, test, pairs, size=size, source=source, synthetic=table.synthetic)
+    listed = torch.isin(pool, torch.tensor(_official(table), dtype=torch.int64))
+    if clean and data.families is not None:
+        listed = torch.isin(data.families, data.families[listed])
+    return replace(data, official=listed.nonzero().flatten())
 
 
 def _faces(
-    name: str, title: str, pool: list[Face], test: list[Face], size: int, source: str, *, synthetic: bool
+    name: str,
+    title: str,
+    faces: list[Face],
+    pool: Tensor,
+    test: Tensor,
+    pairs: Tensor = NO_PAIRS,
+    *,
+    source: str,
+    size: int = SIZE,
+    synthetic: bool,
 ) -> ImageData:
-    """Images with age classes, people and families."""
-    both = (pool, test)
-    everyone = sorted({face.person_name for face in (*pool, *test)})
-    families = sorted({face.family for face in (*pool, *test)})
-    arrays = {
-        "images": [pixels(faces, size, keep=not synthetic) for faces in both],
-        "labels": [ids([face.age_class for face in faces], AGE_LETTERS) for faces in both],
-        "people": [ids([face.person_name for face in faces], everyone) for faces in both],
-        "families": [ids([face.family for face in faces], families) for faces in both],
+    """Images with age classes, people and families, of these indices into `faces`."""
+    people = _link([face.person_name for face in faces], pairs)
+    families = _link([face.family for face in faces], pairs)
+    values = {
+        "images": pixels(faces, size, keep=not synthetic),
+        "labels": torch.tensor([AGE_LETTERS.index(face.age_class) for face in faces]),
+        "people": people.ids,
+        "families": families.ids,
     }
     parts: dict[str, Any] = {}
-    for key, (of_pool, of_test) in arrays.items():
-        parts |= {key: of_pool, f"test_{key}": of_test}
+    for key, of_all in values.items():
+        parts |= {key: of_all[pool], f"test_{key}": of_all[test]}
     return ImageData(
         **parts,
         name=name,
         title=title,
         classes=AGES,
         source=source,
-        checksum=checksum_of(*(tensor for pair in arrays.values() for tensor in pair)),
+        checksum=checksum_of(*parts.values()),
         synthetic=synthetic,
         sampled=synthetic and name.startswith("mufac"),
-        person_names=tuple(everyone),
-        family_names=tuple(families),
-        sexes=torch.tensor([SEXES.get(face.person.rstrip("0123456789"), 2) for face in pool]),
+        person_names=people.names,
+        family_names=families.names,
+        aliases={"person": people.aliases, "family": families.aliases},
+        sexes=torch.tensor([SEXES.get(faces[index].person.rstrip("0123456789"), 2) for index in pool.tolist()]),
         held_out=HELD_OUT,
+        notes=_notes(people, families),
     )
+
+
+def _link(names: Sequence[str], pairs: Tensor) -> Linked:
+    ids, known = pd.factorize(np.array(names), sort=True)
+    return link(torch.from_numpy(ids), tuple(map(str, known)), pairs)
+
+
+def _notes(people: Linked, families: Linked) -> tuple[str, ...]:
+    if not families.aliases:
+        return ()
+    counts = (f"{len(each.names) + len(each.aliases)} names are {len(each.names)}" for each in (people, families))
+    return ("who share an image, or nearly one, count as one: {} people, {} families".format(*counts),)
 
 
 def read_table(name: str = "mufac", start: str = "local") -> tuple[Table, str]:
@@ -239,12 +297,13 @@ def _official(table: Table) -> list[int]:
 
 def pixels(faces: Sequence[Face], size: int, *, keep: bool) -> Tensor:
     """The decoded images; with `keep`, from a cache in data/cache that is made anew when a file has changed."""
-    if not keep:
-        return decode(faces, size)
+    return _cached(size, faces, lambda: decode(faces, size)) if keep else decode(faces, size)
+
+
+def _cached(what: int | str, faces: Sequence[Face], make: Callable[[], Tensor]) -> Tensor:
     stats = [(face.path.name, (stat := face.path.stat()).st_size, stat.st_mtime_ns) for face in faces]
-    key = hashlib.sha256(json.dumps([size, stats]).encode()).hexdigest()[:16]
-    path = data_folder() / "cache" / f"faces-{key}.safetensors"
-    return kept(path, key, lambda: decode(faces, size))
+    key = hashlib.sha256(json.dumps([what, stats]).encode()).hexdigest()[:16]
+    return kept(data_folder() / "cache" / f"faces-{key}.safetensors", key, make)
 
 
 # --- tables of faces --------------------------------------------------------------------------------------------------
@@ -313,12 +372,6 @@ def decode(faces: Sequence[Face], size: int) -> Tensor:
     return torch.from_numpy(pixels)
 
 
-def ids(names: Sequence[str], known: Sequence[str]) -> Tensor:
-    """int64 [N]: place of each name in `known`."""
-    places = {name: place for place, name in enumerate(known)}
-    return torch.tensor([places[name] for name in names], dtype=torch.int64)
-
-
 def files_digest(paths: Sequence[Path]) -> str:
     """SHA-256 (hex) over names and contents of files, in the order of their names."""
     digest = hashlib.sha256()
@@ -339,42 +392,3 @@ def perceptual_hashes(faces: Sequence[Face]) -> np.ndarray:
 
     with ThreadPoolExecutor(2) as threads:
         return np.stack(list(threads.map(one, faces)))
-
-
-def match(hashes: np.ndarray, others: np.ndarray, bits: int = 0) -> np.ndarray:
-    """bool [N]: which hashes have one in `others` (bool [M, 64]) that differs in at most `bits` bits."""
-    if not len(hashes) or not len(others):
-        return np.zeros(len(hashes), bool)
-    left, right = hashes.astype(np.float32), others.astype(np.float32)
-    nearest = [
-        (block.sum(1, keepdims=True) + right.sum(1) - 2 * block @ right.T).min(1)
-        for block in np.array_split(left, max(1, len(left) // 1024))
-    ]
-    return np.concatenate(nearest) <= bits + 0.5
-
-
-def firsts_of(hashes: np.ndarray, bits: int = 0) -> list[int]:
-    """Indices of the hashes (bool [N, 64]) that repeat no hash before them, but for those left out for that."""
-    firsts: list[int] = []
-    for index in range(len(hashes)):
-        if not match(hashes[index : index + 1], hashes[firsts], bits)[0]:
-            firsts.append(index)
-    return firsts
-
-
-def without_repeats(
-    hashes: Mapping[str, np.ndarray], firsts: Mapping[str, Sequence[int]], bits: int = 0
-) -> dict[str, list[int]]:
-    """The images of each part to keep: test keeps all but its own repeats, then val, then train, each without what came
-    before.
-
-    Args: hashes: bool [N, 64] by part, see `perceptual_hashes`. firsts: those of each part, see `firsts_of`. bits: in
-        how many of the 64 a repeat may differ.
-    """
-    kept: dict[str, list[int]] = {}
-    before = np.zeros((0, 64), bool)
-    for part in sorted(hashes, key=("test", "val", "train").index):
-        found = np.array(firsts[part], dtype=int)
-        kept[part] = found[~match(hashes[part][found], before, bits)].tolist()
-        before = np.concatenate([before, hashes[part]])
-    return kept

@@ -13,6 +13,7 @@ from forget_lib.core.errors import DataError
 from forget_lib.core.paths import data_folder, one_line, shown
 from forget_lib.datasets.archives import safe_extract
 from forget_lib.datasets.image_data import ImageData, checksum_of
+from forget_lib.datasets.linked import people_linked
 from forget_lib.datasets.registry import dataset
 from forget_lib.datasets.sources import BY_HAND, first_that_works, packed
 from forget_lib.datasets.stored import LOCAL_TITLE
@@ -37,7 +38,7 @@ def orl(start: str = "local") -> ImageData:
     images, source = first_that_works("orl", steps, start)
     people = torch.arange(PEOPLE).repeat_interleave(EACH)
     names = tuple(f"s{person}" for person in range(1, PEOPLE + 1))
-    return ImageData.split(
+    data = ImageData.split(
         torch.arange(PEOPLE * EACH) % EACH >= POOL_EACH,
         {"images": images, "labels": people, "people": people},
         name="orl",
@@ -48,6 +49,7 @@ def orl(start: str = "local") -> ImageData:
         checksum=checksum_of(images, people),
         held_out=HELD_OUT,
     )
+    return people_linked(data)
 
 
 def _mirror() -> Tensor:

@@ -19,7 +19,7 @@ import dataclasses
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ from forget_lib.core.paths import locate, one_line, shown
 from forget_lib.core.settings import Settings, faults_of
 from forget_lib.core.user_code import load_function, running
 from forget_lib.datasets.image_data import ImageData, checksum_of
+from forget_lib.datasets.linked import Linked, link, same_pixels
 from forget_lib.datasets.pixels import FORMATS, black, copies, picture_of, pixels, read_images
 from forget_lib.datasets.stored import cache_path, kept
 
@@ -451,15 +452,15 @@ def _assembled(name: str, found: Found, options: Options) -> ImageData:
     parts = set(rows["part"])
     if "train" in parts and "test" not in parts:
         problems.append("no image is in the test set; add some, or leave the parts out to have them drawn")
-    if not parts & {"train", "test"} and "person" in rows and rows["person"].nunique() == 1:
-        advice = "leave the people out, or say which images are for the test (column part of a CSV)"
-        problems.append(f"all images are of one person, and nobody is left to test on; {advice}")
     images = found.read()
     if problems:
         raise OwnDataError(name, problems)
     labels = torch.tensor([labels_of[label] for label in rows["label"]])
-    people, person_names = _numbered(rows, "person")
-    families, family_names = _numbered(rows, "family")
+    linked = {column: _linked(rows[column], images) for column in ("person", "family") if column in rows}
+    people, families = (linked[column].ids if column in linked else None for column in ("person", "family"))
+    if not parts & {"train", "test"} and "person" in linked and len(linked["person"].names) == 1:
+        advice = "leave the people out, or say which images are for the test (column part of a CSV)"
+        raise OwnDataError(name, [f"all images are of one person, and nobody is left to test on; {advice}"])
     is_test = _test_rows(rows, labels, people, name, options.test)
     order = is_test.int().sort(stable=True).indices  # the training pool comes first
     files = tuple(rows["name"].iloc[order.numpy()])
@@ -480,9 +481,10 @@ def _assembled(name: str, found: Found, options: Options) -> ImageData:
         classes=classes,
         source=found.source,
         checksum=checksum_of(images, labels, *groups),
-        person_names=person_names,
-        family_names=family_names,
-        notes=_notes(name, images, labels, pool, classes, files),
+        person_names=linked["person"].names if "person" in linked else (),
+        family_names=linked["family"].names if "family" in linked else (),
+        aliases={column: each.aliases for column, each in linked.items()},
+        notes=(*_notes(name, images, labels, pool, classes, files), *_notes_of_linked(name, linked)),
         files=files[:pool],
         test_files=files[pool:],
     )
@@ -529,12 +531,20 @@ def _as_numbers(label: str) -> tuple[bool, int, str]:
     return not is_number, len(label.lstrip("0")) if is_number else 0, label
 
 
-def _numbered(rows: pd.DataFrame, column: str) -> tuple[Tensor | None, tuple[str, ...]]:
-    """Ids int64 [N] and the names that they stand for, sorted; None where there are none."""
-    if column not in rows:
-        return None, ()
-    ids, names = pd.factorize(rows[column], sort=True)
-    return torch.from_numpy(ids), tuple(names)
+def _linked(column: pd.Series, images: Tensor) -> Linked:
+    """Ids and sorted names of people or families, of whom those that share an image to the bit are one."""
+    ids, names = pd.factorize(column, sort=True)
+    return link(torch.from_numpy(ids), tuple(names), same_pixels(images))
+
+
+def _notes_of_linked(name: str, linked: Mapping[str, Linked]) -> list[str]:
+    notes = []
+    for column, found in linked.items():
+        if found.aliases:
+            notes.append(f"{len(found.aliases)} of the {column} names share an image with another one and count as one")
+            other, head = next(iter(found.aliases.items()))
+            print(f"{name}: {notes[-1]}, such as {other} with {head}: who asks to forget one forgets both.")
+    return notes
 
 
 def _test_rows(rows: pd.DataFrame, labels: Tensor, people: Tensor | None, name: str, share: float) -> Tensor:

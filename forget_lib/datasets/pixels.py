@@ -1,6 +1,5 @@
 """Pictures as people save them, brought to eight bits, the right way up and on white: for own data and for the demo."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
@@ -13,6 +12,7 @@ from tqdm.auto import tqdm
 
 from forget_lib.core.errors import ForgetError
 from forget_lib.core.paths import one_line
+from forget_lib.datasets.linked import same_pixels
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
 FRAMED = ("GIF", "TIFF", "PNG", "WEBP")
@@ -164,12 +164,7 @@ def copies(images: Tensor, labels: Tensor, pool: int, names: Sequence[str]) -> l
 
     Args: images: of the training pool, then from index `pool` on of the test set. names: one an image, for examples.
     """
-    first_of: dict[bytes, int] = {}
-    pairs = []
-    for index, image in enumerate(images.numpy()):
-        first = first_of.setdefault(hashlib.blake2b(image.tobytes(), digest_size=16).digest(), index)
-        if first != index:
-            pairs.append((first, index))
+    pairs = same_pixels(images).tolist()
     kinds = {
         "exact copies of training images in the test set, which the model saw": lambda a, b: a < pool <= b,
         "exact copies within the training images, of which one may be held out while the other is trained on": (

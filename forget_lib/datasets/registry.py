@@ -14,7 +14,10 @@ FILES = {
     "cifar10": ("cifar10", "cifar10_part", "cifar16"),
     "lfw": ("lfw",),
     "mnist": ("mnist", "mnist14"),
-    "mufac": ("mufac", "mufac128", "mufac_clean", "synthetic_faces", "synthetic_faces32", "synthetic_identity"),
+    "mufac": (
+        *("mufac", "mufac128", "mufac_clean", "mufac_published"),
+        *("synthetic_faces", "synthetic_faces32", "synthetic_identity"),
+    ),
     "orl": ("orl",),
 }
 """Files of this room and the data sets in them: a file is imported when one of its data sets is asked for."""

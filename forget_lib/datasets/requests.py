@@ -168,12 +168,14 @@ KINDS = tuple(READERS)
 def resolve(data: ImageData, request: Request) -> Request:
     """The request with the data's own names: what is written as a whole where that is a name, else each part.
 
-    A number is the name that equals it, `3` for 003. Where no name is a number it is the position of a class.
+    A number is the name that equals it, `3` for 003. Where no name is a number it is the position of a class. A person
+    or family who shares an image with another goes by the name of both.
     Raises: UnknownNameError with all names that do not exist; ForgetError for text that could mean several things.
     """
-    names = getattr(data, NAMED[request.kind]) if request.kind in NAMED else ()
+    also = data.aliases.get(request.kind, {})
+    names = (*getattr(data, NAMED[request.kind]), *also) if request.kind in NAMED else ()
     if request.written in names:
-        return replace(request, members=(request.written,), count=None)
+        return replace(request, members=(also.get(request.written, request.written),), count=None)
     if not names or request.count is not None:
         return request
     text = "" if request.written.startswith("[") else f",{','.join(_parts(request.written))},"
@@ -185,7 +187,8 @@ def resolve(data: ImageData, request: Request) -> Request:
     missing = [member for member, name in zip(request.members, found, strict=True) if name is None]
     if missing:
         raise unknown(f"{request.kind} of {data.name}", missing, names)
-    return replace(request, members=tuple(dict.fromkeys(name for name in found if name is not None)))
+    members = (also.get(name, name) for name in found if name is not None)
+    return replace(request, members=tuple(dict.fromkeys(members)))
 
 
 def _name(names: Sequence[str], member: str, kind: str) -> str | None:
@@ -315,7 +318,10 @@ def forgotten_words(data: ImageData, request: Request, sets: Sets) -> str:
         names = data.files
     if not names:
         return f"{len(sets.forget):,} images"
-    return first_few([f"{names[index]} (index {index})" for index in indices.tolist()])
+    also: dict[str, str] = {}
+    for name, head in data.aliases.get(request.kind, {}).items():
+        also[head] = f"{also.get(head, ', the same images as')} {name}"
+    return first_few([f"{names[index]} (index {index}{also.get(names[index], '')})" for index in indices.tolist()])
 
 
 def _seed(*parts: object) -> int:

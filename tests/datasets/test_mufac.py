@@ -21,13 +21,9 @@ from forget_lib.datasets import load, mufac, sources
 from forget_lib.datasets.mufac import (
     COLUMNS,
     decode,
-    firsts_of,
-    match,
-    perceptual_hashes,
     read_part,
-    without_repeats,
 )
-from forget_lib.datasets.requests import draw_sets, parse_request
+from forget_lib.datasets.requests import draw_sets, forgotten_words, parse_request, resolve
 
 ROOT = "custom_korean_family_dataset_resolution_128"
 FROM_HUGGING_FACE = mufac._from_hugging_face
@@ -254,43 +250,75 @@ def test_a_family_in_two_parts_is_refused(data, capsys):
     assert "families of the test part are in the train or val part too" in capsys.readouterr().out
 
 
-# Near-duplicates
+# Copies
 
 
-def test_near_duplicates_are_counted_within_and_across_parts_and_left_out(data):
+def write_copy(folder: Path, part: str, line: int, of: Path) -> str:
+    """Puts another photograph in the place of a row's, saved anew, and returns its file's name."""
+    name = read_lines(folder, part)[line][3]
+    Image.open(of).save(folder / f"{part}_images" / name, quality=70)
+    return name
+
+
+@pytest.fixture
+def copied(data) -> Path:
+    """An archive in which F0001 and F0002 share a photograph, and F0003 and the test set's F0851 another."""
     folder = write_archive(data / "mufac" / ROOT)
-    lines = read_lines(folder, "train")
-    twin, leak = folder / "train_images" / lines[5][3], folder / "train_images" / lines[9][3]
-    Image.open(folder / "train_images" / lines[4][3]).save(twin, quality=70)
-    Image.open(folder / "test_images" / read_lines(folder, "test")[0][3]).save(leak, quality=70)
-    table, _ = mufac.read_table("mufac", "local")
-    hashes = {part: perceptual_hashes(faces) for part, faces in table.parts.items()}
-    assert {part: len(found) - len(firsts_of(found)) for part, found in hashes.items()} == {
-        "train": 1,
-        "val": 0,
-        "test": 0,
+    train, test = read_lines(folder, "train"), read_lines(folder, "test")
+    write_copy(folder, "train", 7, folder / "train_images" / train[1][3])
+    write_copy(folder, "train", 12, folder / "test_images" / test[0][3])
+    return folder
+
+
+def test_people_and_families_who_share_a_photograph_are_one(copied):
+    faces = load("mufac")
+    assert len(faces.labels) == 24 + 6
+    assert faces.aliases == {
+        "person": {"F0002_F": "F0001_F", "F0851_F": "F0003_F"},
+        "family": {"F0002": "F0001", "F0851": "F0003"},
     }
-    pairs = (("train", "val"), ("train", "test"), ("val", "test"))
-    assert [int(match(hashes[one], hashes[other]).sum()) for one, other in pairs] == [0, 1, 0]
-    kept = without_repeats(hashes, {part: firsts_of(found) for part, found in hashes.items()})
-    assert {part: len(kept[part]) for part in table.parts} == {"train": 22, "val": 6, "test": 12}
+    assert faces.notes == (
+        "who share an image, or nearly one, count as one: 14 names are 12 people, 7 names are 5 families",
+    )
+    assert set(faces.people[:3].tolist()) == set(faces.people[6:9].tolist())
+    assert len(set(faces.families[:12].tolist())) == 1
+    assert faces.test_people[0] == faces.people[12]
+    published = load("mufac_published")
+    assert published.aliases == {"person": {}, "family": {}}
+    assert len(published.family_names) == 7
+
+
+def test_the_clean_set_keeps_one_of_each_copy_and_the_linked_names(copied):
+    faces, clean = load("mufac"), load("mufac_clean")
+    assert (len(clean.labels), len(clean.test_labels)) == (28, 12)
+    stays = [index for index in range(30) if index not in (7, 12)]  # of a pair the test set's, or the first of train
+    assert torch.equal(clean.images, faces.images[stays])
+    assert torch.equal(clean.families, faces.families[stays])
+    assert clean.aliases == faces.aliases
+
+
+def test_whoever_is_asked_to_be_forgotten_goes_under_all_names(copied):
+    faces = load("mufac")
+    for name in ("F0001_F", "F0002_F"):
+        # The draw that holds neither of them out.
+        request = parse_request(f"person:{name}")
+        draw = next(d for d in range(9) if 1 in draw_sets(faces, parse_request("person:*1"), d).trained)
+        sets = draw_sets(faces, request, draw)
+        assert sets.forget.tolist() == [0, 1, 2, 6, 7, 8]
+        assert forgotten_words(faces, resolve(faces, request), sets) == "F0001_F (index 1, the same images as F0002_F)"
+
+
+def test_of_the_clean_set_the_published_list_goes_with_its_whole_families(copied):
+    lines = read_lines(copied, "train")
+    write_table(copied, "forget", lines[:2])
+    assert load("mufac").official.tolist() == [0, 1]
     clean = load("mufac_clean")
-    assert len(clean.labels) == 28
-    assert len(clean.test_labels) == 12
+    assert clean.official.tolist() == list(range(11))
+    assert set(clean.families[clean.official].tolist()) == {clean.family_names.index("F0001")}
 
 
-def test_matching_counts_bits():
-    hashes = np.zeros((2, 64), bool)
-    hashes[1, :3] = True
-    others = np.zeros((1, 64), bool)
-    assert match(hashes, others, 2).tolist() == [True, False]
-    assert match(hashes, others, 3).tolist() == [True, True]
-    assert match(hashes, others[:0], 64).tolist() == [False, False]
-
-
-def test_a_part_of_distinct_images_has_no_duplicates(data):
-    faces = read_part(write_archive(data / "archive"), "train")
-    assert firsts_of(perceptual_hashes(faces)) == list(range(len(faces)))
+def test_rendered_people_are_never_linked():
+    assert len(mufac.read_sample().alike()) == 0
 
 
 # The benchmark's own forget list
