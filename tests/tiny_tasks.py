@@ -126,7 +126,7 @@ class SgdByHand:
         self.rate, self.momentum, self.decay = rate, momentum, decay
 
     def gradient(self, loss: Tensor) -> list[Tensor]:
-        return list(torch.autograd.grad(loss, self.weights))
+        return list(torch.autograd.grad(loss, self.weights, materialize_grads=True))
 
     @torch.no_grad()
     def move(self, gradient: list[Tensor]) -> None:

@@ -43,6 +43,7 @@ CLASS = {
     "esc": ({}, 0.04),
     "fisher": ({}, 0.05),
     "guided_unlearning": ({}, 0.03),
+    "mu_mis": ({"learning_rate": 0.05, "epochs": 3}, 0.04),
     "negmerge": ({}, 0.06),
     "opc": ({"weight": 0.3, "epochs": 3}, 0.06),
     "prmq": ({}, 0.08),

@@ -20,7 +20,7 @@ OUT_OF_RANGE = [
     ("prmq", {"share": 0.0}), ("convolution_transpose", {"epochs": 0}), ("attack_and_reset", {"share": 0.0}),
     ("rum", {"retain_share": 0.0}), ("amun", {"steps": 0}),
     ("opc", {"weight": -1.0}), ("regun", {"weight": -1.0}),
-    ("esc", {"share": 0.0}), ("uam", {"reach": 0.0}),
+    ("esc", {"share": 0.0}), ("uam", {"reach": 0.0}), ("mu_mis", {"other_weight": -1.0}),
 ]  # fmt: skip
 
 
