@@ -16,6 +16,7 @@ from forget_lib.show import answer_table
 from forget_lib.study import records
 from workflow.pages.compare import lines_of_index
 from workflow.pages.page import TEMPLATES, export_html, style, title_of
+from workflow.pages.search import write_search
 
 # Shown for each page where it has them; the other parameters stand in the page itself.
 SHOWN = ("dataset", "model", "request", "draw", "seed")
@@ -27,7 +28,8 @@ PAGE = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=Tr
 
 
 def write_index(folder: Path, missing: Iterable[str] = ()) -> Path:
-    """Writes index.html of a profile's results folder; pages older than their notebook or the template are made again.
+    """Writes index.html of a profile's results folder, and beside it the texts that its search reads; pages older than
+    their notebook or the template are made again.
 
     Args: folder: results/<profile>. missing: names of pages that could not be made, shown as such.
     Returns: the path of the index.
@@ -49,6 +51,7 @@ def write_index(folder: Path, missing: Iterable[str] = ()) -> Path:
         name=folder.name,
         style=style(),
         script=(TEMPLATES / "forget" / "index.js").read_text(encoding="utf-8"),
+        search=(TEMPLATES / "forget" / "search.js").read_text(encoding="utf-8"),
         missing=missing,
         answer=_answer(folder),
         overview=OVERVIEW,
@@ -60,6 +63,8 @@ def write_index(folder: Path, missing: Iterable[str] = ()) -> Path:
         files=_files(folder),
         provenance=_provenance(),
     )
+    entries = [entry for name in sorted(groups) for entry in groups[name]]
+    write_search(folder, [(f"{entry['title']} ({entry['name']})", entry["link"]) for entry in entries])
     write_text(folder / "index.html", text)
     return folder / "index.html"
 
