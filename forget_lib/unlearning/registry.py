@@ -32,6 +32,7 @@ NEEDS: dict[str, Callable[[nn.Module, UnlearningTask], bool]] = {
     "trained linear head": lambda model, task: (
         NEEDS["linear head"](model, task) and set(trained_weights(cast(nn.Linear, model.head))) == {"weight", "bias"}
     ),
+    "no running statistics": lambda model, task: model.state_dict().keys() == dict(model.named_parameters()).keys(),
     "validation": lambda model, task: len(task.validation) > 0,
     "training log": lambda model, task: task.training_log is not None,
     "memorisation scores": lambda model, task: task.memorisation is not None,
