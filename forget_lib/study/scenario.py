@@ -86,14 +86,16 @@ class Scenario:
     @cached_property
     def samples(self) -> dict[str, Samples]:
         """The six sets by name, on the device, and "trained" (forget and retain together)."""
-        data, people = self.data, self.data.people
+        data = self.data
+        by_people = self.groups_people or not data.public
+        people, test_people = (data.people, data.test_people) if by_people else (None, None)
         common: dict[str, Any] = {"batch_size": self.recipe.batch_size, "augmentation": self.recipe.augmentation}
         found = {}
         for name in ("forget", "retain", "validation", "unseen", "population", "trained"):
             rows = getattr(self.sets, name)
             of_people = None if people is None else people[rows]
             found[name] = Samples(data.images[rows], self.sets.labels[rows], people=of_people, **common)
-        found["test"] = Samples(data.test_images, data.test_labels, people=data.test_people, **common)
+        found["test"] = Samples(data.test_images, data.test_labels, people=test_people, **common)
         return {name: samples.to(self.torch_device) for name, samples in found.items()}
 
     @cached_property

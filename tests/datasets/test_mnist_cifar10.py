@@ -1,10 +1,12 @@
 """MNIST and CIFAR-10: the embedded samples, local files of each kind, caches, and what a damaged file says."""
 
 import csv
+import dataclasses
 import gzip
 import hashlib
 import importlib.util
 import os
+import re
 import runpy
 import socket
 import struct
@@ -23,6 +25,8 @@ from forget_lib.core.errors import DataError
 from forget_lib.core.paths import REPOSITORY
 from forget_lib.datasets import cifar10, list_datasets, load, mnist, stored
 from forget_lib.datasets.image_data import checksum_of
+from forget_lib.datasets.requests import draw_sets, parse_request
+from forget_lib.study.scenario import Scenario
 
 SAMPLES = REPOSITORY / "data" / "samples"
 # Pixels and labels of the embedded samples: they change only if someone means to change the data.
@@ -98,7 +102,7 @@ def test_a_part_of_cifar10_is_its_first_ten_thousand_images(monkeypatch):
 
 def test_the_samples_are_small_and_listed():
     listed = stored.sample_checksums()
-    assert {path.name for path in SAMPLES.iterdir() if path.suffix in (".png", ".csv")} == set(listed)
+    assert {path.name for path in SAMPLES.iterdir() if path.suffix in (".png", ".csv")} | {mnist.WRITERS} == set(listed)
     assert sum((SAMPLES / name).stat().st_size for name in listed) < 20e6
 
 
@@ -111,6 +115,51 @@ def test_the_sample_follows_its_rule():
         rows = list(csv.DictReader(file))
     assert [int(row["label"]) for row in rows] == list(range(10)) * 500
     assert sorted(int(row["source_index"]) for row in rows) == list(range(5000))
+
+
+# Who wrote the digits
+
+
+def test_the_writers_of_all_digits_are_known_and_those_of_the_test_set_are_others():
+    with np.load(SAMPLES / mnist.WRITERS) as file:
+        train, test = file["train"], file["test"]
+        assert (len(file["sample_train"]), len(file["sample_test"])) == (4000, 1000)
+    assert (len(train), len(test)) == (60_000, 10_000)
+    numbers = np.unique(train, return_counts=True)[1]
+    assert (len(numbers), numbers.min(), numbers.max()) == (539, 19, 131)
+    assert len(np.unique(test)) == 297
+    assert not set(train) & set(test)
+
+
+@pytest.mark.parametrize("name", ["mnist", "mnist14"])
+def test_writers_are_people_whose_digits_may_be_shown(name):
+    data = load(name, "sample")
+    assert len(data.people.unique()) == 272
+    assert data.public
+    assert all(re.fullmatch(r"w\d{4}", writer) for writer in data.person_names)
+    sets = draw_sets(data, parse_request("person:*20"))
+    writers = data.people[sets.forget].unique()
+    assert len(writers) == 20
+    assert not set(writers.tolist()) & set(data.people[torch.cat([sets.retain, sets.unseen])].tolist())
+    one = draw_sets(data, parse_request(f"person:{data.person_names[writers[0]]}"))
+    assert one.forget.tolist() == (data.people == writers[0]).nonzero().flatten().tolist()
+
+
+@pytest.mark.parametrize("text", ["class:5", "random:0.1", "mislabelled:0.1", "indices:3,17"])
+def test_writers_change_no_other_request(text):
+    data = load("mnist", "sample")
+    assert data.checksum == CHECKSUMS["mnist"]
+    nobody = dataclasses.replace(data, people=None, test_people=None, person_names=())
+    for draw in range(3):
+        one, other = (draw_sets(each, parse_request(text), draw) for each in (data, nobody))
+        assert all(torch.equal(a, b) for a, b in zip(vars(one).values(), vars(other).values(), strict=True))
+    samples = Scenario(Path(), "mnist", "mlp", text, start="sample").samples
+    assert all(each.people is None for each in samples.values())
+
+
+def test_a_request_for_a_writer_is_tested_by_writers():
+    samples = Scenario(Path(), "mnist", "mlp", "person:*20", start="sample").samples
+    assert len(samples["forget"].people.unique()) == 20
 
 
 def made_again(name: str) -> subprocess.CompletedProcess:
