@@ -70,8 +70,7 @@ def methods_table(
     rows = []
     for name in names or list_methods():
         entry = get_method(name)
-        mark = " (control)" if entry.control else " (exact)" if entry.exact else ""
-        row = [f"`{name}`", entry.title + mark, entry.family, entry.uses, ", ".join(entry.needs) or "–"]
+        row = [f"`{name}`", entry.title + _mark(name), entry.family, entry.uses, ", ".join(entry.needs) or "–"]
         row.append(source(entry.source))
         if costs is not None:
             row.append(f"{costs[name]:.2g}" if name in costs else "–")
@@ -83,6 +82,16 @@ def methods_table(
             row.append(status + as_markdown(entry.code))
         rows.append(row)
     return table(columns, rows)
+
+
+def _mark(name: str) -> str:
+    """What stands behind a method's title: what it guarantees, and at what price."""
+    entry = get_method(name)
+    if entry.control:
+        return " (control)"
+    if name == "retrain":
+        return " (exact)"
+    return " (exact for its ensemble, whose nets see a part of the data each)" if entry.exact else ""
 
 
 def _description(name: str) -> str:

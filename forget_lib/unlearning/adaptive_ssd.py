@@ -7,10 +7,10 @@ from forget_lib.unlearning.parts.dampening import Per, adaptive_alpha, dampen, i
 from forget_lib.unlearning.parts.importance import sample_cross_entropy
 
 
-@method("adaptive_ssd", title="Adaptive SSD", uses="forget, retain (once)", family="dampening")
+@method("adaptive_ssd", title="Adaptive SSD", uses="forget, retain (once)", family="dampening", version=2)
 @source("Schoepf et al., arXiv 2024", arxiv="2402.10098", status="V")
 def adaptive_ssd(
-    model: nn.Module, task: UnlearningTask, *, strength: Factor = 1.0, importance: Per = "batch"
+    model: nn.Module, task: UnlearningTask, *, strength: Factor = 1.0, importance: Per = "batch by class"
 ) -> nn.Module:
     r"""SSD that chooses α itself, from the size of the forget set.
 

@@ -1,4 +1,6 @@
-"""AMUN. The loop V from a port (torchunlearn: 20 steps over all classes)."""
+"""AMUN. Ali-E/AMUN@9e341a9: its method `amun` trains on all samples, those to forget with their own labels among them,
+beside the adversarial ones; `advonly`, the paper's ablation, leaves the former out. There the neighbours are found by
+PGD in L2, 50 steps with a radius that doubles; DeepFool finds them at the same distance."""
 
 import torch
 from torch import Tensor, nn
@@ -37,26 +39,35 @@ def nearest_wrong(
         return moved, model(moved).scatter(1, labels[:, None], -torch.inf).argmax(1)
 
 
-@method("amun", title="AMUN", uses="forget, retain", family="relabelling")
-@source("Ebrahimpour-Boroojeny et al., ICML 2025", arxiv="2503.00917", status="P")
+@method("amun", title="AMUN", uses="forget, retain", family="relabelling", version=2)
+@source("Ebrahimpour-Boroojeny et al., ICML 2025", arxiv="2503.00917", status="V")
 def amun(
-    model: nn.Module, task: UnlearningTask, *, learning_rate: Rate = 0.01, epochs: Count = 1, steps: Count = 5
+    model: nn.Module,
+    task: UnlearningTask,
+    *,
+    learning_rate: Rate = 0.01,
+    epochs: Count = 1,
+    steps: Count = 5,
+    keep_forget: bool = True,
 ) -> nn.Module:
     r"""Fine-tune on the nearest adversarial neighbour of each forget sample, under the label the model gives it.
 
     :math:`x' = \arg\min \|x' - x_f\|_2` with :math:`y' = \arg\max f_{\theta_0}(x') \ne y`, by DeepFool towards the best
-    other class; :math:`\min_\theta \mathcal{L}_{CE}(f_\theta(x'), y') + \mathcal{L}_{CE}(D_r)`, all samples mixed.
+    other class; :math:`\min_\theta \mathcal{L}_{CE}(f_\theta(x'), y') + \mathcal{L}_{CE}(D_f) + \mathcal{L}_{CE}(D_r)`,
+    all samples mixed.
+    Settings: steps of DeepFool. keep_forget: false leaves :math:`\mathcal{L}_{CE}(D_f)` out: the authors' "advonly".
     """
     frozen = frozen_copy(model)
     batches = task.forget.batches(batch_size=256, shuffle=False, augment=False)
     found = [nearest_wrong(frozen, images, labels, steps) for images, labels in batches]
     neighbours, said = (torch.cat(part) for part in zip(*found, strict=True))
-    everything, targets = concatenate(task.forget, task.retain), torch.cat([said, task.retain.labels])
+    true = concatenate(task.retain, task.forget) if keep_forget else task.retain
+    everything, targets = concatenate(task.forget, true), torch.cat([said, true.labels])
     numbered = everything.with_labels(torch.arange(len(everything), device=said.device))
     optimizer = sgd(model, learning_rate)
     for _ in epochs_of(task, model, epochs):
         for images, positions in numbered.batches():
-            of_forget = positions < len(said)
-            images[of_forget] = neighbours[positions[of_forget]]
+            moved = positions < len(said)
+            images[moved] = neighbours[positions[moved]]
             step(optimizer, cross_entropy(model(images), targets[positions]))
     return model

@@ -9,7 +9,7 @@ from forget_lib.models.optimizers import make_optimizer
 from forget_lib.models.recipe import rate_at
 from forget_lib.unlearning import Count, CountOrNone, UnlearningTask, method, source
 from forget_lib.unlearning.common import cross_entropy, epochs_of, step
-from forget_lib.unlearning.parts.layers import freeze_all_but, last_layers
+from forget_lib.unlearning.parts.layers import freeze_all_but, last_layers, start_anew
 
 
 @method("eu_k", title="EU-k", uses="retain", family="last layers")
@@ -23,12 +23,7 @@ def eu_k(model: nn.Module, task: UnlearningTask, *, k: Count = 1, epochs: CountO
     Raises: ForgetError for more layers than there are.
     """
     names = last_layers(model, task, k)
-    fresh = task.fresh_model(task.seed).to(task.device)
-    for name in names:
-        module = model.get_submodule(name)
-        frozen = {part for part, parameter in module.named_parameters() if not parameter.requires_grad}
-        state = fresh.get_submodule(name).state_dict()
-        module.load_state_dict({part: state[part] for part in state.keys() - frozen}, strict=False)
+    start_anew(model, task, names)
     freeze_all_but(model, names)
     recipe = replace(task.recipe, epochs=epochs or task.recipe.epochs)
     samples = replace(task.retain, batch_size=recipe.batch_size, augmentation=recipe.augmentation)

@@ -1,4 +1,6 @@
-"""FCS. 8 epochs, retain rate 1e-3 · batch / 64; rates and epochs here for small models."""
+"""FCS. 8 epochs, retain rate 1e-3 · batch / 64, forget batches of 64 and retain batches of 256; all stages in train
+mode. Here the statistics of batch norm stay in the passes over the forget set, both sets have one batch size, and rates
+and epochs are for small models."""
 
 import torch
 from torch import Tensor, nn

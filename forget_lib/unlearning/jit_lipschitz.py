@@ -1,5 +1,7 @@
-"""JiT. Paper: N = 25, one pass, σ 0.5 to 0.8 for VGG. The public code sums over the batch and clears the gradient only
-once, so that it accumulates over batches; its rates are tuned to that. Here it is a mean, cleared at each step."""
+"""JiT. Public code at f7e3f20: N = 25, one pass; σ for VGG16 is 0.5 (class) or 0.01 (random), for ViT 0.8, on images of
+standard deviation 0.267: 0.13, 0.003 and 0.21 in the pixel range used here, whose default is three times as large. The
+public code sums over the batch and clears the gradient only once, so that it accumulates over batches; its rates are
+tuned to that. Here it is a mean, cleared at each step, its gradient clipped."""
 
 import torch
 from torch import Tensor, nn

@@ -7,10 +7,15 @@ from forget_lib.unlearning.parts.dampening import Per, dampen, importances
 from forget_lib.unlearning.parts.importance import sample_output_norm
 
 
-@method("lfssd", title="LFSSD", uses="forget, retain (once, no labels)", family="dampening")
+@method("lfssd", title="LFSSD", uses="forget, retain (once, no labels)", family="dampening", version=2)
 @source("Foster et al., loss-free variant, 2024", arxiv="2402.19308", status="V")
 def lfssd(
-    model: nn.Module, task: UnlearningTask, *, alpha: Positive = 10.0, strength: Factor = 1.0, importance: Per = "batch"
+    model: nn.Module,
+    task: UnlearningTask,
+    *,
+    alpha: Positive = 10.0,
+    strength: Factor = 1.0,
+    importance: Per = "batch by class",
 ) -> nn.Module:
     r"""SSD without labels: importances from the length of the outputs instead of the loss.
 

@@ -1,4 +1,4 @@
-"""NegMerge. The idea (README), P else; the authors' code is not public. torchunlearn's port takes λ = 1 and chooses
+"""NegMerge. The authors' code is not public. torchunlearn's port takes λ = 1 and chooses
 settings by accuracy on retain minus forget, a criterion for classes only."""
 
 import torch
@@ -18,8 +18,14 @@ def agreed(vectors: list[Importance]) -> Importance:
     return found
 
 
-@method("negmerge", title="NegMerge", uses="forget, validation (retain for batch norm)", family="task arithmetic")
-@source("Kim et al., ICML 2025", arxiv="2410.05583", status="V")
+@method(
+    "negmerge",
+    title="NegMerge",
+    uses="forget, validation (retain for batch norm)",
+    family="task arithmetic",
+    version=2,
+)
+@source("Kim et al., ICML 2025", arxiv="2410.05583", status="P")
 def negmerge(
     model: nn.Module,
     task: UnlearningTask,

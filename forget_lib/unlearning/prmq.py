@@ -1,4 +1,5 @@
-"""PRMQ. 3.2 epochs at 5e-4; here whole epochs, rates for small models."""
+"""PRMQ. 3.2 epochs at 5e-4; biases are pruned to zero too, and buffers rounded. Here whole epochs, weights alone, rates
+for small models."""
 
 import torch
 from torch import Tensor, nn

@@ -70,7 +70,7 @@ class Method:
 
     @property
     def exact(self) -> bool:
-        """Whether it has the same distribution as retraining."""
+        """Whether it has the same distribution as retraining; `sisa` as retraining its own ensemble."""
         return self.family == "exact"
 
     @property

@@ -1,4 +1,5 @@
-"""ReGUn. The idea is the paper's, weights and rate are ours."""
+"""ReGUn. From summaries of version 1 of the paper, whose target is one mixture over held-out samples matched to the
+classes of a forget batch; here it is the mean by class, for each sample that of its own. Weights and rate are ours."""
 
 from torch import Tensor, nn
 from torch.nn import functional

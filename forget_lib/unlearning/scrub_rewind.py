@@ -1,4 +1,5 @@
-"""SCRUB+R. The public notebook also lets i = 0, the original, win, and then stops, because it has no such file."""
+"""SCRUB+R. Deviations as for SCRUB. The public notebook also lets i = 0, the original, win, and then stops, because it
+has no such file."""
 
 import copy
 
@@ -25,7 +26,7 @@ def _error(model: nn.Module, samples: Samples) -> float:
     return float((logits_of(model.eval(), samples).argmax(1) != samples.labels).double().mean())
 
 
-@method("scrub_rewind", title="SCRUB+R", uses="forget, retain, validation", family="distillation", version=2)
+@method("scrub_rewind", title="SCRUB+R", uses="forget, retain, validation", family="distillation", version=3)
 @source("Kurmanji et al., NeurIPS 2023", arxiv="2302.09880", status="V")
 def scrub_rewind(
     model: nn.Module,

@@ -1,5 +1,6 @@
 """SFRon. Paper: α 25, λ 0.5, 1500 steps. The "slow" average of the paper has weight 1 in the released default, so it is
-off there; it is left out here."""
+off there; it is left out here. There the forget steps are in train mode and ratios 0 / 0 count as salient; here the
+statistics of batch norm stay in them, and such weights are left alone."""
 
 import math
 

@@ -1,4 +1,6 @@
-"""SISA. A random tenth or a class touches all shards; a few samples touch few."""
+"""SISA. A random tenth or a class touches all shards, and then costs a whole retraining; a few samples touch few. The
+price of sharding: after a random tenth of 3,000 MNIST images went, its three nets are right on 0.893 of the test
+images, one retrained net on 0.924 (results/reference/methods/table.md)."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -109,8 +111,9 @@ def sisa(
 
     Shard s: :math:`\min \mathcal{L}_{CE}` on slices :math:`1 \dots r` for each r in turn, keeping each state; on a
     removal, from the last state that saw none of the forget set. Prediction: :math:`\log \overline{p_s(x)}`, or votes
-    (the authors' default). Exact with respect to an ensemble so trained, which is not the original that was given: it
-    is trained here on forget and retain together, outside the cost that is counted. Returns one module of all shards.
+    (the authors' default). Exact for its ensemble alone, which is not the original that was given: it is trained here
+    on forget and retain together, outside the cost that is counted. Parts after a removal are smaller than parts
+    drawn anew would be. Returns one module of all shards.
     """
 
     def new_model(seed: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Uniform KL."""
+"""Uniform KL. The statistics of batch norm stay in the pass over the forget set."""
 
 import math
 

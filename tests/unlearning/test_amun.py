@@ -34,11 +34,15 @@ def test_nearest_wrong_crosses_the_boundary_of_a_linear_net_by_the_shortest_way(
         assert float((moved[row] - images[row]).norm()) == pytest.approx(float(distance), rel=0.05, abs=1e-3)
 
 
-def test_amun_learns_the_neighbours_under_what_the_model_says_of_them():
+@pytest.mark.parametrize("keep_forget", [True, False])
+def test_amun_learns_the_neighbours_beside_all_samples_and_its_ablation_beside_those_that_stay(keep_forget):
     task, model, expected = tiny_task(), tiny_net(), tiny_net()
     images, labels = whole(task.forget)
     moved, said = amun.nearest_wrong(frozen_copy(model), images, labels, 5)
     retain, targets = whole(task.retain)
-    loss = lambda m: cross_entropy(m(torch.cat([moved, retain])), torch.cat([said, targets]))  # noqa: E731
-    by_hand(expected, [loss], rate=RATE)
-    assert close(unlearn("amun", model, task, learning_rate=RATE), expected)
+    mixture, wanted = torch.cat([moved, retain]), torch.cat([said, targets])
+    if keep_forget:
+        mixture, wanted = torch.cat([mixture, images]), torch.cat([wanted, labels])
+    by_hand(expected, [lambda m: cross_entropy(m(mixture), wanted)] * 2, rate=RATE)
+    settings = {"learning_rate": RATE, "epochs": 2, "keep_forget": keep_forget}
+    assert close(unlearn("amun", model, task, **settings), expected)

@@ -37,7 +37,7 @@ def others(scenario: run.Scenario):
 
 # Method and settings, and how much of the other digits' accuracy it may cost.
 CLASS = {
-    "amun": ({"learning_rate": 0.02, "epochs": 2}, 0.05),
+    "amun": ({"learning_rate": 0.02, "epochs": 2, "keep_forget": False}, 0.05),
     "boundary_expand": ({}, 0.05),
     "certified_removal": ({}, 0.03),
     "esc": ({}, 0.04),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from forget_lib.unlearning import unlearn
+from forget_lib.unlearning import get_method, unlearn
 from forget_lib.unlearning.parts import dampening as dampening_module
 from forget_lib.unlearning.parts import importance
 from tests.tiny_tasks import (
@@ -83,3 +83,23 @@ def test_batches_of_one_class_have_larger_importances_than_shuffled_ones():
         _, everything = dampening_module.importances(tiny_net(), task, importance.sample_cross_entropy, 2, per, 4)
         found[per] = float(sum(tensor.sum() for tensor in everything.values()))
     assert found["batch by class"] > 1.1 * found["batch"]
+
+
+@pytest.mark.parametrize("name", ["ssd", "lfssd", "adaptive_ssd"])
+def test_the_order_of_the_authors_is_the_default(name):
+    task, given = tiny_task(classes=(1,)), {} if name == "adaptive_ssd" else {"alpha": 1.2}
+    assert get_method(name).settings["importance"] == "batch by class"
+    found, same = (unlearn(name, tiny_net(), task, **given, **more) for more in ({}, {"importance": "batch by class"}))
+    assert close(found, same, 0)
+
+
+def test_for_a_subset_the_kept_samples_come_in_random_order_and_the_others_last():
+    task, seen = tiny_task(), []
+
+    def losses(logits, labels):
+        seen.append(labels.tolist())
+        return importance.sample_cross_entropy(logits, labels)
+
+    dampening_module.importances(tiny_net(), task, losses, 2, "batch by class", 18)
+    assert seen[1][11:] == task.forget.labels.tolist()
+    assert sorted(seen[1][:11]) == sorted(task.retain.labels.tolist()) != seen[1][:11]

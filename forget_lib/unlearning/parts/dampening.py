@@ -8,7 +8,7 @@ from torch import nn
 
 from forget_lib.datasets.samples import concatenate
 from forget_lib.unlearning import UnlearningTask
-from forget_lib.unlearning.common import Importance, trained_weights
+from forget_lib.unlearning.common import Importance, random_part, trained_weights
 from forget_lib.unlearning.parts.importance import Losses, importance_by_batch, importance_by_sample
 
 Per = Literal["batch", "batch by class", "sample"]
@@ -16,8 +16,9 @@ Per = Literal["batch", "batch by class", "sample"]
 
 "batch" shuffles. For a class the authors' code does not: it takes what is kept class by class, and then what is to go
 (if-loops/selective-synaptic-dampening@cdfdc0e, src/forget_full_class_main.py:152-157 and
-src/forget_full_class_strategies.py:57-61), so that a batch is of one class; that is "batch by class". I_D is then far
-larger, and α means something else. Random requests are in random order there too."""
+src/forget_full_class_strategies.py:57-61), so that a batch is of one class; that is "batch by class", the default. I_D
+is then far larger, and α means something else. For other requests what is kept is in random order, and then what is to
+go."""
 BATCH = 64
 
 
@@ -26,8 +27,11 @@ def importances(
 ) -> tuple[Importance, Importance]:
     """Importance for the forget set, and for forget and retain together."""
     if per != "sample":
-        shuffle = per == "batch"
-        kept = task.retain if shuffle else task.retain.subset(task.retain.labels.argsort(stable=True))
+        shuffle, kept = per == "batch", task.retain
+        if not shuffle and task.classes:
+            kept = task.retain.subset(task.retain.labels.argsort(stable=True))
+        elif not shuffle:
+            kept = random_part(task, task.retain, 1.0)
         parts = (task.forget, concatenate(kept, task.forget))
         forget, everything = (importance_by_batch(model, part, losses, power, batch_size, shuffle) for part in parts)
         return forget, everything

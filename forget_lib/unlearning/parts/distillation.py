@@ -12,7 +12,7 @@ from forget_lib.datasets.samples import Samples, concatenate
 from forget_lib.unlearning import UnlearningTask
 from forget_lib.unlearning.common import epochs_of, frozen_copy, logits_of, sgd, step, train_mode
 
-DECAY_AFTER = 3  # SCRUB's rate is a tenth from the epoch after this one on
+DECAYS = (3, 5, 9)  # SCRUB's rate is a tenth of before from the epoch after each of these on
 Target = Callable[[Tensor, Tensor], Tensor]
 Taught = Callable[..., Iterator[tuple[Tensor, Tensor, Tensor]]]
 
@@ -78,8 +78,7 @@ def scrub_epochs(
     logs, weight = log_probabilities(temperature), temperature**2
     forget, retain = (taught((teacher, samples), target=logs) for samples in (task.forget, task.retain))
     for epoch in epochs_of(task, model, epochs):
-        if epoch == DECAY_AFTER:
-            optimizer.param_groups[0]["lr"] = 0.1 * learning_rate
+        optimizer.param_groups[0]["lr"] = learning_rate * 0.1 ** sum(epoch >= last for last in DECAYS)
         if epoch < max_epochs:
             train_mode(model, batch_norm=False)
             for images, _, before in forget(batch_size=forget_batch_size):

@@ -1,6 +1,7 @@
 """Task arithmetic: learn the forget set even better, and go the other way."""
 
 import copy
+from bisect import bisect_left
 
 import torch
 from torch import nn
@@ -11,7 +12,7 @@ from forget_lib.datasets.samples import Samples
 from forget_lib.unlearning import UnlearningTask
 from forget_lib.unlearning.common import Importance, accuracy_of, frozen_copy, learn, sgd, train_mode
 
-SCALES = tuple(tenth / 10 for tenth in range(10, 0, -1))
+SCALES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 KEPT = 0.95  # of the validation accuracy
 CLIP = 1.0  # largest norm of a gradient: with fixed batch-norm statistics larger steps diverge
 
@@ -48,8 +49,10 @@ def renew_statistics(model: nn.Module, samples: Samples) -> None:
 
 
 def largest_scale(model: nn.Module, task: UnlearningTask, vector: Importance) -> float:
-    """The largest of `SCALES` that keeps `KEPT` of the accuracy on validation samples of other classes, or the last.
+    """The largest of `SCALES` that keeps `KEPT` of the accuracy on validation samples of other classes, or the first.
 
+    Judged on the model that is returned, with the statistics of batch norm renewed; found by bisection, since each try
+    then costs a pass over the retain set and accuracy falls with the scale.
     Raises: NotApplicableError if no validation sample is of another class.
     """
     staying = ~torch.isin(task.validation.labels, torch.tensor(task.classes, dtype=torch.int64).to(task.device))
@@ -57,12 +60,14 @@ def largest_scale(model: nn.Module, task: UnlearningTask, vector: Importance) ->
         raise NotApplicableError("task negation needs: validation samples of the classes that stay")
     samples = task.validation.subset(staying)
     wanted = KEPT * accuracy_of(model, samples)
-    for scale in SCALES:
+
+    def too_far(scale: float) -> bool:
         moved = frozen_copy(model)
         move(moved, vector, scale)
-        if accuracy_of(moved, samples) >= wanted:
-            return scale
-    return SCALES[-1]
+        renew_statistics(moved, task.retain)
+        return accuracy_of(moved, samples) < wanted
+
+    return SCALES[max(0, bisect_left(SCALES, True, key=too_far) - 1)]
 
 
 def negated(model: nn.Module, task: UnlearningTask, vector: Importance, scale: float) -> nn.Module:
