@@ -47,6 +47,6 @@ def _add(parser: argparse.ArgumentParser, parameter: inspect.Parameter) -> None:
     else:
         options["type"] = next(iter(get_args(kind)), kind)  # of Sequence[T] and T | None the T
     if parameter.kind is parameter.KEYWORD_ONLY:
-        parser.add_argument(f"--{parameter.name}", required=needed, **options)
+        parser.add_argument(f"--{parameter.name.replace('_', '-')}", required=needed, **options)
     else:
         parser.add_argument(parameter.name, **options | ({} if needed else {"nargs": options.get("nargs", "?")}))

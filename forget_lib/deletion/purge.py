@@ -28,6 +28,7 @@ DERIVED = {
     "records": "the original model and its records: it was trained on the requested images",
     "references": "measurements of all models on the requested images, some of them trained on these",
     "trial": "models and records of the trial, trained on the requested images",
+    "tried": "models of answers that failed, and their reports: they still carry the data",
     "notebook": "executed notebooks and logs of the report, with the images they show",
 }
 MODEL = {

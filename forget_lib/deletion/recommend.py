@@ -120,12 +120,20 @@ def trial(case: Case, methods: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def choose(case: Case) -> dict[str, Any]:
+def choose(case: Case, instead: str = "") -> dict[str, Any]:
     """The method and its settings: those of the request, or the best of the trial.
 
+    instead: a method to take where that one failed; with the settings of the trial, if it was in it.
     Returns: method, settings, why, and the trial and recommendation behind it.
     """
     request = case.request
+    if instead:
+        kept = case.folder / "trial" / "trial.json"
+        tried = json.loads(kept.read_text(encoding="utf-8"))["methods"] if kept.is_file() else {}
+        settings = (
+            tried[instead]["settings"] if instead in tried else with_chosen(instead, {}, *case.scenario.tuned_for)
+        )
+        return {"method": instead, "settings": settings, "why": "the method before it failed", "trial": tried or None}
     if request["method"] != "auto":
         with request.blaming("method"):
             reason = why_not(case, request["method"])

@@ -6,6 +6,7 @@ so that a run that was stopped goes on with the next one.
 
 import dataclasses
 import os
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -120,8 +121,11 @@ def _train_all(case: Case, jobs: Sequence[Job]) -> None:
         if processes > 1:
             start = (processes, get_context("spawn"), _start_worker, (without_data(case),))
             done = stack.enter_context(ProcessPoolExecutor(*start)).map(_work, groups)
-        for number, group in enumerate(done, 1):
-            print(f"{number}/{len(groups)} {', '.join(job.name for job in group)}", flush=True)
+        begun, trained = time.monotonic(), 0
+        for group in done:
+            trained += len(group)
+            left = round((time.monotonic() - begun) / trained * (len(jobs) - trained))
+            print(f"reference models: {trained} of {len(jobs)} trained, {left} s left", flush=True)
 
 
 _WORKERS: list[Case] = []

@@ -93,6 +93,7 @@ class Asked(Settings):
 
     version: int = Field(ge=1, le=1, description="of this schema; this program reads 1")
     title: str = Field(default="", description="a line for the report")
+    contact: str = Field(default="", description="who answers questions about the answer, for its first page")
     data: Data
     model: Model
     recipe: dict[str, Any] = Field(description="how the model was trained; keys of forget_lib.models.recipe.Recipe")

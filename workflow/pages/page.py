@@ -113,10 +113,10 @@ def title_of(notebook: Any) -> str:
     return "Untitled"
 
 
-def export_html(executed: Path, page: Path, index: str = "../../index.html") -> Path:
+def export_html(executed: Path, page: Path, index: str = "../../index.html", first: str = "") -> Path:
     """Writes an executed notebook as a self-contained page.
 
-    Args: index: where the page's link to the overview of all pages points.
+    Args: index: where the page's link to the overview of all pages points. first: HTML that stands before the notebook.
     Returns: page.
     Raises: ForgetError if the page cannot be written.
     """
@@ -128,7 +128,7 @@ def export_html(executed: Path, page: Path, index: str = "../../index.html") -> 
             for output in cell.outputs:
                 if output.output_type == "stream":
                     output.text = without_folders(output.text)
-    resources = {"page": {"title": title_of(notebook), "style": style(), "index": index}}
+    resources = {"page": {"title": title_of(notebook), "style": style(), "index": index, "first": first}}
     body, _ = PageExporter().from_notebook_node(notebook, resources=resources)
     write_text(Path(page), _linked(CONTROL.sub("", body), index))
     return Path(page)

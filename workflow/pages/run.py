@@ -6,9 +6,10 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from forget_lib.core.errors import ForgetError, unknown
 from forget_lib.core.files import only_one, read_notebook, write_text
@@ -41,13 +42,14 @@ def run_notebook(
     page: Path | None = None,
     log: Path | None = None,
     timeout: float | None = None,
+    watch: Callable[[str], None] | None = None,
 ) -> Path:
     """Runs a notebook in its own folder, as by hand, and writes the executed copy and its page.
 
     Args: parameters: values by name; each must be declared by the notebook. output: where the executed notebook goes
         if it ends well. page: the same as HTML. log: text of all cells, written as it comes; the executed copy is kept
         beside it, with the error where there is one. Default: `output` with the suffix .log. timeout: seconds a cell
-        may take.
+        may take. watch: gets each line that a cell prints, as it comes.
     Returns: output.
     Raises: UnknownNameError for a parameter that the notebook does not declare. ForgetError if a cell fails: the
         message names the cell and the error and says where the copy is.
@@ -65,7 +67,7 @@ def run_notebook(
         begun = time.perf_counter()
         executed.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _execute(notebook, parameters, executed, log, timeout)
+            _execute(notebook, parameters, executed, log, timeout, watch)
         finally:
             hide_folders(executed, log, parameters, notebook.resolve().parent)
         if page is not None:
@@ -77,7 +79,30 @@ def run_notebook(
     return output
 
 
-def _execute(notebook: Path, parameters: Mapping[str, Any], executed: Path, log: Path, timeout: float | None) -> None:
+@dataclass
+class _Watched:
+    """A text file whose lines are also shown to somebody."""
+
+    file: TextIO
+    watch: Callable[[str], None]
+
+    def write(self, text: str) -> None:
+        self.file.write(text)
+        for line in text.splitlines():
+            self.watch(line)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _execute(
+    notebook: Path,
+    parameters: Mapping[str, Any],
+    executed: Path,
+    log: Path,
+    timeout: float | None,
+    watch: Callable[[str], None] | None,
+) -> None:
     # jsonschema imports this optional package if it is there; it alone costs a second.
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import papermill
@@ -102,7 +127,7 @@ def _execute(notebook: Path, parameters: Mapping[str, Any], executed: Path, log:
                 language="python",
                 cwd=str(notebook.resolve().parent),
                 progress_bar=False,
-                stdout_file=text,
+                stdout_file=_Watched(text, watch) if watch else text,
                 stderr_file=text,
                 execution_timeout=timeout,
                 # A kernel is interrupted as it is shut down, and would write to the terminal that this was an error.
