@@ -31,7 +31,8 @@ Usage: ./run_all.sh [COMMAND] [OPTIONS]
   test             lint, format, types, notebooks without outputs, and all tests with a whole smoke study
   lab              JupyterLab on the notebooks
   demo             the demo notebook as a page
-  forget REQUEST   answer a deletion request (a YAML file), with evidence; examples are in workflow/config/requests
+  forget REQUEST   answer a deletion request (a YAML file), with evidence; examples are in workflow/config/requests.
+                   --until-pass: after a fail try the next method, and in the end train anew
   purge FOLDER     list what still holds the forgotten data of an answer; with --apply, remove it
   submit METHOD    rank a method (a name, or my_method.py) on the leaderboard's fixed problems
   verify [FILE]    check a deletion report (--data: measure it again), or repeat a part of a leaderboard record
