@@ -40,7 +40,8 @@ def measured(data: ImageData, model: str, seed: int) -> dict:
     assert data.people is not None
     parts = {name: getattr(sets, name) for name in ("forget", "unseen", "retain", "trained")}
     samples = {name: Samples(data.images[rows], data.labels[rows], RECIPE.batch_size) for name, rows in parts.items()}
-    net = build("small_resnet", tuple(data.images.shape[1:]), len(data.classes), seed)
+    channels, height, width = data.images.shape[1:]
+    net = build("small_resnet", (channels, height, width), len(data.classes), seed)
     trained = samples["trained" if model == "original" else "retain"]
     train(net, trained, RECIPE, seed)
     logits = {name: predict(net, samples[name]) for name in ("forget", "unseen")}

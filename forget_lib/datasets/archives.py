@@ -22,7 +22,7 @@ Entry = tarfile.TarInfo | zipfile.ZipInfo
 def safe_extract(archive: Path, folder: Path, members: Collection[str] = ()) -> list[Path]:
     """Unpacks a .zip or .tar(.gz, .bz2, .xz) archive into `folder`; all names are checked before a byte is written.
 
-    Args: members: names to take; empty means all files.
+    Args: members: names to take, or folders (ending in a slash) with all below them; empty means all files.
     Returns: paths of the files, in the archive's order; they appear when all are whole.
     Raises: DataError for links, devices, absolute names, names with `..`, a name that comes twice, too much content, a
         missing member, or an archive that is damaged.
@@ -32,10 +32,11 @@ def safe_extract(archive: Path, folder: Path, members: Collection[str] = ()) -> 
     try:
         with zipfile.ZipFile(archive) if zipfile.is_zipfile(archive) else tarfile.open(archive) as opened:
             found = _checked(archive.name, opened)
-            missing = sorted(set(members) - set(found))
+            folders = tuple(member for member in members if member.endswith("/"))
+            missing = sorted(set(members) - set(found) - {each for each in folders if _below(found, each)})
             if missing:
                 raise DataError(f"{archive.name} lacks {', '.join(missing)}.")
-            wanted = [name for name in found if not members or name in members]
+            wanted = [name for name in found if not members or name in members or name.startswith(folders)]
             entries: Any = [found[name][1] for name in wanted]
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
@@ -52,6 +53,10 @@ def safe_extract(archive: Path, folder: Path, members: Collection[str] = ()) -> 
         raise DataError(
             f"{archive.name} cannot be unpacked ({reason}); it may be truncated: fetch it again."
         ) from error
+
+
+def _below(names: Collection[str], folder: str) -> bool:
+    return any(name.startswith(folder) for name in names)
 
 
 def _checked(archive: str, opened: tarfile.TarFile | zipfile.ZipFile) -> dict[str, tuple[int, Entry]]:

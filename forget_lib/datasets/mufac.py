@@ -3,7 +3,9 @@
 import csv
 import hashlib
 import json
+import os
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,6 +28,13 @@ from forget_lib.datasets.sources import BY_HAND, fetch, first_that_works
 from forget_lib.datasets.stored import LOCAL_TITLE, RESTORE, SAMPLE_TITLE, kept
 
 AGES = ("0-6", "7-12", "13-19", "20-30", "31-45", "46-55", "56-66", "67-80")
+COMMIT = "5d10e563c8bac25835bbeb0793018e52c87e7be3"
+GITHUB = f"https://codeload.github.com/ndb796/korean_face_age_dataset/tar.gz/{COMMIT}"
+TARBALL = f"korean_face_age_dataset-{COMMIT}.tar.gz"
+SIZES = "450 MB to fetch, 137 MB kept"
+# `files_digest` over the three tables and all their images at that commit: GitHub packs an archive anew whenever it is
+# asked for one, so that the archive itself has no checksum that lasts.
+FILES_SHA256 = "6806f6456e5739c59d0aef8958a8b8cdbe136f74a70cb3df6ddb8a001827ac0c"
 ARCHIVE = "custom_korean_family_dataset_resolution_128.zip"
 SHAREPOINT = (
     "https://postechackr-my.sharepoint.com/:u:/g/personal/dongbinna_postech_ac_kr/"
@@ -228,6 +237,7 @@ def read_table(name: str = "mufac", start: str = "local") -> tuple[Table, str]:
     """The checked rows of MUFAC, or of the synthetic sample, and their source."""
     steps = [
         ("local", LOCAL_TITLE, lambda: _local(data_folder() / "mufac")),
+        ("official", "the author's GitHub repository", _from_github),
         ("official", "the authors' archive", _from_sharepoint),
         ("official", f"Hugging Face {HUGGING_FACE}", _from_hugging_face),
         ("sample", f"{SAMPLE_TITLE}, synthetic", read_sample),
@@ -246,9 +256,11 @@ def read_sample() -> Table:
 
 
 def _local(folder: Path) -> Table:
-    archive = folder / ARCHIVE
-    if not list(folder.glob(f"**/{FIRST}")) and archive.is_file():
-        safe_extract(archive, folder)
+    if not list(folder.glob(f"**/{FIRST}")):
+        if (folder / TARBALL).is_file():
+            return _from_tarball(folder / TARBALL)
+        if (folder / ARCHIVE).is_file():
+            safe_extract(folder / ARCHIVE, folder)
     return _whole(folder)
 
 
@@ -266,6 +278,30 @@ def _whole(folder: Path) -> Table:
     if families[0] & families[2] or families[1] & families[2]:
         raise DataError(f"{shown(root)}: families of the test part are in the train or val part too.")
     return table
+
+
+def _from_github() -> Table:
+    print(f"mufac: fetching real people's faces from GitHub, {SIZES} …", flush=True)
+    archive = fetch(GITHUB, data_folder() / "mufac" / TARBALL, None)
+    try:
+        return _from_tarball(archive)
+    finally:
+        archive.unlink()  # unpacked, or of no use
+
+
+def _from_tarball(archive: Path) -> Table:
+    """Unpacks what is needed beside the archive: all of it, or nothing where a file is not the published one."""
+    name = TARBALL.removesuffix(".tar.gz")
+    members = [f"{name}/custom_{part}_dataset.csv" for part in COUNTS] + [f"{name}/{part}_images/" for part in COUNTS]
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".part-") as temporary:
+        files = safe_extract(archive, Path(temporary), members)
+        found = files_digest(files)
+        if found != FILES_SHA256:
+            wrong = f"its files are not the published ones (SHA-256 {found[:12]}…, expected {FILES_SHA256[:12]}…)"
+            raise DataError(f"{archive.name}: {wrong}; {BY_HAND}.")
+        os.replace(Path(temporary, name), archive.parent / name)
+    return _whole(archive.parent)
 
 
 def _from_sharepoint() -> Table:

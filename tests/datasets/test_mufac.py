@@ -5,6 +5,7 @@ import functools
 import http.server
 import shutil
 import sys
+import tarfile
 import threading
 import zipfile
 from fnmatch import fnmatch
@@ -117,7 +118,9 @@ def host(data, monkeypatch):
     monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        monkeypatch.setattr(mufac, "SHAREPOINT", f"http://127.0.0.1:{running.server_address[1]}/a.zip?download=1")
+        address = f"http://127.0.0.1:{running.server_address[1]}"
+        monkeypatch.setattr(mufac, "SHAREPOINT", f"{address}/a.zip?download=1")
+        monkeypatch.setattr(mufac, "GITHUB", f"{address}/a.tar.gz")
         monkeypatch.setattr(mufac, "fetch", sources.fetch)
         yield data / "served"
         running.shutdown()
@@ -144,6 +147,67 @@ def test_a_file_that_is_no_archive_is_refused_by_name(data, host, capsys):
     (host / "a.zip").write_bytes(b"PK, but not a zip")
     assert load("mufac", start="official").synthetic
     assert mufac.ARCHIVE in capsys.readouterr().out
+
+
+@pytest.fixture
+def tarball(data, host, monkeypatch) -> Path:
+    """The author's repository as GitHub packs it, served: other folders lie beside those that are needed."""
+    top = mufac.TARBALL.removesuffix(".tar.gz")
+    folder = write_archive(data / "made" / top)
+    files = [*folder.glob("custom_*.csv"), *folder.glob("*_images/*")]
+    monkeypatch.setattr(mufac, "FILES_SHA256", mufac.files_digest(files))
+    (folder / "fixed_val_dataset").mkdir()
+    (folder / "fixed_val_dataset" / "pair.jpg").write_bytes(b"not needed")
+    (folder / "README.md").write_text("not needed")
+    with tarfile.open(host / "a.tar.gz", "w:gz") as archive:
+        archive.add(folder, top)
+    return host / "a.tar.gz"
+
+
+def test_the_authors_repository_comes_first_says_its_cost_and_leaves_only_what_is_needed(data, tarball, capsys):
+    faces = load("mufac", start="official")
+    assert (faces.source, faces.synthetic, len(faces.labels)) == ("the author's GitHub repository", False, 30)
+    assert "450 MB to fetch, 137 MB kept" in capsys.readouterr().out
+    (folder,) = (data / "mufac").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        [*(f"custom_{part}_dataset.csv" for part in PARTS), *(f"{part}_images" for part in PARTS)]
+    )
+    tarball.unlink()
+    assert load("mufac").source == "local files"
+
+
+def test_a_tarball_put_there_by_hand_is_unpacked_and_stays(data, tarball):
+    (data / "mufac").mkdir()
+    shutil.copy(tarball, data / "mufac" / mufac.TARBALL)
+    assert load("mufac").source == "local files"
+    assert (data / "mufac" / mufac.TARBALL).is_file()
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("truncated", "it may be truncated: fetch it again"),
+        ("another image", "its files are not the published ones (SHA-256"),
+        ("no folder", f"lacks {mufac.TARBALL.removesuffix('.tar.gz')}/test_images/"),
+        ("page", "a web page came instead of the file"),
+    ],
+)
+def test_a_wrong_tarball_is_named_and_nothing_of_it_stays(data, tarball, capsys, fault, said):
+    if fault == "truncated":
+        tarball.write_bytes(tarball.read_bytes()[:-2000])
+    elif fault == "page":
+        tarball.write_text("<!DOCTYPE html><html>Not found</html>")
+    else:
+        folder = data / "made" / mufac.TARBALL.removesuffix(".tar.gz")
+        if fault == "no folder":
+            shutil.rmtree(folder / "test_images")
+        else:
+            picture(1).save(folder / "test_images" / read_lines(folder, "test")[0][3])
+        with tarfile.open(tarball, "w:gz") as archive:
+            archive.add(folder, folder.name)
+    assert load("mufac", start="official").synthetic
+    assert said in capsys.readouterr().out
+    assert list((data / "mufac").iterdir()) == []
 
 
 def test_the_files_of_hugging_face_are_found_in_its_folders(data, monkeypatch):
@@ -174,7 +238,7 @@ def test_without_the_archive_the_synthetic_sample_stands_in_and_says_so(data, ca
     assert faces.sampled
     assert faces.label == "MUFAC (synthetic, sample)"
     assert "synthetic" in faces.source
-    assert capsys.readouterr().out.count("trying the next source") == 2
+    assert capsys.readouterr().out.count("trying the next source") == 3
 
 
 def test_images_come_from_a_cache_that_notices_a_changed_file(data):
