@@ -1,6 +1,7 @@
 """Tiny data, nets and tasks for the tests of methods; in double precision where a formula is checked."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -202,3 +203,20 @@ def drawn_labels(task: UnlearningTask, *, allow_true: bool) -> Tensor:
     labels = random_labels(task, allow_true=allow_true)
     task.generator.set_state(state)
     return labels
+
+
+@contextmanager
+def batch_norm_modes() -> Iterator[list[tuple[int, bool]]]:
+    """Fills the list that it yields with the batch size and the mode of each pass through a batch-norm layer."""
+    seen: list[tuple[int, bool]] = []
+    forward = nn.BatchNorm2d.forward
+
+    def spy(self: nn.BatchNorm2d, images: Tensor) -> Tensor:
+        seen.append((len(images), self.training))
+        return forward(self, images)
+
+    nn.BatchNorm2d.forward = spy
+    try:
+        yield seen
+    finally:
+        nn.BatchNorm2d.forward = forward

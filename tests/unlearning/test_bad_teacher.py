@@ -5,7 +5,9 @@ import torch
 from forget_lib.unlearning import unlearn
 from tests.tiny_tasks import (
     adam_by_hand,
+    batch_norm_modes,
     close,
+    tiny_conv_net,
     tiny_net,
     tiny_samples,
     tiny_task,
@@ -35,3 +37,10 @@ def test_bad_teacher_takes_only_a_share_of_the_retain_set():
     task = tiny_task(retain=tiny_samples(100, 5, batch_size=50))
     unlearn("bad_teacher", tiny_net(), task, retain_share=0.3, epochs=1)
     assert task.meter.passes == (7 + 30) * (1 + 3)  # each sample has one teacher
+
+
+def test_the_student_of_bad_teacher_trains_its_batch_norm_and_the_teachers_do_not():
+    with batch_norm_modes() as seen:
+        unlearn("bad_teacher", tiny_conv_net(), tiny_task(net=tiny_conv_net), retain_share=1.0, batch_size=18)
+    assert {training for size, training in seen if size == 18} == {True}
+    assert {training for size, training in seen if size < 18} == {False}

@@ -7,8 +7,10 @@ from torch.nn.functional import cross_entropy
 from forget_lib.unlearning import unlearn
 from tests.tiny_tasks import (
     CLASSES,
+    batch_norm_modes,
     by_hand,
     close,
+    tiny_conv_net,
     tiny_net,
     tiny_task,
     whole,
@@ -34,3 +36,9 @@ def test_boundary_expand_trains_a_class_more_and_returns_the_model_without_it():
     found = unlearn("boundary_expand", tiny_net(), task, learning_rate=RATE, epochs=3)
     assert found(images).shape == (7, CLASSES)
     assert close(found, expected, 1e-7)
+
+
+def test_batch_norm_stays_in_all_passes():
+    with batch_norm_modes() as seen:
+        unlearn("boundary_expand", tiny_conv_net(), tiny_task(classes=(1,), net=tiny_conv_net), epochs=2)
+    assert {training for _, training in seen} == {False}

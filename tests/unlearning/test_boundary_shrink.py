@@ -8,8 +8,10 @@ from forget_lib.unlearning.boundary_shrink import nearest_labels
 from forget_lib.unlearning.common import frozen_copy
 from forget_lib.unlearning.parts.adversarial import fast_gradient_sign
 from tests.tiny_tasks import (
+    batch_norm_modes,
     by_hand,
     close,
+    tiny_conv_net,
     tiny_net,
     tiny_task,
     whole,
@@ -33,3 +35,9 @@ def test_boundary_shrink_finds_the_neighbour_and_learns_its_class():
     assert not (near == labels).any()
     by_hand(expected, [lambda m: cross_entropy(m(images), near)] * 2, rate=RATE)
     assert close(unlearn("boundary_shrink", original, task, learning_rate=RATE, epochs=2), expected)
+
+
+def test_batch_norm_stays_in_all_passes():
+    with batch_norm_modes() as seen:
+        unlearn("boundary_shrink", tiny_conv_net(), tiny_task(classes=(1,), net=tiny_conv_net), epochs=2)
+    assert {training for _, training in seen} == {False}

@@ -41,3 +41,10 @@ def test_eu_k_of_all_layers_trains_as_the_recipe_does():
     expected = tiny_net(task.seed)
     train(expected, task.retain, task.recipe, task.seed)
     assert close(unlearn("eu_k", tiny_net(), task, k=2), expected, 1e-8)
+
+
+def test_eu_k_smooths_labels_as_the_recipe_does():
+    task = tiny_task(recipe=Recipe(epochs=2, batch_size=50, learning_rate=0.05, label_smoothing=0.2))
+    expected = tiny_net(task.seed)
+    train(expected, task.retain, task.recipe, task.seed)
+    assert close(unlearn("eu_k", tiny_net(), task, k=2), expected, 1e-8)

@@ -5,9 +5,11 @@ from torch.nn.functional import log_softmax
 
 from forget_lib.unlearning import fcs, unlearn
 from tests.tiny_tasks import (
+    batch_norm_modes,
     by_hand,
     ce,
     close,
+    tiny_conv_net,
     tiny_net,
     tiny_task,
     whole,
@@ -27,3 +29,19 @@ def test_fcs_contrast_and_its_three_stages():
     by_hand(expected, [ce(task.retain)], rate=RATE, decay=0.01)
     found = unlearn("fcs", tiny_net(), task, uniform_rate=0.1, forget_rate=0.2, retain_rate=RATE)
     assert close(found, expected)
+
+
+def test_fcs_keeps_batch_norm_in_its_passes_over_the_forget_set_and_trains_it_in_the_repair():
+    with batch_norm_modes() as seen:
+        unlearn("fcs", tiny_conv_net(), tiny_task(net=tiny_conv_net), epochs=2)
+    assert {training for size, training in seen if size == 7} == {False}
+    assert [training for size, training in seen if size == 11] == 2 * [False, False, True, True]
+
+
+def test_the_forget_rate_of_fcs_falls_as_a_cosine(monkeypatch):
+    rates, step = [], fcs.step
+    monkeypatch.setattr(
+        fcs, "step", lambda optimizer, loss: rates.append(optimizer.param_groups[0]["lr"]) or step(optimizer, loss)
+    )
+    unlearn("fcs", tiny_net(), tiny_task(), epochs=2, uniform_rate=0.5, forget_rate=0.2)
+    assert torch.allclose(torch.tensor(rates), torch.tensor([0.5, 0.2, 0.1]), atol=1e-5)

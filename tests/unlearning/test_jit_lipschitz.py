@@ -42,3 +42,15 @@ def test_jit_takes_a_plain_step_on_each_batch_with_a_cleared_gradient(monkeypatc
         by_hand(expected, [lambda m: jit.lipschitz_loss(m, images, noises)], rate=0.1, momentum=0, decay=0)  # noqa: B023
     settings = {"learning_rate": 0.1, "epochs": 2, "deviation": 0.1}
     assert close(unlearn("jit_lipschitz", tiny_net(), task, **settings), expected, 1e-9)
+
+
+def test_jit_clips_its_gradient():
+    """However large the rate of a first step is, it moves the weights by the rate times 1 at most."""
+    found = unlearn("jit_lipschitz", tiny_net(), tiny_task(), learning_rate=0.01, epochs=1, deviation=1e-4)
+    start = tiny_net()
+    for parameter in start.parameters():
+        parameter.data.mul_(50)
+    large = unlearn("jit_lipschitz", start, tiny_task(), learning_rate=0.01, epochs=1, deviation=0.1)
+    moved = sum(float((a - b).square().sum()) for a, b in zip(large.parameters(), start.parameters(), strict=True))
+    assert found is not large
+    assert moved**0.5 <= 0.01 * (1 + 1e-6)

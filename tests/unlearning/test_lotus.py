@@ -60,3 +60,21 @@ def test_lotus_moves_by_adamw_on_soft_targets(monkeypatch):
     adam_by_hand(expected, [lambda m: cross_entropy(m(images), target)], rate=1e-3)
     found = unlearn("lotus", model, task, epochs=1, alpha=0.0)
     assert close(found, expected, 1e-2)
+
+
+def test_lotus_takes_its_temperature_from_the_student_before_each_epoch(monkeypatch):
+    task, asked, flat = tiny_task(classes=(1,)), [], []
+    answers = iter([0.5, 0.25])
+
+    def accuracy(model, _samples):
+        asked.append(all(p.requires_grad for p in model.parameters()))
+        return next(answers)
+
+    drawn = lotus.gumbel_softmax
+    monkeypatch.setattr(lotus, "accuracy_of", accuracy)
+    monkeypatch.setattr(
+        lotus, "gumbel_softmax", lambda logits, t, g: flat.append(float(t.max())) or drawn(logits, t, g)
+    )
+    unlearn("lotus", tiny_net(), task, epochs=2, alpha=2.0)
+    assert asked == [True, True]
+    assert torch.allclose(torch.tensor(flat), torch.tensor([0.5, 0.25]).mul(2).exp())

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from forget_lib.unlearning import random_label as random_label_module
 from forget_lib.unlearning import unlearn
 from forget_lib.unlearning.random_label import random_labels
 from tests.tiny_tasks import (
@@ -37,3 +38,11 @@ def test_random_labels_are_uniform_over_the_other_classes_or_over_all():
     share = (random_labels(task, allow_true=True) == true).double().mean()
     assert abs(share - 1 / CLASSES) < 0.03
     assert torch.bincount(random_labels(task, allow_true=False)).min() > 1800
+
+
+def test_labels_are_drawn_anew_in_every_epoch(monkeypatch):
+    drawn, draw = [], random_label_module.random_labels
+    monkeypatch.setattr(random_label_module, "random_labels", lambda *a, **k: drawn.append(draw(*a, **k)) or drawn[-1])
+    unlearn("random_label", tiny_net(), tiny_task(), epochs=3)
+    assert len(drawn) == 3
+    assert not torch.equal(drawn[0], drawn[1])

@@ -44,3 +44,13 @@ def test_rum_says_where_its_scores_are_from_and_refuses_itself():
         unlearn("rum", model, task, low="finetun")
     with pytest.raises(ForgetError, match="memorisation scores"):
         unlearn("rum", model, tiny_task(memorisation=torch.ones(3)))
+
+
+def test_the_log_scores_what_training_was_least_sure_of_as_most_memorised():
+    class Log:
+        def confidence_of(self, samples):
+            return torch.linspace(0.9, 0.3, len(samples))
+
+    scores, source = rum.memorisation_of(tiny_net(), tiny_task(training_log=Log()))
+    assert source == "training log"
+    assert torch.allclose(scores, 1 - torch.linspace(0.9, 0.3, 7))

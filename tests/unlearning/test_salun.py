@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from forget_lib.unlearning import salun, unlearn
+from forget_lib.unlearning import salun as salun_module
 from forget_lib.unlearning.common import WeightMask, sgd, step
 from tests.tiny_tasks import (
     ce,
@@ -76,3 +77,11 @@ def test_a_weight_mask_holds_some_weights_to_the_bit_and_the_others_move_as_if_t
     assert close(model, hand)
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter[~free[name]], start[name][~free[name]])
+
+
+def test_labels_are_drawn_anew_in_every_epoch(monkeypatch):
+    drawn, draw = [], salun_module.random_labels
+    monkeypatch.setattr(salun_module, "random_labels", lambda *a, **k: drawn.append(draw(*a, **k)) or drawn[-1])
+    unlearn("salun", tiny_net(), tiny_task(), epochs=3)
+    assert len(drawn) == 3
+    assert not torch.equal(drawn[0], drawn[1])

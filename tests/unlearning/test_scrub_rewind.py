@@ -58,3 +58,12 @@ def test_checkpoints_within_an_epoch_leave_the_last_one_as_scrub_leaves_it(monke
     monkeypatch.setattr(scrub_rewind, "closest", lambda errors, _reference: len(errors) - 1)
     retain = {"retain": tiny_samples(30, 3, batch_size=3)}  # with a generator at its start
     assert close(unlearn("scrub_rewind", tiny_net(), tiny_task(**retain), **settings), scrubbed, 1e-9)
+
+
+def test_the_reference_of_scrub_rewind_is_the_error_on_validation_samples_of_the_forgotten_classes(monkeypatch):
+    seen, error = [], scrub_rewind._error
+    monkeypatch.setattr(
+        scrub_rewind, "_error", lambda m, samples: seen.append(samples.labels.tolist()) or error(m, samples)
+    )
+    unlearn("scrub_rewind", tiny_net(), tiny_task(classes=(1,)), epochs=5)
+    assert seen[-1] == [1, 1, 1]

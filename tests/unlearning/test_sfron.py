@@ -6,8 +6,10 @@ from torch.nn.functional import cross_entropy
 from forget_lib.unlearning import sfron, unlearn
 from forget_lib.unlearning.parts.importance import importance_by_batch, sample_cross_entropy
 from tests.tiny_tasks import (
+    batch_norm_modes,
     ce,
     close,
+    tiny_conv_net,
     tiny_net,
     tiny_task,
     whole,
@@ -42,3 +44,10 @@ def test_sfron_weighs_samples_and_masks_its_ascent(monkeypatch):
         p.data.sub_(RATE * (0.9 * v + g + 5e-4 * p.detach()))
     settings = {"learning_rate": RATE, "forget_weight": 0.2}
     assert close(unlearn("sfron", tiny_net(), task, **settings), expected)
+
+
+def test_sfron_keeps_batch_norm_in_its_forget_steps():
+    with batch_norm_modes() as seen:
+        unlearn("sfron", tiny_conv_net(), tiny_task(net=tiny_conv_net))
+    assert {training for size, training in seen if size == 7} == {False}
+    assert [training for size, training in seen if size == 11 and training] == [True, True]

@@ -119,3 +119,11 @@ def test_sisa_counts_only_what_is_trained_again():
 
     assert run(1) == 3 * 3 * 5  # one of four shards of six, without the point
     assert run(12) > 3 * run(1) / 2
+
+
+def test_the_ensemble_answers_with_the_states_after_the_last_slices_in_eval_mode():
+    ensemble = sisa.Sisa(data(), fresh, RECIPE, shards=2, slices=3)
+    model = ensemble.model()
+    for member, states in zip(model.members, ensemble.states, strict=True):
+        assert not member.training
+        assert all(torch.equal(value, states[-1][name]) for name, value in member.state_dict().items())

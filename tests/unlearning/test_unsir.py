@@ -8,8 +8,10 @@ from torch.nn.functional import cross_entropy
 from forget_lib.unlearning import unlearn, unsir
 from tests.tiny_tasks import (
     adam_by_hand,
+    batch_norm_modes,
     ce,
     close,
+    tiny_conv_net,
     tiny_net,
     tiny_samples,
     tiny_task,
@@ -53,3 +55,10 @@ def test_unsir_impairs_on_noise_and_retain_then_repairs_on_retain():
 def test_some_of_each_class_is_balanced():
     part = unsir.some_of_each_class(tiny_task(retain=tiny_samples(30, 1)), 4)
     assert torch.bincount(part.labels).tolist() == [4, 4, 4]
+
+
+def test_unsir_learns_its_noise_with_batch_norm_as_it_is():
+    task = tiny_task(classes=(1,), net=tiny_conv_net)
+    with batch_norm_modes() as seen:
+        unsir.learn_noise(tiny_conv_net().train(), task, 4, 3, 0.1)
+    assert seen == [(4, False)] * 6
