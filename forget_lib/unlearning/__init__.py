@@ -1,6 +1,6 @@
 """Methods of unlearning by name: `unlearn("scrub", model, task)`; each is in the file of its name.
 
-Left out, since what is known does not settle how to write them: COLA, REM, PURGE, DAMP, CMF, CoUn, NatMU, LoReUn,
+Left out, since what is known does not settle how to write them: COLA, REM, PURGE, DAMP, CoUn, NatMU, LoReUn,
 PIU-FR. Left out for their cost or needs: SCAR
 (surrogate images), L2UL (attacks on many copies of each sample), the NTK variant of Fisher forgetting (an inverse as
 large as data times classes), KDE and RNI (see `parts/winners`).

@@ -21,6 +21,7 @@ OUT_OF_RANGE = [
     ("rum", {"retain_share": 0.0}), ("amun", {"steps": 0}),
     ("opc", {"weight": -1.0}), ("regun", {"weight": -1.0}),
     ("esc", {"share": 0.0}), ("uam", {"reach": 0.0}), ("mu_mis", {"other_weight": -1.0}),
+    ("contrastive", {"temperature": 0.0}), ("cmf", {"temperature": 0.0}), ("laf", {"align_rate": 0.0}),
 ]  # fmt: skip
 
 
