@@ -1,6 +1,6 @@
 """Forget: a reproducible study of machine unlearning for image classifiers.
 
-From Python: `audit`, `unlearn`, `methods`, `attacks` and `Recipe`; each is imported when it is first asked for.
+From Python: `audit`, `train`, `unlearn`, `methods`, `attacks` and `Recipe`, each imported when it is first asked for.
 """
 
 import importlib
@@ -9,6 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 FROM_PYTHON = {
     "audit": "forget_lib.deletion.audit",
+    "train": "forget_lib.deletion.by_name",
     "unlearn": "forget_lib.deletion.by_name",
     "methods": "forget_lib.deletion.by_name",
     "attacks": "forget_lib.attacks",

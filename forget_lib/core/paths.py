@@ -9,7 +9,11 @@ from pathlib import Path
 from forget_lib.core.errors import DataError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RESULTS = REPOSITORY / "results"
+INSTALLED = not (REPOSITORY / "workflow" / "config").is_dir()
+"""Whether the library was installed from a wheel, without the repository around it."""
+RESULTS = Path("results").absolute() if INSTALLED else REPOSITORY / "results"
+CONFIG = Path(__file__).resolve().parents[1] / "config" if INSTALLED else REPOSITORY / "workflow" / "config"
+"""The rule of the verdict, tuned settings and their ranges: a wheel holds a copy of these files."""
 
 
 def find(path: str | Path) -> Path:
@@ -32,13 +36,24 @@ def shown(path: str | Path) -> str:
 
 
 def data_folder() -> Path:
-    """Folder of fetched data: environment variable FORGET_DATA, else `data` in the repository."""
+    """Folder of fetched data: environment variable FORGET_DATA, else `data` in the repository, or for an installed
+    library ~/.cache/forget."""
     chosen = os.environ.get("FORGET_DATA")
-    return Path(chosen).expanduser() if chosen else REPOSITORY / "data"
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path.home() / ".cache" / "forget" if INSTALLED else REPOSITORY / "data"
 
 
 def samples_folder() -> Path:
-    """Folder of the embedded samples; it comes with the repository, wherever fetched data go."""
+    """Folder of the embedded samples; it comes with the repository, wherever fetched data go.
+
+    Raises: DataError where the library was installed without them.
+    """
+    if INSTALLED:
+        raise DataError(
+            "The embedded samples are in the repository, not in the installed package. Clone the repository and "
+            "install it with pip install -e '.[study]', or fetch the data set."
+        )
     return REPOSITORY / "data" / "samples"
 
 

@@ -1,4 +1,4 @@
-"""`forget_lib.unlearn` and `.methods`: the methods on tensors that are at hand, and what there is."""
+"""`forget_lib.train`, `.unlearn` and `.methods`: the methods on tensors that are at hand, and what there is."""
 
 import copy
 import dataclasses
@@ -14,8 +14,18 @@ from forget_lib.deletion import given
 from forget_lib.models.own import OwnModel
 from forget_lib.models.recipe import Recipe, make_recipe
 from forget_lib.models.train import predict
+from forget_lib.models.train import train as by_recipe
 from forget_lib.unlearning import UnlearningTask, get_method, list_methods
 from forget_lib.unlearning import unlearn as run_method
+
+
+def train(net: nn.Module, data: Any, recipe: Recipe | Mapping[str, Any], seed: int = 0) -> nn.Module:
+    """A trained copy of a net, in eval mode; data: (x, y), or a torch Dataset. Raises: ForgetError; DivergedError."""
+    sets, faults = given.read_sets({"data": data})
+    trained = copy.deepcopy(net).eval() if isinstance(net, nn.Module) else net
+    given.refuse(faults + given.faults_of_net(trained, sets, "net"))
+    by_recipe(trained, sets["data"], make_recipe(recipe) if isinstance(recipe, Mapping) else recipe, seed)
+    return trained.eval()
 
 
 def unlearn(

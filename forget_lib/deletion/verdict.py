@@ -26,10 +26,10 @@ from pydantic import Field
 from scipy import stats
 
 from forget_lib.core.errors import ForgetError, TooFewError
-from forget_lib.core.paths import REPOSITORY
+from forget_lib.core.paths import CONFIG
 from forget_lib.core.settings import Settings, check_file, read_yaml
 
-CONFIG = REPOSITORY / "workflow" / "config" / "verdict.yaml"
+RULE = CONFIG / "verdict.yaml"
 PASS, FAIL, UNDECIDED = OUTCOMES = ("pass", "fail", "not enough evidence")
 OUTPUTS, EMBEDDING = READINGS = ("outputs", "embedding")
 AT = {OUTPUTS: "At the outputs", EMBEDDING: "In the embedding"}
@@ -59,7 +59,7 @@ class Rule(Settings):
         return self.margin if reading == OUTPUTS else self.embedding_margin
 
 
-def load_rule(margin: float | None = None, path: Path = CONFIG) -> Rule:
+def load_rule(margin: float | None = None, path: Path = RULE) -> Rule:
     """The rule of the config; `margin` is the request's, for the outputs. Raises: ForgetError for a wrong file."""
     rule = check_file(Rule, read_yaml(path, "rule of the verdict"), "rule of the verdict")
     return rule if margin is None else rule.model_copy(update={"margin": margin})

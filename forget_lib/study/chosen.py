@@ -14,7 +14,7 @@ import yaml
 
 from forget_lib.core.errors import ForgetError
 from forget_lib.core.names import is_own, plain_name, short_name
-from forget_lib.core.paths import REPOSITORY
+from forget_lib.core.paths import CONFIG
 from forget_lib.statistics.rules import BASELINES, CONTROLS, PLACEBOS
 
 RULE = 2
@@ -24,7 +24,7 @@ TUNED, UNACCEPTABLE, NOT_TUNED = "tuned", "no acceptable setting", "not tuned"
 acceptable; all else. Empty where there is nothing to tune."""
 NOTHING_TO_TUNE = frozenset((*CONTROLS, *PLACEBOS, *BASELINES, "sisa"))
 """Records without a choice of settings."""
-FOLDER = REPOSITORY / "workflow" / "config" / "settings"
+FOLDER = CONFIG / "settings"
 SAME_AS = {"indices": "random", "family": "person", "official": "person"}
 """Kinds of request that are not tuned by themselves, and the kind whose settings they take."""
 SAME_DATA = {"cifar10_part": "cifar10"}

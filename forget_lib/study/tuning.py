@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from forget_lib.core.errors import ForgetError
-from forget_lib.core.paths import REPOSITORY
+from forget_lib.core.paths import CONFIG
 from forget_lib.datasets import ImageData
 from forget_lib.datasets.requests import Request, class_index, request_for
 from forget_lib.datasets.samples import Samples
@@ -39,7 +39,7 @@ from forget_lib.study.scenario import Scenario, describe, seed_of
 from forget_lib.unlearning import get_method, unlearn
 from forget_lib.unlearning.registry import check_settings, setting_faults, why_not_applicable
 
-SPACES = REPOSITORY / "workflow" / "config" / "tuning" / "spaces.yaml"
+SPACES = CONFIG / "tuning" / "spaces.yaml"
 DRAWS = (8, 4)
 """Settings drawn for each method: before its ranges may be extended, and after."""
 TRIALS = 1 + sum(DRAWS)

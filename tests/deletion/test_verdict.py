@@ -136,7 +136,7 @@ def test_power_grows_with_the_trace_and_equals_alpha_at_none():
 
 def test_the_rule_is_complete_and_in_range(tmp_path):
     assert verdict.load_rule(0.1).margin == 0.1
-    text = verdict.CONFIG.read_text()
+    text = verdict.RULE.read_text()
     path = tmp_path / "rule.yaml"
     for change, word in (
         (("alpha", "alhpa"), "alhpa"),
