@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -13,6 +13,14 @@ from forget_lib.core.errors import DataError, first_few
 from forget_lib.core.names import composed
 
 DEFAULT_HELD_OUT = MappingProxyType({"validation": 0.1, "unseen": 0.1, "population": 0.05})
+
+
+class Trait(NamedTuple):
+    """Names of the values, and the value of each image, int64 [N], of the pool and of the test set."""
+
+    names: tuple[str, ...]
+    pool: Tensor
+    test: Tensor
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,7 @@ class ImageData:
         people, families: int64 [N] ids into `person_names` and `family_names`, or None; the same for the test set. Who
             shares an image is one, see `linked`. aliases: for person and family, each name that went and the one that
             it goes by.
+        traits: what else is known of each image, such as the ethnic group, by what it is called.
         sexes: int64 [N], 0 female, 1 male, 2 not known, or None. official: int64 indices into the pool that a published
             benchmark forgets, or None.
         drawn_as: name by which random sets are drawn, if not `name`: a user's data keep their sets when they are moved.
@@ -62,6 +71,7 @@ class ImageData:
     family_names: tuple[str, ...] = ()
     aliases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     sexes: Tensor | None = None
+    traits: Mapping[str, Trait] = field(default_factory=dict)
     official: Tensor | None = None
     drawn_as: str = ""
     held_out: Mapping[str, float] = field(default_factory=lambda: DEFAULT_HELD_OUT)
@@ -99,6 +109,12 @@ class ImageData:
             if values is not None:
                 about |= {name: values[~is_test], f"test_{name}": values[is_test]}
         return cls(**about)
+
+    @property
+    def private(self) -> bool:
+        """Whether the images show real people, or are a user's own: no page shows them."""
+        of_people = self.people is not None or bool(self.traits)
+        return not self.synthetic and not self.public and (of_people or bool(self.files))
 
     @property
     def label(self) -> str:

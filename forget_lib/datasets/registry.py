@@ -19,6 +19,7 @@ FILES = {
         *("synthetic_faces", "synthetic_faces32", "synthetic_identity"),
     ),
     "orl": ("orl",),
+    "utkface": ("utkface",),
 }
 """Files of this room and the data sets in them: a file is imported when one of its data sets is asked for."""
 DATASETS: Registry[Callable[[str], ImageData]] = Registry(

@@ -123,7 +123,7 @@ def _data(name: str, told: str | None) -> Iterator[Artefact]:
         for path in sorted(data_folder().glob("*")):
             if path.is_dir() and name.startswith(path.name):
                 yield Artefact(path, BY_HAND, "the data themselves, as fetched")
-        if name.startswith("mufac") and (data_folder() / "cache").exists():
+        if name.startswith(("mufac", "utkface")) and (data_folder() / "cache").exists():
             yield Artefact(data_folder() / "cache", REMOVE, CACHED)
         return
     base = split_options(name.removeprefix(OWN))[0]

@@ -153,15 +153,9 @@ def image_rows(rows: Mapping[str, Tensor], title: str) -> Figure:
     return figure
 
 
-def contact_sheet(data: ImageData) -> Figure:
-    """The first ten images of each class of the training pool, a row a class (at most 12 classes)."""
-    rows = {name: data.images[data.labels == label][:10] for label, name in enumerate(data.classes[:12])}
-    return image_rows(rows, f"{data.label}: training images by class")
-
-
 def show_images(data: ImageData, rows: Mapping[str, Tensor], alt: str) -> None:
     """Shows `image_rows` of a data set; images of real people, and a user's own, are not shown."""
-    if not data.synthetic and not data.public and (data.people is not None or data.files):
+    if data.private:
         display(Markdown(f"*{data.label}: images of real people, and images of your own, are never put on a page.*"))
     else:
         show(image_rows(rows, data.label), alt)

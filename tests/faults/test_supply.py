@@ -50,9 +50,9 @@ def test_committed_results_name_no_folder_user_or_host(record_property):
 
 @pytest.mark.fault("Privacy of committed results")
 def test_no_committed_page_or_picture_shows_a_real_person(record_property):
-    """Of real faces (mufac, lfw, orl) charts alone are among the committed results: those drawn from records, and pages
-    of notebooks that draw nothing else (test_reference.py reads their source)."""
-    real = re.compile(r"(^|[/_-])(mufac|lfw|orl)([/_.-]|$)")
+    """Of real faces (mufac, lfw, orl, utkface) charts alone are among the committed results: those drawn from records,
+    and pages of notebooks that draw nothing else (test_reference.py reads their source)."""
+    real = re.compile(r"(^|[/_-])(mufac|lfw|orl|utkface)([/_.-]|$)")
     charts = re.compile(r"/figures/[^/]*$|/notebooks/(" + "|".join(CHARTS_ONLY) + r")/[^/]*\.html$")
     shown = [path for path in committed(REFERENCE) if path.suffix in {".png", ".jpg", ".jpeg", ".html", ".npz", ".svg"}]
     named = [str(path.relative_to(REFERENCE)) for path in shown]
