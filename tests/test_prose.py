@@ -11,7 +11,9 @@ from workflow import readme
 
 MOST_WORDS = 35
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
-TEXTS = [*NOTEBOOKS, *readme.PAGES, REPOSITORY / "run_all.sh"]
+CARDS = [REPOSITORY / folder / "README.md" for folder in ("data", "results", "results/reference", "tests/faults")]
+PAGES = [*NOTEBOOKS, *readme.PAGES, *CARDS]
+TEXTS = [*PAGES, REPOSITORY / "run_all.sh"]
 RIDDLES = [
     r"\b(?:is|are|be|was|were) told (?:from|apart)\b",
     r"\bnothing to be told\b",
@@ -62,13 +64,13 @@ def sentences(text: str) -> Iterator[str]:
         yield from re.split(r"(?<=[.?!])[*)\"]*\s+", " ".join(paragraph.split()))
 
 
-@pytest.mark.parametrize("path", [*NOTEBOOKS, *readme.PAGES], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_no_sentence_is_long(path):
     long = [text for text in sentences(markdown(path)) if len(text.split()) > MOST_WORDS]
     assert not long, f"over {MOST_WORDS} words"
 
 
-@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_the_old_phrases_do_not_come_back(path):
     text = " ".join(markdown(path).split())
     found = [match.group() for riddle in RIDDLES for match in re.finditer(riddle, text, re.IGNORECASE)]
