@@ -42,3 +42,17 @@ def test_cfw_repairs_with_classes_weighed_by_their_rarity(monkeypatch):
     by_hand(expected, [loss], rate=0.01)
     settings = {"learning_rate": 0.01, "epochs": 1, "deviation": 0.0}
     assert close(unlearn("cfw", tiny_conv_net(), task, **settings), expected, 1e-6)
+
+
+def test_cfw_adds_its_large_noise_first_and_its_small_one_before_the_last_epoch(monkeypatch):
+    """Without a rate the weights move by the noise alone."""
+    monkeypatch.setattr(cfw, "sgd", lambda model, rate: torch.optim.SGD(model.parameters(), 0.0))
+    seen, model = {}, tiny_conv_net()
+    task = tiny_task(net=tiny_conv_net, on_epoch=lambda e, m: seen.setdefault(e, copy.deepcopy(m)))
+    unlearn("cfw", model, task, epochs=2, deviation=0.5)
+    noise = torch.Generator().manual_seed(task.seed)
+    large = 0.5 * torch.randn(2, 1, 3, 3, generator=noise)
+    assert torch.allclose(seen[0].body[0].weight, model.body[0].weight + large)
+    assert torch.equal(seen[1].body[0].weight, seen[0].body[0].weight)
+    small = (seen[2].body[0].weight - seen[1].body[0].weight).std()
+    assert 0.002 < float(small.detach()) < 0.01
