@@ -44,10 +44,25 @@ def error_rates_text(path: Path = RESULTS / "reference" / "deletion" / "error_ra
     return catalogue.table(rows.columns, rows.to_numpy().tolist())
 
 
+def guarantees_text(path: Path = RESULTS / "reference" / "benchmarks" / "guarantees.csv") -> str:
+    """What guarantees cost and what an audit found: means over seeds, accuracies with the lowest and the highest."""
+    rows, kinds = [], ["dataset", "method", "epsilon"]
+    for (data, method, epsilon), runs in pd.read_csv(path).groupby(kinds, sort=False, dropna=False):
+        percent = [100 * runs[part] for part in ("forget", "test")]
+        cells = [f"{part.mean():.1f} ({part.min():.1f} to {part.max():.1f})" for part in percent]
+        promised = "none" if runs["proven"].isna().any() else f"{runs['proven'].max():g}"
+        label = f"`{method}`" if pd.isna(epsilon) else f"`{method}`, ε = {epsilon:g}"
+        refuted = f"{runs['lower'].min():.1f} to {runs['lower'].max():.1f}"
+        rows.append([data, label, *cells, f"{runs['cost'].mean():.2f}", promised, refuted, len(runs)])
+    heads = ["data", "method", "forget", "test", "cost", "ε proven, of the whole model", "ε refuted", "seeds"]
+    return catalogue.table(heads, rows)
+
+
 @cache
 def parts() -> dict[str, str]:
     """Every generated part, by the name in its two comment lines."""
     made = {"error rates": error_rates_text(), "templates": templates(), "result": result()}
+    made["guarantees"] = guarantees_text()
     made |= {f"answer on {name}": sentence for name, sentence in questions.sentences().items()}
     return made | {"methods": catalogue.methods_table(text=""), "attacks": catalogue.attacks_table()}
 

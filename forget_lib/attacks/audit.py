@@ -48,6 +48,16 @@ def epsilon_lower_bound(correct: int, guesses: int, canaries: int, delta: float 
     return low
 
 
+def group_lower_bound(correct: int, guesses: int, delta: float, alpha: float = 0.05) -> float:
+    r"""Largest epsilon >= 0 that the guesses refute of a promise about all deleted samples at once, nats.
+
+    The promise: (epsilon, delta)-close to what never saw any of them, and there each guess is right with chance 1/2 by
+    itself. So v or more right ones of r have a chance of at most :math:`e^\epsilon P[Bin(r, 1/2) \ge v] + \delta`.
+    """
+    tail = binom.logsf(correct - 1, guesses, 0.5)
+    return float(max(0.0, np.log(alpha - delta) - tail)) if delta < alpha else 0.0
+
+
 @attack("audit", title="One-run audit", null="0")
 @source("Steinke et al., NeurIPS 2023", arxiv="2305.08846")
 def audit(inputs: AttackInput) -> list[Measurement]:
