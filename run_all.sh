@@ -15,7 +15,7 @@ while [ -L "$script" ]; do
 done
 cd -- "$(dirname -- "$script")"
 
-COMMANDS="smoke quick study paper new test lab demo forget purge submit verify data faults clean help"
+COMMANDS="smoke quick study paper new tune test lab demo forget purge submit verify data faults clean help"
 PYTHON=""
 
 usage() {
@@ -28,6 +28,8 @@ Usage: ./run_all.sh [COMMAND] [OPTIONS]
   paper            the published set-ups, for GPUs or a cluster (--profile slurm)
   mine             your own study: workflow/config/mine.yaml; any other name in that folder is a command as well
   new KIND         write a commented file to start from: request (request.yaml, here) or config (mine.yaml, see above)
+  tune CONFIG      choose settings of the methods of a config (mine, for example) for its data; the defaults of a method
+                   stay where your own data do not show that others are better
   test             lint, format, types, notebooks without outputs, and all tests with a whole smoke study
   lab              JupyterLab on the notebooks
   demo             the demo notebook as a page
@@ -369,6 +371,13 @@ main() {
     if [ $# -gt 0 ]; then shift; fi
     case "$command" in
         smoke | quick | study | paper) run_profile "$command" "$@" ;;
+        tune)
+            [ $# -gt 0 ] || fail "tune needs the name of a config, for example: ./run_all.sh tune mine"
+            use_environment requirements.txt
+            local config=$1
+            shift
+            exec "$PYTHON" -m workflow.tuning --config "workflow/config/$config.yaml" "$@"
+            ;;
         test) run_tests "$@" ;;
         lab)
             use_environment requirements.txt

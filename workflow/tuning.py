@@ -1,12 +1,15 @@
 """Chooses settings of methods and writes them, with all trials behind them.
 
+    ./run_all.sh tune CONFIG
     python -m workflow.tuning --dataset mnist --model mlp --request class:5
         --recipe "{epochs: 10, learning_rate: 0.02}"
 
 tries the authors' settings and draws from the ranges of workflow/config/tuning/spaces.yaml for each method (see
 forget_lib/study/tuning.py) and writes the best to workflow/config/settings/<dataset>-<model>-<kind>.yaml, or, where
-that one was made on another version of the data, to a file of their own beside it. With --config and --scenario, data,
-net, recipe, methods and start are those of that scenario. A tuning that was stopped goes on where it was.
+that one was made on another version of the data, to a file of their own beside it. With --config, data, net, recipe,
+methods and start are those of each of its scenarios, or of --scenario, and the requests are its first of each kind. On
+data of your own the default settings stay unless a trial beats them by more than its noise. A tuning that was stopped
+goes on where it was.
 """
 
 import argparse
@@ -14,7 +17,8 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +27,19 @@ import yaml
 from forget_lib.core import paths
 from forget_lib.core.errors import ForgetError, unknown
 from forget_lib.core.files import write_text
-from forget_lib.core.names import public_name
+from forget_lib.core.names import is_own, public_name, request_text
+from forget_lib.datasets.requests import parse_request
 from forget_lib.study import records
 from forget_lib.study.chosen import RULE, file_to_write, read_settings
-from forget_lib.study.run import make_task, original
+from forget_lib.study.run import defaults_of, make_task, original
 from forget_lib.study.scenario import Scenario, make_scenario, public_recipe
-from forget_lib.study.tuning import CRITERION, DRAW, SEED, SPACES, Trials, load_spaces, tune_all, tuning_request
+from forget_lib.study.tuning import CRITERION, DRAW, SEED, SPACES, TRIALS, Trials, load_spaces, tune_all, tuning_request
 from forget_lib.unlearning import METHODS, list_methods
 from forget_lib.unlearning.registry import why_not_applicable
 
 SAME = ("rule", "dataset", "model", "kind", "tuned_on", "draws", "seeds", "checksum", "recipe", "criterion")
 """What two reports of tuning must have in common to stand in one file."""
-BY_METHOD = ("methods", "no_acceptable_setting", "ranges", "trials")
+BY_METHOD = ("methods", "no_acceptable_setting", "kept_default", "ranges", "trials")
 CONTROLS = ("do_nothing", "mask_logit", "over_forget", "short_retrain")
 """Rows to compare with, measured on the same draws; never a retrained model."""
 
@@ -86,6 +91,7 @@ def report(
             for name, entry in found.items()
             if entry["settings"] is None
         },
+        "kept_default": {name: entry["kept"] for name, entry in found.items() if "kept" in entry},
         "extended": list(extensions),
         "controls": {name: _row(trial) for name, trial in controls.items()},
         "ranges": {name: entry["ranges"] for name, entry in found.items()},
@@ -105,7 +111,8 @@ def merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
         raise ForgetError(text)
     kept = set(before["trials"]) - set(now["trials"])
     both = dict(now) | {
-        part: {name: entry for name, entry in before[part].items() if name in kept} | now[part] for part in BY_METHOD
+        part: {name: entry for name, entry in before.get(part, {}).items() if name in kept} | now[part]
+        for part in BY_METHOD
     }
     both["extended"] = [each for each in before["extended"] if each["method"] in kept] + now["extended"]
     by_method = {name: before["cost"]["by_method"][name] for name in kept} | now["cost"]["by_method"]
@@ -127,9 +134,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m workflow.tuning", description=(__doc__ or "").split("\n")[0])
     for name in ("dataset", "model"):
         parser.add_argument(f"--{name}")
-    parser.add_argument("--request", required=True)
-    parser.add_argument("--config", type=Path, help="a profile's config, with --scenario")
-    parser.add_argument("--scenario", help="name of a scenario of the config")
+    parser.add_argument("--request", help="left out with --config: the first of each kind that a scenario has")
+    parser.add_argument("--config", type=Path, help="a profile's config")
+    parser.add_argument("--scenario", help="name of a scenario of the config; left out: all that have requests")
     parser.add_argument("--recipe", default="{}", help="settings of the training as YAML")
     parser.add_argument("--start", default="local", help="first step of the data chain")
     parser.add_argument("--device", default="cpu")
@@ -140,24 +147,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="left out: in workflow/config/settings")
     options = parser.parse_args(arguments)
     try:
-        _run(options)
+        for each in _of_config(options) if options.config is not None else [options]:
+            _run(each)
     except ForgetError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _of_config(options: argparse.Namespace) -> None:
-    """Fills in what the config's scenario says."""
-    config = yaml.safe_load(options.config.read_text(encoding="utf-8"))
-    if options.scenario not in config["scenarios"]:
+def _of_config(options: argparse.Namespace) -> list[argparse.Namespace]:
+    """The options of each tuning that the config asks for."""
+    if not options.config.is_file():
+        raise ForgetError(f"There is no {options.config.name}; ./run_all.sh new config writes one to start from.")
+    config, found = yaml.safe_load(options.config.read_text(encoding="utf-8")), []
+    if options.scenario is not None and options.scenario not in config["scenarios"]:
         raise unknown("scenario of the config", options.scenario, config["scenarios"])
-    given = config["scenarios"][options.scenario]
-    options.dataset, options.model = given["dataset"], given["model"]
-    options.recipe = yaml.safe_dump(given.get("recipe", {}))
-    options.start = given.get("start", config["start"])
-    if options.methods is None:
-        options.methods = [name for name in given["methods"] if not _free(name)]
+    names = [options.scenario] if options.scenario else list(config["scenarios"])
+    for given in (config["scenarios"][name] for name in names):
+        recipe, start = yaml.safe_dump(given.get("recipe", {})), given.get("start", config["start"])
+        same = {"dataset": given["dataset"], "model": given["model"], "recipe": recipe, "start": start}
+        methods = options.methods or [name for name in given["methods"] if not _free(name)]
+        requests = [options.request] if options.request else list(map(request_text, given.get("requests", [])))
+        first = {parse_request(text).kind: text for text in reversed(requests)}
+        common = vars(options) | same | {"methods": methods}
+        found += [argparse.Namespace(**common | {"request": request}) for request in first.values()]
+    return found
+
+
+def progress(tunings: int, say: Callable[[str], None] = print) -> Callable[[str], None]:
+    """Says a line with the time left; two lines a method make a tuning."""
+    begun, done = time.perf_counter(), 0
+
+    def said(line: str) -> None:
+        nonlocal done
+        done += 1
+        spent = time.perf_counter() - begun
+        say(f"{line}; {spent:.0f} s, about {spent / done * (2 * tunings - done):.0f} s left")
+
+    return said
 
 
 def _free(name: str) -> bool:
@@ -165,10 +192,8 @@ def _free(name: str) -> bool:
 
 
 def _run(options: argparse.Namespace) -> None:
-    if options.config is not None:
-        _of_config(options)
-    if options.dataset is None or options.model is None:
-        raise ForgetError("--dataset and --model are needed, or --config and --scenario.")
+    if options.dataset is None or options.model is None or options.request is None:
+        raise ForgetError("--dataset and --model are needed with --request, or --config.")
     common = {"dataset": options.dataset, "model": options.model, "start": options.start, "device": options.device}
     recipe = yaml.safe_load(options.recipe)
     reported = make_scenario(options.results, recipe, (), request=options.request, **common)
@@ -180,13 +205,21 @@ def _run(options: argparse.Namespace) -> None:
     ]
     spaces = load_spaces(SPACES)
     asked = options.methods or [name for name in list_methods(controls=False) if name in spaces]
+    if options.config is not None:
+        left_out = [name for name in asked if name not in spaces]
+        print(*(f"{name}: left out, it has no ranges to try" for name in left_out), sep="\n", end="\n" * bool(left_out))
+        asked = [name for name in asked if name in spaces]
     for name in asked:
         if name not in spaces:
             raise unknown("method with a search space", name, spaces)
     runner = Trials(scenarios, options.results / "trials" / f"{path.stem}.jsonl")
     there = [name for name in CONTROLS if name in METHODS]
     controls = {name: runner.row(name, {}, uncut=True) for name in applicable(scenarios[0], there)}
-    found, extensions = tune_all(runner, applicable(scenarios[0], asked), spaces)
+    names = applicable(scenarios[0], asked)
+    own = is_own(options.dataset) or is_own(options.model)
+    defaults = {name: defaults_of(scenarios[0], name) for name in names} if own else None
+    print(f"tuning {len(names)} methods, {TRIALS + own} trials each, on {request} for {options.request}", flush=True)
+    found, extensions = tune_all(runner, names, spaces, progress(len(names)), defaults)
     plain = json.loads(json.dumps(report(scenarios, options.request, found, extensions, controls)))
     if options.add and path.is_file():
         plain = merged(yaml.safe_load(path.read_text(encoding="utf-8")), plain)

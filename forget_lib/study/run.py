@@ -15,7 +15,7 @@ from torch import nn
 
 from forget_lib.attacks import get_attack
 from forget_lib.core.errors import ForgetError, NotApplicableError
-from forget_lib.core.names import public_name
+from forget_lib.core.names import is_own, public_name
 from forget_lib.core.user_code import failure, naming_failure
 from forget_lib.models.given_weights import check_given, put_weights
 from forget_lib.models.log import TrainingLog, logged_training
@@ -149,6 +149,15 @@ def run_method(
     return write(scenario, asked, outcome)
 
 
+def defaults_of(scenario: Scenario, method: str) -> dict[str, Any]:
+    """A method's defaults on a scenario; on data or a net of a user's own, rates go with the recipe's, where SGD trains
+    by a rate that is known: weights that were trained gently are destroyed by the rates of a training from scratch."""
+    recipe, own = scenario.recipe, is_own(scenario.dataset) or is_own(scenario.model)
+    if own and recipe.known and recipe.optimizer == "sgd" and not recipe.function:
+        return default_settings(method, recipe.epochs, recipe.learning_rate)
+    return default_settings(method, recipe.epochs)
+
+
 def prepare(
     scenario: Scenario,
     name: str,
@@ -164,7 +173,7 @@ def prepare(
     if method != "original":
         check_settings(method, settings)
         chosen = with_chosen(method, settings, *scenario.tuned_for)
-        settings = default_settings(method, scenario.recipe.epochs) | chosen
+        settings = defaults_of(scenario, method) | chosen
         code.append(records.code_of(get_method(method)))
     code += [records.code_of(get_attack(each)) for each in scenario.attacks]
     code += scenario.own_code

@@ -56,6 +56,10 @@ TIE = 0.02
 """Scores nearer than this to the best are ties."""
 MOVED = 0.01
 """Outputs that changed by less than this share, but for a constant a class, are the original's."""
+ALIKE = 1.5
+"""Largest ratio of the sizes of the class that is tuned on and of the one asked for, where there is such a class."""
+PROBED = 200
+"""Validation images of a class below which a probe of a user's own data breaks no tie."""
 DRAW, SEED = 100, 100
 """First draw and seed of tuning; reported ones start at 0."""
 PROBE_SIZE = 2000
@@ -180,15 +184,20 @@ def trials_of(name: str, space: Space) -> list[dict[str, Any]]:
 
 
 def tuning_request(request: Request, data: ImageData) -> str:
-    """The request to tune on: other classes (each the next one not asked for), or another draw of the same kind
-    and size; for a published list, as many families as it names."""
+    """The request to tune on: other classes (each the next one not asked for of about the same size, else those nearest
+    in size), or another draw of the same kind and size; for a published list, as many families as it names."""
     if request.kind == "class" and request.count is None:
         asked = [class_index(data, member) for member in request.members]
         others = [(asked[0] + shift) % len(data.classes) for shift in range(1, len(data.classes))]
-        free = [data.classes[index] for index in others if index not in asked]
+        free = [index for index in others if index not in asked]
         if len(free) < len(asked):
             raise ForgetError(f"{request.name}: there are too few other classes in {data.name} to tune on.")
-        return request_for(data, "class", free[: len(asked)])
+        sizes = torch.bincount(data.labels.cpu(), minlength=len(data.classes)).clamp(min=1).double().log()
+        ratios = (sizes - sizes[asked].mean()).abs()
+        alike = [index for index in free if ratios[index] <= math.log(ALIKE)]
+        if len(alike) < len(asked):
+            alike = sorted(free, key=lambda index: float(ratios[index]))
+        return request_for(data, "class", [data.classes[index] for index in alike[: len(asked)]])
     if request.kind in ("class", "person", "family"):  # other draws take others
         return f"{request.kind}:*{request.count or len(request.members)}"
     if request.kind == "official":
@@ -388,6 +397,7 @@ class Trials:
         names = () if without else runs[0]["measured"]
         row["measured"] = {key: round(float(np.mean([run["measured"][key] for run in runs])), 4) for key in names}
         row |= {key: sum(run[key] for run in runs) for key in ("passes", "seconds")}
+        row["by_draw"] = [run["score"] + run["measured"].get("loss", 0.0) for run in runs]
         row["settings"] = min(runs, key=lambda run: run["settings"].get("epochs", 0))["settings"]
         return row | {"asked": dict(settings), "status": not_done[0] if not_done else "done"}
 
@@ -423,6 +433,43 @@ def judged(rows: Sequence[Mapping[str, Any]], nothing: float) -> dict[str, Any]:
     return found | {"trials": rows} | {key: sum(row[key] for row in rows) for key in ("passes", "seconds")}
 
 
+def no_better(trial: Mapping[str, Any], default: Mapping[str, Any]) -> str:
+    """Why a trial does not take the place of the default settings; empty where it does.
+
+    Compared is the score and the lost accuracy together, draw by draw: the gain must exceed its standard deviation over
+    two draws or more, and `TIE`. A default that could not be measured is beaten by what could.
+    """
+    if not default["measured"]:
+        return ""
+    if len(trial.get("by_draw", ())) < 2:
+        return "was tried on fewer than two draws"
+    gains = np.subtract(default["by_draw"], trial["by_draw"])
+    noise = max(TIE, float(gains.std(ddof=1)))
+    if gains.mean() > noise:
+        return ""
+    return f"is better by {gains.mean():.3f}, which is not above the noise of {noise:.3f}"
+
+
+def or_default(
+    rows: Sequence[Mapping[str, Any]], default: Mapping[str, Any], nothing: float, probed: int
+) -> dict[str, Any]:
+    """What `judged` returns, for a user's own data: the default settings ({}) stay unless a trial beats them, see
+    `no_better`; "kept" says why they stay. probed: validation images behind the probe, see `PROBED`."""
+    seen = rows
+    if probed < PROBED:
+        seen = [{**row, "measured": {k: v for k, v in row["measured"].items() if k != "probe"}} for row in rows]
+    found = judged(seen, nothing)
+    best = next((row for row in seen if found["settings"] is not None and row["settings"] == found["settings"]), None)
+    why = found["reason"] if best is None else f"the best trial {no_better(best, default)}"
+    found |= {"trials": [*rows, default], "runs_with": found["runs_with"] if best is not None else {}}
+    found |= {key: found[key] + default[key] for key in ("passes", "seconds")}
+    if best is not None and not no_better(best, default):
+        return found
+    if best is None and objection(default, nothing):
+        return found | {"reason": f"{why}; the default settings stay"}
+    return found | {"settings": {}, "runs_with": {}, "reason": "", "kept": why}
+
+
 def criterion_check(scenario: Scenario) -> pd.DataFrame:
     """Tests the criterion, for tests and benchmarks and never while tuning: a retrained model must score better than
     the original and than every placebo that the conditions do not refuse.
@@ -444,11 +491,16 @@ def criterion_check(scenario: Scenario) -> pd.DataFrame:
 
 
 def tune_all(
-    runner: Trials, names: Sequence[str], spaces: Mapping[str, Mapping[str, Space]], say: Callable[[str], None] = print
+    runner: Trials,
+    names: Sequence[str],
+    spaces: Mapping[str, Mapping[str, Space]],
+    say: Callable[[str], None] = print,
+    defaults: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """Tunes methods, each with the authors' settings uncut and `DRAWS`: the first draws of all of them, then, where
     the best of a method lies at an edge, that end of the range is extended for its whole family, then the other draws.
 
+    defaults: settings by method that stay unless a trial beats them, see `or_default`; for a user's own data.
     Returns: what `judged` says by method, with its "ranges" as drawn from last; and the extensions, each a method,
         setting, its range before and after, and the methods of its family "by" which it came.
     """
@@ -475,10 +527,23 @@ def tune_all(
                 extensions.append(change | {"by": why})
         rows[name] += [runner.row(name, settings) for settings in after.draws(name, 1)]
         found = results[name] = judged(rows[name], nothing)
+        if defaults is not None:
+            default = runner.row(name, defaults[name], uncut=True)
+            found = results[name] = or_default(rows[name], default, nothing, probed(runner.scenarios))
         found["ranges"] = {key: list(ends) for key, ends in after.ranges.items()}
         what = found["settings"] or f"no acceptable setting, {found['reason']}"
+        what = f"the default settings stay: {found['kept']}" if "kept" in found else what
         say(f"{number}/{len(names)} {name}: {what} ({_scores(rows[name])}; {found['seconds']:.0f} s)")
     return results, extensions
+
+
+def probed(scenarios: Sequence[Scenario]) -> int:
+    """Validation images of the classes to forget, in the scenario that has fewest."""
+    counts = [
+        torch.isin(scenario.samples["validation"].labels.cpu(), torch.tensor(scenario.classes, dtype=torch.int64)).sum()
+        for scenario in scenarios
+    ]
+    return int(min(counts))
 
 
 def _scores(rows: Sequence[Mapping[str, Any]]) -> str:

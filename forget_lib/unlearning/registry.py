@@ -25,6 +25,8 @@ FIRST = ("retrain", "finetune", "negative_gradient", "negative_gradient_plus", "
 """The methods that all others build on stand first in tables; the others follow by name."""
 SHARE = 0.2
 """Epochs over the retain set that are still cheap, as a share of the training's."""
+RATE = 0.02
+"""Rate of the trainings that the methods' default rates were chosen for."""
 NEEDS: dict[str, Callable[[nn.Module, UnlearningTask], bool]] = {
     "class request": lambda model, task: bool(task.classes),
     "trained convolution": lambda model, task: bool(kernels(model, (nn.Conv2d,))),
@@ -191,14 +193,17 @@ def unlearn(name: str, model: nn.Module, task: UnlearningTask, **settings: Any) 
     return detach_meters(unlearned).eval()
 
 
-def default_settings(name: str, training_epochs: int) -> dict[str, Any]:
-    """A method's defaults, for a model that was trained for so many epochs.
+def default_settings(name: str, training_epochs: int, training_rate: float = RATE) -> dict[str, Any]:
+    """A method's defaults, for a model that was trained for so many epochs at such a rate.
 
     Where these were fewer than ten, a method that passes over the retain set gets a fifth of them, at least one, so
-    that it stays a cheap alternative to retraining.
+    that it stays a cheap alternative to retraining. Rates are in proportion to the training's, but for methods with a
+    guarantee, whose rate goes with their noise.
     """
     entry = get_method(name)
     settings = entry.settings
+    for key in [key for key in settings if key.endswith("rate") and entry.family != "certified"]:
+        settings[key] = float(f"{settings[key] * training_rate / RATE:.6g}") if training_rate != RATE else settings[key]
     if "epochs" in settings and "retain" in entry.uses and not entry.control:
         most = max(1, int(SHARE * training_epochs))
         settings["epochs"] = min(settings["epochs"] or most, most)

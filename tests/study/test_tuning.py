@@ -376,3 +376,80 @@ def test_drawn_classes_are_tuned_on_other_draws(blobs):
     from forget_lib.datasets.requests import parse_request
 
     assert tuning.tuning_request(parse_request("class:*2"), blobs) == "class:*2"
+
+
+# A user's own data: the default settings stay unless they are beaten
+
+
+def tried(score, by_draw, **fields):
+    return trial(score, status="done", by_draw=by_draw, **fields)
+
+
+DEFAULT = tried(0.50, [0.50, 0.52], settings={"epochs": 3})
+
+
+def test_a_trial_takes_the_place_of_the_default_only_by_more_than_its_noise():
+    clear, near, noisy = tried(0.1, [0.10, 0.12]), tried(0.49, [0.49, 0.50]), tried(0.3, [0.10, 0.50])
+    assert tuning.or_default([clear], DEFAULT, 1.0, 500)["settings"] == clear["settings"]
+    for row in (near, noisy):
+        found = tuning.or_default([row], DEFAULT, 1.0, 500)
+        assert found["settings"] == found["runs_with"] == {}
+        assert "not above the noise" in found["kept"]
+    assert "fewer than two draws" in tuning.or_default([tried(0.1, [0.1])], DEFAULT, 1.0, 500)["kept"]
+    assert tuning.or_default([clear], trial(math.inf, measured={}), 1.0, 500)["settings"] == clear["settings"]
+
+
+def test_a_tie_is_not_broken_by_a_probe_on_few_images():
+    lucky, better = tried(0.20, [0.2, 0.2], probe=0.0, settings={"epochs": 8}), tried(0.19, [0.19, 0.19], probe=0.4)
+    assert tuning.or_default([lucky, better], DEFAULT, 1.0, 72)["settings"] == better["settings"]
+    assert tuning.or_default([lucky, better], DEFAULT, 1.0, 500)["settings"] == lucky["settings"]
+
+
+def test_what_is_gained_in_forgetting_and_lost_in_accuracy_against_the_default_is_no_gain():
+    """Against the original both may lose two points: against the default, which loses none, that counts."""
+    default, costly = tried(0.03, [0.03, 0.03]), tried(0.0, [0.0 + 0.019, 0.0 + 0.019], loss=0.019)
+    found = tuning.or_default([costly], default, 1.0, 500)
+    assert tuning.choose([costly], 1.0) == 0
+    assert found["settings"] == {}
+
+
+def test_where_all_trials_cost_too_much_the_default_stays():
+    over = tried(math.inf, [math.inf, math.inf], measured={}) | {"status": "over budget"}
+    found = tuning.or_default([over, over], DEFAULT, 1.0, 500)
+    assert (found["settings"], found["runs_with"]) == ({}, {})
+    assert "none of 2 trials can be taken" in found["kept"]
+    found = tuning.or_default([over], DEFAULT | {"status": "over budget"}, 1.0, 500)
+    assert (found["settings"], found["runs_with"]) == (None, {})
+    assert "the default settings stay" in found["reason"]
+
+
+def test_a_class_is_tuned_on_another_of_about_its_size(blobs):
+    def on(sizes, text):
+        labels = torch.repeat_interleave(torch.arange(4), torch.tensor(sizes))
+        parts = {"images": torch.zeros(len(labels), 1, 8, 8, dtype=torch.uint8), "labels": labels}
+        data = dataclasses.replace(blobs, people=None, families=None, **parts)
+        return tuning.tuning_request(parse_request(text), data)
+
+    assert on([100, 10, 90, 100], "class:c0") == "class:c2", "the next is too small"
+    assert on([100, 90, 10, 100], "class:c0") == "class:c1"
+    assert on([100, 10, 20, 30], "class:c0") == "class:c3", "none is alike: the nearest"
+
+
+def test_the_default_of_own_data_is_tried_and_its_rates_go_with_the_recipe(blobs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(chosen, "FOLDER", tmp_path / "settings")
+    images, config = write_folder(blobs, tmp_path / "mine", 40), tmp_path / "config.yaml"
+    scenario = {"dataset": f"own:{images}", "model": "mlp", "requests": ["class:c1", "class:c2"]}
+    scenario |= {"recipe": {"epochs": 5, "batch_size": 16, "learning_rate": 0.002}}
+    scenario["methods"] = {"finetune": {}, "do_nothing": {}, "dp_sgd": {}}
+    config.write_text(yaml.safe_dump({"start": "sample", "scenarios": {"mine": scenario}}))
+    assert command.main(["--config", str(config), "--results", str(tmp_path / "r")]) == 0
+    (path,) = (tmp_path / "settings").iterdir()
+    written = yaml.safe_load(path.read_text())
+    assert written["trials"]["finetune"][-1]["settings"] == {"learning_rate": 0.002, "epochs": 1}
+    assert len(written["trials"]["finetune"]) == tuning.TRIALS + 1
+    said = capsys.readouterr().out
+    assert "about 0 s left" in said
+    assert "dp_sgd: left out, it has no ranges to try" in said
+    one = run.make_scenario(tmp_path / "one", scenario["recipe"], (), dataset="blobs", model="mlp", request="class:c1")
+    assert run.defaults_of(one, "finetune")["learning_rate"] == get_method("finetune").settings["learning_rate"]
+    assert command.main(["--config", str(tmp_path / "none.yaml")]) == 1
