@@ -3,6 +3,8 @@ Adam 5e-5 and 1e-4, τ 5 (samples) or 20 (classes), 8 latent numbers, VAEs of 10
 trained on all of the training set, as here. Their features have no activation and the VAE ends in a sigmoid; here they
 are what the head sees, and it ends linearly. LAF+R, which repairs the head with labels, is left out."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -78,7 +80,7 @@ def laf(
     e^{d_f / \tau})`, d = 1 - cosine with the original's features. No label is used. Batch-norm statistics stay.
     Settings: learning_rate and align_rate of the two steps, temperature τ.
     """
-    teacher = frozen_copy(model)
+    teacher = cast(Classifier, frozen_copy(model))
     all_vae = fitted(model, task, concatenate(task.retain, task.forget))
     forget_vae = fitted(model, task, task.forget)
     leave, align = adam(model, learning_rate), adam(model, align_rate)
@@ -86,11 +88,9 @@ def laf(
         for (gone, _), (kept, _) in pairs(task.forget, task.retain):
             gone_features, kept_features = (with_features(model, task, images)[0] for images in (gone, kept))
             step(leave, misfit(all_vae, kept_features) - misfit(forget_vae, gone_features))
-            parts: list[Tensor] = []
-            for images in (kept, gone):
-                with torch.no_grad():
-                    before = teacher.features(images)
-                parts += [with_features(model, task, images)[0], before]
+            with torch.no_grad():
+                kept_before, gone_before = teacher.features(kept), teacher.features(gone)
+            kept_now, gone_now = (with_features(model, task, images)[0] for images in (kept, gone))
             task.meter.add(len(gone) + len(kept))
-            step(align, alignment(*parts, temperature))
+            step(align, alignment(kept_now, kept_before, gone_now, gone_before, temperature))
     return model
