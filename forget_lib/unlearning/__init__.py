@@ -1,9 +1,9 @@
 """Methods of unlearning by name: `unlearn("scrub", model, task)`; each is in the file of its name.
 
-Left out, since what is known does not settle how to write them: COLA, REM, PURGE, DAMP, CoUn, NatMU, LoReUn,
-PIU-FR. Left out for their cost or needs: SCAR
-(surrogate images), L2UL (attacks on many copies of each sample), the NTK variant of Fisher forgetting (an inverse as
-large as data times classes), KDE and RNI (see `parts/winners`).
+Left out, since what is known does not settle how to write them: COLA, PURGE, DAMP, CoUn, NatMU, LoReUn, PIU-FR. Left
+out for their cost or needs: SCAR (surrogate images), L2UL (attacks on many copies of each sample), the NTK variant of
+Fisher forgetting (an inverse as large as data times classes), KDE and RNI (see `parts/winners`), ESC-T (learns a mask
+for ESC).
 """
 
 # ruff: noqa: F401 (what a method and its caller import from here)

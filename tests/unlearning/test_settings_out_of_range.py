@@ -22,6 +22,7 @@ OUT_OF_RANGE = [
     ("opc", {"weight": -1.0}), ("regun", {"weight": -1.0}),
     ("esc", {"share": 0.0}), ("uam", {"reach": 0.0}), ("mu_mis", {"other_weight": -1.0}),
     ("contrastive", {"temperature": 0.0}), ("cmf", {"temperature": 0.0}), ("laf", {"align_rate": 0.0}),
+    ("rem", {"accuracy": 1.5}),
 ]  # fmt: skip
 
 
