@@ -1,211 +1,136 @@
-"""Breaks one method at a time in a copy of the library and asks whether the tests notice.
+"""Changes one place of the library at a time in a copy of it, and asks whether the tests of that file notice.
 
-    python benchmarks/mutations.py [words that the change's description holds]
+    python benchmarks/mutations.py --python .venv/bin/python [--count 450] [--minutes 60] [part of a path]
 
-prints the test that caught each change; the exit status is the number of changes that no test caught.
+The changes are cosmic-ray's (`pip install cosmic-ray`, into another environment than the study's, whose Python is named
+by --python): an operator, a comparison, a number or a keyword replaced, a condition turned round, a loop left out. A
+sample of them, the same in every run, goes one after another at low priority in one thread. Each adds a row to
+results/reference/mutations.csv, so that a run that was stopped goes on; a row counts while its file stays as it is.
+The column `reason` is filled by hand for a survivor that no test should notice, and is kept.
 """
 
+import argparse
+import csv
+import hashlib
+import os
+import random
 import shutil
 import subprocess
-import sys
 import tempfile
+import time
 from pathlib import Path
 
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator
+
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ["tests/unlearning", "--ignore=tests/unlearning/test_digits.py"]
-# What is broken, in which module, which text, and the text in its place.
-MUTATIONS = [
-    (
-        "negative_gradient: sign flipped",
-        "basic",
-        "-functional.cross_entropy(model(images), labels), clip",
-        "functional.cross_entropy(model(images), labels), clip",
-    ),
-    ("negative_gradient_plus: sign flipped", "basic", "- (1 - alpha) * ascent", "+ (1 - alpha) * ascent"),
-    (
-        "negative_gradient_plus: retain and forget swapped",
-        "basic",
-        "pairs(task.retain, task.forget, second_size",
-        "pairs(task.forget, task.retain, second_size",
-    ),
-    ("random_label: the true label allowed", "basic", "randint(0 if allow_true else 1,", "randint(0,"),
-    ("retrain: starts from the original", "basic", "task.fresh_model(task.seed).to(task.device)", "model"),
-    (
-        "uniform_kl: direction reversed",
-        "uniform",
-        'if direction == "uniform_to_model"',
-        'if direction != "uniform_to_model"',
-    ),
-    ("bad_teacher: teachers swapped", "distillation", "(bad, task.forget), (good, ", "(good, task.forget), (bad, "),
-    ("scrub: max-step's sign flipped", "distillation", "-weight * divergence", "weight * divergence"),
-    ("teachers: targets of other samples", "common", "known[positions] if ready", "known[: len(labels)] if ready"),
-    ("scrub: min-steps before max-steps", "distillation", "epoch < max_epochs", "epoch >= epochs - max_epochs"),
-    (
-        "scrub_rewind: farthest checkpoint",
-        "distillation",
-        "return min(range(len(errors))",
-        "return max(range(len(errors))",
-    ),
-    ("delete: the true class kept", "distillation", "logits.scatter(1, labels[:, None], -torch.inf)", "logits"),
-    (
-        "unsir: noise that the model likes",
-        "unsir",
-        "return -functional.cross_entropy",
-        "return functional.cross_entropy",
-    ),
-    (
-        "unsir: all noise labelled as the first class",
-        "unsir",
-        "torch.tensor(task.classes).repeat_interleave(count)",
-        "torch.tensor(task.classes[:1]).repeat(count * len(task.classes))",
-    ),
-    (
-        "eu_k: statistics and buffers left out of the reset",
-        "layers",
-        "load_state_dict(fresh.get_submodule(name).state_dict())",
-        "load_state_dict(dict(fresh.get_submodule(name).named_parameters()), strict=False)",
-    ),
-    (
-        "eu_k: head left out of the reset",
-        "layers",
-        "for name in names:\n        model.get_submodule(name).load",
-        "for name in names[:-1]:\n        model.get_submodule(name).load",
-    ),
-    (
-        "cf_k: head left frozen",
-        "layers",
-        "return own[own.index(counted[-k]) :]",
-        "return own[own.index(counted[-k]) : -1]",
-    ),
-    ("l1_sparse: penalty does not fade", "sparse", "alpha * (1 - epoch / (epochs - without))", "alpha"),
-    ("salun: no mask", "saliency", "mask.hold()", "pass"),
-    (
-        "salun: smallest gradients",
-        "saliency",
-        "flat.topk(round(share * len(flat)))",
-        "flat.topk(round(share * len(flat)), largest=False)",
-    ),
-    ("mask: free and held weights swapped", "common", "p.detach() * ~free[name]", "p.detach() * free[name]"),
-    ("l1_sparse: weights pushed away from 0", "common", "alpha=l1)", "alpha=-l1)"),
-    ("negative_gradient: gradients not clipped", "common", "if norm > largest:", "if norm < 0:"),
-    (
-        "ssd: retain and forget swapped",
-        "dampening",
-        "chosen = forget[name] > alpha * everything[name]",
-        "chosen = everything[name] > alpha * forget[name]",
-    ),
-    (
-        "ssd: against the retain set alone",
-        "dampening",
-        "weighted_mean(forget, len(task.forget), retain, len(task.retain))",
-        "retain",
-    ),
-    (
-        "ssd: importances not squared",
-        "dampening",
-        "sample_cross_entropy, 2, **settings",
-        "sample_cross_entropy, 1, **settings",
-    ),
-    (
-        "ssd: batch norm's importances without its scale",
-        "importance",
-        "(entered - module.running_mean.view(shape)) * scale",
-        "(entered - module.running_mean.view(shape))",
-    ),
-    (
-        "boundary_shrink: towards the class",
-        "boundary",
-        "+ reach * PIXEL * gradient.sign()",
-        "- reach * PIXEL * gradient.sign()",
-    ),
-    ("boundary_shrink: the true class allowed", "boundary", ".scatter(1, labels[:, None], -torch.inf)", ""),
-    ("all: batch norm trains on the forget set alone", "common", "if not batch_norm or frozen", "if frozen"),
-    ("all: frozen batch norm keeps moving", "common", "if not batch_norm or frozen", "if not batch_norm"),
-]
-
-# The same for the second part of the methods, which has tests of its own.
-SECOND_MUTATIONS = [
-    ("amnesiac: updates added", "amnesiac", "parameter.double() - log.update", "parameter.double() + log.update"),
-    ("fisher: squares not weighted by probability", "fisher", "-logs.detach().exp().sqrt() * logs", "-logs"),
-    ("influence: away from the optimum", "influence", "parameter.add_(part_of_change", "parameter.sub_(part_of_change"),
-    ("jit_lipschitz: gradient through the noisy copy", "jit", "with torch.no_grad():", "if True:"),
-    (
-        "boundary_expand: towards a class that stays",
-        "boundary_expand",
-        "torch.full_like(labels, task.number_of_classes)",
-        "torch.zeros_like(labels)",
-    ),
-    ("lotus: colder where it should be warmer", "lotus", "math.exp(alpha * (", "math.exp(-alpha * ("),
-    ("task_negation: forwards", "negation", "parameter.sub_(scale", "parameter.add_(scale"),
-    (
-        "negmerge: no agreement asked for",
-        "negation",
-        "* (parts.sign().sum(0).abs() == len(vectors))",
-        "",
-    ),
-    ("guided_unlearning: another choice", "guided", "task.forget.labels).argmax(1)", "task.forget.labels).argmin(1)"),
-    ("sfron: mask inverted", "sfron", ">= gamma", "< gamma"),
-    ("sfron: down the forget loss", "sfron", "(-loss).backward()", "loss.backward()"),
-    (
-        "dlfd: distance without a gradient",
-        "dlfd",
-        "features.detach() if literal else features",
-        "features.detach()",
-    ),
-    ("certified_removal: step reversed", "certified", "return weights + change", "return weights - change"),
-    ("certified_removal: bound too small", "certified", "CURVATURE = 0.25", "CURVATURE = 0.0025"),
-    ("sisa: goes on after the first touched slice", "sisa", "touched[0])", "touched[-1])"),
-    ("rum: the most memorised first", "rum", "argsort(stable=True)", "argsort(stable=True, descending=True)"),
-    ("msg: largest gradients renewed", "winners", "flat)), largest=False)", "flat)))"),
-    ("cfw: frequent classes weigh more", "winners", "task.number_of_classes, -1.0)", "task.number_of_classes, 1.0)"),
-    ("prmq: not rounded", "winners", "parameter.half()", "parameter"),
-    ("convolution_transpose: mirrored", "winners", "weight.transpose(2, 3)", "weight.flip(2)"),
-    (
-        "fcs: no uniform stage",
-        "winners",
-        "step(uniform, uniform_divergence(model(images)))",
-        "pass",
-    ),
-    ("opc: away from the origin", "outputs", "+ weight * length", "- weight * length"),
-    ("regun: the true class kept", "outputs", "targets.fill_diagonal_(0)", "pass"),
-    (
-        "amun: neighbours under the true label",
-        "adversarial",
-        "torch.cat([said, task.retain.labels])",
-        "torch.cat([task.forget.labels, task.retain.labels])",
-    ),
-    ("attack_and_reset: all other filters", "adversarial", "ratio >= limit", "ratio < limit"),
-]
+TABLE = ROOT / "results" / "reference" / "mutations.csv"
+ROOMS = ("unlearning", "attacks", "statistics")
+COLUMNS = ("file", "source", "operator", "occurrence", "line", "before", "after", "outcome", "seconds", "reason")
+TIMEOUT = 300
+PAIRS = "Add_Sub Sub_Add Mul_Div Div_Mul Pow_Mul FloorDiv_Mul"
+COMPARISONS = "Lt_GtE LtE_Gt Gt_LtE GtE_Lt Eq_NotEq NotEq_Eq Is_IsNot IsNot_Is Lt_LtE LtE_Lt Gt_GtE GtE_Gt"
+OTHERS = "AddNot NumberReplacer ReplaceAndWithOr ReplaceOrWithAnd ReplaceTrueWithFalse ReplaceFalseWithTrue"
+OTHERS += " ReplaceUnaryOperator_USub_UAdd ReplaceUnaryOperator_Delete_Not ZeroIterationForLoop"
+OPERATORS = [f"core/ReplaceBinaryOperator_{pair}" for pair in PAIRS.split()]
+OPERATORS += [f"core/ReplaceComparisonOperator_{pair}" for pair in COMPARISONS.split()]
+OPERATORS += [f"core/{name}" for name in OTHERS.split()]
+"""Of cosmic-ray's replacements the nearest ones; the others mostly raise, and a decorator left out always does."""
 
 
-def caught_by(module: str, old: str, new: str, tests: list[str]) -> str:
-    """The first of these tests that fails once `old` is replaced; empty if none does."""
-    with tempfile.TemporaryDirectory() as name:
-        copy = Path(name)
-        for folder in ("forget_lib", "tests"):
-            shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
-        source = copy / "forget_lib" / "unlearning" / f"{module}.py"
-        text = source.read_text()
-        if text.count(old) < 1:
-            raise SystemExit(f"{module}.py no longer holds {old!r}: bring this list up to date.")
-        source.write_text(text.replace(old, new))
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests]
-        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
-        failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-        return failed[0].split("::")[-1].split(" - ")[0] if failed else ""
+def changes() -> list[dict[str, str]]:
+    """Every change of every file that compiles and changes something, in a random order, the same in each run."""
+    found = []
+    for path in [path for room in ROOMS for path in sorted((ROOT / "forget_lib" / room).rglob("*.py"))]:
+        text = path.read_text(encoding="utf-8")
+        nodes = list(ast_nodes(get_ast(text)))
+        same = {"file": str(path.relative_to(ROOT)), "source": hashlib.sha256(text.encode()).hexdigest()[:12]}
+        for name in OPERATORS:
+            operator = get_operator(name)()
+            places = [place for node in nodes for place in operator.mutation_positions(node)]
+            for number, (start, _) in enumerate(places):
+                found.append(same | {"operator": name, "occurrence": str(number), "line": str(start[0])})
+    random.Random(0).shuffle(found)
+    return found
 
 
-def main() -> int:
-    """Runs all mutations, or those that the command line names."""
-    missed, words = 0, sys.argv[1:]
-    for what, module, old, new in MUTATIONS + SECOND_MUTATIONS:
-        if words and not any(word in what for word in words):
-            continue
-        test = caught_by(module, old, new, TESTS)
-        missed += not test
-        print(f"{what}: {test or 'NOT CAUGHT'}", flush=True)
-    return missed
+def tests_of(file: str) -> list[str]:
+    """Arguments of pytest for the tests of a file: its own module, and what is asked of every method or attack."""
+    room, stem = file.split("/")[1], Path(file).stem
+    own = [path for path in (f"tests/{room}/test_{stem}.py",) if (ROOT / path).exists()]
+    if room == "statistics":
+        return own or [f"tests/{room}"]
+    every = f"tests/{room}/test_every_{'method' if room == 'unlearning' else 'attack'}.py"
+    if "/parts/" in file or stem in ("common", "registry", "task", "__init__"):
+        return [*own, f"tests/{room}", "--ignore=tests/unlearning/test_digits.py"]
+    shared = [every, *(["tests/unlearning/test_frozen.py"] if room == "unlearning" else []), "tests/test_versions.py"]
+    return [*own, *shared, "-k", f"test_{stem} or {stem}"]
+
+
+def outcome(copy: Path, python: str, file: str, changed: str) -> str:
+    """What the tests say of a file's changed text: killed, survived or timeout (which counts as killed)."""
+    path, before = copy / file, (copy / file).read_text(encoding="utf-8")
+    path.write_text(changed, encoding="utf-8")
+    command = ["nice", "-n", "15", python, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"]
+    environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            [*command, *tests_of(file)], cwd=copy, env=environment, capture_output=True, timeout=TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return "timeout"
+    finally:
+        path.write_text(before, encoding="utf-8")
+    return {0: "survived", 1: "killed", 2: "killed"}.get(done.returncode, f"no test ran ({done.returncode})")
+
+
+def read_table() -> list[dict[str, str]]:
+    """The rows so far."""
+    if not TABLE.exists():
+        return []
+    with TABLE.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def add_row(row: dict[str, str]) -> None:
+    """Writes one more row, and the heading before the first."""
+    new = not TABLE.exists()
+    with TABLE.open("a", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("part", nargs="?", default="", help="only files whose path holds this")
+    parser.add_argument("--python", required=True, help="the study's Python")
+    parser.add_argument("--count", type=int, default=450, help="how many changes in all")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start none after this time")
+    given = parser.parse_args()
+    end, known = time.monotonic() + 60 * given.minutes, {tuple(row[c] for c in COLUMNS[:4]) for row in read_table()}
+    sample = [change for change in changes() if given.part in change["file"]][: given.count]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "results", "__pycache__"))
+        for change in sample:
+            text = (ROOT / change["file"]).read_text(encoding="utf-8")
+            changed = mutate_code(text, get_operator(change["operator"])(), int(change["occurrence"]))
+            number = int(change["line"]) - 1
+            if tuple(change[c] for c in COLUMNS[:4]) in known or changed in (None, text):
+                continue
+            if time.monotonic() > end:
+                break
+            start = time.monotonic()
+            result = outcome(copy, given.python, change["file"], changed)
+            lines = {"before": text.splitlines()[number].strip(), "after": changed.splitlines()[number].strip()}
+            add_row(change | lines | {"outcome": result, "seconds": f"{time.monotonic() - start:.0f}", "reason": ""})
+    rows = read_table()
+    killed = sum(row["outcome"] in ("killed", "timeout") for row in rows)
+    print(f"{killed} of {len(rows)} changes killed, {sum(row['outcome'] == 'survived' for row in rows)} survived.")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
