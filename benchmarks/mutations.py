@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "results" / "reference" / "mutations.csv"
 ROOMS = ("unlearning", "attacks", "statistics")
 COLUMNS = ("file", "source", "operator", "occurrence", "line", "before", "after", "outcome", "seconds", "reason")
-TIMEOUT = 300
+TIMEOUT = 900
 PAIRS = "Add_Sub Sub_Add Mul_Div Div_Mul Pow_Mul FloorDiv_Mul"
 COMPARISONS = "Lt_GtE LtE_Gt Gt_LtE GtE_Lt Eq_NotEq NotEq_Eq Is_IsNot IsNot_Is Lt_LtE LtE_Lt Gt_GtE GtE_Gt"
 OTHERS = "AddNot NumberReplacer ReplaceAndWithOr ReplaceOrWithAnd ReplaceTrueWithFalse ReplaceFalseWithTrue"
@@ -69,7 +69,7 @@ def tests_of(file: str) -> list[str]:
 
 
 def outcome(copy: Path, python: str, file: str, changed: str) -> str:
-    """What the tests say of a file's changed text: killed, survived or timeout (which counts as killed)."""
+    """What the tests say of a file's changed text: killed, survived, or timeout, which is not taken for killed."""
     path, before = copy / file, (copy / file).read_text(encoding="utf-8")
     path.write_text(changed, encoding="utf-8")
     command = ["nice", "-n", "15", python, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"]
@@ -128,7 +128,7 @@ def main() -> None:
             lines = {"before": text.splitlines()[number].strip(), "after": changed.splitlines()[number].strip()}
             add_row(change | lines | {"outcome": result, "seconds": f"{time.monotonic() - start:.0f}", "reason": ""})
     rows = read_table()
-    killed = sum(row["outcome"] in ("killed", "timeout") for row in rows)
+    killed = sum(row["outcome"] == "killed" for row in rows)
     print(f"{killed} of {len(rows)} changes killed, {sum(row['outcome'] == 'survived' for row in rows)} survived.")
 
 
