@@ -20,7 +20,7 @@ from forget_lib.study.chosen import read_settings
 from tests.faults.workflow_copy import copy_what_plans_need
 from workflow import plan as planning
 from workflow.config_check import checked
-from workflow.plan import imported_modules, library_files, planned, settings_digest, urgency
+from workflow.plan import absent, imported_modules, library_files, planned, read_config, settings_digest, urgency
 
 CONFIG = {
     "profile": "tiny",
@@ -203,6 +203,25 @@ def test_scenarios_with_one_recipe_share_their_original():
     assert len(baselines) == 3
     config["scenarios"]["again"]["shared_original"] = False
     assert len([job for job in plan(config).values() if job.notebook == "02_train_baseline"]) == 3
+
+
+def test_a_scenario_whose_data_are_not_there_is_left_out_with_a_line_and_the_rest_goes_on(monkeypatch, tmp_path):
+    monkeypatch.setenv("FORGET_DATA", str(tmp_path))
+    config = read_config("workflow/config/study.yaml", runs=1)
+    (line,) = absent(config)
+    assert line.startswith("mufac is left out")
+    assert "./run_all.sh data mufac" in line
+    without = set(planning.plan(config))
+    assert not [key for key in without if "mufac_clean" in key]
+    with pytest.raises(ForgetError, match="mufac is left out"):
+        planned("workflow/config/study.yaml", ["mufac"])
+    (tmp_path / "mufac").mkdir()
+    assert absent(config)
+    (tmp_path / "mufac" / "custom_train_dataset.csv").write_text("")
+    assert absent(config) == []
+    added = set(planning.plan(config)) - without
+    assert "02_train_baseline/mufac_clean-small_resnet-draw0-seed0" in added
+    assert len([key for key in added if key.startswith("05_unlearn_mufac/mufac-")]) == 6
 
 
 def test_a_config_with_a_key_that_nothing_reads_is_refused():

@@ -112,6 +112,7 @@ class Scenario(Settings):
     attacks: list[Text] = Field(default=[], description="names of attacks, run on every model")
     parameters: Parameters = Parameters()
     shared_original: bool = Field(default=True, description="whether a page of its own trains the original")
+    needs: Text = Field(default="", description="folder of fetched data; while it is empty the scenario is left out")
     part: Name = Field(default="", description="the part it is run with, its own name if left out: letters, digits")
     start: Text = Field(default="", description="as of the config, for this scenario")
     device: Text = Field(default="", description="as of the config, for this scenario")

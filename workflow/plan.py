@@ -19,7 +19,7 @@ from typing import Any
 from forget_lib.core.errors import ForgetError, unknown
 from forget_lib.core.files import read_notebook
 from forget_lib.core.names import request_text, short_name
-from forget_lib.core.paths import REPOSITORY, find
+from forget_lib.core.paths import REPOSITORY, data_folder, find, shown
 from forget_lib.study.chosen import FOLDER, digest_of, read_settings, settings_file
 from workflow import commands
 from workflow.config_check import Config, Resources, Scenario, read_config
@@ -55,12 +55,30 @@ class Job:
         return f"{self.notebook}/{self.name}"
 
 
+def absent(config: Config) -> list[str]:
+    """A line for each scenario that needs data which are not there: never fetched, for they show real people."""
+    how = "{0} is left out: nothing is in {1}; ./run_all.sh data {2} fetches it, or data/README.md says how by hand"
+    places = {name: data_folder() / scenario.needs for name, scenario in config.scenarios.items() if scenario.needs}
+    return [how.format(name, shown(place), place.name) for name, place in places.items() if not _has_files(place)]
+
+
+def present(config: Config) -> Config:
+    """The config without the scenarios whose data are not there."""
+    scenarios = config.scenarios.items()
+    stay = {name: each for name, each in scenarios if not each.needs or _has_files(data_folder() / each.needs)}
+    return config.model_copy(update={"scenarios": stay})
+
+
+def _has_files(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
 def plan(config: Config) -> dict[str, Job]:
     """All jobs of a profile by key, each after those that it needs.
 
     Raises: ForgetError for a config that would write two things into one record or one page.
     """
-    config = with_plugins(first_runs(config))
+    config = with_plugins(first_runs(present(config)))
     # Notebooks run in their own folder, so a path relative to it stays the same wherever the repository lies.
     common = {"profile": config.profile, "results": f"../{results_folder(config)}"}
     jobs: dict[str, Job] = {}
@@ -349,9 +367,13 @@ def planned(config: str | Path, parts: Sequence[str] = (), runs: int | None = No
     Args: runs: as the config's key of that name.
     Raises: ForgetError for what is wrong with them.
     """
-    jobs = plan(read_config(config, runs))
+    checked = read_config(config, runs)
+    jobs = plan(checked)
     known = {job.part for job in jobs.values()} - {""}
     for part in parts:
+        without = [line for line in absent(checked) if line.startswith(f"{part} ")]
+        if part not in known and without:
+            raise ForgetError(f"{without[0]}.")
         if part not in known:
             raise unknown("part of the study", part, known)
     check_methods(jobs)
