@@ -31,9 +31,10 @@ SPENT = "\nprint(time.process_time())"
 
 
 def toy(folder: Path) -> Path:
-    """A notebook of the first code cell of `NOTEBOOK` that prints the CPU seconds of its kernel."""
+    """A notebook of the cell of `NOTEBOOK` that imports the library; it prints the CPU seconds of its kernel."""
     content = read_notebook(NOTEBOOK)
-    imports = next(cell for cell in content["cells"] if cell["cell_type"] == "code")
+    code = (cell for cell in content["cells"] if cell["cell_type"] == "code")
+    imports = next(cell for cell in code if "from forget_lib" in "".join(cell["source"]))
     cell = imports | {"source": "".join(imports["source"]) + SPENT}
     path = folder / "imports.ipynb"
     path.write_text(json.dumps(content | {"cells": [cell]}))

@@ -18,13 +18,14 @@ from tests.browser import ARGUMENTS, chromium
 torch.set_num_threads(1)
 
 
-LONGEST = "tests/test_smoke.py"
-"""The file that takes longest: it starts first, so that it does not run alone at the end, on one core of several."""
+LONGEST, IMPATIENT = "tests/test_smoke.py", "tests/demo/test_browser.py"
+"""The file that takes longest starts first, so that it does not run alone at the end, on one core of several; a page with
+its kernel comes when that study is done, for they would wait for each other."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first; all others in their order."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    """The longest file first, the one that waits for pages last; all others in their order."""
+    items.sort(key=lambda item: item.nodeid.startswith(IMPATIENT) - item.nodeid.startswith(LONGEST))
 
 
 def make_blobs(classes: int = 4, each: int = 60, size: int = 8) -> ImageData:

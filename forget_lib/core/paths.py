@@ -73,7 +73,8 @@ def one_line(error: BaseException) -> str:
     text = " ".join(re.sub(r"\w+://[^\s,'\"]+", "…", str(error)).split())
     if not isinstance(error, DataError):
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return text if len(text) <= 240 else text[:239] + "…"
+    most = 500 if isinstance(error, DataError) else 240  # ours end with what to do
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def sha256_of(path: Path) -> str:

@@ -1,5 +1,5 @@
-"""DP-SGD. For a group, the code of Koloskova et al. 2025 divides δ by exp((k - 1) ε), which is less than group privacy
-asks."""
+"""DP-SGD (group privacy). For a group, the code of Koloskova et al. 2025 divides δ by exp((k - 1) ε), which is less
+than group privacy asks."""
 
 from typing import Annotated
 

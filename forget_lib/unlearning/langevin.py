@@ -1,5 +1,5 @@
-"""Langevin unlearning. The authors' code, too, is a linear classifier on rows of length 1; batches are the whole set
-here. Their bound is on a Rényi divergence; the same sum bounds how far apart two Gaussians are. There a sample is
+"""Langevin unlearning (head). The authors' code, too, is a linear classifier on rows of length 1; batches are the whole
+set here. Their bound is on a Rényi divergence; the same sum bounds how far apart two Gaussians are. There a sample is
 replaced, here the forget set is taken out."""
 
 import math

@@ -83,7 +83,8 @@ def rem(
     probability (NPO) in the net without branches, where its accuracy on them is above γ; then a pass over all training
     data on :math:`\mathcal{L}_{CE}(f_{\theta_1 + \theta_2}) + \lambda\, NPO(f_{\theta_1}(x_f))`. Last,
     :math:`\theta_2`, the branches, is dropped.
-    All passes renew batch norm's statistics. Settings: accuracy is γ, barrier λ.
+    All passes renew batch norm's statistics.
+    Settings: accuracy is γ, barrier λ.
     """
     teacher, branches, retain, forget = frozen_copy(model), Branches(model, share), task.retain, task.forget
     ids = torch.randint(1, MASKS, (len(retain),), generator=task.generator).to(retain.labels.device)

@@ -181,6 +181,8 @@ def test_the_cifar10_sample_is_made_again_bit_for_bit():
 
 @pytest.mark.parametrize("damage", ["truncate", "flip", "remove"])
 def test_a_damaged_sample_is_one_clear_error(monkeypatch, tmp_path, damage):
+    tmp_path = tmp_path / ("a_long_name" * 8)  # however long the path, the advice at the end is said
+    tmp_path.mkdir()
     for path in (SAMPLES / name for name in ("SHA256SUMS", *stored.sample_checksums())):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     broken = tmp_path / "mnist_test.png"

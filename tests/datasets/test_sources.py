@@ -77,7 +77,8 @@ def test_the_user_can_interrupt_the_chain():
 
 
 def test_long_reasons_are_cut():
-    assert len(paths_module.one_line(DataError("word " * 500))) == 240
+    assert len(paths_module.one_line(ValueError("word " * 500))) == 240
+    assert len(paths_module.one_line(DataError("word " * 500))) == 500
 
 
 def test_the_data_folder_can_be_moved(monkeypatch, tmp_path):
