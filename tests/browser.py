@@ -23,7 +23,7 @@ ARGUMENTS = [
     # A camera that shows a moving test picture, and a person who allows it.
     *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
 ]
-PATIENCE = 60_000
+PATIENCE = 150_000
 """Milliseconds to wait for what takes a second on a machine with nothing else to do."""
 
 

@@ -19,8 +19,8 @@ torch.set_num_threads(1)
 
 
 LONGEST, IMPATIENT = "tests/test_smoke.py", "tests/demo/test_browser.py"
-"""The file that takes longest starts first, so that it does not run alone at the end, on one core of several; a page with
-its kernel comes when that study is done, for they would wait for each other."""
+"""The file that takes longest starts first, so that it does not run alone at the end, on one core of several. Pages
+with kernels come when that study is done: they would wait for each other."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
