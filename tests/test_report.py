@@ -267,10 +267,12 @@ def test_a_damaged_table_of_answers_is_named(executed, content):
 
 def test_links_between_notebooks_lead_from_page_to_page(tmp_path):
     text = "# One\n\n[a](00_overview.ipynb#Glossary) [b](03_toy.ipynb) [c](other.ipynb)\n\n## All *gaps*, here"
+    text += "\n\n[d](07b_toy.ipynb)"
     notebook = write(tmp_path / "one.ipynb", new_markdown_cell(text))
     page = export_html(notebook, tmp_path / "one.html").read_text()
     assert 'href="../00_overview/overview.html#Glossary"' in page
     assert 'href="../../index.html#03_toy"' in page
+    assert 'href="../../index.html#07b_toy"' in page
     assert page.count("other.ipynb") == 1
     assert '<h2 id="All-gaps-here">' in page
     alone = export_html(notebook, tmp_path / "two.html", index="").read_text()

@@ -151,4 +151,4 @@ def _linked(body: str, index: str) -> str:
         target = f"../{name}/{name.split('_')[-1]}.html{anchor}" if name in SINGLE else f"{index}#{name}"
         return f'<a href="{target}">{text}</a>'
 
-    return re.sub(r'<a href="(\d\d_\w+)\.ipynb(#[^"]*)?">(.*?)</a>', page, body, flags=re.DOTALL)
+    return re.sub(r'<a href="(\d\d\w?_\w+)\.ipynb(#[^"]*)?">(.*?)</a>', page, body, flags=re.DOTALL)
