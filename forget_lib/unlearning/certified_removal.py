@@ -12,7 +12,7 @@ from forget_lib.datasets.samples import Samples
 from forget_lib.models.nets import Classifier
 from forget_lib.models.train import Meter
 from forget_lib.unlearning import Factor, Positive, Share, UnlearningTask, method, source
-from forget_lib.unlearning.common import COUNTED
+from forget_lib.unlearning.common import COUNTED, features_of
 
 CURVATURE = 0.25
 """Lipschitz constant of the second derivative of the logistic loss, as in the paper; 1 / (6 √3) is the tight one."""
@@ -84,9 +84,7 @@ def budget(noise: float, epsilon: float, delta: float) -> float:
 def rows_of(model: Classifier, samples: Samples, meter: Meter) -> tuple[Tensor, float]:
     """Penultimate features and a one, each row scaled to length 1, float64 [N, D + 1] on the CPU; and the mean length
     before. A row depends on no other sample, so that what is fitted without a sample does not know it."""
-    batches = samples.batches(batch_size=500, shuffle=False, augment=False)
-    features = torch.cat([model.features(images).double().cpu() for images, _ in batches])
-    meter.add(len(samples))
+    features = features_of(model, samples, meter).double().cpu()
     rows = torch.cat([features, torch.ones(len(samples), 1, dtype=torch.float64)], 1)
     lengths = rows.norm(dim=1, keepdim=True)
     return rows / lengths, float(lengths.mean())

@@ -54,7 +54,7 @@ def cmf(
 
     def renewed() -> tuple[Tensor, Tensor, Tensor]:
         model.eval()
-        features = features_of(model, task, everything)
+        features = features_of(model, everything, task.meter)
         return features, *class_means(features, everything.labels, task.number_of_classes)
 
     features, means, centre = renewed()

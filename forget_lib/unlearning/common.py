@@ -12,7 +12,7 @@ from forget_lib.core.errors import DivergedError, ForgetError
 from forget_lib.datasets.samples import Samples
 from forget_lib.models.nets import Classifier
 from forget_lib.models.optimizers import SGD, Adam, clear_gradients, trainable
-from forget_lib.models.train import train_mode
+from forget_lib.models.train import Meter, train_mode
 from forget_lib.unlearning.task import UnlearningTask
 
 Importance = dict[str, Tensor]
@@ -192,10 +192,10 @@ def accuracy_of(model: nn.Module, samples: Samples) -> float:
 
 
 @torch.no_grad()
-def features_of(model: Classifier, task: UnlearningTask, samples: Samples) -> Tensor:
+def features_of(model: Classifier, samples: Samples, meter: Meter) -> Tensor:
     """Penultimate features float32 [N, D] of all samples, in order, not augmented, in the mode the model is in."""
     batches = samples.batches(batch_size=500, shuffle=False, augment=False)
-    task.meter.add(len(samples))  # features alone pass by the meter
+    meter.add(len(samples))  # features alone pass by the meter
     return torch.cat([model.features(images) for images, _ in batches])
 
 

@@ -29,7 +29,7 @@ def esc(model: Classifier, task: UnlearningTask, *, share: Share = 0.015) -> nn.
     in that direction too. Made for classes.
     Settings: share is p / 100.
     """
-    features = features_of(cast(Classifier, model.eval()), task, task.forget)
+    features = features_of(cast(Classifier, model.eval()), task.forget, task.meter)
     main = directions(features, max(1, int(share * features.shape[1])))
     with torch.no_grad():
         weight = model.head.weight

@@ -36,7 +36,7 @@ class Autoencoder(nn.Module):
 
 def fitted(model: Classifier, task: UnlearningTask, samples: Samples) -> Autoencoder:
     """A VAE of the samples' features: squared error + 0.025 KL to N(0, 1), summed over numbers, mean over samples."""
-    features = features_of(model.eval(), task, samples)
+    features = features_of(model.eval(), samples, task.meter)
     vae = Autoencoder(features.shape[1]).to(features)
     optimizer = adam(vae, VAE_RATE)
     for _ in range(VAE_EPOCHS):
