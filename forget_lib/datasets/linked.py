@@ -18,6 +18,7 @@ from forget_lib.datasets.image_data import ImageData
 BITS = 2
 """Perceptual hashes (64 bits) that differ in at most so many are of one photograph. At 4, chains join strangers."""
 BLOCK = 1024
+NO_PAIRS = torch.zeros(0, 2, dtype=torch.int64)
 
 
 class Linked(NamedTuple):
@@ -42,6 +43,12 @@ def link(ids: Tensor, names: Sequence[str], pairs: Tensor) -> Linked:
     return Linked(torch.from_numpy(places)[ids], tuple(names[index] for index in stay), aliases)
 
 
+def link_names(names: Sequence[str] | pd.Series, pairs: Tensor) -> Linked:
+    """`link` for one name an image; names are numbered in their order."""
+    ids, known = pd.factorize(np.asarray(names), sort=True)
+    return link(torch.from_numpy(ids), tuple(map(str, known)), pairs)
+
+
 def same_pixels(images: Tensor) -> Tensor:
     """int64 [M, 2]: every image (of uint8 [N, C, H, W]) that is the same to the bit as one before it, after the first
     of those."""
@@ -58,7 +65,7 @@ def alike(hashes: np.ndarray, bits: int = BITS) -> Tensor:
     """int64 [M, 2]: all pairs, the smaller index first, of hashes (bool [N, 64]) that differ in at most `bits` bits."""
     codes = torch.from_numpy(hashes).float()
     ones = codes.sum(1)
-    pairs = [torch.zeros(0, 2, dtype=torch.int64)]
+    pairs = [NO_PAIRS]
     for start in range(0, len(codes), BLOCK):
         block = slice(start, start + BLOCK)
         distances = ones[block, None] + ones - 2 * codes[block] @ codes.T

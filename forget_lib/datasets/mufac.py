@@ -22,7 +22,7 @@ from forget_lib.core.errors import DataError, first_few
 from forget_lib.core.paths import data_folder, one_line, samples_folder, shown
 from forget_lib.datasets.archives import safe_extract
 from forget_lib.datasets.image_data import ImageData, checksum_of
-from forget_lib.datasets.linked import BITS, Linked, alike, link, one_of_each
+from forget_lib.datasets.linked import BITS, NO_PAIRS, Linked, alike, link_names, one_of_each
 from forget_lib.datasets.registry import dataset
 from forget_lib.datasets.sources import BY_HAND, fetch, first_that_works
 from forget_lib.datasets.stored import LOCAL_TITLE, RESTORE, SAMPLE_TITLE, kept
@@ -56,7 +56,6 @@ COLUMNS = ("family_id", "person_id", "age_class", "image_path")
 FAMILY, PERSON = re.compile(r"F\d{3,6}"), re.compile(r"[A-Z]{1,3}\d{0,2}")
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 SHOWN_PROBLEMS = 5
-NO_PAIRS = torch.zeros(0, 2, dtype=torch.int64)
 
 
 @dataclass(frozen=True)
@@ -192,8 +191,8 @@ def _faces(
     synthetic: bool,
 ) -> ImageData:
     """Images with age classes, people and families, of these indices into `faces`."""
-    people = _link([face.person_name for face in faces], pairs)
-    families = _link([face.family for face in faces], pairs)
+    people = link_names([face.person_name for face in faces], pairs)
+    families = link_names([face.family for face in faces], pairs)
     values = {
         "images": pixels(faces, size, keep=not synthetic),
         "labels": torch.tensor([AGE_LETTERS.index(face.age_class) for face in faces]),
@@ -219,11 +218,6 @@ def _faces(
         held_out=HELD_OUT,
         notes=_notes(people, families),
     )
-
-
-def _link(names: Sequence[str], pairs: Tensor) -> Linked:
-    ids, known = pd.factorize(np.array(names), sort=True)
-    return link(torch.from_numpy(ids), tuple(map(str, known)), pairs)
 
 
 def _notes(people: Linked, families: Linked) -> tuple[str, ...]:

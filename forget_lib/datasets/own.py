@@ -36,7 +36,7 @@ from forget_lib.core.paths import locate, one_line, shown
 from forget_lib.core.settings import Settings, faults_of
 from forget_lib.core.user_code import load_function, running
 from forget_lib.datasets.image_data import ImageData, checksum_of
-from forget_lib.datasets.linked import Linked, link, same_pixels
+from forget_lib.datasets.linked import NO_PAIRS, Linked, link_names, same_pixels
 from forget_lib.datasets.pixels import FORMATS, black, copies, picture_of, pixels, read_images
 from forget_lib.datasets.stored import cache_path, kept
 
@@ -456,7 +456,9 @@ def _assembled(name: str, found: Found, options: Options) -> ImageData:
     if problems:
         raise OwnDataError(name, problems)
     labels = torch.tensor([labels_of[label] for label in rows["label"]])
-    linked = {column: _linked(rows[column], images) for column in ("person", "family") if column in rows}
+    columns = [column for column in ("person", "family") if column in rows]
+    pairs = same_pixels(images) if columns else NO_PAIRS
+    linked = {column: link_names(rows[column], pairs) for column in columns}
     people, families = (linked[column].ids if column in linked else None for column in ("person", "family"))
     if not parts & {"train", "test"} and "person" in linked and len(linked["person"].names) == 1:
         advice = "leave the people out, or say which images are for the test (column part of a CSV)"
@@ -529,12 +531,6 @@ def _as_numbers(label: str) -> tuple[bool, int, str]:
     """Sorts numbers by size (10 after 2), and before all other names."""
     is_number = label.isdecimal()
     return not is_number, len(label.lstrip("0")) if is_number else 0, label
-
-
-def _linked(column: pd.Series, images: Tensor) -> Linked:
-    """Ids and sorted names of people or families, of whom those that share an image to the bit are one."""
-    ids, names = pd.factorize(column, sort=True)
-    return link(torch.from_numpy(ids), tuple(names), same_pixels(images))
 
 
 def _notes_of_linked(name: str, linked: Mapping[str, Linked]) -> list[str]:
