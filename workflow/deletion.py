@@ -48,9 +48,9 @@ def run(
         print(f"{tried[-1]} failed; next: {name}, about {cost:.0%} of the cost of training anew", flush=True)
         set_aside(folder, f"{len(tried)}-{tried[-1]}")
         content = answer(request, folder, name)
-    print(f"Verdict: {content['verdict']['outcome']}. {first_page.NEXT[content['verdict']['outcome']]}", end="")
-    print(f"{'; '.join(content['verdict']['needed'])}\nThe report: {folder / 'report.html'}")
-    return STATUS[content["verdict"]["outcome"]]
+    outcome = content["verdict"]["outcome"]
+    print(f"Verdict: {outcome}. {first_page.next_step(content)}\nThe report: {folder / 'report.html'}")
+    return STATUS[outcome]
 
 
 def answer(request: Path, folder: Path, method: str = "") -> dict[str, Any]:

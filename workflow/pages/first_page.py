@@ -4,18 +4,19 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
-
 from forget_lib.deletion.purge import BY_HAND, REMOVE, Artefact
 from forget_lib.deletion.verdict import EMBEDDING, FAIL, OUTPUTS, PASS, UNDECIDED
 from forget_lib.unlearning import get_method
-from workflow.pages.page import TEMPLATES
+from workflow.pages.page import PAGE
 
 CLASS = {PASS: "pass", FAIL: "fail", UNDECIDED: "open"}
 WORDS = {
-    PASS: "Passed: in what was checked below, the model equals models trained without these images, within the margin.",
-    FAIL: "Failed: the model still differs from models that were trained without these images.",
-    UNDECIDED: "Not decided: the evidence is too little to say whether the images are forgotten.",
+    PASS: (
+        "Passed",
+        "In what was checked below, the model equals models trained without these images, within the margin.",
+    ),
+    FAIL: ("Failed", "The model still differs from models that were trained without these images."),
+    UNDECIDED: ("Not decided", "The evidence is too little to say whether the images are forgotten."),
 }
 NEXT = {
     PASS: "Use the unlearned model (unlearned/model.safetensors) in place of the old one, and delete what is listed "
@@ -42,11 +43,8 @@ def first_page(content: Mapping[str, Any], found: Sequence[Artefact]) -> str:
     content: of report.json (`deletion.report.build`). found: what still carries the data (`deletion.purge.artefacts`).
     """
     outcome, method = content["verdict"]["outcome"], content["method"]
-    needed = "; ".join(content["verdict"]["needed"])
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("deletion.html.j2").render(
+    word, sentence = WORDS[outcome]
+    return PAGE.get_template("deletion.html.j2").render(
         title=content["request"]["title"] or f"Forget {subject_of(content)}",
         subject=subject_of(content),
         label="synthetic data" if content["data"]["synthetic"] else "",
@@ -58,14 +56,20 @@ def first_page(content: Mapping[str, Any], found: Sequence[Artefact]) -> str:
         method=f"{get_method(method['method']).title} ({method['method']})",
         cost=f"{method['cost_in_retrainings']:.0%}",
         kind=CLASS[outcome],
-        word=WORDS[outcome].partition(":")[0] + ".",
-        sentence=WORDS[outcome].partition(": ")[2].capitalize(),
-        next_step=NEXT[outcome] + (f"{needed}." if outcome == UNDECIDED else ""),
+        word=f"{word}.",
+        sentence=sentence,
+        next_step=next_step(content),
         checked=checks_of(content),
         remaining=remaining_of(found),
         contact=content["request"].get("contact") or "Whoever runs this model. The request names nobody (contact: …).",
         terms=TERMS,
     )
+
+
+def next_step(content: Mapping[str, Any]) -> str:
+    """What to do after this verdict; where it is open, what would be enough."""
+    outcome = content["verdict"]["outcome"]
+    return NEXT[outcome] + (f"{'; '.join(content['verdict']['needed'])}." if outcome == UNDECIDED else "")
 
 
 def subject_of(content: Mapping[str, Any]) -> str:

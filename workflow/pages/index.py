@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from forget_lib.core.errors import ForgetError
 from forget_lib.core.files import read_notebook, write_text
@@ -15,7 +14,7 @@ from forget_lib.core.paths import REPOSITORY
 from forget_lib.show import answer_table
 from forget_lib.study import records
 from workflow.pages.compare import lines_of_index
-from workflow.pages.page import TEMPLATES, export_html, style, title_of
+from workflow.pages.page import PAGE, TEMPLATES, export_html, style, title_of
 from workflow.pages.search import write_search
 
 # Shown for each page where it has them; the other parameters stand in the page itself.
@@ -24,7 +23,6 @@ DEMO = "09_face_demo"
 OVERVIEW = "notebooks/00_overview/overview.html"
 ANSWERS = Path("tables", "answers.json")
 """The rows of `overview.by_kind` that 00_overview writes."""
-PAGE = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
 
 
 def write_index(folder: Path, missing: Iterable[str] = ()) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from jinja2 import pass_context
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 from latex2mathml.converter import convert
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
@@ -20,6 +20,8 @@ from forget_lib.core.files import read_notebook, write_text
 FOLDERS = re.compile(r"/[\w./-]{0,300}?/((?:site-packages|forget_lib)/)")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+PAGE = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+"""Pages that are no notebooks: what is put into a template is escaped."""
 WIDGET = "application/vnd.jupyter.widget-view+json"
 SINGLE = ("00_overview", "01_data", "08_figures")
 """Notebooks of which every profile has one page; of the others the index lists the pages, or that there is none."""
