@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
-from torch import nn
+from torch import Tensor, nn
 
 from forget_lib.attacks import AttackInput, References, Side, get_attack
 from forget_lib.attacks.parts.inputs import known_outside
@@ -134,8 +134,9 @@ def audit(
         left_out["one_model"] = str(error)
     numbers = {}
     for title, net in nets.items():
-        inputs = _inputs(net, sets, aside, known, families if title == "model" else None, seed)
-        numbers[title] = [*_accuracies(net, sets), *_attacked(inputs, left_out)]
+        logits = {name: predict(net, samples) for name, samples in sets.items()}
+        inputs = _inputs(net, sets, logits, aside, known, families if title == "model" else None, seed)
+        numbers[title] = [*_accuracies(logits, sets), *_attacked(inputs, left_out)]
     table = _table(numbers)
     if families is None:
         return Audit(*_alone(table, bool(given.classes_gone(sets))), None, left_out, table)
@@ -191,32 +192,34 @@ def _of_net(net: nn.Module, sets: given.Sets) -> Measured:
 def _inputs(
     net: nn.Module,
     sets: given.Sets,
+    logits: Mapping[str, Tensor],
     aside: Mapping[str, Samples],
     known: Mapping[str, np.ndarray],
     families: Families | None,
     seed: int,
 ) -> dict[str, AttackInput]:
-    """What each attack is given, by its name."""
-
-    def side(samples: Samples, name: str = "") -> Side:
-        return Side(predict(net, samples), samples.labels, known=known.get(name))
-
-    forget, plain = side(sets["forget"], "forget"), AttackInput(side(sets["forget"]), side(sets["unseen"]), seed=seed)
+    """What each attack is given, by its name. logits: of the net, by set."""
+    forget, unseen = (Side(logits[name], sets[name].labels) for name in ("forget", "unseen"))
+    plain = AttackInput(forget, unseen, seed=seed)
     inputs = dict.fromkeys(ALONE, plain)
     if known:
-        unseen, population = (side(aside[name], name) for name in ("unseen", "population"))
-        inputs["one_model"] = AttackInput(forget, unseen, population, seed=seed)
+        half, population = (
+            Side(predict(net, aside[name]), aside[name].labels, known=known[name]) for name in ("unseen", "population")
+        )
+        inputs["one_model"] = AttackInput(
+            dataclasses.replace(forget, known=known["forget"]), half, population, seed=seed
+        )
     if families is not None:
-        logits = stacked(families.retrained, "logits")
-        outside = References(logits, np.zeros(logits.shape[:2], dtype=bool))
+        theirs = stacked(families.retrained, "logits")
+        outside = References(theirs, np.zeros(theirs.shape[:2], dtype=bool))
         inputs["lira_offline"] = dataclasses.replace(plain, references=outside)
     return inputs
 
 
-def _accuracies(net: nn.Module, sets: given.Sets) -> list[Measurement]:
+def _accuracies(logits: Mapping[str, Tensor], sets: given.Sets) -> list[Measurement]:
     found = []
     for name, samples in sets.items():
-        value = metrics.accuracy(predict(net, samples), samples.labels)
+        value = metrics.accuracy(logits[name], samples.labels)
         found.append(Measurement("accuracy", value, n=len(samples), item=name))
     return found
 

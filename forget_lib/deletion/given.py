@@ -113,13 +113,10 @@ def faults_of_net(net: Any, sets: Sets, title: str = "model") -> list[str]:
         why = "batch norm and dropout would answer by chance"
         faults.append(f"The {title} is in train mode: {why}; expected eval mode. Call .eval() on it.")
     here = next((each.device for each in net.parameters()), None)
-    for name, samples in sets.items():
-        if here not in (None, samples.images.device):
-            there = samples.images.device
-            faults.append(
-                f"The {title} is on {here} and {name} on {there}; expected one device. Use .to({str(here)!r})."
-            )
-    if not sets or any("expected one device" in fault for fault in faults):
+    elsewhere = {name: each.images.device for name, each in sets.items() if here not in (None, each.images.device)}
+    for name, there in elsewhere.items():
+        faults.append(f"The {title} is on {here} and {name} on {there}; expected one device. Use .to({str(here)!r}).")
+    if not sets or elsewhere:
         return faults
     quiet = copy.deepcopy(net).eval()
     try:

@@ -88,8 +88,8 @@ def _points(gaps: dict[str, verdict.Compared]) -> dict[str, float]:
 
 
 def _tuned(part: pd.DataFrame, methods: pd.Series) -> list[bool]:
-    """Whether the settings of each method were tuned on these data; a control or an
-    exact method has none to tune."""
+    """Whether the settings of each method were tuned on these data; a control or an exact method has none
+    to tune."""
     said = part.groupby("method")["tuned"].agg(lambda values: set(values)) if "tuned" in part else {}
     return [not is_method(name) or said.get(name, {NOT_TUNED}) <= {TUNED, ""} for name in methods]
 

@@ -460,10 +460,11 @@ def or_default(
         seen = [{**row, "measured": {k: v for k, v in row["measured"].items() if k != "probe"}} for row in rows]
     found = judged(seen, nothing)
     best = next((row for row in seen if found["settings"] is not None and row["settings"] == found["settings"]), None)
-    why = found["reason"] if best is None else f"the best trial {no_better(best, default)}"
+    against = "" if best is None else no_better(best, default)
+    why = found["reason"] if best is None else f"the best trial {against}"
     found |= {"trials": [*rows, default], "runs_with": found["runs_with"] if best is not None else {}}
     found |= {key: found[key] + default[key] for key in ("passes", "seconds")}
-    if best is not None and not no_better(best, default):
+    if best is not None and not against:
         return found
     if best is None and objection(default, nothing):
         return found | {"reason": f"{why}; the default settings stay"}

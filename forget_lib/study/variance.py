@@ -66,8 +66,8 @@ def components_table(table: pd.DataFrame) -> pd.DataFrame:
     columns = ["method", "metric", "source", "deviation", "low", "high", "share"]
     chosen = table[table["metric"].isin(METRICS) & table["attack"].isin(["", ATTACK])]
     cells = chosen.pivot_table(index=["draw", "seed"], columns=["method", "metric", "run"], values="value")
-    names = dict.fromkeys(chosen["method"])
-    if "retrain" not in names or len(cells) != chosen["draw"].nunique() * chosen["seed"].nunique():
+    names, draws = dict.fromkeys(chosen["method"]), chosen["draw"].nunique()
+    if "retrain" not in names or len(cells) != draws * chosen["seed"].nunique():
         return pd.DataFrame(columns=columns)
     retrained = cells["retrain"].T.groupby(level="metric").mean().T
     rows = []
@@ -76,9 +76,7 @@ def components_table(table: pd.DataFrame) -> pd.DataFrame:
         if gaps.isna().any(axis=None) or -gaps["test_accuracy"].mean(axis=None) > WORKING:
             continue
         for metric in METRICS:
-            split = nested_variance_components(
-                gaps[metric].to_numpy().reshape(chosen["draw"].nunique(), -1, gaps[metric].shape[1])
-            )
+            split = nested_variance_components(gaps[metric].to_numpy().reshape(draws, -1, gaps[metric].shape[1]))
             total = sum(each.value for each in split.values())
             for source, each in split.items():
                 ends = np.sqrt([each.value, each.low, each.high])

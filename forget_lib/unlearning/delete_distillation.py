@@ -22,9 +22,8 @@ def delete_distillation(
     r"""Imitate the original on the forget set as if the true class did not exist.
 
     Minimises :math:`KL(q \| p_\theta(x_f))`, :math:`q = softmax(z_{\theta_0}(x_f), z_y := -\infty)`, over the forget
-    set alone, by SGD without weight decay. Batch-norm statistics stay (an option of the
-    authors, `disable_bn`, off by default). The true class goes
-    to 0.
+    set alone, by SGD without weight decay. Batch-norm statistics stay (an option of the authors,
+    `disable_bn`, off by default). The true class goes to 0.
     """
 
     def target(logits: Tensor, labels: Tensor) -> Tensor:

@@ -26,8 +26,8 @@ def scrub(
 
     With :math:`d(x) = T^2 KL(p_{\theta_0}(x; T) \| p_\theta(x; T))`: in each of the first `max_epochs` epochs one pass
     over the forget set that minimises :math:`-d(x_f)`; in every epoch one pass over the retain set that minimises
-    :math:`\gamma \mathcal{L}_{CE}(x_r) + \alpha d(x_r)`. The rate falls to a tenth after
-    epochs 3, 5 and 9.
+    :math:`\gamma \mathcal{L}_{CE}(x_r) + \alpha d(x_r)`. The rate falls to a tenth after epochs 3, 5 and
+    9.
     """
     rates = (learning_rate, alpha, gamma, temperature)
     for _ in scrub_epochs(model, task, epochs, max_epochs, *rates, forget_batch_size):

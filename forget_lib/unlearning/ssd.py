@@ -21,8 +21,8 @@ def ssd(
 
     :math:`I_S = \overline{(\partial \mathcal{L}_{CE} / \partial \theta)^2}` over S in eval mode; where
     :math:`I_f > \alpha I_D`: :math:`\theta \leftarrow \theta \min(\lambda I_D / I_f, 1)`. By sample,
-    :math:`I_f / I_D \le |D| / |D_f|`, so that the usual α = 10 chooses nothing when a tenth is to go; in
-    the authors' order hardly anything.
+    :math:`I_f / I_D \le |D| / |D_f|`, so that the usual α = 10 chooses nothing when a tenth is to go; in the
+    authors' order hardly anything.
 
     Settings: strength is λ. importance: of each batch, of each batch of one class (the authors' order), or of each
     sample; α has another scale in each.
