@@ -51,6 +51,8 @@ def test_the_four_checks_are_the_reports_numbers(shared):
         each = found[name]
         for key in ("value", "low", "high"):
             assert f"{100 * each[key]:.0f} %" in line, (name, key)
+        value, low, high = (f"{100 * each[key]:.0f} %" for key in ("value", "low", "high"))
+        assert f"share left {value} (90 % interval {low} to {high})" in line
     assert f"original: {content['controls']['original']['outcome']}" in controls
     assert "notice" in noticed
 
