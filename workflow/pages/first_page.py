@@ -97,7 +97,8 @@ def checks_of(content: Mapping[str, Any]) -> list[str]:
     if not noticed:
         return [*lines, "No attack would surely have noticed images that were left in: this test is weak here."]
     attack = min(noticed, key=noticed.__getitem__)
-    return [*lines, f"Had {noticed[attack]:.0%} of the images been left in, it would have been noticed ({attack})."]
+    chance = f"with a chance of {content['rule']['power']:.0%} or more"
+    return [*lines, f"Had {noticed[attack]:.0%} of the images been left in, {attack} would have noticed it {chance}."]
 
 
 def remaining_of(found: Sequence[Artefact]) -> list[str]:
