@@ -23,6 +23,7 @@ from workflow.leaderboard_table import (
     read_entries,
     read_entry,
     score_of,
+    verdicts,
     worst_gaps,
     write_leaderboard,
 )
@@ -85,6 +86,28 @@ def test_clear_differences_have_narrow_ranks_and_equal_methods_wide_ones():
 def test_records_of_other_seeds_cannot_be_ranked_together():
     with pytest.raises(ForgetError, match="other problems or seeds"):
         ranks([made_up("a", [0.1]), made_up("b", [0.1, 0.2])])
+
+
+def judged(gap: float, spread: float = 0.002) -> str:
+    """Verdict on a made-up method whose forget accuracy lies `gap` above the retrained model's; six pairs."""
+    rows = []
+    for method, above in (("retrain", 0.0), ("do_nothing", 0.5), ("mine", gap)):
+        runs = []
+        for seed in range(6):
+            noise = spread * (seed - 2.5)
+            known = {"test": 0.9, "attacks": [0.5]}
+            measured = known | {"forget": 0.3 + above + (noise if method == "mine" else 0.001 * seed)}
+            references = [known | {"forget": 0.3}, known | {"forget": 0.31}]
+            same = {"draw": seed, "seed": seed, "status": "done", "reference": references}
+            runs.append(same | {"measured": measured})
+        rows.append({"method": method, "problems": {"subset": {"request": "random:0.1", "runs": runs}}})
+    return verdicts(rows, "subset")["mine"]
+
+
+def test_the_verdict_is_the_studys_own():
+    assert judged(0.2) == "little"
+    assert judged(-0.2) == "much"
+    assert judged(0.02, spread=0.05) == "undecided"
 
 
 def test_doing_nothing_ranks_last_and_hiding_the_output_is_not_retraining(records):
@@ -170,7 +193,7 @@ def test_the_table_is_written_for_people_and_papers(records, tmp_path):
     text = (tmp_path / "leaderboard.tex").read_text()
     assert r"do\_nothing &" in text
     assert text.count(r"\\") == len(records) + 1
-    assert text.startswith(r"\begin{tabular}{llrrrrr}")
+    assert text.startswith(r"\begin{tabular}{llrrrlrr}")
 
 
 # --- verify -----------------------------------------------------------------------------------------------------------

@@ -11,12 +11,15 @@ import pandas as pd
 from forget_lib.core.errors import DataError, ForgetError
 from forget_lib.core.files import write_text
 from forget_lib.core.paths import RESULTS
+from forget_lib.statistics import verdict
 
 REFERENCE = RESULTS / "reference" / "leaderboard"
 SCHEMA = 1
 DRAWS = 2000
 """Bootstrap draws behind a rank's interval."""
 MARKS = {"": "", "not applicable": "*"}
+MEASURES = {"forget": verdict.FORGET, "test": verdict.KEPT, "attacks": verdict.MEASURES[1]}
+"""What the verdict goes by; the other respects have no margin that was fixed before looking."""
 Record = Mapping[str, Any]
 
 
@@ -97,15 +100,40 @@ def ranks(records: Sequence[Record], draws: int = DRAWS, seed: int = 0) -> pd.Da
     return table
 
 
+def verdicts(records: Sequence[Record], problem: str) -> pd.Series:
+    """The verdict (key of `verdict.STATES`) on each method of one problem, by the rule of the whole study: the first
+    reference is the retrained model, and `retrain` itself, trained with a third seed, is the second one."""
+    rows = []
+    for record in records:
+        name = "second_retrain" if record["method"] == "retrain" else record["method"]
+        for run in record["problems"][problem]["runs"]:
+            rows += _values(name, run["measured"], run)
+            rows += _values("retrain", run["reference"][0], run | {"status": "done"})
+    part = pd.DataFrame(rows).drop_duplicates().assign(request=record["problems"][problem]["request"])
+    return verdict.verdicts(part)["verdict"].rename({"second_retrain": "retrain"})
+
+
+def _values(method: str, measured: Mapping[str, Any], run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    same = {"method": method, "draw": run["draw"], "seed": run["seed"], "status": run["status"], "n": np.nan}
+    values = {name: np.atleast_1d(measured.get(name, np.nan))[0] for name in MEASURES}
+    return [
+        same | {"metric": MEASURES[name].metric, "attack": MEASURES[name].attack, "value": float(value)}
+        for name, value in values.items()
+    ]
+
+
 def leaderboard(records: Sequence[Record]) -> pd.DataFrame:
-    """The table: rank with interval, score, the worst gap by problem, the mean gap, and the cost in retrainings."""
+    """The table: rank with interval, score, the worst gap and the verdict by problem, the mean gap, and the cost in
+    retrainings."""
     rows = {}
+    judged = {name: verdicts(records, name) for name in worst_gaps(records[0])} if records else {}
     for record in records:
         row: dict[str, Any] = {"title": record["title"]}
         for name, gaps in worst_gaps(record).items():
             row[name] = gaps.mean()
             status = {run["status"] for run in record["problems"][name]["runs"]} - {"done"}
             row[f"{name}_note"] = ", ".join(sorted(status))
+            row[f"{name}_verdict"] = judged[name][record["method"]]
         runs = [run for problem in record["problems"].values() for run in problem["runs"]]
         row["mean_gap"] = np.mean([gap for run in runs for gap in run["gaps"].values()])
         costs = [run["cost"] for run in runs if run["cost"] is not None]
@@ -122,6 +150,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     for notes in table.columns[table.columns.str.endswith("_note")]:
         name = notes.removesuffix("_note")
         rows[name] = table[name].map("{:.3f}".format) + table[notes].map(lambda note: MARKS.get(note, "**"))
+        rows[f"{name}: verdict"] = [verdict.STATES[key].word for key in table[f"{name}_verdict"]]
     rows["mean gap"] = table["mean_gap"].map("{:.3f}".format)
     rows["cost"] = table["cost"].map("{:.2f}".format).replace("nan", "–")
     return rows
@@ -131,7 +160,8 @@ def write_leaderboard(records: Sequence[Record], folder: Path) -> pd.DataFrame:
     """Writes leaderboard.csv and leaderboard.tex; returns the table."""
     table = leaderboard(records)
     rows = shown(table).replace("–", "--").reset_index()
-    columns = "ll" + "r" * (rows.shape[1] - 2)
+    left = ("method", "rank")
+    columns = "".join("l" if name in left or name.endswith("verdict") else "r" for name in rows.columns)
     write_text(folder / "leaderboard.csv", table.round(6).to_csv())
     write_text(folder / "leaderboard.tex", rows.to_latex(index=False, escape=True, column_format=columns))
     return table
