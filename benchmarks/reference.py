@@ -44,7 +44,7 @@ REFERENCE = REPOSITORY / "results" / "reference"
 COLUMNS = [
     *("dataset", "model", "request", "draw", "seed", "method", "run"),
     *("attack", "metric", "item", "value", "low", "high", "n", "status", "reason"),
-    *("kind", "share", "drawn", "forgotten", "error", "null_error"),
+    *("kind", "share", "drawn", "forgotten", "error", "null_error", "tuned"),
 ]
 RECORDS, RUNS, MANIFEST = "records.jsonl.gz", "runs.csv.gz", "MANIFEST.json"
 LARGE = 2_000_000

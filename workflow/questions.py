@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from forget_lib.core.paths import RESULTS
+from forget_lib.statistics.intervals import t_interval
 
 REFERENCE = RESULTS / "reference"
 RUN = ["dataset", "model", "request", "draw", "seed"]
@@ -33,6 +34,7 @@ def sentences() -> dict[str, str]:
         "diverged": diverged(runs),
         "masked": masked(notices),
         "doses": doses(),
+        "copies": copies(),
     }
 
 
@@ -93,6 +95,18 @@ def margin_of_error(done: pd.DataFrame) -> str:
         f"Over {len(spread)} methods and requests, the gap of forget accuracy has a standard deviation between runs of "
         f"{middle:.1f} points (median; a tenth of them have more than {high:.1f}). At the median, a 95 % interval is "
         f"{widths} runs. Two single runs differ by up to {1.96 * np.sqrt(2) * middle:.1f} points in 95 of 100 cases."
+    )
+
+
+def copies() -> str:
+    models = pd.read_csv(REFERENCE / "benchmarks" / "copies.csv").set_index(["model", "dataset"])["auc"]
+    texts = {}
+    for data in ("mufac_published", "mufac_clean"):
+        found = t_interval(models.loc["retrained", data].to_numpy())
+        texts[data] = f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f}, {found.n} draws)"
+    return (
+        f"The usual attack on retrained models, which should give 0.5, has an AUC of {texts['mufac_published']} on "
+        f"MUFAC's published list with its copies, and of {texts['mufac_clean']} on `mufac_clean`."
     )
 
 

@@ -33,6 +33,10 @@ def is_method(name: str) -> bool:
     return name not in (*CONTROLS, *PLACEBOS, *BASELINES) and not (name in METHODS and METHODS[name].control)
 
 
+def _is_approximate(name: str) -> bool:
+    return is_method(name) and not (name in METHODS and METHODS[name].exact)
+
+
 def kind_of(part: pd.DataFrame) -> str:
     """Kind of request of one scenario, a key of `KINDS`. The classes of a face recogniser are people, and one that was
     trained here is not compared with one that has seen other people before."""
@@ -175,8 +179,9 @@ def placebo_claim(found: pd.DataFrame, pools: pd.DataFrame) -> Claim | None:
 
 
 def attack_claim(found: pd.DataFrame, pools: pd.DataFrame) -> Claim | None:
-    """How many methods the primary strong attack tells from retraining, in all pools together."""
-    methods = pools[pools["method"].map(is_method) & (pools["n"] > 0)] if len(pools) else pools
+    """How many tuned methods that are not exact the primary strong attack tells from retraining, in all pools
+    together."""
+    methods = pools[pools["method"].map(_is_approximate) & pools["tuned"] & (pools["n"] > 0)] if len(pools) else pools
     if methods.empty:
         return None
     told, all_of_them = int(methods["told"].sum()), len(methods)
@@ -196,12 +201,14 @@ CLAIMS = (equality_claim, placebo_claim, attack_claim)
 
 
 def pools_table(parts: dict[tuple[str, str, str], pd.DataFrame]) -> pd.DataFrame:
-    """`verdict.pool_verdicts` of all pools with a column pool; those without power are left out."""
+    """`verdict.pool_verdicts` of all pools with the columns pool and tuned (as in `answers`); those without power are
+    left out."""
     frames = []
     for names, part in parts.items():
         judged = verdict.pool_verdicts(part)
         if len(judged) and not (judged["verdict"] == "blind").all():
-            frames.append(judged.reset_index().assign(pool=" ".join(names)))
+            judged = judged.reset_index()
+            frames.append(judged.assign(pool=" ".join(names), tuned=_tuned(part, judged["method"])))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
@@ -211,13 +218,13 @@ def standing_claims(
     """The sentences that hold, and those that turn when one scenario, one pool or one seed is left out.
 
     found: of `answers`. pools: of `pools_table`. without_seeds: `answers` once more, each without one pair of draw and
-    seed. A sentence that cannot be made without some scenario rests on it alone, and does not stand.
+    seed. A sentence that cannot be made without some scenario or pool rests on it alone, and does not stand; one that
+    cannot be made without some pair has too few of them then, and is not turned by that.
     """
     scenarios = found[SCENARIO].apply(tuple, axis=1) if len(found) else pd.Series(dtype=object)
     others = [(found[scenarios != name], pools) for name in scenarios.drop_duplicates()]
     names = pools["pool"] if len(pools) else pd.Series(dtype=str)
     others += [(found, pools[names != name]) for name in names.drop_duplicates()]
-    others += [(other, pools) for other in without_seeds]
     stand: list[str] = []
     fall: list[str] = []
     for make in CLAIMS:
@@ -225,6 +232,7 @@ def standing_claims(
         if claim is None:
             continue
         again = [make(*other) for other in others]
+        again += [make(other, pools) or claim for other in without_seeds]
         holds = all(other is not None and other.key == claim.key for other in again)
         (stand if holds else fall).append(claim.text)
     return stand, fall
