@@ -1,6 +1,6 @@
 """The charts of a folder of results/reference, as PNG and SVG, drawn from its records by the study's own functions.
 
-What the pages of the run wrote as files is kept; here is drawn what they did not: the headline, gaps and trade-offs of
+What the pages of the run wrote as files is kept; here is drawn what they did not: the headline, gaps and costs of
 each scenario, weak against strong attacks and dose-response of each pool, and where the spread comes from.
 """
 
@@ -38,8 +38,6 @@ def drawings(table: pd.DataFrame, crossed: pd.DataFrame) -> Iterator[Drawing]:
     for names, part in scenarios.groupby(["dataset", "model", "request"], sort=True):
         if {"retrain", "original"} <= set(part["method"]):
             yield "gaps-" + "-".join(names), partial(figures_models.forest, part)
-            if (part["metric"] == "relative_cost").any():
-                yield "trade-offs-" + "-".join(names), partial(figures_models.pareto, part)
     for names, part in strong.groupby(["dataset", "model", "request"], sort=True):
         again, title = membership.table_of(part), ", ".join(names)
         yield "attacks-" + "-".join(names), partial(figures_attacks.weak_against_strong, again, title)

@@ -229,7 +229,7 @@ def test_charts_are_drawn_from_the_records_and_the_same_again(tmp_path):
     table = results.load(tmp_path / "records")
     for name in ("one", "two"):
         write_figures(tmp_path / "nothing", tmp_path / name, table, table.iloc[:0])
-    names = ["gaps-blobs-mlp-class-1", "trade-offs-blobs-mlp-class-1"]
+    names = ["gaps-blobs-mlp-class-1"]
     assert sorted(path.name for path in (tmp_path / "one" / "figures").iterdir()) == [
         f"{name}.{suffix}" for name in names for suffix in ("png", "svg")
     ]

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
@@ -21,7 +22,7 @@ from forget_lib.core.paths import REPOSITORY
 from forget_lib.show import catalogue
 from forget_lib.study import records
 from workflow.pages.index import failures, write_index
-from workflow.pages.page import export_html, mathml, title_of
+from workflow.pages.page import export_html, mathml, plain_table, title_of
 from workflow.pages.private import hide_folders
 from workflow.pages.run import declared_parameters, run_notebook, tail
 
@@ -174,6 +175,42 @@ def test_places_within_the_repository_and_words_with_a_slash_stay(tmp_path):
     write(executed, new_code_cell(f"x = 'own:{REPOSITORY}/data/digits'"))
     hide_folders(executed, tmp_path / "a.log", absolute, REPOSITORY / "notebooks")
     assert "own:data/digits" in "".join(json.loads(executed.read_text())["cells"][0]["source"])
+
+
+def tagged(text, *tags):
+    return new_markdown_cell(text, metadata={"tags": list(tags)})
+
+
+def test_the_sections_that_say_it_all_stand_first_and_the_others_are_folded(tmp_path):
+    cells = [new_markdown_cell("# Title"), new_markdown_cell("## Setup\n\nImports."), new_code_cell("1")]
+    cells += [tagged("## The figure", "page-2"), new_markdown_cell("Still open."), new_markdown_cell("## Rest *more*")]
+    cells += [tagged("## Findings", "page-1")]
+    page = export_html(write(tmp_path / "a.ipynb", *cells), tmp_path / "a.html").read_text()
+    places = [
+        page.index(text) for text in ("<h1", ">Findings", ">The figure", "Still open.", ">Setup", "Imports.", ">Rest")
+    ]
+    assert places == sorted(places)
+    assert page.count('<details class="part"><summary><h2') == 2
+    assert page.count("</details>") == page.count("<details")
+    assert page.index('<details class="part">') > page.index("Still open.")
+    assert '<h2 id="Rest-more">' in page
+
+
+def test_a_page_without_such_sections_stays_as_it_is(executed, tmp_path):
+    assert (
+        'class="part"'
+        not in export_html(executed, tmp_path / "page.html").read_text().split("</style>")[1].split("<script")[0]
+    )
+
+
+def test_a_table_has_one_row_of_headings_and_words_for_what_is_missing_or_true():
+    frame = pd.DataFrame({"a": [1.5, float("nan")], "b": [True, None]}, index=pd.Index(["x", "y"], name="method"))
+    table = plain_table(frame.to_html())
+    assert table.count("<tr") == 3
+    assert re.findall("<th>(.*?)</th>", table) == ["method", "a", "b", "x", "y"]
+    assert re.findall("<td>(.*?)</td>", table) == ["1.5", "yes", "–", "–"]
+    plain = pd.DataFrame({"a": [1]}, index=["x"]).to_html()
+    assert plain_table(plain) == plain
 
 
 def test_a_page_asks_for_nothing_from_elsewhere(executed, tmp_path):

@@ -111,4 +111,5 @@ def attacks_table() -> str:
 def source_of(name: str) -> str:
     """A method's code as it runs here, in HTML that unfolds. Raises: UnknownNameError that lists the methods."""
     code = html.escape(inspect.getsource(get_method(name).function))
-    return f"<details><summary>The code of <code>{name}</code></summary><pre><code>{code}</code></pre></details>"
+    summary = f"<summary>The code of <code>{name}</code></summary>"
+    return f'<details class="code">{summary}<pre><code>{code}</code></pre></details>'

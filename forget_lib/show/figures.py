@@ -3,6 +3,7 @@
 Colours are Okabe and Ito's, told apart by colour-blind readers and on grey paper together with the marker.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -14,15 +15,17 @@ from IPython.core.pylabtools import print_figure
 from IPython.display import Markdown, display
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from scipy import special
 from torch import Tensor
 
 from forget_lib.core.errors import ForgetError
 from forget_lib.datasets import ImageData
-from forget_lib.show.findings import ENDS, failures
+from forget_lib.show.findings import failures
 from forget_lib.show.overview import CORE, KINDS, SCENARIO, failing, is_method, ranked
 from forget_lib.statistics.rules import MARGINS, PAIRS_FOR_EQUALITY
 from forget_lib.study.records import summary
-from forget_lib.unlearning import list_methods
+from forget_lib.unlearning import METHODS, list_methods
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"
@@ -30,16 +33,18 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (
 GREY = "#777777"
 SETS = {"forget": ORANGE, "retain": SKY, "test": PURPLE, "unseen": BLACK}
 """Colours of sets of data; those of models are others, and the same in every figure: see `colour_of`."""
-ACCURACIES = {
-    "forget_accuracy": ("forget set", SETS["forget"], "s"),
-    "retain_accuracy": ("retain set", SETS["retain"], "o"),
-    "test_accuracy": ("test set", SETS["test"], "^"),
-    "test_accuracy_forgotten": ("test, forgotten classes", "#8C5A00", "D"),
-    "test_accuracy_retained": ("test, other classes", SETS["test"], "v"),
-}
 CONTROL_COLOURS = {"original": RED, "retrain": GREEN, "second_retrain": GREEN}
-COLUMNS: tuple[str, ...] = ("forget_accuracy", "retain_accuracy", "test_accuracy", "test_accuracy_retained", "auc")
-COLUMNS += ("tug_of_war", "js_divergence_forget", "relative_cost")
+TITLES = {
+    "forget_accuracy": "forget set (%)",
+    "retain_accuracy": "retain set (%)",
+    "test_accuracy": "test set (%)",
+    "test_accuracy_forgotten": "test, forgotten classes (%)",
+    "test_accuracy_retained": "test, other classes (%)",
+    "auc": "AUC of the loss attack",
+    "relative_cost": "cost (retrainings)",
+    "seconds": "CPU seconds",
+}
+"""Heads of the columns of `comparison`."""
 FIRST = ["original", "retrain", "second_retrain"]
 STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
@@ -50,6 +55,10 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "forget",
     "font.size": 10,
 }
+
+
+PAGE_WIDTH = 1176
+"""Pixels that a figure has on a page, in a window of 1,400: a wider one is made smaller, and its text with it."""
 
 
 def use_style() -> None:
@@ -63,10 +72,15 @@ def show(figure: Figure, alt: str) -> None:
     Raises: ForgetError for a figure without axes.
     """
     plt.close(figure)
-    picture = print_figure(figure, base64=True)
+    picture = print_figure(figure)
     if not picture:
         raise ForgetError(f"There is nothing to see in the figure: {alt}")
-    display({"image/png": picture, "text/plain": repr(figure)}, raw=True, metadata={"image/png": {"alt": alt}})
+    width = int.from_bytes(picture[16:20], "big")  # of a PNG, in pixels
+    sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text().strip()]
+    smallest = min(sizes, default=0) * figure.dpi / 72 * min(1, PAGE_WIDTH / width)
+    about = {"image/png": {"alt": alt, "smallest_text": round(smallest, 1)}}
+    bundle = {"image/png": b64encode(picture).decode("ascii"), "text/plain": repr(figure)}
+    display(bundle, raw=True, metadata=about)
 
 
 def colour_of(name: str) -> str:
@@ -91,7 +105,7 @@ def label_models(axis: plt.Axes, names: Sequence[str]) -> None:
 
 def legend_beside(axis: plt.Axes, **options: object) -> None:
     """A legend to the right of the axes, where it hides nothing."""
-    axis.legend(**{"loc": "upper left", "bbox_to_anchor": (1.01, 1), "fontsize": 8, **options})
+    axis.legend(**{"loc": "upper left", "bbox_to_anchor": (1.01, 1), "fontsize": 9, **options})
 
 
 def method_order(table: pd.DataFrame) -> list[str]:
@@ -99,6 +113,16 @@ def method_order(table: pd.DataFrame) -> list[str]:
     there = set(table["method"])
     known = [name for name in [*FIRST, *list_methods()] if name in there]
     return [*dict.fromkeys(known), *sorted(there - set(known))]
+
+
+def core(table: pd.DataFrame, most: int = 14) -> pd.DataFrame:
+    """The rows that a figure shows: of all models if they are few, else of the core methods, the reference models, the
+    placebos, and methods of the user's own."""
+    names = set(table["method"])
+    if len(names) <= most:
+        return table
+    own = {name for name in names & set(METHODS) if not METHODS[name].function.__module__.startswith("forget_lib.")}
+    return table[table["method"].isin({*CORE, *FIRST, *own})]
 
 
 def marks(table: pd.DataFrame) -> str:
@@ -117,7 +141,7 @@ def seeds_of(table: pd.DataFrame) -> str:
     units = there.drop_duplicates(["dataset", "model", "request", "method", "draw", "seed"])
     counts = units.groupby(["dataset", "model", "request", "method"]).size()
     if counts.max() == 1:
-        return "one seed; bars, if any, are within the run"
+        return "one run; an interval, if any, is over its samples"
     return f"mean and 95 % interval over {_from_to(counts.min(), counts.max())} seeds"
 
 
@@ -141,24 +165,53 @@ def picture(image: Tensor) -> np.ndarray:
 def image_rows(rows: Mapping[str, Tensor], title: str) -> Figure:
     """Rows of small images, each row under its title. rows: uint8 [n, C, H, W]; the first ten of each are drawn."""
     columns = max(1, min(10, max(map(len, rows.values()))))
-    size = (0.85 * columns, 0.95 * len(rows))
-    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")
-    for axis in axes.flat:
+    size = (0.85 * columns, 1.1 * len(rows) + 0.3)
+    figure, axes = plt.subplots(len(rows), 1, figsize=size, squeeze=False, layout="constrained")
+    for axis, (name, images) in zip(axes.flat, rows.items(), strict=True):
+        height, width = images.shape[2:]
+        strip = np.full((height, columns * (width + 1), 3), 255, dtype=np.uint8)
+        for place, image in enumerate(images[:columns]):
+            pixels = picture(image)
+            start = place * (width + 1)
+            strip[:, start : start + width] = pixels if pixels.ndim == 3 else pixels[:, :, None]
+        axis.imshow(strip)
         axis.axis("off")
-    for line, (name, images) in zip(axes, rows.items(), strict=True):
-        line[0].set_title(name, loc="left", fontsize=8)
-        for axis, image in zip(line, images, strict=False):
-            axis.imshow(picture(image), cmap="gray", vmin=0, vmax=255)
-    figure.suptitle(title, fontsize=9)
+        axis.set_title(name, loc="left", fontsize=9)
+    figure.suptitle(title, fontsize=10)
     return figure
 
 
-def show_images(data: ImageData, rows: Mapping[str, Tensor], alt: str) -> None:
-    """Shows `image_rows` of a data set; images of real people, and a user's own, are not shown."""
+def before_after(
+    images: Tensor, labels: Tensor, logits: Mapping[str, np.ndarray], classes: Sequence[str], title: str
+) -> Figure:
+    """Images side by side under their labels, and below each the answer of every model with its probability.
+
+    images: uint8 [n, C, H, W]. labels: long [n]. logits: float [n, classes] by model: original, unlearned, retrained.
+    """
+    size = (1.4 * len(images) + 2, 1.7 + 0.28 * len(logits))
+    figure, axes = plt.subplots(1, len(images), figsize=size, squeeze=False, layout="constrained")
+    for number, axis in enumerate(axes.flat):
+        axis.imshow(picture(images[number]), cmap="gray", vmin=0, vmax=255)
+        axis.axis("off")
+        axis.set_title(f"label: {classes[labels[number]]}", fontsize=10)
+        for line, (name, values) in enumerate(logits.items()):
+            place = {"transform": axis.transAxes, "va": "top", "fontsize": 10, "color": colour_of(name)}
+            shares = special.softmax(values[number].astype(float))
+            height = -0.06 - 0.2 * line
+            axis.text(0.5, height, f"{classes[shares.argmax()]}  {shares.max():.0%}", ha="center", **place)
+            if number == 0:
+                axis.text(-0.25, height, name, ha="right", fontweight="bold", **place)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def show_images(data: ImageData, drawn: Figure | Mapping[str, Tensor], alt: str) -> None:
+    """Shows a figure of images of a data set, or `image_rows` of them; images of real people, and a user's own, are
+    not shown."""
     if data.private:
         display(Markdown(f"*{data.label}: images of real people, and images of your own, are never put on a page.*"))
-    else:
-        show(image_rows(rows, data.label), alt)
+        return
+    show(drawn if isinstance(drawn, Figure) else image_rows(drawn, data.label), alt)
 
 
 def training_curve(history: pd.DataFrame, title: str) -> Figure:
@@ -201,39 +254,17 @@ def _rows(table: pd.DataFrame, metric: str, attack: str = "") -> pd.DataFrame:
     return means.reindex([name for name in method_order(table) if name in means.index])
 
 
-def accuracies(table: pd.DataFrame) -> Figure:
-    """Accuracy on forget, retain and test set by method, with intervals; dashed lines: the retrained model."""
-    metrics = [name for name in ACCURACIES if name in set(table["metric"])]
-    if "test_accuracy_retained" in metrics:
-        metrics.remove("test_accuracy")
-    names = method_order(table[table["metric"] != ""])
-    figure, axis = plt.subplots(figsize=(7.5, 0.36 * len(names) * max(1, len(metrics) / 3) + 1.4))
-    for number, metric in enumerate(metrics):
-        title, colour, marker = ACCURACIES[metric]
-        percent = 100 * _rows(table, metric)[ENDS]
-        shift = (number - (len(metrics) - 1) / 2) * 0.18
-        dots_with_intervals(axis, names, percent, colour, shift, fmt=marker)
-        axis.plot([], [], marker, color=colour, label=title)
-        if "retrain" in percent.index:
-            axis.axvline(percent.loc["retrain", "mean"], color=colour, linestyle="--", linewidth=0.9)
-    axis.set(xlabel="accuracy (%)", xlim=(-3, 103))
-    label_models(axis, names)
-    axis.set_title(f"Accuracy on {scenario_of(table)}\n{seeds_of(table)}; dashed: retrained model", fontsize=10)
-    legend_beside(axis)
-    return figure
-
-
 def attack_strength(
     table: pd.DataFrame, attack: str = "loss_regression", metric: str = "auc", null: float | None = 0.5
 ) -> Figure:
     """An attack's result by method, with intervals and its null; below the null is over-forgetting."""
-    means = _rows(table, metric, attack)
-    figure, axis = plt.subplots(figsize=(7, 0.32 * len(means) + 1.4))
+    means = _rows(core(table), metric, attack)
+    figure, axis = plt.subplots(figsize=(8, 0.32 * len(means) + 1.4))
     dots_with_intervals(axis, list(means.index), means)
     if null is not None:
-        axis.axvline(null, color=BLACK, linestyle="--", linewidth=1, label=f"null: {null:g}")
-        legend_beside(axis)
-    axis.set_xlabel("AUC of the attack" if metric == "auc" else metric.replace("_", " "))
+        axis.axvline(null, color=BLACK, linestyle="--", linewidth=1)
+    title = "AUC of the attack" if metric == "auc" else metric.replace("_", " ")
+    axis.set_xlabel(title if null is None else f"{title}; dashed: {null:g}, nothing to find")
     label_models(axis, list(means.index))
     axis.set_title(f"Attack {attack} on {scenario_of(table)}\n{seeds_of(table)}", fontsize=10)
     return figure
@@ -241,29 +272,25 @@ def attack_strength(
 
 def cost_curves(points: pd.DataFrame, title: str) -> Figure:
     """Accuracy kept against cost, both relative to the retrained model, a curve a method (mean over pairs of draw and
-    seed); black: a retraining cut short. points: of `cost_curve.points`."""
-    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    seed) with its name at its end; black: a retraining cut short. points: of `cost_curve.points`."""
+    figure, axis = plt.subplots(figsize=(8, 4.4), layout="constrained")
     means = 100 * points.groupby(["method", "share"])[["cost", "kept"]].mean()
-    names = [name for name in dict.fromkeys(points["method"]) if name != "short_retrain"]
-    for name, colour in curve_colours(names).items():
-        axis.plot(means.loc[name, "cost"], means.loc[name, "kept"], "o-", color=colour, markersize=4, label=name)
-    short = means.loc["short_retrain"]
-    axis.plot(short["cost"], short["kept"], "s-", color=BLACK, linewidth=2.5, label="short_retrain")
-    axis.axhline(0, color=BLACK, linestyle="--", linewidth=1)
+    ends = {name: means.loc[name, "kept"].iloc[-1] for name in dict.fromkeys(points["method"])}
+    colours = curve_colours(list(ends)) | {"short_retrain": BLACK}
+    spread = 0.06 * np.ptp(means["kept"])
+    height = -np.inf
+    for name, end in sorted(ends.items(), key=lambda each: each[1]):
+        curve, height = means.loc[name], max(end, height + spread)  # names must not lie on one another
+        axis.plot(
+            curve["cost"], curve["kept"], "o-", color=colours[name], linewidth=2.5 if name == "short_retrain" else 1.5
+        )
+        axis.text(1.25 * means["cost"].max(), height, name, color=colours[name], va="center", fontsize=10)
+    axis.axhline(0, color=GREEN, linestyle="--", linewidth=1)
     axis.set(xscale="log", xlabel="cost (% of a retraining)", ylabel="kept accuracy minus retrained (points)")
+    axis.xaxis.set_major_formatter("{x:g}")
     pairs = len(points[["draw", "seed"]].drop_duplicates())
     axis.set_title(f"What is kept at what cost: {title}\nmean over {pairs} pairs of draw and seed", fontsize=10)
-    legend_beside(axis)
     return figure
-
-
-def open_around_zero(axis: plt.Axes, x: float, y: float) -> None:
-    """Logarithmic axes on both sides of zero, straight up to `x` and `y`, with plain numbers."""
-    axis.set_xscale("symlog", linthresh=x)
-    axis.set_yscale("symlog", linthresh=y)
-    axis.margins(0.13)
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.yaxis.set_major_formatter("{x:g}")
 
 
 def heat_map(axis: plt.Axes, grid: pd.DataFrame, most: float, form: str = "", every: int = 1) -> QuadMesh:
@@ -271,7 +298,7 @@ def heat_map(axis: plt.Axes, grid: pd.DataFrame, most: float, form: str = "", ev
 
     Args: form: of the number in each cell, such as ".0f"; none where empty. every: of the labels, which are shown.
     """
-    numbers = {"annot": True, "fmt": form, "annot_kws": {"fontsize": 8}} if form else {}
+    numbers = {"annot": True, "fmt": form, "annot_kws": {"fontsize": 9}} if form else {}
     ticks = {"xticklabels": every, "yticklabels": every}
     seaborn.heatmap(grid, ax=axis, cmap="cividis", vmin=0, vmax=most, cbar=False, **ticks, **numbers)
     axis.set(xlabel="", ylabel="")
@@ -282,12 +309,16 @@ def heat_map(axis: plt.Axes, grid: pd.DataFrame, most: float, form: str = "", ev
 
 
 def class_heat_map(table: pd.DataFrame) -> Figure:
-    """Test accuracy by class and method (%), means over seeds."""
-    part = table[table["metric"] == "class_accuracy"]
+    """Test accuracy by class and method (%), means over seeds; a class that the retrained model does not know is marked
+    in its label."""
+    part = core(table[table["metric"] == "class_accuracy"])
     grid = part.pivot_table(index="method", columns="item", values="value", sort=False) * 100
     grid = grid.reindex(method_order(part))
-    figure, axis = plt.subplots(figsize=(0.62 * grid.shape[1] + 2, 0.34 * grid.shape[0] + 1.6))
-    image = heat_map(axis, grid, 100, ".0f")
+    figure, axis = plt.subplots(figsize=(min(10, 0.62 * grid.shape[1] + 2.4), 0.34 * grid.shape[0] + 1.6))
+    image = heat_map(axis, grid, 100, ".0f" if grid.shape[1] <= 15 else "", every=1 + grid.shape[1] // 16)
+    for label in axis.get_xticklabels():
+        if "retrain" in grid.index and grid.loc["retrain"].rename(str).get(label.get_text(), 100) <= 1:
+            label.set(color=RED, fontweight="bold")
     axis.set_title(f"Test accuracy by class (%): {scenario_of(table)}", fontsize=10)
     figure.colorbar(image, ax=axis, label="%")
     return figure
@@ -296,7 +327,7 @@ def class_heat_map(table: pd.DataFrame) -> Figure:
 def comparison(table: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
     """Methods by metric as text: mean in per cent (or as it is) with half the 95 % interval where there is more
     than one seed, or with its ends where one of them is cut at 0 or 100 %."""
-    chosen = list(metrics or COLUMNS)
+    chosen = list(metrics or [name for name in TITLES if name not in ("test_accuracy_forgotten", "seconds")])
     means = summary(table)
     means = means[means["metric"].isin(chosen)]
     means = means[(means["metric"] != "auc") | (means["attack"] == "loss_regression")]
@@ -309,8 +340,7 @@ def comparison(table: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.
         ends = f" ± {(row.high - row.mean) * scale:.{digits}f}" if even else f" ({low} to {high})"
         rows.setdefault(row.method, {})[row.metric] = f"{mean}{ends if row.n > 1 else ''}"
     frame = pd.DataFrame.from_dict(rows, orient="index").reindex(method_order(table[table["metric"] != ""]))
-    units = {name: f"{name} (%)" if "accuracy" in name else name for name in chosen}
-    frame = frame[[name for name in chosen if name in frame.columns]].rename(columns=units)
+    frame = frame[[name for name in chosen if name in frame.columns]].rename(columns=TITLES)
     for name in [name for name in failures(table) if name not in frame.index]:
         frame.loc[name] = "failed"
     return frame.fillna("–")
@@ -350,17 +380,21 @@ def headline(found: pd.DataFrame, data: str) -> Figure:
     names = ranked(found)
     methods = [name for name in names if is_method(name)]
     kinds, margin = list(dict.fromkeys(found["kind"])), 100 * MARGINS["accuracy"]
-    size = (min(14, 1.9 * len(kinds) + 1.8), 0.34 * len(names) + 1.8)
-    figure, axes = plt.subplots(1, len(kinds), figsize=size, squeeze=False, sharey=True, layout="constrained")
-    for axis, kind in zip(axes.flat, kinds, strict=True):
+    columns = min(5, len(kinds))
+    lines = -(-len(kinds) // columns)
+    size = (1.75 * columns + 1.8, lines * (0.34 * len(names) + 0.9) + 0.9)
+    figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, sharey=True, layout="constrained")
+    for axis in list(axes.flat)[len(kinds) :]:
+        axis.axis("off")
+    for axis, kind in zip(axes.flat, kinds, strict=False):
         axis.axvspan(-margin, margin, color=GREEN, alpha=0.15, linewidth=0)
         axis.axvline(0, color=GREEN, linewidth=1)
         axis.axhline(len(methods) - 0.5, color=BLACK, linewidth=1)
         scenarios = list(found[found["kind"] == kind].groupby(SCENARIO, sort=True))
         for number, (_, part) in enumerate(scenarios):
             shift = 0.6 * ((number + 1) / (len(scenarios) + 1) - 0.5)
-            columns = {"forget": "mean", "forget_low": "low", "forget_high": "high"}
-            rows = part.set_index("method")[list(columns)].rename(columns=columns)
+            ends = {"forget": "mean", "forget_low": "low", "forget_high": "high"}
+            rows = part.set_index("method")[list(ends)].rename(columns=ends)
             style = {"shift": shift, "capsize": 2, "markersize": 4}
             dots_with_intervals(axis, names, rows[rows.index.isin(methods)], BLUE, **style)
             dots_with_intervals(axis, names, rows[~rows.index.isin(methods)], GREY, **style)
@@ -369,7 +403,7 @@ def headline(found: pd.DataFrame, data: str) -> Figure:
         behind = f"{len(scenarios)} scenario{'s' if len(scenarios) > 1 else ''}"
         axis.set_title(f"{name}\n{behind}, n = {_from_to(there['n'].min(), there['n'].max())}", fontsize=9)
         axis.set_xlabel("points", fontsize=9)
-        axis.tick_params(labelsize=8)
+        axis.tick_params(labelsize=9)
     label_models(axes[0, 0], names)
     heading = "Forget accuracy minus the retrained model's; the green band is the margin, and no proof alone"
     about = "A dot a scenario, with its 95 % interval; n: pairs of draw and seed"

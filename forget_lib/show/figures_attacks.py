@@ -27,7 +27,7 @@ def weak_against_strong(table: pd.DataFrame, title: str) -> Figure:
     label_models(axis, names)
     behind = f"mean over {int(areas['targets'].max())} targets, 95 % interval"
     axis.set_title(f"Weak and strong attacks: {title}\n{behind}", fontsize=10)
-    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=8)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=9)
     return figure
 
 
@@ -42,7 +42,7 @@ def dose_response_curves(table: pd.DataFrame, title: str) -> Figure:
     axis.axhline(0.5, color=BLACK, linestyle="--", linewidth=1)
     axis.set(xlabel="share of the forget set left in training (%)", ylabel="AUC")
     axis.set_title(f"Dose and response: {title}", fontsize=10)
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=9)
     return figure
 
 

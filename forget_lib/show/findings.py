@@ -6,7 +6,7 @@ import pandas as pd
 from forget_lib.statistics import verdict
 from forget_lib.statistics.intervals import t_interval, within
 from forget_lib.statistics.measurement import gap_range
-from forget_lib.statistics.rules import PAIRS_FOR_DIFFERENCE, PAIRS_FOR_EQUALITY, PRIMARY
+from forget_lib.statistics.rules import MARGINS, PAIRS_FOR_DIFFERENCE, PAIRS_FOR_EQUALITY, PRIMARY
 from forget_lib.study.membership import detection_limits
 from forget_lib.study.records import RUN
 
@@ -140,6 +140,38 @@ def control_sentences(table: pd.DataFrame) -> list[str]:
     if pairs < PAIRS_FOR_EQUALITY:
         few = f"fewer than {PAIRS_FOR_DIFFERENCE} show nothing, fewer than {PAIRS_FOR_EQUALITY} no equality"
         lines.append(f"Pairs of draw and seed: {pairs}; {few}.")
+    return lines
+
+
+def first_findings(table: pd.DataFrame) -> list[str]:
+    """The three sentences at the top of a page: what the original and the retrained model answer for the images to
+    forget, the verdict on the methods or why there is none, and what a control shows about the measure."""
+    if not has_oracle(table):
+        return control_sentences(table)
+    rows = table[(table["run"] == 0) & ((table["attack"] == "") | (table["attack"] == "loss_regression"))]
+    means = rows.pivot_table("value", "method", "metric")
+    right = means["forget_accuracy"]
+    text = (
+        f"Of the images to forget, the original model names {right['original']:.1%} rightly. A model retrained without"
+    )
+    lines = [f"{text} them names {right['retrain']:.1%}: that is the goal of every method."]
+    judged = verdict.verdicts(table[table["run"] == 0])
+    pairs, methods = judged["n"].max(), judged[~judged["placebo"]]
+    if pairs < PAIRS_FOR_DIFFERENCE:
+        needed = f"a difference needs {PAIRS_FOR_DIFFERENCE} pairs of draw and seed, equality {PAIRS_FOR_EQUALITY}"
+        text = f"**Which methods forget as retraining does cannot be told here**: {needed}, and this page has {pairs}."
+        lines.append(f"{text} The page of [all runs](08_figures.ipynb) has them.")
+    else:
+        words = methods.groupby("word", sort=False).groups.items()
+        lines.append(" ".join(f"**{str(word).capitalize()}**: {', '.join(names)}." for word, names in words))
+    if abs(right.get("mask_logit", np.inf) - right["retrain"]) <= MARGINS["accuracy"]:
+        hidden = "Hiding the output (`mask_logit`) forgets nothing, and yet names"
+        lines.append(f"{hidden} {right['mask_logit']:.1%} of them: accuracy alone is no proof of forgetting.")
+    elif "auc" in means:
+        known, never = means.loc["original", "auc"], means.loc["retrain", "auc"]
+        text = f"The loss attack has an AUC of {known:.3f} on the original and of {never:.3f} on the retrained model"
+        weak = known - never <= MARGINS["auc"]
+        lines.append(f"{text}: it does not even find the original." if weak else f"{text} (0.5 is guessing).")
     return lines
 
 

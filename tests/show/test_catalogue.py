@@ -46,6 +46,6 @@ def test_the_table_of_methods_says_of_each_what_it_is_and_where_it_comes_from():
 
 def test_the_code_of_a_method_unfolds_as_it_stands_in_its_file():
     text = catalogue.source_of("ssd")
-    assert text.startswith("<details><summary>")
+    assert text.startswith('<details class="code"><summary>')
     assert "def ssd(" in text
     assert "-&gt; nn.Module" in text  # escaped

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from forget_lib.datasets import load
-from forget_lib.show import answer_table, figures, findings, overview
+from forget_lib.show import answer_table, figures, figures_models, findings, overview
 from forget_lib.statistics.measurement import Measurement
 
 MARKS = {"status": "done", "reason": None, "synthetic": False, "sampled": True}
@@ -155,14 +155,30 @@ def test_one_seed_is_called_one_seed():
     assert findings.with_interval(np.array([0.1])) == "+10.0 points, one run"
     one = findings.control_sentences(GOOD[GOOD["seed"] == 0])
     assert one[-1].startswith("Pairs of draw and seed: 1; fewer than 3 show nothing")
-    assert figures.seeds_of(GOOD[GOOD["seed"] == 0]) == "one seed; bars, if any, are within the run"
+    assert figures.seeds_of(GOOD[GOOD["seed"] == 0]) == "one run; an interval, if any, is over its samples"
     assert figures.seeds_of(GOOD) == "mean and 95 % interval over 3 seeds"
     assert figures.seeds_of(GOOD[(GOOD["seed"] < 2) | (GOOD["method"] != "scrub")]).endswith("over 2 to 3 seeds")
 
 
+def test_three_findings_stand_first_and_none_is_drawn_from_too_few_runs():
+    right, judged, control = findings.first_findings(GOOD)
+    assert "the original model names 99.7% rightly" in right
+    assert "names 61.0%: that is the goal" in right
+    assert judged.startswith("**")
+    assert "The loss attack has an AUC of" in control
+    alone = findings.first_findings(GOOD[GOOD["seed"] == 0])
+    assert (
+        "cannot be told here**: a difference needs 3 pairs of draw and seed, equality 6, and this page has 1"
+        in alone[1]
+    )
+    assert "As retrained" not in " ".join(alone)
+    hidden = GOOD[GOOD["method"] == "retrain"].assign(method="mask_logit")
+    assert "accuracy alone is no proof" in findings.first_findings(pd.concat([GOOD, hidden]))[2]
+
+
 def test_a_sample_is_called_a_sample_on_every_figure():
     for draw in (
-        figures.accuracies,
+        figures_models.forest,
         figures.attack_strength,
         figures.class_heat_map,
     ):
@@ -175,10 +191,10 @@ def test_a_sample_is_called_a_sample_on_every_figure():
 def test_the_table_for_people_has_means_and_half_intervals():
     frame = figures.comparison(GOOD)
     assert list(frame.index[:2]) == ["original", "retrain"]
-    assert "±" in frame.loc["scrub", "forget_accuracy (%)"]
+    assert "±" in frame.loc["scrub", "forget set (%)"]
     cut = GOOD.copy()
     cut.loc[(cut["method"] == "scrub") & (cut["metric"] == "forget_accuracy"), "value"] = [0.0, 0.0, 1.0]
-    assert figures.comparison(cut).loc["scrub", "forget_accuracy (%)"] == "33.3 (0.1 to 99.7)"
+    assert figures.comparison(cut).loc["scrub", "forget set (%)"] == "33.3 (0.1 to 99.7)"
 
 
 def test_without_a_retrained_model_nothing_is_concluded_and_that_is_said():
@@ -228,7 +244,7 @@ def test_a_method_that_failed_in_one_run_of_three_is_not_averaged_in_silence():
     shown = findings.gaps_shown(rows)
     assert shown.loc["scrub", ["verdict", "n"]].tolist() == ["✕ failed 1 of 3", "2"]
     assert shown.loc["scrub", "note"] == "failed in 1 of 3 runs (oh)"
-    assert "failed: scrub" in figures.accuracies(rows).axes[0].get_title()
+    assert "failed: scrub" in figures_models.forest(rows).get_suptitle()
     found = overview.answers(rows).set_index("method")
     assert found.loc["scrub", ["failed", "runs"]].tolist() == [1, 3]
     assert "failed in 1 of 3 runs" in answer_table.answer_page(overview.by_kind(overview.answers(rows)))
@@ -241,5 +257,7 @@ def test_images_of_real_people_and_of_a_user_are_not_shown(real, monkeypatch):
     monkeypatch.setattr(figures, "display", lambda thing, **_options: seen.append(thing))
     figures.show_images(data, {"rendered": data.images[:3]}, "three faces")
     figures.show_images(dataclasses.replace(data, **real), {"real": data.images[:3]}, "three faces")
+    figures.show_images(dataclasses.replace(data, **real), figures.plt.figure(), "a figure of faces")
     assert "image/png" in seen[0]
+    assert "never put on a page" in seen[2].data
     assert "never put on a page" in seen[1].data

@@ -73,6 +73,49 @@ def output_markdown2html(source: str) -> str:
     ).render(source)
 
 
+def arrange(cells: list[Any]) -> list[Any]:
+    """The cells of a notebook as its page shows them: first those that come before all sections, then the sections
+    whose heading has a tag `page-1`, `page-2` and so on, then all others, each folded under its heading.
+
+    A notebook without such a tag keeps its order, and nothing is folded.
+    """
+    sections: list[list[Any]] = [[]]
+    for cell in cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("## "):
+            sections.append([])
+        sections[-1].append(cell)
+    start, *rest = sections
+    places = {id(section): _place(section[0]) for section in rest}
+    if not any(places.values()):
+        return cells
+    rest.sort(key=lambda section: places[id(section)] or "page-9")
+    for section in rest:
+        if not places[id(section)]:
+            heading, _, text = section[0].source.partition("\n")
+            title = MarkdownWithMath(renderer=MathRenderer(escape=False, exclude_anchor_links=True)).render(heading)
+            section[0].source = text
+            section[0].metadata["opens"] = f'<details class="part"><summary>{title}</summary>'
+            section[-1].metadata["closes"] = "</details>"
+    return [cell for section in [start, *rest] for cell in section]
+
+
+def _place(heading: Any) -> str:
+    return next((tag for tag in heading.metadata.get("tags", []) if tag.startswith("page-")), "")
+
+
+def plain_table(table: str) -> str:
+    """A table of pandas in HTML with one row of headings, and with words for what is missing, true or false."""
+    row = r"<tr[^>]*>((?:\s*<th[^>]*>[^<]*</th>)+)\s*</tr>\s*"
+    heads = re.search(rf"<thead>\s*{row}{row}</thead>", table)
+    if heads:  # pandas writes the name of the index into a row of its own
+        columns, names = (re.findall(r"<th[^>]*>([^<]*)</th>", part) for part in heads.groups())
+        merged = [name.strip() or column for name, column in zip(names, columns, strict=False)]
+        line = "".join(f"<th>{name}</th>" for name in merged)
+        table = f"{table[: heads.start()]}<thead><tr>{line}</tr></thead>{table[heads.end() :]}"
+    words = {"NaN": "–", "None": "–", "True": "yes", "False": "no"}
+    return re.sub(r"<td>(NaN|None|True|False)</td>", lambda match: f"<td>{words[match[1]]}</td>", table)
+
+
 class PageExporter(HTMLExporter):
     """The exporter of the study's pages; template `templates/forget`."""
 
@@ -130,6 +173,9 @@ def export_html(executed: Path, page: Path, index: str = "../../index.html", fir
             for output in cell.outputs:
                 if output.output_type == "stream":
                     output.text = without_folders(output.text)
+                elif 'class="dataframe"' in output.get("data", {}).get("text/html", ""):
+                    output.data["text/html"] = plain_table(output.data["text/html"])
+    notebook.cells = arrange(notebook.cells)
     resources = {"page": {"title": title_of(notebook), "style": style(), "index": index, "first": first}}
     body, _ = PageExporter().from_notebook_node(notebook, resources=resources)
     write_text(Path(page), _linked(CONTROL.sub("", body), index))
