@@ -4,8 +4,10 @@
 
 Request official:list, small_resnet, 64×64, 8 epochs; draw and seed change together. The null is 0.5. `mufac_published`
 holds copies of trained images in unseen families, so that forgotten ones look less trained than they; `mufac` has
-linked families, `mufac_clean` one of each copy too. Each model is a row of results/reference/benchmarks/copies.csv
-(numbers only); rows that are there are not measured again. A training takes about 75 CPU seconds.
+linked families, `mufac_clean` one of each copy too. The list is no random choice, so that its families may be harder
+than others: `random_families` asks for 30 drawn ones of `mufac_clean`. Each model is a row of
+results/reference/benchmarks/copies.csv (numbers only); rows that are there are not measured again. A training takes
+about 75 CPU seconds.
 """
 
 from __future__ import annotations
@@ -29,14 +31,19 @@ from forget_lib.statistics.intervals import t_interval
 from forget_lib.statistics.metrics import nomus
 
 OUTPUT = points.OUTPUT.with_name("copies.csv")
-NAMES = ("mufac_published", "mufac_clean", "mufac")
+CASES = {
+    "mufac_published": ("mufac_published", "official:list"),
+    "mufac_clean": ("mufac_clean", "official:list"),
+    "mufac": ("mufac", "official:list"),
+    "random_families": ("mufac_clean", "family:*30"),
+}
 RECIPE = Recipe(epochs=8, batch_size=32, learning_rate=0.03)
 KEYS = ["dataset", "model", "seed"]
 
 
-def measured(data: ImageData, model: str, seed: int) -> dict:
+def measured(data: ImageData, request: str, model: str, seed: int) -> dict:
     """Accuracies, and the attack on forgotten against unseen images, of one model."""
-    sets = draw_sets(data, parse_request("official:list"), draw=seed)
+    sets = draw_sets(data, parse_request(request), draw=seed)
     assert data.people is not None
     parts = {name: getattr(sets, name) for name in ("forget", "unseen", "retain", "trained")}
     samples = {name: Samples(data.images[rows], data.labels[rows], RECIPE.batch_size) for name, rows in parts.items()}
@@ -59,7 +66,7 @@ def measured(data: ImageData, model: str, seed: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=6)
-    parser.add_argument("--names", nargs="*", default=NAMES)
+    parser.add_argument("--names", nargs="*", default=list(CASES))
     parser.add_argument("--originals", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -69,10 +76,11 @@ def main() -> None:
     for model, seed, name in itertools.product(models, range(options.seeds), options.names):
         if (table[KEYS] == [name, model, seed]).all(axis=1).any():
             continue
-        data = loaded.setdefault(name, loaded.get(name) or datasets.load(name))
+        source, request = CASES[name]
+        data = loaded.setdefault(source, loaded.get(source) or datasets.load(source))
         if data.synthetic:
             raise SystemExit("The real MUFAC is not there; ./run_all.sh data mufac fetches it (450 MB).")
-        row = {"dataset": name, "model": model, "seed": seed} | measured(data, model, seed)
+        row = {"dataset": name, "model": model, "seed": seed} | measured(data, request, model, seed)
         table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
         table.sort_values(KEYS).round(4).to_csv(OUTPUT, index=False)
         print(pd.Series(row).to_string(), flush=True)

@@ -71,6 +71,7 @@ class State(NamedTuple):
 
 
 NEEDED = f"equality needs {PAIRS_FOR_EQUALITY} pairs of draw and seed, a difference {PAIRS_FOR_DIFFERENCE}"
+MORE = f"{NEEDED}, and more where not even a second retrained model is shown to be equal"
 STATES = {
     "equal": State("●", "as retrained", "#9ad1f5", 0, "equal within the margin in every measure that has power"),
     "undecided": State("◌", "undecided", "#e8eef2", 1, "neither equal nor different; the bound says how far"),
@@ -79,7 +80,7 @@ STATES = {
     "much": State("◆", "forgets too much", "#f6d78b", 4, "knows less of it than a model that never saw it"),
     "inside": State("◑", "right at the output, still inside", "#f3b08a", 5, "hidden, not forgotten"),
     "little": State("▲", "still knows it", "#f3b08a", 6, "knows more of it than a model that never saw it"),
-    "few": State("…", "too few runs", "#eeeeee", 7, NEEDED),
+    "few": State("…", "too few runs", "#eeeeee", 7, MORE),
     "blind": State("○", "cannot be told here", "#dddddd", 7, "no measure distinguishes the placebos from retraining"),
     "failed": State("✕", "failed", "#eeaaaa", 8, "some runs diverged or raised an error"),
     "unsuited": State("–", "does not apply", "#eeeeee", 9, "the method cannot serve this request or model"),
