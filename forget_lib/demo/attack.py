@@ -67,8 +67,7 @@ class AttackPanel(parts.Panel):
 
     def refresh(self) -> None:
         # One that forgot something else live cannot be judged on these sets.
-        request, titles = self.bench.entry.request, self.bench.titles.items()
-        fits = [(title, name) for name, title in titles if name != "live" or title.endswith(request)]
+        fits = [(title, name) for name, title in self.bench.titles.items() if name not in self.bench.others]
         parts.set_options(self.model, fits, "original")
 
     @parts.guarded
@@ -112,7 +111,7 @@ class AttackPanel(parts.Panel):
         self.result.value = html.guess(found, accused) + table + self._found(self.guessing.forget, threshold)
 
     def _found(self, scores: np.ndarray, threshold: float) -> str:
-        samples, classes = self.bench.samples("forget"), self.bench.data.classes
+        samples, classes = self.bench.samples("forget"), self.bench.words
         order = np.argsort(-scores, kind="stable")
         shown = order[scores[order] >= threshold][:SHOWN].tolist()
         words = [f"{classes[int(samples.labels[index])]}, score {scores[index]:.1f}" for index in shown]
@@ -145,7 +144,7 @@ class OneImage(parts.Panel):
         order = samples[np.argsort(-scores[samples], kind="stable")]
         order = order[np.unique(np.linspace(0, len(order) - 1, OFFERED).round().astype(int))].tolist()
         words = "{}, memorised {:+.2f} (sample {})"
-        names = [bench.data.classes[label] for label in pool.plan.labels[order].tolist()]
+        names = [bench.words[label] for label in pool.plan.labels[order].tolist()]
         options = [(words.format(name, scores[i], i), i) for name, i in zip(names, order, strict=True)]
         parts.set_options(self.sample, options)
         parts.set_options(self.method, [(method_title(name), name) for name in self.methods], parts.PREFERRED)
@@ -168,7 +167,7 @@ class OneImage(parts.Panel):
         first, then = before[member] - before[~member], after[member] - after[~member]
         # Exact for nets that are independent of the coin; a rank test of all in against all out is not.
         p_value = sign_flip_test(then) if len(then) > 1 else None
-        title, label = method_title(method), self.bench.data.classes[int(labels[0])]
+        title, label = method_title(method), self.bench.words[int(labels[0])]
         picture = html.picture(plan.images[sample], f"Sample {sample} of the pool, labelled {label}", caption=label)
         sentences = html.pairs(len(first), int((first > 0).sum()), int((then > 0).sum()), title, p_value)
         colours = [parts.ORIGINAL, parts.UNLEARNED, parts.OTHER, parts.RETRAINED]

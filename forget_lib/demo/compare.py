@@ -110,7 +110,7 @@ class ComparePanel(parts.Panel):
     @parts.guarded
     def show(self, bench: Bench) -> None:
         super().show(bench)
-        labels = [(f"label {name}", index) for index, name in enumerate(bench.data.classes)]
+        labels = [(f"label {name}", index) for index, name in enumerate(bench.words)]
         self.map = None
         parts.set_options(self.select, [("nothing", None), ("where the models disagree", "disagree"), *labels])
         self.compute()
@@ -126,7 +126,7 @@ class ComparePanel(parts.Panel):
     def compute(self) -> None:
         if self._quiet:
             return
-        bench, names, classes = self.bench, (self.first.value, self.second.value), self.bench.data.classes
+        bench, names, classes = self.bench, (self.first.value, self.second.value), self.bench.words
         titles, colours = [bench.titles[name] for name in names], [parts.ORIGINAL, parts.UNLEARNED]
         test, (one, two) = bench.samples("test"), (bench.model(name) for name in names)
         labels, logits = test.labels.cpu(), [bench.logits(name, "test") for name in names]
@@ -178,7 +178,7 @@ class ComparePanel(parts.Panel):
             return
         self.chosen = chosen
         self.paint()
-        classes, items = self.bench.data.classes, []
+        classes, items = self.bench.words, []
         for index in np.flatnonzero(chosen)[:SHOWN]:
             true, one, two = (classes[each[index]] for each in (self.map.labels, *self.map.predicted))
             items.append((self.map.images[index], f"{true}: first {one}, second {two}"))

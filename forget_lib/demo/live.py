@@ -1,19 +1,17 @@
-"""Forget live: choose what and how, watch it happen, stop it if you like, see what it did."""
+"""Forgetting live: a method on a copy of the original, which can be watched and stopped."""
 
-import asyncio
-import copy
 import dataclasses
 import math
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import ipywidgets
+import torch
 from torch import Tensor, nn
 
 from forget_lib.demo import parts
-from forget_lib.demo.parts import html
-from forget_lib.demo.studies import Bench, live_choices, probabilities
+from forget_lib.demo.studies import Bench
 from forget_lib.models.train import Meter, accuracy
 from forget_lib.study.chosen import with_chosen
 from forget_lib.study.run import load_model, make_task
@@ -22,10 +20,6 @@ from forget_lib.unlearning import get_method, list_methods, unlearn
 from forget_lib.unlearning.registry import why_not_applicable
 
 REPORT_SECONDS = 0.2
-REPLAY_EPOCHS = 5
-"""A replay goes on to this epoch, for tuned settings often stop after the first, where there is not much to see."""
-SHOWN = 6
-NAMES = {"forget": "to be forgotten", "retain": "kept", "test": "test set of what is kept"}
 
 
 class Cancelled(Exception):
@@ -35,17 +29,27 @@ class Cancelled(Exception):
 class LiveMeter(Meter):
     """A meter that knows how far a method is, and ends it at the next step once `stop` is set.
 
-    expected: sample passes of the whole, an estimate that each epoch corrects.
+    expected: sample passes of the whole, an estimate that each epoch corrects. weights: of the net that learns, copied
+    some times a second.
     """
 
     def __init__(self, stop: threading.Event, expected: float = math.inf) -> None:
         super().__init__()
         self.stop, self.expected = stop, expected
+        self.weights: dict[str, Tensor] = {}
+        self._next = 0.0
 
     def attach(self, model: nn.Module) -> nn.Module:
         super().attach(model)
-        model.register_forward_hook(lambda *_: self.check())
+        model.register_forward_hook(lambda module, *_: self._passed(module))
         return model
+
+    def _passed(self, module: nn.Module) -> None:
+        self.check()
+        now = time.monotonic()
+        if torch.is_grad_enabled() and now >= self._next:
+            self.weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
+            self._next = now + REPORT_SECONDS
 
     def epoch_done(self, epoch: int, epochs: int) -> None:
         """After `epoch` of `epochs`, the whole is what was spent times epochs / epoch."""
@@ -75,7 +79,7 @@ class LiveMeter(Meter):
 class LiveResult:
     """What a live forgetting gave.
 
-    title: under which the model is listed. original, model: before and after. before, after: accuracy by name of set:
+    title: of the method. original, model: before and after. before, after: accuracy by name of set:
     forget, retain and test, of which only classes that are kept; sizes: images of each. seconds: of the method alone.
     """
 
@@ -121,146 +125,4 @@ def forget_live(
     sets = {name: scenario.samples[name] for name in ("forget", "retain")} | {"test": scenario.test_kept}
     before, after = ({name: accuracy(each, part) for name, part in sets.items()} for each in (original, model))
     sizes = {name: len(part) for name, part in sets.items()}
-    title = f"Live: {get_method(method).title}, {request}"
-    return LiveResult(title, scenario, original, model, sizes, before, after, seconds)
-
-
-@dataclass
-class Replay:
-    """A model epoch by epoch as it forgets; epoch 0 is the original.
-
-    recorded: the epoch at which the study stopped. states: weights by epoch, on the CPU. accuracies: of forget and
-    validation set, by epoch.
-    """
-
-    template: nn.Module
-    recorded: int
-    states: list[dict[str, Tensor]] = dataclasses.field(default_factory=list)
-    accuracies: list[dict[str, float]] = dataclasses.field(default_factory=list)
-
-    def model(self, epoch: int) -> nn.Module:
-        """The model after `epoch` epochs; the same object each time, with other weights."""
-        self.template.load_state_dict(self.states[epoch])
-        return self.template.eval()
-
-
-def replay(bench: Bench, stop: threading.Event) -> Replay:
-    """Runs uniform KL again from the original as it was recorded, or on to `REPLAY_EPOCHS`, keeping all weights.
-
-    Raises: Cancelled; ForgetError if the method does not apply.
-    """
-    scenario, original = bench.scenario, bench.model("original")
-    recorded = bench.entry.methods.get(parts.PREFERRED) or with_chosen(parts.PREFERRED, {}, *scenario.tuned_for)
-    settings = get_method(parts.PREFERRED).settings | dict(recorded)
-    found = Replay(copy.deepcopy(original), int(settings["epochs"]))
-
-    def on_epoch(_epoch: int, model: nn.Module) -> None:
-        found.states.append({name: value.detach().cpu().clone() for name, value in model.state_dict().items()})
-        found.accuracies.append({part: accuracy(model, scenario.samples[part]) for part in ("forget", "validation")})
-
-    task = dataclasses.replace(make_task(scenario, 0, on_epoch, parts.PREFERRED), meter=LiveMeter(stop))
-    unlearn(parts.PREFERRED, original, task, **settings | {"epochs": max(found.recorded, REPLAY_EPOCHS)})
-    return found
-
-
-class LivePanel(parts.Panel):
-    """Runs one method at a time in a thread."""
-
-    def __init__(self, picked: Callable[[], Tensor | None], done: Callable[[LiveResult], None]) -> None:
-        """picked: gives the image chosen in the gallery, uint8 [C, H, W]. done: called with each result."""
-        super().__init__()
-        self._picked, self._done = picked, done
-        self._stop = threading.Event()
-        self._meter: LiveMeter | None = None
-        self.what, self.method = parts.dropdown("Forget"), parts.dropdown("Method")
-        self.start = parts.button("Forget now", "Run the method on the original model", "primary")
-        self.cancel = parts.button("Cancel", "Stop at the next step")
-        self.cancel.disabled = True
-        self.bar = ipywidgets.FloatProgress(description="Progress", min=0, max=1, **parts.WIDE)
-        self.start.on_click(lambda _button: self.begin())
-        self.cancel.on_click(lambda _button: self.stop())
-        controls = parts.wrapping(self.what, self.method, self.start, self.cancel)
-        self.widget.children = [ipywidgets.HTML(html.live_note()), controls, self.bar, self.status, self.result]
-
-    @parts.guarded
-    def show(self, bench: Bench) -> None:
-        self._stop.set()
-        super().show(bench)
-        options = live_choices(bench)
-        parts.set_options(self.what, options, bench.entry.request)
-        parts.set_options(self.method, live_methods(bench), parts.PREFERRED)
-        self.result.value, self.bar.value, self.start.disabled = "", 0, not options
-        self.say("Ready." if options else "No original model is recorded for class, person or family requests here.")
-
-    def begin(self) -> asyncio.Task | None:
-        """Starts the chosen method in the background, unless one is running."""
-        running = not self.cancel.disabled
-        return None if running else self.in_background(self.run())
-
-    def stop(self) -> None:
-        self._stop.set()
-        self.say("Stopping …")
-
-    async def run(self) -> None:
-        """Runs the chosen method to its end, or until it is stopped; the controls come back in any case."""
-        bench, stop = self.bench, threading.Event()
-        self._stop, self._meter = stop, None
-        self._busy(True)
-        self.say("Starting …")
-        asked = (bench, self.what.value, self.method.value, stop, self._started)
-        work = asyncio.ensure_future(asyncio.to_thread(forget_live, *asked))
-        try:
-            while not (await asyncio.wait([work], timeout=REPORT_SECONDS))[0]:
-                if self._meter is not None and not stop.is_set():
-                    self.bar.value = self._meter.share
-                    self.say(self._meter.words)
-            result = work.result()
-            if bench is self.bench:
-                self._finish(result)
-        except Cancelled:
-            self.bar.value = 0
-            self.say("Cancelled; nothing was changed. You can start again.")
-        except Exception as error:
-            self.complain(error)
-        finally:
-            self._busy(False)
-
-    def _started(self, meter: LiveMeter) -> None:
-        self._meter = meter
-
-    def _busy(self, busy: bool) -> None:
-        for control in (self.what, self.method, self.start):
-            control.disabled = busy
-        self.cancel.disabled = not busy
-
-    def _finish(self, result: LiveResult) -> None:
-        self.bar.value = 1
-        before, after = result.before, result.after
-        groups = {f"{words} ({result.sizes[name]})": [before[name], after[name]] for name, words in NAMES.items()}
-        caption = f"Accuracy before and after: {result.title.removeprefix('Live: ')}"
-        bars = html.bars(groups, ["Before", "After"], [parts.ORIGINAL, parts.UNLEARNED], caption)
-        self.result.value = bars + self._images(result)
-        self._done(result)
-        self.say(
-            f"Done in {result.seconds:.1f} s: of the images to be forgotten {100 * after['forget']:.0f} % are still "
-            f"recognised, of the test images of what is kept {100 * after['test']:.0f} %."
-        )
-
-    def _images(self, result: LiveResult) -> str:
-        """Some images to be forgotten with the probability of their own label, and the image picked in the gallery."""
-        forget, classes = result.scenario.samples["forget"], result.scenario.data.classes
-        models = {"Before": result.original, "After": result.model}
-        before, after = (probabilities(model, forget.images[:SHOWN]) for model in models.values())
-        items = []
-        for place, label in enumerate(forget.labels[:SHOWN].tolist()):
-            change = f"{100 * before[place, label]:.0f} % → {100 * after[place, label]:.0f} %"
-            items.append((forget.images[place], f"{classes[label]}: {change}"))
-        alt = "An image to be forgotten; probability of its label, before and after: "
-        found = html.note("Images to be forgotten, with the probability of their own label before and after:")
-        found += html.pictures(items, alt, 84)
-        picked = self._picked()
-        if picked is not None and picked.shape == forget.images.shape[1:]:
-            shares = {name: probabilities(model, picked[None])[0] for name, model in models.items()}
-            found += html.note("The image picked in the gallery:") + html.picture(picked, "The picked image", 84)
-            found += parts.probability_bars(shares, classes, [parts.ORIGINAL, parts.UNLEARNED])
-        return found
+    return LiveResult(get_method(method).title, scenario, original, model, sizes, before, after, seconds)

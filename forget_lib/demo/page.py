@@ -1,10 +1,11 @@
-"""The page: a choice of study on top, six panels that follow it."""
+"""The page: a choice of study, the opening, and below it one of five panels at a time; all follow the study."""
 
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import ipywidgets
+import torch
 from IPython.display import Javascript, display
 
 from forget_lib.core.errors import ForgetError, unknown
@@ -13,7 +14,8 @@ from forget_lib.demo.attack import AttackPanel
 from forget_lib.demo.compare import ComparePanel
 from forget_lib.demo.digit import DigitPad
 from forget_lib.demo.gallery import Gallery
-from forget_lib.demo.live import LivePanel, LiveResult
+from forget_lib.demo.live import LiveResult
+from forget_lib.demo.opening import Opening
 from forget_lib.demo.own_image import OwnImage
 from forget_lib.demo.parts import html
 from forget_lib.demo.studies import Bench, Entry, find_entries, open_bench
@@ -21,6 +23,23 @@ from forget_lib.study.run import provenance_table
 from forget_lib.unlearning import list_methods
 
 DIGITS = "mnist"
+CLOSER = {
+    "gallery": ("Other pictures", "Pick a picture and see what three models say of it."),
+    "own image": ("Your own picture", "From a file or the camera. The models answer for any picture."),
+    "digit": (
+        "Draw a digit",
+        "Your drawing is scaled and centred as MNIST's own digits are.",
+    ),
+    "compare": (
+        "Compare two models",
+        "Good forgetting leaves the kept classes, the map and the layers as they are in the retrained model.",
+    ),
+    "attack": (
+        "Attack it",
+        "Was the model trained on an image? An attacker guesses from how sure it is of the label.",
+    ),
+}
+"""Title of each panel below the opening, and what is said of it."""
 
 
 class Demo(parts.Panel):
@@ -36,11 +55,14 @@ class Demo(parts.Panel):
         self.root, self.start, self.device = Path(root), start, device
         self.entries = find_entries(self.root)
         self.gallery, self.digits = Gallery(seed), DigitPad()
-        self.live = LivePanel(lambda: self.gallery.picked and self.gallery.picked.image, self._add)
-        self.panels: dict[str, parts.Panel] = {"gallery": self.gallery, "own image": OwnImage(), "digit": self.digits}
-        self.panels |= {"live": self.live, "compare": ComparePanel(), "attack": AttackPanel()}
+        self.live = Opening(self._add)
+        self.panels: dict[str, parts.Panel] = {"live": self.live, "gallery": self.gallery, "own image": OwnImage()}
+        self.panels |= {"digit": self.digits, "compare": ComparePanel(), "attack": AttackPanel()}
         self.study = parts.dropdown("Study", [(entry.label, index) for index, entry in enumerate(self.entries)])
         self.source, self.provenance = ipywidgets.HTML(), ipywidgets.HTML()
+        self.closer = ipywidgets.ToggleButtons(options=[(title, name) for name, (title, _) in CLOSER.items()])
+        self.more = ipywidgets.VBox()
+        self.more.add_class("fd-page")
         sheet = f"<style>{(parts.ASSETS / 'page.css').read_text(encoding='utf-8')}</style>"
         style = ipywidgets.HTML(sheet, layout={"display": "none"})
         self.widget.children = [style, self.study, self.status, self.source]
@@ -53,6 +75,8 @@ class Demo(parts.Panel):
             self.say(self.missing, error=True)
             return
         self._open_first()
+        parts.follow(self.look_closer, self.closer)
+        self.look_closer()
         self.study.observe(lambda change: self.turn_to(self.entries[change["new"]]), "value")
 
     def _open_first(self) -> None:
@@ -68,11 +92,11 @@ class Demo(parts.Panel):
             self.say(broken, error=True)
 
     def section(self, name: str) -> ipywidgets.Widget:
-        """The widget of a panel: study, gallery, own image, digit, live, compare, attack or provenance.
+        """The widget of a panel: study, live, closer look, or one of those in `CLOSER`.
 
         Raises: UnknownNameError for a panel that does not exist.
         """
-        widgets = {"study": self.widget, "provenance": self.provenance}
+        widgets = {"study": self.widget, "closer look": self.more, "provenance": self.provenance}
         widgets |= {each: panel.widget for each, panel in self.panels.items()}
         if name not in widgets:
             raise unknown("panel of the demo", name, widgets)
@@ -82,6 +106,11 @@ class Demo(parts.Panel):
         """Names the sliders of the page for screen readers, and returns the choice of study."""
         display(Javascript((parts.ASSETS / "names.js").read_text(encoding="utf-8")))
         return self.widget
+
+    def look_closer(self) -> None:
+        """Shows the panel that was chosen below the opening."""
+        name = self.closer.value
+        self.more.children = [self.closer, ipywidgets.HTML(html.note(CLOSER[name][1])), self.section(name)]
 
     @parts.guarded
     def turn_to(self, entry: Entry) -> None:
@@ -114,7 +143,8 @@ class Demo(parts.Panel):
         return bench
 
     def _add(self, result: LiveResult) -> None:
-        self.bench.add("live", result.title, result.model)
+        same = torch.equal(result.scenario.sets.forget, self.bench.scenario.sets.forget)
+        self.bench.add("live", f"Live: {result.title}, {self.live.who}", result.model, same_request=same)
         for panel in self.panels.values():
             if panel is not self.live and panel.bench is self.bench:
                 panel.refresh()

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import itertools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ MOST_CLASSES, FEWEST_CLASSES, LEAST_SHARE = 10, 3, 0.01
 WIDE = {"style": {"description_width": "initial"}, "layout": {"width": "100%", "max_width": "640px"}}
 """Style and layout of a slider or a bar."""
 PREFERRED = "uniform_kl"
+_NUMBERS = itertools.count()
 
 
 def percent(share: float) -> str:
@@ -107,6 +109,39 @@ def set_options(choice: ipywidgets.Dropdown, options: Sequence[tuple[str, Any]],
         choice.value = wanted if wanted in values else values[0]
 
 
+class PictureChoice:
+    """A row of buttons that show pictures; `widget` is what to put on the page."""
+
+    def __init__(self, number: int, chosen: Callable[[int], Any]) -> None:
+        """number: of pictures at most. chosen: called with the place of the one that was pressed."""
+        self._class = f"fd-choices-{next(_NUMBERS)}"
+        self.buttons = [ipywidgets.Button() for _ in range(number)]
+        self._rules = ipywidgets.HTML(layout={"display": "none"})
+        grid = ipywidgets.Box(self.buttons)
+        grid.add_class("fd-choices")
+        grid.add_class(self._class)
+        self.widget = ipywidgets.VBox([self._rules, grid])
+        for place, each in enumerate(self.buttons):
+            each.add_class("fd-choice")
+            each.on_click(lambda _button, place=place: chosen(place))
+
+    def put(self, items: Sequence[tuple[Tensor, str, str]]) -> None:
+        """Shows these: image uint8 [C, H, W], name, and what is said of it."""
+        rules = ""
+        for place, each in enumerate(self.buttons):
+            each.layout.display = "" if place < len(items) else "none"
+        for place, (each, (image, name, words)) in enumerate(zip(self.buttons, items, strict=False), 1):
+            each.description, each.tooltip = f"{place}: {name}", words
+            url = data_url(image)
+            rules += f".{self._class} .fd-choice:nth-child({place}) {{background-image:url({url})}}"
+        self._rules.value = f"<style>{rules}</style>"
+
+    def mark(self, picked: int) -> None:
+        """Frames the chosen one."""
+        for place, each in enumerate(self.buttons):
+            (each.add_class if place == picked else each.remove_class)("fd-picked")
+
+
 class Panel:
     """One part of the page: its `widget`, its `status` line, and the `bench` whose models it shows."""
 
@@ -163,4 +198,4 @@ class ImagePanel(Panel):
     def bars(self, image: Tensor) -> str:
         answers = self.answers(image)
         titles = {self.bench.titles[name]: shares for name, shares in answers.items()}
-        return probability_bars(titles, self.bench.data.classes, [colour_of(name) for name in answers])
+        return probability_bars(titles, self.bench.words, [colour_of(name) for name in answers])

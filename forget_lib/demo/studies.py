@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from forget_lib.core.errors import ForgetError
+from forget_lib.core.paths import samples_folder
 from forget_lib.datasets import ImageData, Samples
+from forget_lib.datasets.mufac import AGES, read_part
 from forget_lib.datasets.requests import NAMED, Request, draw_sets, parse_request, request_for
 from forget_lib.datasets.samples import normalise
 from forget_lib.models.recipe import make_recipe
@@ -25,6 +28,9 @@ from forget_lib.unlearning import get_method, list_methods
 TITLES: dict[str, str] = json.loads((Path(__file__).parent / "assets" / "titles.json").read_text(encoding="utf-8"))
 """What people read in the list of studies, in its order; other data sets follow under their own names."""
 PLURAL = {"class": "classes", "person": "people", "family": "families"}
+WORDS = {tuple("0123456789"): "digit {}", AGES: "{} years old"}
+SEXES = (("woman", "girl"), ("man", "boy"), ("", ""))
+ADULT = 18
 CONTROLS = ("original", "retrain", "second_retrain")
 """Models that every study has: they are no methods to choose from."""
 
@@ -89,18 +95,25 @@ class Bench:
     """The models of one study: "original", "retrain", the recorded methods, and what is added later.
 
     titles: model names and what people read, in order. broken: why a recorded method's model cannot be shown, by name.
+    others: models that forgot something else than the study did.
     """
 
     entry: Entry
     scenario: Scenario
     titles: dict[str, str]
     broken: dict[str, str] = field(default_factory=dict)
+    others: set[str] = field(default_factory=set)
     _models: dict[str, nn.Module] = field(default_factory=dict)
     _logits: dict[tuple[str, str], Tensor] = field(default_factory=dict)
 
     @property
     def data(self) -> ImageData:
         return self.scenario.data
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """What people read for each class."""
+        return class_words(self.data)
 
     @property
     def unlearned(self) -> list[tuple[str, str]]:
@@ -119,8 +132,9 @@ class Bench:
             self._models[name] = load_model(self.scenario, name)
         return self._models[name]
 
-    def add(self, name: str, title: str, model: nn.Module) -> None:
+    def add(self, name: str, title: str, model: nn.Module, *, same_request: bool = True) -> None:
         """Puts a model beside the recorded ones, or in the place of an older one of that name."""
+        (self.others.discard if same_request else self.others.add)(name)
         self._models[name], self.titles[name] = model.eval(), title
         self._logits = {key: value for key, value in self._logits.items() if key[0] != name}
 
@@ -182,6 +196,38 @@ def open_bench(entry: Entry, root: str | Path, start: str = "sample", device: st
     return bench
 
 
+def class_words(data: ImageData) -> tuple[str, ...]:
+    """What people read for each class: "digit 5", "20-30 years old", or who a person is."""
+    if by_person(data):
+        return tuple(person_words(data, name) for name in data.classes)
+    form = next((form for group, form in WORDS.items() if set(data.classes) <= set(group)), "{}")
+    return tuple(form.format(name) for name in data.classes)
+
+
+def by_person(data: ImageData) -> bool:
+    """Whether each class is a person."""
+    return set(data.classes) <= set(data.person_names)
+
+
+def person_words(data: ImageData, name: str) -> str:
+    """Number, sex and age of a person, as far as known: "Person 12, woman, 33"; a user's own keep their names."""
+    if data.files or data.people is None or data.sexes is None:
+        return name
+    number = data.person_names.index(name)
+    years = rendered_years().get(name) if data.name == "synthetic_identity" else None
+    sexes = data.sexes[data.people == number]
+    sex = SEXES[int(sexes[0])][years is not None and years < ADULT] if len(sexes) else ""
+    parts = [f"Person {number + 1}", sex, "" if years is None else str(years)]
+    return ", ".join(part for part in parts if part)
+
+
+@cache
+def rendered_years() -> dict[str, int]:
+    """Age in years of each rendered person of the identity data, from its file names."""
+    faces = read_part(samples_folder() / "faces", "identity")
+    return {face.person_name: int(face.path.stem.split("_")[-2]) for face in faces}
+
+
 def live_choices(bench: Bench) -> list[tuple[str, str]]:
     """What can be forgotten live, as (words, request): classes, families and people that the original was trained on.
 
@@ -189,12 +235,12 @@ def live_choices(bench: Bench) -> list[tuple[str, str]]:
     """
     data = bench.data
     classes, families, people = (_trained(bench, kind) for kind in ("class", "family", "person"))
-    kind = "person" if set(data.classes) <= set(data.person_names) else "class"
-    found = [(f"{kind} {name}", request_for(data, "class", [name])) for name in classes]
+    names = dict(zip(data.classes, bench.words, strict=True))
+    found = [(names[name], request_for(data, "class", [name])) for name in classes]
     found += [(f"family {name}", request_for(data, "family", [name])) for name in families]
     if not families:
         found += [(f"family {name}", request_for(data, "person", each)) for name, each in _families(data, people)]
-    return found + [(f"person {name}", request_for(data, "person", [name])) for name in people]
+    return found + [(person_words(data, name), request_for(data, "person", [name])) for name in people]
 
 
 def _trained(bench: Bench, kind: str) -> list[str]:

@@ -79,11 +79,10 @@ class Visitor:
     def choose_method(self) -> None:
         gallery = self.demo.gallery
         gallery.method.value = self.chance.choice([value for _, value in gallery.method.options])
-        gallery.slider.value = self.chance.randrange(3)
 
     async def turn(self) -> None:
         self.demo.study.value = 1 - self.demo.study.value
-        await asyncio.gather(*self.demo.gallery._tasks)
+        await asyncio.gather(*self.demo.live._tasks)
 
     async def forget(self) -> None:
         live = self.demo.live
