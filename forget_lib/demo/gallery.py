@@ -45,6 +45,7 @@ class Gallery(parts.ImagePanel):
         self.part = parts.dropdown("Images", [("mixed", "mixed"), *((title, name) for name, title in PARTS.items())])
         self.again = parts.button("New choices", "Draw twelve other images")
         self.grid = parts.PictureChoice(CHOICES, self.pick)
+        self.grid.widget.add_class("fd-gallery")
         right = ipywidgets.VBox([self.result], layout={"flex": "1 1 320px"})
         controls = parts.wrapping(self.method, self.part, self.again)
         self.widget.children = [controls, self.status, parts.wrapping(self.grid.widget, right)]
@@ -62,8 +63,8 @@ class Gallery(parts.ImagePanel):
         self.choices = draw_choices(self.bench, self.part.value, self.chance)
         words = [(self.bench.words[label], PARTS[part]) for _, label, part in self.choices]
         items = [
-            (image, name, f"Labelled {name}, {part}")
-            for (image, *_), (name, part) in zip(self.choices, words, strict=True)
+            (image, f"{place}: {name}", f"Labelled {name}, {part}")
+            for place, ((image, *_), (name, part)) in enumerate(zip(self.choices, words, strict=True), 1)
         ]
         self.grid.put(items)
         self.say(f"{len(self.choices)} images of {self.bench.data.label}. Pick one.")

@@ -72,7 +72,7 @@ class LiveMeter(Meter):
         """How far the method is, for the status line."""
         share, spent = self.share, self.wall_seconds
         left = f", about {spent / share * (1 - share):.0f} s left" if share > 0.02 else ""
-        return f"{share:.0%} done, {spent:.0f} s{left}"
+        return f"{100 * share:.0f} % done, {spent:.0f} s{left}"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from forget_lib.study.scenario import Scenario
 
 MOST_LOOKED_AT = 120
 """Images of each set on which the moving accuracies are measured."""
-OTHERS, SIZE = 8, 300
+OTHERS, SIZE = 10, 400
 ROLES = ("original", "unlearned", "retrain")
 TITLES = ("The original", "After forgetting", "Never seen (retrained)")
 COLOURS = (parts.ORIGINAL, parts.UNLEARNED, parts.RETRAINED)
@@ -42,6 +42,7 @@ class Opening(parts.Panel):
         self._retrained: dict[tuple[int, str], nn.Module] = {}
         self._accuracies: dict[str, list[float]] = {}
         self.place = 0
+        self._order: list[tuple[Tensor, int]] = []
         self.what, self.method = parts.dropdown("Forget"), parts.dropdown("Method")
         self.start = parts.button("Forget now", "Run the method on a copy of the original model", "primary")
         self.cancel = parts.button("Cancel", "Stop at the next step")
@@ -58,8 +59,8 @@ class Opening(parts.Panel):
         face = ipywidgets.VBox([self.picture, self.start])
         face.add_class("fd-face")
         controls = parts.wrapping(self.what, self.method, self.other, self.cancel)
-        left = ipywidgets.VBox([face, self.choices.widget, controls, self.bar, self.status])
-        right = ipywidgets.VBox([self.result, self.check, self.closer])
+        left = ipywidgets.VBox([face, self.choices.widget])
+        right = ipywidgets.VBox([self.result, controls, self.bar, self.status, self.check, self.closer])
         columns = parts.wrapping(left, right)
         columns.add_class("fd-columns")
         self.widget.children = [columns]
@@ -93,6 +94,7 @@ class Opening(parts.Panel):
             return
         self.scenario: Scenario = self.bench.scenario.asking(self.what.value)
         self.models["original"] = load_model(self.scenario, "original")
+        self._order = surest_first(self.models["original"], _some(self.scenario.samples["forget"]))
         if torch.equal(self.scenario.sets.retain, self.bench.scenario.sets.retain):
             self.models["retrain"] = self.bench.model("retrain")
         elif self._key in self._retrained:
@@ -139,9 +141,7 @@ class Opening(parts.Panel):
     @property
     def _shown(self) -> tuple[Tensor, int]:
         """The picture, uint8 [C, H, W], and its label."""
-        forget = self.scenario.samples["forget"]
-        place = self.place % len(forget)
-        return forget.images[place], int(forget.labels[place])
+        return self._order[self.place % len(self._order)]
 
     @parts.guarded
     def draw(self, words: str = "") -> None:
@@ -173,7 +173,7 @@ class Opening(parts.Panel):
                 measured = [*self._measured(role, model)]
             for column, value in zip(shares.values(), measured, strict=True):
                 column.append(value)
-        table = html.bars(shares, list(TITLES), list(COLOURS), "Recognised, of each set")
+        table = html.bars(shares, list(TITLES), list(COLOURS), "Recognised, of each set", keyed=False)
         self.result.value = html.answers(name, rows) + table
 
     def _measured(self, role: str, model: nn.Module) -> list[float]:
@@ -274,11 +274,14 @@ class Opening(parts.Panel):
         self.bar.value = 1
         self._show_as("unlearned", result.model)
         self._done(result)
-        after = result.after
-        self.say(
-            f"Done in {result.seconds:.1f} s: of the images to be forgotten {100 * after['forget']:.0f} % are still "
-            f"recognised, of the test images of what is kept {100 * after['test']:.0f} %."
+        still, kept = (parts.percent(result.after[part]) for part in ("forget", "test"))
+        words = (
+            f"Done in {result.seconds:.1f} s: {still} of the pictures are still recognised, and {kept} of what is kept."
         )
+        if "retrain" in self.models:
+            never = parts.percent(self._measured("retrain", self.models["retrain"])[0])
+            words += f" A model that never saw them recognises {never} of them."
+        self.say(words)
 
     async def look_closer(self) -> None:
         """Runs the checks of `hidden` in a thread and shows a lamp for each."""
@@ -288,7 +291,8 @@ class Opening(parts.Panel):
         self.say("Looking closer …")
         try:
             lamp, curves = await asyncio.to_thread(hidden.relearning, scenario, models)
-            lamps = [lamp, await asyncio.to_thread(hidden.probing, scenario, models), hidden.share_left()]
+            others = [await asyncio.to_thread(look, scenario, models) for look in (hidden.probing, hidden.share_left)]
+            lamps = [lamp, *others]
             if key == self._key:
                 self.closer.value = html.lamps(lamps, hidden.STATES) + html.steps(curves, COLOURS)
                 self.say(
@@ -305,6 +309,14 @@ def _recorded(bench: Bench, options: list[tuple[str, str]]) -> str | None:
     retain = bench.scenario.sets.retain
     wanted = (request for _, request in options if torch.equal(bench.scenario.asking(request).sets.retain, retain))
     return next(wanted, None)
+
+
+def surest_first(model: nn.Module, samples: Samples) -> list[tuple[Tensor, int]]:
+    """Images, uint8 [C, H, W], with their labels, that of which the model is surest first."""
+    labels = samples.labels.cpu()
+    sure = probabilities(model, samples.images)[torch.arange(len(labels)), labels]
+    order = sure.argsort(descending=True, stable=True).tolist()
+    return [(samples.images[index].cpu(), int(labels[index])) for index in order]
 
 
 def _some(samples: Samples) -> Samples:

@@ -1,4 +1,4 @@
-"""The page: a choice of study, the opening, and below it one of five panels at a time; all follow the study."""
+"""The page: a row of studies, the opening, and below it one of five panels at a time; all follow the study."""
 
 import time
 from contextlib import suppress
@@ -58,33 +58,38 @@ class Demo(parts.Panel):
         self.live = Opening(self._add)
         self.panels: dict[str, parts.Panel] = {"live": self.live, "gallery": self.gallery, "own image": OwnImage()}
         self.panels |= {"digit": self.digits, "compare": ComparePanel(), "attack": AttackPanel()}
-        self.study = parts.dropdown("Study", [(entry.label, index) for index, entry in enumerate(self.entries)])
+        self.studies = parts.PictureChoice(len(self.entries), self.turn_to)
+        self.studies.widget.add_class("fd-studies")
+        self.studies.put([(entry.picture, self._words(entry), f"Show {entry.label}") for entry in self.entries])
+        self.status.add_class("fd-unless-error")
         self.source, self.provenance = ipywidgets.HTML(), ipywidgets.HTML()
         self.closer = ipywidgets.ToggleButtons(options=[(title, name) for name, (title, _) in CLOSER.items()])
         self.more = ipywidgets.VBox()
         self.more.add_class("fd-page")
         sheet = f"<style>{(parts.ASSETS / 'page.css').read_text(encoding='utf-8')}</style>"
         style = ipywidgets.HTML(sheet, layout={"display": "none"})
-        self.widget.children = [style, self.study, self.status, self.source]
+        self.widget.children = [style, self.studies.widget, self.status, self.live.widget, self.source]
         self.missing = (
             f"There is nothing to show yet: no models in results/{self.root.name}. Run ./run_all.sh quick first, then "
             "open this page again."
         )
         if not self.entries:
-            self.study.disabled = True
             self.say(self.missing, error=True)
             return
         self._open_first()
         parts.follow(self.look_closer, self.closer)
         self.look_closer()
-        self.study.observe(lambda change: self.turn_to(self.entries[change["new"]]), "value")
+
+    def _words(self, entry: Entry) -> str:
+        """The label of a study, with its model where another one has the same."""
+        alike = [each for each in self.entries if each.label == entry.label]
+        return entry.label if len(alike) == 1 else f"{entry.label} ({entry.model})"
 
     def _open_first(self) -> None:
         broken = ""
         for index, entry in enumerate(self.entries):
             try:
-                self._open(entry)
-                self.study.value = index
+                self._open(index)
                 break
             except ForgetError as error:
                 broken += f"{entry.label} cannot be shown: {error} "
@@ -92,18 +97,18 @@ class Demo(parts.Panel):
             self.say(broken, error=True)
 
     def section(self, name: str) -> ipywidgets.Widget:
-        """The widget of a panel: study, live, closer look, or one of those in `CLOSER`.
+        """The widget of a panel: provenance, closer look, or one of those in `CLOSER`.
 
         Raises: UnknownNameError for a panel that does not exist.
         """
-        widgets = {"study": self.widget, "closer look": self.more, "provenance": self.provenance}
+        widgets = {"closer look": self.more, "provenance": self.provenance}
         widgets |= {each: panel.widget for each, panel in self.panels.items()}
         if name not in widgets:
             raise unknown("panel of the demo", name, widgets)
-        return widgets[name] if self.entries or name == "study" else ipywidgets.HTML(html.note(self.missing))
+        return widgets[name] if self.entries else ipywidgets.HTML(html.note(self.missing))
 
     def open(self) -> ipywidgets.Widget:
-        """Names the sliders of the page for screen readers, and returns the choice of study."""
+        """Names the sliders of the page for screen readers, and returns the row of studies with the opening."""
         display(Javascript((parts.ASSETS / "names.js").read_text(encoding="utf-8")))
         return self.widget
 
@@ -113,11 +118,12 @@ class Demo(parts.Panel):
         self.more.children = [self.closer, ipywidgets.HTML(html.note(CLOSER[name][1])), self.section(name)]
 
     @parts.guarded
-    def turn_to(self, entry: Entry) -> None:
+    def turn_to(self, place: int) -> None:
         """Shows another study in all panels; one that cannot be opened leaves the old one where it is."""
-        self._open(entry)
+        self._open(place)
 
-    def _open(self, entry: Entry) -> None:
+    def _open(self, place: int) -> None:
+        entry = self.entries[place]
         self.say(f"Loading {entry.label} …")
         self.bench = bench = open_bench(entry, self.root, self.start, self.device)
         for panel in self.panels.values():
@@ -129,6 +135,7 @@ class Demo(parts.Panel):
         self.source.value = html.note(" ".join(notes))
         table = provenance_table(self._begun, bench.scenario, profile=self.root.name)
         self.provenance.value = table.to_html(header=False, border=0)
+        self.studies.mark(place)
         self.say(f"Ready: {entry.label}.")
 
     def _digit_bench(self, bench: Bench) -> Bench:

@@ -4,7 +4,6 @@ import asyncio
 import functools
 import itertools
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import ipywidgets
@@ -14,10 +13,9 @@ from torch import Tensor
 
 from forget_lib.core.errors import ForgetError
 from forget_lib.demo.images import data_url
-from forget_lib.demo.studies import Bench
+from forget_lib.demo.studies import ASSETS, Bench
 from forget_lib.show.figures import colour_of
 
-ASSETS = Path(__file__).resolve().parent / "assets"
 ORIGINAL, UNLEARNED, RETRAINED = colour_of("original"), colour_of("unlearned"), colour_of("retrain")
 OTHER = "#CC79A7"
 MOST_CLASSES, FEWEST_CLASSES, LEAST_SHARE = 10, 3, 0.01
@@ -119,6 +117,7 @@ class PictureChoice:
         self._rules = ipywidgets.HTML(layout={"display": "none"})
         grid = ipywidgets.Box(self.buttons)
         grid.add_class("fd-choices")
+        grid.add_class("fd-scroll")
         grid.add_class(self._class)
         self.widget = ipywidgets.VBox([self._rules, grid])
         for place, each in enumerate(self.buttons):
@@ -131,7 +130,7 @@ class PictureChoice:
         for place, each in enumerate(self.buttons):
             each.layout.display = "" if place < len(items) else "none"
         for place, (each, (image, name, words)) in enumerate(zip(self.buttons, items, strict=False), 1):
-            each.description, each.tooltip = f"{place}: {name}", words
+            each.description, each.tooltip = name, words
             url = data_url(image)
             rules += f".{self._class} .fd-choice:nth-child({place}) {{background-image:url({url})}}"
         self._rules.value = f"<style>{rules}</style>"

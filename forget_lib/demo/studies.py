@@ -9,7 +9,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from forget_lib.core.errors import ForgetError
@@ -25,8 +27,10 @@ from forget_lib.study.run import load_model
 from forget_lib.study.scenario import Scenario
 from forget_lib.unlearning import get_method, list_methods
 
-TITLES: dict[str, str] = json.loads((Path(__file__).parent / "assets" / "titles.json").read_text(encoding="utf-8"))
-"""What people read in the list of studies, in its order; other data sets follow under their own names."""
+ASSETS = Path(__file__).resolve().parent / "assets"
+TITLES: dict[str, dict[str, Any]] = json.loads((ASSETS / "titles.json").read_text(encoding="utf-8"))
+"""What people read of a data set, in the order of the studies; others follow under their own names. picture: place in
+studies.png, which shows embedded samples. one, many: what its classes are."""
 PLURAL = {"class": "classes", "person": "people", "family": "families"}
 WORDS = {tuple("0123456789"): "digit {}", AGES: "{} years old"}
 SEXES = (("woman", "girl"), ("man", "boy"), ("", ""))
@@ -52,20 +56,32 @@ class Entry:
 
     @property
     def label(self) -> str:
-        return f"{TITLES.get(self.dataset, self.dataset)}: forget {request_words(self.request)} ({self.model})"
+        title = TITLES.get(self.dataset, {}).get("title", self.dataset)
+        return f"{title}: forget {request_words(self.request, self.dataset)}"
+
+    @property
+    def picture(self) -> Tensor:
+        """What stands for the data set in the row of studies: uint8 [3, H, W]; grey where nothing is embedded."""
+        strip = torch.from_numpy(np.array(Image.open(ASSETS / "studies.png").convert("RGB"))).permute(2, 0, 1)
+        place, side = TITLES.get(self.dataset, {}).get("picture"), strip.shape[1]
+        if place is None:
+            return torch.full((3, side, side), 128, dtype=torch.uint8)
+        return strip[:, :, place * side : (place + 1) * side]
 
 
-def request_words(text: str) -> str:
-    """What a request asks for, for people: `class:*8` is "8 classes drawn at random"."""
+def request_words(text: str, dataset: str = "") -> str:
+    """What a request asks for, for people: `class:*8` of the digits is "8 digits"."""
     asked = parse_request(text)
+    of_class = TITLES.get(dataset, {}) if asked.kind == "class" else {}
+    one, many = of_class.get("one", asked.kind), of_class.get("many", PLURAL.get(asked.kind, asked.kind))
     if asked.fraction is not None:
         share = f"{100 * asked.fraction:g} % of the images"
-        return f"{share}, drawn at random" if asked.kind == "random" else f"the {share} that are mislabelled"
+        return f"{share} at random" if asked.kind == "random" else f"the {share} that are mislabelled"
     if asked.count is not None:
-        return f"{asked.count} {asked.kind if asked.count == 1 else PLURAL[asked.kind]} drawn at random"
+        return f"one {one}" if asked.count == 1 else f"{asked.count} {many}"
     if asked.kind == "indices":
         return f"{len(asked.members)} chosen images"
-    return "the published list" if asked.kind == "official" else f"{asked.kind} {', '.join(asked.members)}"
+    return "the published list" if asked.kind == "official" else f"{one} {', '.join(asked.members)}"
 
 
 def find_entries(root: str | Path) -> list[Entry]:

@@ -21,7 +21,7 @@ def bench(blobs, tmp_path) -> SimpleNamespace:
     methods = {"finetune": {"epochs": 1}, "uniform_kl": {"epochs": 1}}
     membership.pooled_study(tmp_path, methods=methods, pool=POOL, **FIELDS)
     entry = SimpleNamespace(dataset="blobs", model="mlp")
-    return SimpleNamespace(entry=entry, data=blobs, scenario=SimpleNamespace(root=tmp_path))
+    return SimpleNamespace(entry=entry, data=blobs, words=blobs.classes, scenario=SimpleNamespace(root=tmp_path))
 
 
 def test_the_pool_of_a_study_is_found_with_all_methods(bench, monkeypatch):

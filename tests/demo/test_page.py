@@ -77,9 +77,9 @@ def test_a_study_that_cannot_be_opened_is_named_and_the_next_one_is_shown(root, 
     demo = Demo(tmp_path, seed=3)
     assert [entry.request for entry in demo.entries] == ["class:3", "class:5"]
     assert demo.bench.entry.request == "class:5"
-    assert demo.entries[demo.study.value].request == "class:5"
+    assert ["fd-picked" in each._dom_classes for each in demo.studies.buttons] == [False, True]
     assert demo.digits.bench is demo.bench
-    assert "class 3" in demo.status.value
+    assert "digit 3" in demo.status.value
     assert "model.safetensors" in demo.status.value
 
 
@@ -92,7 +92,7 @@ def test_provenance_is_that_of_the_study_shown(root, tmp_path):
         changed(folder, request="class-7", request_text="class:7")
     demo = Demo(tmp_path, seed=3)
     assert "class-5" in demo.section("provenance").value
-    demo.study.value = 1
+    demo.studies.buttons[1].click()
     assert "class-7" in demo.section("provenance").value
     assert "class-5" not in demo.section("provenance").value
     assert demo.bench.data.checksum in demo.section("provenance").value

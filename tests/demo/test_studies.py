@@ -66,11 +66,11 @@ def test_the_text_of_a_record_names_exactly_its_people(names, monkeypatch):
         ("class:5", "class 5"),
         ("class:anyone", "class anyone"),
         ("class:5,7", "class 5, 7"),
-        ("class:*8", "8 classes drawn at random"),
-        ("class:*1", "1 class drawn at random"),
-        ("person:*20", "20 people drawn at random"),
+        ("class:*8", "8 classes"),
+        ("class:*1", "one class"),
+        ("person:*20", "20 people"),
         ('person:["Doe, Jane", "*3"]', "person Doe, Jane, *3"),
-        ("random:0.1", "10 % of the images, drawn at random"),
+        ("random:0.1", "10 % of the images at random"),
         ("mislabelled:0.2", "the 20 % of the images that are mislabelled"),
         ("indices:3,17,5", "3 chosen images"),
         ("official:list", "the published list"),
@@ -78,6 +78,18 @@ def test_the_text_of_a_record_names_exactly_its_people(names, monkeypatch):
 )
 def test_a_request_is_named_in_words(text, words):
     assert studies.request_words(text) == words
+
+
+@pytest.mark.parametrize(
+    ("dataset", "text", "words"),
+    [
+        ("mnist", "class:5", "digit 5"),
+        ("synthetic_identity", "class:*1", "one person"),
+        ("cifar10", "class:*2", "2 classes"),
+    ],
+)
+def test_classes_are_what_the_data_set_shows(dataset, text, words):
+    assert studies.request_words(text, dataset) == words
 
 
 def test_a_class_that_is_gone_is_an_error_that_says_so(root):
@@ -96,7 +108,7 @@ def test_models_of_other_data_are_refused(root, monkeypatch):
 def test_a_request_by_index_comes_back(tmp_path):
     make_records(tmp_path, request="indices:3,5,8,13,21,34")
     (entry,) = find_entries(tmp_path)
-    assert entry.label == "Digits (MNIST): forget 6 chosen images (mlp)"
+    assert entry.label == "Handwritten digits: forget 6 chosen images"
     bench = open_bench(entry, tmp_path)
     assert bench.scenario.sets.forget.tolist() == [3, 5, 8, 13, 21, 34]
     assert len(bench.samples("forget")) == 6
