@@ -167,6 +167,7 @@ warm_kernels() {
     local folder
     if [ "$(uname -s)" = Linux ] && folder=$(mktemp -d /tmp/forget-XXXXXXXX 2>/dev/null || mktemp -d); then
         export FORGET_WARM="$folder/kernels"
+        mkdir -p .snakemake
         "$PYTHON" -m workflow.pages warm "$FORGET_WARM" $$ >.snakemake/warm.log 2>&1 9<&- &
     fi
 }
@@ -389,7 +390,8 @@ main() {
             need_notebook 09_face_demo "The demo"
             use_environment requirements.txt
             # There are the page's settings: this machine only, a token, no files served, nothing fetched from elsewhere.
-            export JUPYTER_CONFIG_PATH="$PWD/workflow/page" JUPYTER_PATH="$PWD/workflow/page"
+            export JUPYTER_CONFIG_PATH="$PWD/workflow/page" JUPYTER_PATH="$PWD/workflow/page:$PWD/workflow/pages"
+            warm_kernels
             exec "$PYTHON" -m voila notebooks/09_face_demo.ipynb "$@"
             ;;
         forget)

@@ -6,11 +6,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from forget_lib.core.paths import REPOSITORY
@@ -57,7 +58,8 @@ def server(kind: str, folder: Path, log: Path) -> Iterator[str]:
     """Runs "voila" or "lab" on the notebook in `folder`; yields the address of the notebook, with its token."""
     port = free_port()
     page = str(REPOSITORY / "workflow" / "page")
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "JUPYTER_PATH": page, "OMP_NUM_THREADS": "1"}
+    kernels = f"{page}{os.pathsep}{REPOSITORY / 'workflow' / 'pages'}"
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "JUPYTER_PATH": kernels, "OMP_NUM_THREADS": "1"}
     if kind == "voila":
         environment["JUPYTER_CONFIG_PATH"] = page
         options = ["voila", NOTEBOOK, "--no-browser", f"--port={port}", "--Voila.auto_token=False", f"--token={TOKEN}"]
@@ -67,7 +69,7 @@ def server(kind: str, folder: Path, log: Path) -> Iterator[str]:
         options += [f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={folder}", "--LabApp.news_url="]
         address = f"http://127.0.0.1:{port}/doc/tree/{NOTEBOOK}?reset&token={TOKEN}"
         probe = f"http://127.0.0.1:{port}/api"
-    with log.open("w") as output:
+    with log.open("w") as output, warm_kernels(environment) if kind == "voila" else nullcontext():
         process = subprocess.Popen(
             [sys.executable, "-m", *options], cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
@@ -80,6 +82,24 @@ def server(kind: str, folder: Path, log: Path) -> Iterator[str]:
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+@contextmanager
+def warm_kernels(environment: dict[str, str]) -> Iterator[None]:
+    """Starts the process that kernels are forks of, as ./run_all.sh demo does, and names it in the environment."""
+    if sys.platform != "linux":
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="forget-", dir="/tmp") as folder:
+        environment["FORGET_WARM"] = f"{folder}/own/kernels"
+        Path(folder, "own").mkdir(mode=0o700)
+        command = [sys.executable, "-m", "workflow.pages", "warm", environment["FORGET_WARM"], str(os.getpid())]
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment)
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
 
 
 def wait_for(address: str, process: subprocess.Popen, log: Path, seconds: float = 90) -> None:

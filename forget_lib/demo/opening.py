@@ -15,7 +15,7 @@ from forget_lib.datasets.samples import Samples
 from forget_lib.demo import hidden, live, parts
 from forget_lib.demo.live import REPORT_SECONDS, Cancelled, LiveMeter, LiveResult, live_methods
 from forget_lib.demo.parts import html
-from forget_lib.demo.studies import Bench, by_person, live_choices, probabilities
+from forget_lib.demo.studies import Bench, by_person, first_image, live_choices, names_image, probabilities
 from forget_lib.models.train import accuracy
 from forget_lib.study.run import load_model
 from forget_lib.study.scenario import Scenario
@@ -119,15 +119,12 @@ class Opening(parts.Panel):
         return by_person(self.bench.data) or self.scenario.parsed.kind == "person"
 
     def _offer_others(self) -> None:
-        """The first picture of the chosen one and of those that follow it in the list."""
+        """A picture of the chosen one and of those that follow it in the list."""
         options = list(self.what.options)
         at = self.what.index
         self._offered = [options[(at + step) % len(options)] for step in range(min(OTHERS, len(options)))]
-        items = []
-        for words, request in self._offered:
-            first = int(self.bench.scenario.asking(request).sets.forget[0])
-            items.append((self.bench.data.images[first].cpu(), words, f"Choose {words}"))
-        self.choices.put(items)
+        data = self.bench.data
+        self.choices.put([(first_image(data, request), words, f"Choose {words}") for words, request in self._offered])
         self.choices.mark(0)
 
     def choose(self, place: int) -> None:
@@ -306,8 +303,9 @@ class Opening(parts.Panel):
 
 def _recorded(bench: Bench, options: list[tuple[str, str]]) -> str | None:
     """The request among the choices that the recorded retrained model belongs to."""
-    retain = bench.scenario.sets.retain
-    wanted = (request for _, request in options if torch.equal(bench.scenario.asking(request).sets.retain, retain))
+    sets, data = bench.scenario.sets, bench.data
+    named = [request for _, request in options if names_image(data, request, int(sets.forget[0]))]
+    wanted = (request for request in named if torch.equal(bench.scenario.asking(request).sets.retain, sets.retain))
     return next(wanted, None)
 
 

@@ -78,7 +78,6 @@ class Demo(parts.Panel):
             return
         self._open_first()
         parts.follow(self.look_closer, self.closer)
-        self.look_closer()
 
     def _words(self, entry: Entry) -> str:
         """The label of a study, with its model where another one has the same."""
@@ -102,16 +101,26 @@ class Demo(parts.Panel):
         Raises: UnknownNameError for a panel that does not exist.
         """
         widgets = {"closer look": self.more, "provenance": self.provenance}
-        widgets |= {each: panel.widget for each, panel in self.panels.items()}
-        if name not in widgets:
-            raise unknown("panel of the demo", name, widgets)
-        return widgets[name] if self.entries else ipywidgets.HTML(html.note(self.missing))
+        if name not in (*widgets, *self.panels):
+            raise unknown("panel of the demo", name, (*widgets, *self.panels))
+        if not self.entries:
+            return ipywidgets.HTML(html.note(self.missing))
+        if name in widgets:
+            return widgets[name]
+        panel = self.panels[name]
+        bench = self._digit_bench(self.bench) if panel is self.digits else self.bench
+        if getattr(panel, "bench", None) is not bench:  # what nobody looks at takes neither time nor memory
+            panel.show(bench)
+        return panel.widget
 
     def open(self) -> ipywidgets.Widget:
         """Names the sliders of the page for screen readers, and returns the row of studies with the opening."""
+        # In a kernel that is a fork, the library was there before the kernel, and could not do this itself.
+        ipywidgets.register_comm_target()
         display(Javascript((parts.ASSETS / "names.js").read_text(encoding="utf-8")))
         return self.widget
 
+    @parts.guarded
     def look_closer(self) -> None:
         """Shows the panel that was chosen below the opening."""
         name = self.closer.value
@@ -126,8 +135,8 @@ class Demo(parts.Panel):
         entry = self.entries[place]
         self.say(f"Loading {entry.label} …")
         self.bench = bench = open_bench(entry, self.root, self.start, self.device)
-        for panel in self.panels.values():
-            panel.show(self._digit_bench(bench) if panel is self.digits else bench)
+        self.live.show(bench)
+        self.look_closer()
         unknown_here = [name for name in bench.titles if name in entry.methods and name not in list_methods()]
         notes = [f"{bench.data.label}, from: {bench.data.source}. {len(bench.unlearned)} unlearned models."]
         notes += [f"{name} is not known here: it is shown as recorded, and cannot run." for name in unknown_here]
@@ -153,5 +162,5 @@ class Demo(parts.Panel):
         same = torch.equal(result.scenario.sets.forget, self.bench.scenario.sets.forget)
         self.bench.add("live", f"Live: {result.title}, {self.live.who}", result.model, same_request=same)
         for panel in self.panels.values():
-            if panel is not self.live and panel.bench is self.bench:
+            if panel is not self.live and getattr(panel, "bench", None) is self.bench:
                 panel.refresh()

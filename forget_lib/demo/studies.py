@@ -18,7 +18,7 @@ from forget_lib.core.errors import ForgetError
 from forget_lib.core.paths import samples_folder
 from forget_lib.datasets import ImageData, Samples
 from forget_lib.datasets.mufac import AGES, read_part
-from forget_lib.datasets.requests import NAMED, Request, draw_sets, parse_request, request_for
+from forget_lib.datasets.requests import IDS, NAMED, Request, draw_sets, parse_request, request_for, resolve
 from forget_lib.datasets.samples import normalise
 from forget_lib.models.recipe import make_recipe
 from forget_lib.models.train import predict, set_threads
@@ -257,6 +257,20 @@ def live_choices(bench: Bench) -> list[tuple[str, str]]:
     if not families:
         found += [(f"family {name}", request_for(data, "person", each)) for name, each in _families(data, people)]
     return found + [(person_words(data, name), request_for(data, "person", [name])) for name in people]
+
+
+def names_image(data: ImageData, request: str, index: int) -> bool:
+    """Whether a request for classes, people or families names that of an image of the pool."""
+    asked = resolve(data, parse_request(request))
+    names, ids = getattr(data, NAMED[asked.kind]), getattr(data, IDS[asked.kind])
+    return names[int(ids[index])] in asked.members
+
+
+def first_image(data: ImageData, request: str) -> Tensor:
+    """A picture of the first class, person or family that a request names: uint8 [C, H, W]."""
+    asked = resolve(data, parse_request(request))
+    number = getattr(data, NAMED[asked.kind]).index(asked.members[0])
+    return data.images[int((getattr(data, IDS[asked.kind]) == number).nonzero()[0])].cpu()
 
 
 def _trained(bench: Bench, kind: str) -> list[str]:

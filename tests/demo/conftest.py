@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from forget_lib.demo import Demo, find_entries, open_bench
+from forget_lib.demo.page import CLOSER
 from tests.demo_study import make_records
 
 
@@ -23,4 +24,8 @@ def bench(root):
 
 @pytest.fixture
 def demo(root):
-    return Demo(root, seed=3)
+    """The page with all its panels looked at."""
+    page = Demo(root, seed=3)
+    for name in CLOSER:
+        page.section(name)
+    return page

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 HARMLESS = re.compile(r"favicon|ResizeObserver|service-worker|jupyterlab/api/(news|update)", re.IGNORECASE)
 SLOW_EPOCHS = 4000
 """Epochs of a retraining that is long enough to be cancelled in the middle."""
+
+MOST_SECONDS = 10
+"""After a page was closed, until its process has ended."""
 
 GALLERY = ".fd-gallery button.fd-choice"
 """The pictures of the gallery, not those of the opening."""
@@ -313,6 +317,24 @@ def test_the_server_wants_the_token_and_serves_no_files(browser, voila):
     for path in ("voila/files/09_face_demo.ipynb", "voila/files/picture.png", "files/09_face_demo.ipynb"):
         assert context.request.get(f"{base}{path}?token={TOKEN}").status in (403, 404)
     context.close()
+
+
+def kernel_of(visitor: Visitor) -> str:
+    return json.loads(visitor.page.locator("#jupyter-config-data").text_content())["kernelId"]
+
+
+@pytest.mark.parametrize("leaves", [lambda page: page.close(run_before_unload=True), lambda page: page.reload()])
+def test_the_process_of_a_page_that_is_closed_or_reloaded_ends(browser, voila, leaves):
+    visitor = Visitor(browser, voila)
+    visitor.ready()
+    address = f"{voila.split('?')[0]}api/kernels/{kernel_of(visitor)}?token={TOKEN}"
+    request = visitor.context.request
+    assert request.get(address).ok
+    left = time.monotonic()
+    leaves(visitor.page)
+    while request.get(address).ok:
+        assert time.monotonic() < left + MOST_SECONDS
+    visitor.context.close()
 
 
 def test_jupyterlab_does_all_of_it(browser, folder, tmp_path):

@@ -23,6 +23,14 @@ def test_without_records_every_section_says_what_to_run(tmp_path):
     assert "./run_all.sh quick" in demo.section("gallery").value
 
 
+def test_a_panel_is_computed_when_someone_looks_at_it(root):
+    demo = Demo(root, seed=3)
+    assert not hasattr(demo.panels["compare"], "bench")
+    demo.closer.value = "compare"
+    assert demo.panels["compare"].bench is demo.bench
+    assert demo.panels["compare"].map is not None
+
+
 def test_an_unknown_section_lists_the_known_ones(demo):
     with pytest.raises(ForgetError, match="gallery"):
         demo.section("galery")
@@ -61,6 +69,7 @@ def test_a_method_unknown_here_is_shown_by_its_name_and_a_broken_one_is_named_an
     assert "uniform_kl cannot be shown" in demo.source.value
     demo.gallery.method.value = "push_down"
     assert "push_down" in demo.gallery.result.value
+    demo.section("attack")
     assert demo.panels["attack"].guessing is not None
     assert not [panel.status.value for panel in demo.panels.values() if "fd-error" in panel.status.value]
 
@@ -78,6 +87,7 @@ def test_a_study_that_cannot_be_opened_is_named_and_the_next_one_is_shown(root, 
     assert [entry.request for entry in demo.entries] == ["class:3", "class:5"]
     assert demo.bench.entry.request == "class:5"
     assert ["fd-picked" in each._dom_classes for each in demo.studies.buttons] == [False, True]
+    demo.section("digit")
     assert demo.digits.bench is demo.bench
     assert "digit 3" in demo.status.value
     assert "model.safetensors" in demo.status.value

@@ -17,6 +17,7 @@ from PIL import Image
 
 from forget_lib.demo import Demo
 from forget_lib.demo.digit import example
+from forget_lib.demo.page import CLOSER
 from forget_lib.study import run
 from tests.demo.test_images import BAD, encoded
 from tests.demo_study import make_records
@@ -30,11 +31,18 @@ class Visitor:
     """Someone at the demo: each step is one thing that people do there, with choices drawn at random."""
 
     def __init__(self, demo: Demo) -> None:
+        self.study = 0
         self.demo, self.chance, self.noise = demo, random.Random(0), np.random.default_rng(0)
         quick: list[Callable[[], Coroutine | None]] = [self.pick, self.draw_again, self.upload, self.write]
         quick += [self.compare, self.frame, self.attack, self.upload_rubbish, self.write_ready_made, self.choose_method]
         # One in twenty takes longer: another study, or a method run to its end.
         self.steps = [*quick, *quick[:-1], self.turn, *quick, *quick[:-1], self.forget]
+
+        self.look_at_all()
+
+    def look_at_all(self) -> None:
+        for name in CLOSER:
+            self.demo.section(name)
 
     def pick(self) -> None:
         self.demo.gallery.pick(self.chance.randrange(12))
@@ -81,7 +89,9 @@ class Visitor:
         gallery.method.value = self.chance.choice([value for _, value in gallery.method.options])
 
     async def turn(self) -> None:
-        self.demo.study.value = 1 - self.demo.study.value
+        self.study = 1 - self.study
+        self.demo.turn_to(self.study)
+        self.look_at_all()
         await asyncio.gather(*self.demo.live._tasks)
 
     async def forget(self) -> None:

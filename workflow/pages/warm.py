@@ -25,6 +25,7 @@ from workflow.pages.run import prepare_environment
 LIBRARIES = (
     *("ipykernel.kernelapp", "IPython.display", "ipywidgets", "matplotlib.pyplot", "pandas", "seaborn", "yaml"),
     *("scipy.stats", "sklearn.linear_model", "sklearn.model_selection", "torch"),
+    *("anywidget", "cv2", "ipycanvas", "jinja2"),
 )
 
 
