@@ -188,7 +188,7 @@ def forget_live(visitor: Visitor) -> None:
     visitor.button("Forget digit 5 now").click()
     visitor.status(r"Done in .* are still recognised")
     visitor.button("Did it only hide it?").click()
-    visitor.page.get_by_text("Share left:").wait_for()
+    visitor.page.locator(".fd-lamp", has_text="Share left:").wait_for()
 
 
 def test_the_page_does_all_of_it(visitor):
