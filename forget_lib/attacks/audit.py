@@ -1,5 +1,7 @@
 """A lower bound on epsilon from one run: how private is "train, then unlearn" with respect to its canaries?"""
 
+from functools import lru_cache
+
 import numpy as np
 from scipy.stats import binom
 
@@ -29,6 +31,7 @@ def audit_p_value(epsilon: float, correct: int, guesses: int, canaries: int, del
     return float(min(1.0, tail + 2 * canaries * delta * (below / np.arange(1, correct + 1)).max()))
 
 
+@lru_cache(maxsize=1024)  # of few counts, asked for again and again by the targets of a pool
 def epsilon_lower_bound(correct: int, guesses: int, canaries: int, delta: float = DELTA, alpha: float = 0.05) -> float:
     """Largest epsilon >= 0 that the guesses refute at level `alpha`, nats. It has a ceiling: 20 of 20 right give 1.8.
 

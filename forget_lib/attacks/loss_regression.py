@@ -1,8 +1,9 @@
 """Loss, logistic regression."""
 
 import numpy as np
+import sklearn
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import StratifiedKFold
 
 from forget_lib.attacks import AttackInput, attack, source, summarise
 from forget_lib.core.errors import TooFewError
@@ -29,6 +30,19 @@ def matched_columns(inputs: AttackInput) -> np.ndarray:
     return np.sort(np.concatenate(columns))
 
 
+def guessed(score: np.ndarray, member: np.ndarray, seed: int) -> np.ndarray:
+    """Whether each sample is a member by a regression on the other folds, bool [n]. score: float [n].
+
+    The same as `cross_val_predict`, in half the time: most of it are checks of numbers that were checked before.
+    """
+    guess, column = np.zeros(len(member), dtype=bool), score[:, None]
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+        for known, asked in folds.split(column, member):
+            guess[asked] = LogisticRegression().fit(column[known], member[known]).predict(column[asked])
+    return guess
+
+
 @attack("loss_regression", title="Loss, logistic regression", null="0.5", score=loss_score)
 @source("NeurIPS 2023 unlearning challenge, starting kit", arxiv="2406.09073")
 def loss_regression(inputs: AttackInput) -> list[Measurement]:
@@ -45,8 +59,7 @@ def loss_regression(inputs: AttackInput) -> list[Measurement]:
         needed = f"at least {FOLDS} forget and {FOLDS} unseen samples of the same classes"
         raise TooFewError(f"loss_regression needs {needed}, got {int(member.sum())}.")
     score = loss_score(inputs)
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=inputs.seed)
-    guess = cross_val_predict(LogisticRegression(), score[columns, None], member, cv=folds)
+    guess = guessed(score[columns], member, inputs.seed)
     right = intervals.clopper_pearson(int((guess == member).sum()), len(member))
     accuracy = Measurement("accuracy", right.value, right.low, right.high, "share", n=right.n, null=0.5)
     return [accuracy, *summarise(score, inputs)]

@@ -1,5 +1,7 @@
 """Were these people in the training set? For whole people or families, and for requests of a few images."""
 
+from functools import lru_cache
+
 import numpy as np
 from scipy.stats import mannwhitneyu
 
@@ -49,6 +51,7 @@ def by_person(values: np.ndarray, people: np.ndarray) -> np.ndarray:
     return np.bincount(codes, values) / np.bincount(codes)
 
 
+@lru_cache
 def power(first: int, second: int, shift: float = 1.0) -> float:
     """Share of 500 simulated normal samples of these sizes, `shift` SDs apart, in which p <= 0.05, in [0, 1]."""
     generator = np.random.default_rng(0)

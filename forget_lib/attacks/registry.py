@@ -154,18 +154,25 @@ def summarise(scores: np.ndarray, inputs: AttackInput) -> list[Measurement]:
 
 def _area_by_person(scores: np.ndarray, inputs: AttackInput, people: np.ndarray) -> Measurement:
     """AUC whose interval redraws people; without an interval where there are fewer than 10."""
-    member = np.arange(len(scores)) < inputs.number_forget
+    side = np.arange(len(scores)) < inputs.number_forget
+    names, codes = np.unique(people, return_inverse=True)
+    members, others = (np.bincount(codes[rows], minlength=len(names)).astype(np.float64) for rows in (side, ~side))
+    better = (scores[side, None] > scores[None, ~side]) + 0.5 * (scores[side, None] == scores[None, ~side])
+    wins = np.zeros((len(names), len(names)))  # of the images of one person over those of another
+    np.add.at(wins, (codes[side, None], codes[None, ~side]), better)
 
-    def area(rows: np.ndarray) -> float:
-        inside = member[rows]
-        # Without a person on one side nothing was compared in this draw.
-        return 0.5 if inside.all() or not inside.any() else intervals.auc(scores[rows[inside]], scores[rows[~inside]])
+    def area(drawn: np.ndarray) -> np.ndarray:
+        m, n = drawn @ members, drawn @ others
+        compared = (m > 0) & (n > 0)  # without a person on one side nothing was compared in this draw
+        m, n = np.where(compared, m, 1), np.where(compared, n, 1)
+        # As `intervals.auc`, whose sum of ranks is the number of wins and of pairs of members.
+        ranks = ((drawn @ wins) * drawn).sum(axis=1) + m * (m + 1) / 2
+        return np.where(compared, (ranks / m - (m + 1) / 2) / n, 0.5)
 
     low = high = None
-    number = len(np.unique(people))
-    if number >= intervals.BOOTSTRAP_FROM:
+    if len(names) >= intervals.BOOTSTRAP_FROM:
         low, high = intervals.cluster_bootstrap(people, area, seed=inputs.seed)[1:3]
-    return Measurement("auc", area(np.arange(len(scores))), low, high, "auc", n=number, null=0.5)
+    return Measurement("auc", float(area(np.ones((1, len(names))))[0]), low, high, "auc", n=len(names), null=0.5)
 
 
 def _kind_of(name: str, function: Callable[[Any], Any]) -> str:

@@ -197,28 +197,27 @@ def tpr_at_fpr(members: Values, non_members: Values, target: float = 0.01, level
 
 def cluster_bootstrap(
     clusters: Sequence | np.ndarray,
-    statistic: Callable[[np.ndarray], float],
+    statistic: Callable[[np.ndarray], np.ndarray],
     level: float = 0.95,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Interval of `statistic(indices)` when samples come in clusters (images of one person): people are redrawn.
+    """Interval of a statistic when samples come in clusters (images of one person): people are redrawn.
 
-    clusters: the person of each sample, [N]. statistic: of int indices into the samples (with repeats). Expanded
-    percentile interval: percentiles are widened as t exceeds the normal at this number of people; `n` counts them.
+    clusters: the person of each sample, [N]. statistic: of how often each person is drawn, float [R, people] in sorted
+    order, one value a row. Expanded percentile interval: percentiles are widened as t exceeds the normal at this
+    number of people; `n` counts them.
     Source: Hesterberg, The American Statistician 2015.
     """
-    _, codes = np.unique(np.asarray(clusters), return_inverse=True)
-    people = codes.max() + 1 if len(codes) else 0
+    people = len(np.unique(np.asarray(clusters)))
     if people < BOOTSTRAP_FROM:
         raise TooFewError(f"A bootstrap by person needs at least {BOOTSTRAP_FROM} people, got {people}.")
-    members = [np.flatnonzero(codes == person) for person in range(people)]
     drawn = np.random.default_rng(seed).integers(0, people, (resamples, people))
-    values = np.array([statistic(np.concatenate([members[person] for person in row])) for row in drawn])
+    values = statistic(np.stack([np.bincount(row, minlength=people) for row in drawn]).astype(np.float64))
     widened = stats.t.ppf((1 - level) / 2, people - 1) * math.sqrt(people / (people - 1))
     tail = stats.norm.cdf(widened)
     low, high = np.quantile(values, [tail, 1 - tail])
-    return Interval(float(statistic(np.arange(len(codes)))), float(low), float(high), int(people))
+    return Interval(float(statistic(np.ones((1, people)))[0]), float(low), float(high), people)
 
 
 def differences(values: Values | Mapping, reference: Values | Mapping) -> np.ndarray:

@@ -18,11 +18,13 @@ def by_group(metric: str, right: np.ndarray, inputs: ProbeInput) -> list[Measure
         if not rows.any():
             continue
         hits, people = right[rows].astype(np.float64), inputs.query_people[rows]
+        codes = np.unique(people, return_inverse=True)[1]
         low = high = None
-        if len(np.unique(people)) >= intervals.BOOTSTRAP_FROM:
+        if codes.max() + 1 >= intervals.BOOTSTRAP_FROM:
+            of_people, images = np.bincount(codes, hits), np.bincount(codes).astype(np.float64)
 
-            def share(drawn: np.ndarray, hits: np.ndarray = hits) -> float:
-                return hits[drawn].mean()
+            def share(drawn: np.ndarray, hits: np.ndarray = of_people, images: np.ndarray = images) -> np.ndarray:
+                return (drawn @ hits) / (drawn @ images)
 
             redrawn = intervals.cluster_bootstrap(people, share, seed=inputs.seed)
             low, high = redrawn.low, redrawn.high
