@@ -36,6 +36,7 @@ from forget_lib.study.scenario import Scenario, make_scenario, public_recipe
 from forget_lib.study.tuning import CRITERION, DRAW, SEED, SPACES, TRIALS, Trials, load_spaces, tune_all, tuning_request
 from forget_lib.unlearning import METHODS, list_methods
 from forget_lib.unlearning.registry import why_not_applicable
+from workflow.config_check import read_config
 
 SAME = ("rule", "dataset", "model", "kind", "tuned_on", "draws", "seeds", "checksum", "recipe", "criterion")
 """What two reports of tuning must have in common to stand in one file."""
@@ -159,15 +160,15 @@ def _of_config(options: argparse.Namespace) -> list[argparse.Namespace]:
     """The options of each tuning that the config asks for."""
     if not options.config.is_file():
         raise ForgetError(f"There is no {options.config.name}; ./run_all.sh new config writes one to start from.")
-    config, found = yaml.safe_load(options.config.read_text(encoding="utf-8")), []
-    if options.scenario is not None and options.scenario not in config["scenarios"]:
-        raise unknown("scenario of the config", options.scenario, config["scenarios"])
-    names = [options.scenario] if options.scenario else list(config["scenarios"])
-    for given in (config["scenarios"][name] for name in names):
-        recipe, start = yaml.safe_dump(given.get("recipe", {})), given.get("start", config["start"])
-        same = {"dataset": given["dataset"], "model": given["model"], "recipe": recipe, "start": start}
-        methods = options.methods or [name for name in given["methods"] if not _free(name)]
-        requests = [options.request] if options.request else list(map(request_text, given.get("requests", [])))
+    config, found = read_config(options.config), []
+    if options.scenario is not None and options.scenario not in config.scenarios:
+        raise unknown("scenario of the config", options.scenario, config.scenarios)
+    for name in [options.scenario] if options.scenario else config.scenarios:
+        given = config.scenarios[name]
+        recipe, start = yaml.safe_dump(given.recipe), given.start or config.start
+        same = {"dataset": given.dataset, "model": given.model, "recipe": recipe, "start": start}
+        methods = options.methods or [method for method in given.methods if not _free(method)]
+        requests = [options.request] if options.request else [request_text(each) for each in given.requests if each]
         first = {parse_request(text).kind: text for text in reversed(requests)}
         common = vars(options) | same | {"methods": methods}
         found += [argparse.Namespace(**common | {"request": request}) for request in first.values()]

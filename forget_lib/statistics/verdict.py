@@ -181,7 +181,7 @@ def paired(part: pd.DataFrame, measure: Measure) -> tuple[pd.DataFrame, dict[str
     return values.sub(oracle, axis=0)[oracle.notna()].drop(columns="retrain", errors="ignore"), samples, broken
 
 
-def compared(part: pd.DataFrame, margins: Mapping[str, float] = MARGINS) -> list[Compared]:
+def compared(part: pd.DataFrame) -> list[Compared]:
     """Every method of one scenario in every primary measure; empty where nothing was retrained.
 
     part: records of one data set, model and request (`study.records.load`).
@@ -189,7 +189,7 @@ def compared(part: pd.DataFrame, margins: Mapping[str, float] = MARGINS) -> list
     done = [name for name in dict.fromkeys(part.loc[part["status"] == "done", "method"]) if name != "retrain"]
     found = []
     for measure in measures_of(part):
-        margin = margins.get(measure.margin, MARGINS[measure.margin])
+        margin = MARGINS[measure.margin]
         differences, samples, broken = paired(part, measure)
         for name in done:
             values = differences[name].dropna().to_numpy() if name in differences else np.array([])
@@ -226,7 +226,7 @@ def powers(found: Sequence[Compared]) -> dict[str, str]:
     return {measure: ", ".join(names) for measure, names in missed.items()}
 
 
-def verdicts(part: pd.DataFrame, margins: Mapping[str, float] = MARGINS) -> pd.DataFrame:
+def verdicts(part: pd.DataFrame) -> pd.DataFrame:
     """The verdict on each model of one scenario but the retrained one, best first within methods, then placebos.
 
     Returns: index method; columns verdict (key of `STATES`), word (for people), placebo, n (the fewest pairs of a
@@ -237,7 +237,7 @@ def verdicts(part: pd.DataFrame, margins: Mapping[str, float] = MARGINS) -> pd.D
     about_classes = bool(part["request"].astype(str).str.startswith("class").any())
     runs = part.drop_duplicates(["method", *PAIR, *(["run"] if "run" in part else [])])
     statuses = runs.groupby("method", sort=False)["status"].agg(list).to_dict()
-    return judge(compared(part, margins), statuses, about_classes)
+    return judge(compared(part), statuses, about_classes)
 
 
 def judge(found: Sequence[Compared], statuses: Mapping[str, Sequence[str]], about_classes: bool) -> pd.DataFrame:
@@ -368,16 +368,15 @@ def _difference(row: _Evidence) -> str:
     return "kept_more" if "kept above" in row.different else ""
 
 
-def pool_verdicts(pooled: pd.DataFrame, margins: Mapping[str, float] = MARGINS) -> pd.DataFrame:
+def pool_verdicts(pooled: pd.DataFrame) -> pd.DataFrame:
     """The same for a pooled study, by its primary attack: AUC minus the retrained model's on the same targets.
 
     pooled: of `membership.table_of`; n counts targets. One column more, told: the gap differs from 0 after Holm over
     the methods. Empty where the attack was not run.
     """
     rows = pooled[(pooled["metric"] == "auc_gap") & (pooled["attack"] == PRIMARY)]
-    found = []
+    found, margin = [], MARGINS["auc"]
     for row in rows.itertuples():
-        margin = margins.get("auc", MARGINS["auc"])
         gap = gap_from(int(row.targets), row.value, row.error, margin)
         found.append(Compared(row.method, PRIMARY, "output", margin, 0, **gap._asdict()))
     runs = pooled[pooled["kind"].isin(["control", "method"])].drop_duplicates("method")
