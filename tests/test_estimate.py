@@ -38,12 +38,14 @@ def test_a_scenario_costs_its_trainings_its_methods_and_its_evaluations(monkeypa
     )
     given = {"dataset": "mnist", "start": "sample", "model": "mlp", "device": "cpu", "draw": 0}
     given |= {"request": "random:0.1", "recipe": {"epochs": 2}, "methods": {"finetune": {}, "not_recorded": {}}}
-    cost = estimate.cost_of(Job("03", "one", given))
+    cost = estimate.cost_of(Job("03", "one", given, ("02/one",)))
     retraining, models, evaluated = 3 * 2 * 900, 5, 2000
     passes = retraining * (2 + 0.1 + estimate.LIMIT) + models * evaluated
-    assert cost.seconds == pytest.approx(estimate.OVERHEAD + 0.001 * passes)
+    measured = models * estimate.MEASURED
+    assert cost.seconds == pytest.approx(estimate.OVERHEAD + 0.001 * passes + measured)
     turns = estimate.cost_of(Job("06", "people", given | {"in_turn": 3}))
-    assert turns.seconds == pytest.approx(estimate.OVERHEAD + 3 * 0.001 * passes)
+    originals = 3 * 3 * 2 * 1000  # no job before it trains any
+    assert turns.seconds == pytest.approx(estimate.OVERHEAD + 0.001 * (3 * passes + originals) + 3 * measured)
 
 
 def test_jobs_that_share_a_scenario_cost_together_what_one_job_costs(monkeypatch):

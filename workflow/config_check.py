@@ -94,7 +94,7 @@ class Parameters(Settings):
     model_config = ConfigDict(extra="allow")
     pool: Pool = Pool.model_construct()
     variance: Variance = Variance.model_construct()
-    in_turn: int = Field(default=1, ge=1, description="people who are forgotten one after the other")
+    in_turn: int = Field(default=1, ge=1, description="pairs of draw and seed that one page runs")
 
 
 class Scenario(Settings):

@@ -37,6 +37,8 @@ OVERHEAD = 4.0
 imports by itself, 5 more."""
 FIXED = {"01_data": 18.0, "08_figures": 55.0, "10_deletion_request": 14.0, "11_published_claims": 38.0}
 """Seconds of a notebook that is not about one scenario, as measured at `quick`."""
+MEASURED = 0.5
+"""Seconds of a model's attacks, layers and files. Measured: 0.3 to 0.8 s, the most with probes and relearning."""
 BATCHED = 0.1
 """Share of the time of one training after the other that plain nets of a pool take as batched matrices."""
 CALIBRATION_SECONDS = 3.0
@@ -126,9 +128,12 @@ def cost_of(job: Job) -> Cost:
         return Cost(OVERHEAD + one_pass * passes, 2.0 * classes * pool["samples"] * (references + targets))
     retraining = 3 * recipe.epochs * sets["retain"]
     models = 0 if "methods" in job.ready else len(given["methods"]) + 3 * retrainings
-    turns = given.get("in_turn", 1)  # people, each forgotten by all methods
-    passes = turns * (retraining * (2 * retrainings + share) + models * evaluated)
-    return Cost(OVERHEAD + one_pass * passes, turns * models * (weights + 4.0 * classes * evaluated))
+    turns = given.get("in_turn", 1)  # pairs of draw and seed, each with an original of its own
+    originals = 0 if job.ready else turns - bool(job.after)  # the first one has a job before this, if any
+    passes = originals * 3 * recipe.epochs * trained
+    passes += turns * (retraining * (2 * retrainings + share) + models * evaluated)
+    seconds = OVERHEAD + one_pass * passes + turns * models * MEASURED
+    return Cost(seconds, turns * models * (weights + 4.0 * classes * evaluated))
 
 
 def chains(jobs: Mapping[str, Job], seconds: Mapping[str, float]) -> dict[str, float]:

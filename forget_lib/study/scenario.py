@@ -55,9 +55,16 @@ class Scenario:
 
     def asking(self, request: str) -> "Scenario":
         """The same with another request, on the data that are loaded already."""
-        other = dataclasses.replace(self, request=request)
+        return self._changed(request=request)
+
+    def _changed(self, **fields: Any) -> "Scenario":
+        other = dataclasses.replace(self, **fields)
         other.__dict__["data"] = self.data
         return other
+
+    def pair(self, number: int) -> "Scenario":
+        """The same with the draw and the seed so many further on; 0 is the scenario itself."""
+        return self._changed(draw=self.draw + number, seed=self.seed + number) if number else self
 
     @cached_property
     def parsed(self) -> Request:
