@@ -112,9 +112,28 @@ def gaps_shown(table: pd.DataFrame) -> pd.DataFrame:
             text = interval_text(scale * row.gap, scale * row.low, scale * row.high, form)
             rows.setdefault(method, {})[f"{str(metric).replace('_', ' ')}, minus original"] = text
     frame = pd.DataFrame.from_dict(rows, orient="index")
+    for method, text in promises(table).items():
+        frame.loc[method, "promises"] = text
     for method, why in (failures(table) | failures(table, "not applicable")).items():
         frame.loc[method, "note"] = why
     return frame.fillna("–").rename_axis("minus retrained")
+
+
+def promises(table: pd.DataFrame) -> dict[str, str]:
+    """What methods with a guarantee say of their runs: the weakest (ε, δ) of them, of what, and how often the part was
+    fitted anew instead (certified removal). Methods without one are not named."""
+    if "fact_epsilon" not in table:
+        return {}
+    runs = table[table["fact_epsilon"].notna()].drop_duplicates([*RUN, "method", "run"])
+    texts = {}
+    for method, rows in runs.groupby("method", sort=False):
+        weakest = rows.loc[rows["fact_epsilon"].astype(float).idxmax()]
+        text = f"ε = {float(weakest['fact_epsilon']):.3g}, δ = {float(weakest['fact_delta']):.0e}"
+        scope = weakest.get("fact_scope")
+        text += f" ({scope})" if isinstance(scope, str) else ""
+        again = rows["fact_refitted"].eq(True).sum() if "fact_refitted" in rows else 0
+        texts[str(method)] = f"{text}; fitted anew in {again} of {len(rows)} runs" if again else text
+    return texts
 
 
 def control_sentences(table: pd.DataFrame) -> list[str]:

@@ -86,6 +86,17 @@ def clear() -> dict[str, dict]:
     }
 
 
+def test_a_guarantee_stands_beside_the_gaps_of_the_methods_that_have_one():
+    assert findings.promises(GOOD) == {}
+    mine = GOOD["method"] == "scrub"
+    epsilon = GOOD["seed"].map({0: 0.5, 1: 2.0, 2: 1.0}).where(mine)
+    facts = GOOD.assign(fact_epsilon=epsilon, fact_delta=1e-5, fact_refitted=mine & (GOOD["seed"] == 2))
+    assert findings.promises(facts) == {"scrub": "ε = 2, δ = 1e-05; fitted anew in 1 of 3 runs"}
+    assert findings.gaps_shown(facts).loc["scrub", "promises"].startswith("ε = 2")
+    scoped = facts.assign(fact_scope="all trained weights", fact_refitted=False)
+    assert findings.promises(scoped) == {"scrub": "ε = 2, δ = 1e-05 (all trained weights)"}
+
+
 def test_gaps_are_numbers_and_text_with_the_best_first():
     gaps = findings.gap_table(GOOD)
     n, gap, low, high = gaps.loc["forget_accuracy", "scrub"]
