@@ -267,3 +267,101 @@ def test_seeds_needed_is_the_smallest_number():
     assert intervals.seeds_needed(0, 0.01) == 2
     with pytest.raises(ForgetError):
         intervals.seeds_needed(0.1, 0)
+
+
+def test_delong_by_hand():
+    """Members 1, 3, 5 and others 0, 3: placements by counting pairs, a tie for one half."""
+    found = intervals.auc_interval([1, 3, 5], [0, 3])
+    above, below = np.array([0.5, 0.75, 1.0]), np.array([1.0, 0.5])
+    error = math.sqrt(above.var(ddof=1) / 3 + below.var(ddof=1) / 2)
+    assert found.value == 0.75
+    assert found.n == 5
+    assert 0.75 - stats.norm.ppf(0.975) * error == pytest.approx(found.low, abs=1e-9)  # 0.19 is possible
+    place = special.logit(0.75) + stats.norm.ppf(0.975) * error / (0.75 * 0.25)
+    assert found.high == pytest.approx(special.expit(place))
+    narrow = intervals.auc_interval([1, 3, 5], [0, 3], level=0.5)
+    assert narrow.high == pytest.approx(0.75 + stats.norm.ppf(0.75) * error)
+
+
+def test_the_bootstrap_t_interval_by_its_definition():
+    values = np.random.default_rng(3).exponential(size=10)
+    drawn = values[np.random.default_rng(0).integers(0, 10, (2000, 10))]
+    pivots = (drawn.mean(1) - values.mean()) / (drawn.std(1, ddof=1) / math.sqrt(10))
+    low, high = (values.mean() - np.quantile(pivots, q) * stats.sem(values) for q in (0.95, 0.05))
+    found = intervals.bootstrap_interval(values, level=0.9)
+    assert found == pytest.approx((values.mean(), low, high, 10))
+    assert intervals.mean_interval(values, 0.9) == found
+    assert intervals.mean_interval(values[:9]) == intervals.t_interval(values[:9])
+    assert intervals.bootstrap_interval([2.0] * 12) == (2.0, 2.0, 2.0, 12)
+
+
+def test_two_draws_alike_do_not_make_a_bootstrap_interval_infinite():
+    """A resample of equal values has no error of its own, and is left out."""
+    found = intervals.bootstrap_interval([0.0] * 9 + [1.0])
+    assert np.isfinite(found[:3]).all()
+    assert found.low < 0.1
+
+
+def test_the_expanded_percentile_interval_of_people_by_its_definition():
+    clusters, values = np.repeat(np.arange(10), 3), np.random.default_rng(4).normal(size=30)
+    means = values.reshape(10, 3).mean(1)
+    drawn = means[np.random.default_rng(5).integers(0, 10, (1000, 10))].mean(1)
+    tail = stats.norm.cdf(stats.t.ppf(0.05, 9) * math.sqrt(10 / 9))
+    found = intervals.cluster_bootstrap(clusters, lambda rows: values[rows].mean(), level=0.9, seed=5)
+    assert found == pytest.approx((values.mean(), *np.quantile(drawn, [tail, 1 - tail]), 10))
+
+
+def test_fewest_values_are_enough():
+    assert intervals.sign_flip_test([1.0] * 6) == 2 / 64
+    assert intervals.t_interval([1.0, 3.0]).n == 2
+    assert intervals.bootstrap_interval(range(10)).n == 10
+    assert intervals.tpr_at_fpr([1.0], range(1000), 0.01).threshold == 989
+    assert intervals.auc([1.0], [0.0]) == 1
+    assert intervals.cluster_bootstrap(range(10), len).n == 10
+    assert set(intervals.nested_variance_components(np.eye(2)[..., None], 2)) == {"draw", "original"}
+    with pytest.raises(TooFewError, match="2 originals each, got 3, 1"):
+        intervals.nested_variance_components(np.ones((3, 1, 2)))
+
+
+def test_what_cannot_be_a_count_a_margin_or_a_probability_is_refused():
+    for successes in (-1, 4):
+        with pytest.raises(ForgetError, match="expected 0 to 3"):
+            intervals.clopper_pearson(successes, 3)
+    with pytest.raises(ForgetError, match="must lie in"):
+        intervals.holm([-0.1])
+    assert intervals.holm([0.0, 1.0]).tolist() == [0.0, 1.0]
+    with pytest.raises(ForgetError, match="SD >= 0"):
+        intervals.seeds_needed(-0.1, 0.1)
+    with pytest.raises(ForgetError, match="full, finite table"):
+        intervals.nested_variance_components(np.ones((3, 3)))
+    with pytest.raises(ForgetError, match="1 of 2 values"):
+        intervals.t_interval([1.0, math.inf])
+
+
+def test_random_flips_of_many_differences_count_the_one_that_was_observed():
+    """Of 21 equal differences only the two flips of all signs reach the sum: never drawn, the observed one is left."""
+    assert intervals.sign_flip_test([1.0] * 20) == 2 / 2**20
+    assert intervals.sign_flip_test([1.0] * 40) == 1 / 100_001
+
+
+def test_equivalence_by_hand():
+    """Differences 0 and 0.02: mean 0.01, standard error 0.01, one degree of freedom, so that t is Cauchy."""
+    found = intervals.tost([0.0, 0.02], 0.04)
+    assert found.p_value == pytest.approx(0.5 - math.atan(3) / math.pi)
+    half = 0.01 * math.tan(math.pi * 0.45)
+    assert (found.low, found.high) == pytest.approx((0.01 - half, 0.01 + half))
+    assert not found.equivalent
+    assert intervals.tost([0.0, 0.02], 0.04, alpha=0.2).equivalent
+    assert intervals.tost([0.1, 0.1], 0.1).p_value == 1
+    assert not intervals.tost([-0.2, -0.2], 0.1).equivalent
+
+
+def test_components_of_a_table_with_one_run_a_cell_by_hand():
+    found = intervals.nested_variance_components(np.array([[[0.0], [2.0]], [[6.0], [8.0]]]), 50)
+    # Draw means 1 and 7: var 18; originals of a draw: var 2, of which half is in a draw's mean.
+    assert {name: each.value for name, each in found.items()} == {"draw": 17.0, "original": 2.0}
+    assert all(0 <= each.low <= each.high and each.n == 2 for each in found.values())
+
+
+def test_negatives_that_a_rate_needs():
+    assert [intervals.negatives_needed(rate) for rate in (0.1, 0.01, 0.03)] == [100, 1000, 334]
