@@ -125,7 +125,7 @@ class Tests:
             importlib.import_module(name)
         for name in [name for name in sys.modules if name.split(".")[0] in OWN]:
             del sys.modules[name]
-        hypothesis.settings.register_profile("same", derandomize=True, database=None)
+        hypothesis.settings.register_profile("same", derandomize=True, database=None, deadline=None)
         hypothesis.settings.load_profile("same")
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         gc.freeze()

@@ -250,6 +250,14 @@ def test_mislabelled_samples_are_compared_with_samples_mislabelled_the_same_way(
     assert not (alike.labels == scenario.samples["validation"].labels).any()
 
 
+def test_a_class_is_compared_with_the_validation_samples_of_that_class_alone(blobs, tmp_path):
+    scenario = blobs_scenario(tmp_path, "class:c1")
+    there = scenario.samples["validation"].labels
+    alike = tuning._alike(scenario)
+    assert 0 < len(alike) == int((there == 1).sum()) < len(there)
+    assert set(alike.labels.tolist()) == {1}
+
+
 def test_controls_and_exact_methods_are_not_tuned(blobs, tmp_path):
     for name, what in (("do_nothing", "a control"), ("mask_logit", "a control"), ("retrain", "exact")):
         with pytest.raises(ForgetError, match=what):

@@ -1,6 +1,7 @@
 """cfw against its definition, on tiny nets and data."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -9,11 +10,16 @@ from torch.nn.functional import cross_entropy
 from forget_lib.unlearning import cfw, unlearn
 from forget_lib.unlearning.parts import winners as winners_module
 from tests.tiny_tasks import (
+    SgdByHand,
+    batched_task,
     by_hand,
     changed_tensors,
     close,
+    same_state,
     tiny_conv_net,
+    tiny_frozen_net,
     tiny_task,
+    training,
     whole,
 )
 
@@ -56,3 +62,20 @@ def test_cfw_adds_its_large_noise_first_and_its_small_one_before_the_last_epoch(
     assert torch.equal(seen[1].body[0].weight, seen[0].body[0].weight)
     small = (seen[2].body[0].weight - seen[1].body[0].weight).std()
     assert 0.002 < float(small.detach()) < 0.01
+
+
+def test_cfw_in_two_epochs_of_three_batches_on_a_cosine():
+    """All of it by hand on a net with batch norm and a frozen convolution, which gets no noise."""
+    task, expected = batched_task(), training(tiny_frozen_net())
+    draws, kernel = torch.Generator().manual_seed(task.seed), expected.body[3].weight
+    counts = torch.bincount(task.retain.labels).double()
+    rarity = 1 / counts / (1 / counts)[task.retain.labels].mean()
+    hand = SgdByHand(expected, 0.1)
+    for done, (images, labels) in enumerate(2 * list(task.retain.batches())):
+        if done in (0, 3):  # before the first and before the last epoch
+            kernel.data += (0.5 if done == 0 else 0.005) * torch.randn(kernel.shape, generator=draws).double()
+        hand.rate = 0.05 * (1 + math.cos(math.pi * done / 6))
+        each = cross_entropy(expected(images), labels, reduction="none")
+        hand.step((rarity[labels] * each).mean())
+    found = unlearn("cfw", tiny_frozen_net(), task, learning_rate=0.1, epochs=2, deviation=0.5)
+    assert same_state(found, expected, 1e-6)

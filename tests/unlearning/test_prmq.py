@@ -35,8 +35,11 @@ def test_prmq_keeps_the_largest_weights_compares_entropies_and_rounds():
 
 
 def test_prmq_repairs_on_weighed_classes_and_towards_the_entropy_of_the_original(monkeypatch):
-    monkeypatch.setattr(prmq, "prune_and_renew", lambda *_: 0)
+    """Instead of pruning, the head of the student is made less sure, so that its entropy is another from the start."""
+    monkeypatch.setattr(prmq, "prune_and_renew", lambda model, *_: model.head.weight.data.mul_(0.1))
     task, original, expected = tiny_task(), tiny_net(), tiny_net()
+    original.head.weight.data.mul_(5)
+    expected.head.weight.data.mul_(0.5)
     images, labels = whole(task.retain)
     logs = original(images).log_softmax(1).detach()
     before = -(logs.exp() * logs).sum(1)
