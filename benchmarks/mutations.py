@@ -194,12 +194,12 @@ def add_row(row: dict[str, str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("part", nargs="?", default="", help="only files whose path holds this")
+    parser.add_argument("part", nargs="?", default="", help="of the sample, only files whose path holds this")
     parser.add_argument("--count", type=int, default=450, help="how many changes in all")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start none after this time")
     given = parser.parse_args()
     end, known = time.monotonic() + 60 * given.minutes, {tuple(row[c] for c in COLUMNS[:4]) for row in read_table()}
-    sample = [change for change in changes() if given.part in change["file"]][: given.count]
+    sample = [change for change in changes()[: given.count] if given.part in change["file"]]
     with tempfile.TemporaryDirectory() as folder:
         tests = Tests(Path(folder))
         for change in sample:

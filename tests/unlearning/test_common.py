@@ -8,7 +8,7 @@ from torch import nn
 
 from forget_lib.datasets.samples import Samples
 from forget_lib.unlearning import unlearn
-from forget_lib.unlearning.common import pairs, sgd, step, train_mode
+from forget_lib.unlearning.common import pairs, random_part, sgd, step, train_mode
 from tests.tiny_tasks import (
     ce,
     changed_tensors,
@@ -84,3 +84,10 @@ def test_forget_samples_of_any_size_fit_batch_norm():
 def test_samples_without_double_precision_work_too():
     task = tiny_task(forget=tiny_samples(7, 7, kind=Samples), retain=tiny_samples(11, 11, kind=Samples))
     assert unlearn("finetune", tiny_net().float(), task).head.weight.dtype == torch.float32
+
+
+def test_a_random_part_is_drawn_by_the_generator_of_the_task_and_never_empty():
+    task, draws = tiny_task(), torch.Generator().manual_seed(7)
+    for share, size in ((0.5, 6), (1.0, 11), (0.01, 1)):
+        order = torch.randperm(11, generator=draws)[:size]
+        assert torch.equal(random_part(task, task.retain, share).images, task.retain.images[order])

@@ -6,9 +6,11 @@ from torch.nn.functional import cross_entropy
 from forget_lib.unlearning import guided_unlearning, unlearn
 from forget_lib.unlearning.common import sgd, step
 from tests.tiny_tasks import (
+    batch_norm_modes,
     by_hand,
     ce,
     close,
+    tiny_conv_net,
     tiny_net,
     tiny_task,
     whole,
@@ -50,3 +52,11 @@ def test_guided_unlearning_climbs_a_little_then_learns_the_second_choice(monkeyp
     by_hand(expected, [lambda m: cross_entropy(m(mixture), wanted)], rate=RATE)
     settings = {"learning_rate": RATE, "epochs": 1, "ascent": 0.1, "k": 0}
     assert close(unlearn("guided_unlearning", tiny_net(), task, **settings), expected)
+
+
+def test_batch_norm_stays_in_the_ascent_and_trains_in_both_repairs():
+    """The mixture holds half of the retain set: 6 of 11, beside 7 relabelled samples."""
+    with batch_norm_modes() as seen:
+        unlearn("guided_unlearning", tiny_conv_net(), tiny_task(net=tiny_conv_net), epochs=2)
+    assert {size for size, training in seen if training} == {11, 13}
+    assert (7, False) in seen

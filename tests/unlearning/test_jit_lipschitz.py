@@ -6,8 +6,10 @@ from forget_lib.unlearning import jit_lipschitz as jit
 from forget_lib.unlearning import unlearn
 from forget_lib.unlearning.parts.adversarial import PIXEL
 from tests.tiny_tasks import (
+    batch_norm_modes,
     by_hand,
     close,
+    tiny_conv_net,
     tiny_net,
     tiny_samples,
     tiny_task,
@@ -54,3 +56,9 @@ def test_jit_clips_its_gradient():
     moved = sum(float((a - b).square().sum()) for a, b in zip(large.parameters(), start.parameters(), strict=True))
     assert found is not large
     assert moved**0.5 <= 0.01 * (1 + 1e-6)
+
+
+def test_batch_norm_stays_in_all_passes():
+    with batch_norm_modes() as seen:
+        unlearn("jit_lipschitz", tiny_conv_net(), tiny_task(net=tiny_conv_net))
+    assert set(seen) == {(7, False)}

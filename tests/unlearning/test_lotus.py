@@ -78,3 +78,15 @@ def test_lotus_takes_its_temperature_from_the_student_before_each_epoch(monkeypa
     unlearn("lotus", tiny_net(), task, epochs=2, alpha=2.0)
     assert asked == [True, True]
     assert torch.allclose(torch.tensor(flat), torch.tensor([0.5, 0.25]).mul(2).exp())
+
+
+def test_lotus_draws_soft_targets_for_the_forget_set_and_hard_ones_for_the_rest(monkeypatch):
+    monkeypatch.setattr(lotus, "RETAIN_SHARE", 1.0)
+    given, drawn, task = [], lotus.gumbel_softmax, tiny_task(classes=(1,))
+    monkeypatch.setattr(lotus, "gumbel_softmax", lambda *inputs: given.append(inputs[:2]) or drawn(*inputs))
+    model = tiny_net()
+    unlearn("lotus", model, task, epochs=1)
+    logits, temperatures = given[0]
+    for samples, soft in ((task.forget, True), (task.retain, False)):
+        of_set = logits[(temperatures > 0) == soft]
+        assert torch.allclose(of_set.sort(0).values, model(whole(samples)[0]).sort(0).values)

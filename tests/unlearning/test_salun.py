@@ -9,6 +9,7 @@ from forget_lib.unlearning import salun, unlearn
 from forget_lib.unlearning import salun as salun_module
 from forget_lib.unlearning.common import WeightMask, sgd, step
 from tests.tiny_tasks import (
+    batch_norm_modes,
     ce,
     close,
     drawn_labels,
@@ -85,3 +86,11 @@ def test_labels_are_drawn_anew_in_every_epoch(monkeypatch):
     unlearn("salun", tiny_net(), tiny_task(), epochs=3)
     assert len(drawn) == 3
     assert not torch.equal(drawn[0], drawn[1])
+
+
+def test_salun_keeps_batch_norm_in_a_pass_over_the_forget_set_alone():
+    for mixed, trained in ((False, {11}), (True, {18})):
+        with batch_norm_modes() as seen:
+            unlearn("salun", tiny_conv_net(), tiny_task(net=tiny_conv_net), epochs=2, mixed=mixed)
+        assert {size for size, training in seen if training} == trained
+        assert {size for size, training in seen if not training} == {7}

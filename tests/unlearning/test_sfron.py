@@ -1,17 +1,24 @@
 """sfron against its definition, on tiny nets and data."""
 
+import math
+
 import torch
 from torch.nn.functional import cross_entropy
 
 from forget_lib.unlearning import sfron, unlearn
 from forget_lib.unlearning.parts.importance import importance_by_batch, sample_cross_entropy
 from tests.tiny_tasks import (
+    SgdByHand,
     batch_norm_modes,
+    batched_task,
     ce,
     close,
+    same_state,
     tiny_conv_net,
+    tiny_frozen_net,
     tiny_net,
     tiny_task,
+    training,
     whole,
 )
 
@@ -51,3 +58,30 @@ def test_sfron_keeps_batch_norm_in_its_forget_steps():
         unlearn("sfron", tiny_conv_net(), tiny_task(net=tiny_conv_net))
     assert {training for size, training in seen if size == 7} == {False}
     assert [training for size, training in seen if size == 11 and training] == [True, True]
+
+
+def test_sfron_climbs_every_few_steps_with_a_clipped_gradient_and_fades(monkeypatch):
+    """Two epochs of three retain batches by hand, a forget step before each second; batch norm, and a frozen layer."""
+    monkeypatch.setattr(sfron, "MASK_SHARE", 1.0)
+    monkeypatch.setattr(sfron, "EVERY", 2)
+    monkeypatch.setattr(sfron, "CLIP", 0.05)
+    task, expected = batched_task(), tiny_frozen_net()
+    order = torch.randperm(11, generator=torch.Generator().manual_seed(task.seed))
+    parts = (task.forget, task.retain.subset(order))
+    mask = sfron.saliency_mask(*(importance_by_batch(expected, s, sample_cross_entropy, 2, 4) for s in parts))
+    names = [name for name, parameter in expected.named_parameters() if parameter.requires_grad]
+    hand, forget = SgdByHand(expected, 0.1), 2 * list(task.forget.batches())
+    for done, (images, labels) in enumerate(2 * list(task.retain.batches())):
+        fading = 0.5 * (1 + math.cos(math.pi * done / 6))
+        hand.rate = 0.1 * fading
+        if done % 2 == 0:
+            others, other_labels = forget[done // 2]
+            each = cross_entropy(expected.eval()(others), other_labels, reduction="none")
+            weight = each.detach() ** -0.5
+            gradient = hand.gradient(-3 * fading * (weight / weight.mean() * each).mean())
+            gradient = [g * mask[name] for name, g in zip(names, gradient, strict=True)]
+            norm = torch.cat([g.flatten() for g in gradient]).norm()
+            hand.move([g * min(1.0, float(0.05 / (norm + 1e-6))) for g in gradient])
+        hand.step(cross_entropy(training(expected)(images), labels))
+    found = unlearn("sfron", tiny_frozen_net(), task, learning_rate=0.1, epochs=2, forget_weight=3.0)
+    assert same_state(found, expected, 1e-7)

@@ -7,6 +7,7 @@ import torch
 from forget_lib.unlearning import unlearn
 from forget_lib.unlearning.parts import task_vectors
 from tests.tiny_tasks import (
+    batch_norm_modes,
     by_hand,
     ce,
     tiny_conv_net,
@@ -78,3 +79,9 @@ def test_statistics_of_batch_norm_are_taken_anew_from_the_retain_set():
     images, _ = whole(samples)
     assert torch.allclose(model.body[1].running_mean, model.body[0](images).mean((0, 2, 3)))
     assert model.body[1].momentum == 0.1
+
+
+def test_batch_norm_stays_while_the_forget_set_is_learned_better():
+    with batch_norm_modes() as seen:
+        unlearn("task_negation", tiny_conv_net(), tiny_task(net=tiny_conv_net), scale=0.1)
+    assert set(seen) == {(7, False), (11, True)}
