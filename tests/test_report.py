@@ -183,7 +183,7 @@ def tagged(text, *tags):
 
 def test_the_sections_that_say_it_all_stand_first_and_the_others_are_folded(tmp_path):
     cells = [new_markdown_cell("# Title"), new_markdown_cell("## Setup\n\nImports."), new_code_cell("1")]
-    cells += [tagged("## The figure", "page-2"), new_markdown_cell("Still open."), new_markdown_cell("## Rest *more*")]
+    cells += [tagged("## The figure", "page-2"), new_markdown_cell("Still open."), new_markdown_cell("## Rest *more*\n\nText.")]
     cells += [tagged("## Findings", "page-1")]
     page = export_html(write(tmp_path / "a.ipynb", *cells), tmp_path / "a.html").read_text()
     places = [
@@ -194,6 +194,15 @@ def test_the_sections_that_say_it_all_stand_first_and_the_others_are_folded(tmp_
     assert page.count("</details>") == page.count("<details")
     assert page.index('<details class="part">') > page.index("Still open.")
     assert '<h2 id="Rest-more">' in page
+
+
+def test_a_section_about_what_is_not_there_is_left_out(tmp_path):
+    shown = new_code_cell("2", outputs=[new_output("stream", name="stdout", text="said")])
+    cells = [new_markdown_cell("# Title"), tagged("## Findings", "page-1"), tagged("## Costs", "if-shown")]
+    cells += [new_code_cell("1"), tagged("## Spread", "if-shown"), shown]
+    page = export_html(write(tmp_path / "a.ipynb", *cells), tmp_path / "a.html").read_text()
+    assert "Spread" in page
+    assert "Costs" not in page
 
 
 def test_a_page_without_such_sections_stays_as_it_is(executed, tmp_path):
@@ -249,7 +258,7 @@ def test_maths_that_cannot_be_converted_is_shown_as_it_is(monkeypatch):
 
 @pytest.mark.fault("Pages: escaped twice, pictures missing, names of others, folders, width")
 def test_no_formula_of_the_study_is_shown_as_its_source():
-    text = catalogue.methods_table(text="whole") + catalogue.attacks_table()
+    text = catalogue.formulas_table() + catalogue.attacks_table()
     for path in (REPOSITORY / "notebooks").glob("*.ipynb"):
         cells = json.loads(path.read_text())["cells"]
         text += "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
@@ -284,7 +293,7 @@ def test_the_index_shows_the_answer_and_the_headline_of_the_overview(executed):
     (folder / "figures").mkdir()
     (folder / "figures" / "headline.png").write_bytes(b"picture")
     text = write_index(folder).read_text()
-    assert 'href="notebooks/00_overview/overview.html#kind-class"' in text
+    assert 'href="notebooks/08_figures/figures.html#kind-class"' in text
     assert "as retrained" in text
     assert "forget +1.0" in text
     assert 'data-name="a&lt;b"' in text

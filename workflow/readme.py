@@ -76,7 +76,8 @@ def parts() -> dict[str, str]:
     made["guarantees"] = guarantees_text()
     made |= {f"answer on {name}": sentence for name, sentence in questions.sentences().items()}
     made |= paper_parts()
-    return made | {"methods": catalogue.methods_table(text=""), "attacks": catalogue.attacks_table()}
+    made |= {"methods": catalogue.methods_table(idea=False), "formulas": catalogue.formulas_table()}
+    return made | {"attacks": catalogue.attacks_table()}
 
 
 def filled(text: str) -> str:

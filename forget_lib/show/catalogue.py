@@ -3,7 +3,7 @@
 import html
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from forget_lib.attacks import list_attacks
 from forget_lib.attacks.registry import get_attack
@@ -56,32 +56,26 @@ def settings_sentence(dataset: str, model: str, request_kind: str, checksum: str
     return text + "and a method that fails here might do better if it were tuned again."
 
 
-def methods_table(
-    names: Iterable[str] | None = None, *, text: str = "idea", costs: Mapping[str, float] | None = None
-) -> str:
-    """Methods with family, what they use and need, and source.
-
-    text: "idea" (the first paragraph of the docstring), "whole" (with the formula, and the status and what public code
-    does in a column of their own) or "". costs: sample passes relative to a retraining, by method; None: no column.
-    """
-    columns = ["method", "title", "family", "uses", "needs", "source"]
-    columns += ["cost"] if costs is not None else []
-    columns += {"idea": ["idea"], "whole": ["idea and formula", "published settings, public code"], "": []}[text]
+def methods_table(names: Iterable[str] | None = None, *, idea: bool = True) -> str:
+    """Methods with family, what they use and need, source, and the idea (the first paragraph of the docstring)."""
     rows = []
     for name in names or list_methods():
         entry = get_method(name)
         row = [f"`{name}`", entry.title + _mark(name), entry.family, entry.uses, ", ".join(entry.needs) or "–"]
         row.append(source(entry.source))
-        if costs is not None:
-            row.append(f"{costs[name]:.2g}" if name in costs else "–")
-        if text:
-            row.append(as_markdown(entry.idea))
-        if text == "whole":
-            row[-1] = as_markdown(_description(name))
-            status = f"**{entry.source.status}** " if entry.source.status else ""
-            row.append(status + as_markdown(entry.code))
-        rows.append(row)
-    return table(columns, rows)
+        rows.append([*row, as_markdown(entry.idea)] if idea else row)
+    columns = ["method", "title", "family", "uses", "needs", "source"]
+    return table([*columns, "idea"] if idea else columns, rows)
+
+
+def formulas_table() -> str:
+    """All methods with idea and formula, what each was checked against, and what public code does."""
+    rows = []
+    for name in list_methods():
+        entry = get_method(name)
+        status = f"**{entry.source.status}** " if entry.source.status else ""
+        rows.append([f"`{name}`", as_markdown(_description(name)), status + as_markdown(entry.code)])
+    return table(["method", "idea and formula", "published settings, public code"], rows)
 
 
 def _mark(name: str) -> str:

@@ -230,20 +230,14 @@ def training_curve(history: pd.DataFrame, title: str) -> Figure:
 def dots_with_intervals(
     axis: plt.Axes, names: Sequence[str], rows: pd.DataFrame, colour: str = "", shift: float = 0.0, **style: Any
 ) -> None:
-    """A dot for each model in the row of its name, with its interval if it has one. rows: columns mean, low, high (and
-    hollow) by model. colour: empty for the model's own."""
-    for name, row in rows.iterrows():
-        shade = colour or colour_of(name)
-        error = np.nan_to_num([[row["mean"] - row["low"]], [row["high"] - row["mean"]]])
-        face = "white" if row.get("hollow", False) else shade
-        options: dict[str, Any] = {
-            "fmt": "o",
-            "color": shade,
-            "markerfacecolor": face,
-            "capsize": 3,
-            "markersize": 5,
-        } | style
-        axis.errorbar(row["mean"], names.index(name) + shift, xerr=error, **options)
+    """A dot for each model in the row of its name, with its interval if it has one. rows: columns mean, low, high by
+    model. colour: empty for the model's own."""
+    shades = pd.Series([colour or colour_of(str(name)) for name in rows.index], index=rows.index, dtype=str)
+    for shade, part in rows.groupby(shades, sort=False):
+        height = [names.index(name) + shift for name in part.index]
+        error = np.nan_to_num([part["mean"] - part["low"], part["high"] - part["mean"]])
+        options: dict[str, Any] = {"fmt": "o", "color": shade, "capsize": 3, "markersize": 5} | style
+        axis.errorbar(part["mean"], height, xerr=error, **options)
 
 
 def _rows(table: pd.DataFrame, metric: str, attack: str = "") -> pd.DataFrame:
@@ -411,5 +405,5 @@ def headline(found: pd.DataFrame, data: str) -> Figure:
     label_models(axes[0, 0], names)
     heading = "Forget accuracy minus the retrained model's; the green band is the margin, and no proof alone"
     about = "A dot a scenario, with its 95 % interval; n: pairs of draw and seed"
-    figure.suptitle(f"{heading}\n{about}; data: {data}", fontsize=10)
+    figure.suptitle(f"{heading}\n{about}\n{data}", fontsize=10)
     return figure

@@ -34,12 +34,12 @@ def page(tmp_path, monkeypatch):
     """Runs the overview's cells on a table of records and on pooled studies."""
 
     def run(table: pd.DataFrame, pools: dict | None = None) -> dict:
-        table = table.assign(synthetic=False, sampled=True, source="made in a test")
+        table = table.assign(synthetic=False, sampled=True, source="made in a test", folder="nowhere")
         monkeypatch.setattr(records, "load", lambda root: table)
         monkeypatch.setattr(records, "scenarios_and_pools", lambda runs: (table, table.iloc[:0]))
         monkeypatch.setattr(figures, "show", lambda figure, alt: figures.plt.close(figure))
         monkeypatch.setattr(membership, "tables_of", lambda strong: pools or {})
-        return run_cells("00_overview", before="## The methods", results=str(tmp_path))
+        return run_cells("00_overview", before="## Glossary", results=str(tmp_path))
 
     return run
 
@@ -75,7 +75,7 @@ def test_without_a_retrained_model_nothing_is_said(page):
 
 def test_strong_attacks_are_judged_against_the_retrained_model(page):
     names = page(GOOD, {POOL: pool({"finetune": 0.1, "ssd": 0.0})})
-    text = line(names, "distinguished from retraining 1 of 2")
+    text = line(names, "1 of 2 methods are distinguished from retraining")
     assert "not: ssd." in text
     assert "Null check: 2 of 2 intervals hold 0.5" in text
     names = page(GOOD, {POOL: pool({"finetune": 0.0}, original=0.01)})

@@ -21,6 +21,8 @@ from workflow.pages.search import write_search
 SHOWN = ("dataset", "model", "request", "draw", "seed")
 DEMO = "09_face_demo"
 OVERVIEW = "notebooks/00_overview/overview.html"
+BEHIND = "notebooks/08_figures/figures.html"
+"""The page with the answers by scenario."""
 ANSWERS = Path("tables", "answers.json")
 """The rows of `overview.by_kind` that 00_overview writes."""
 
@@ -103,7 +105,7 @@ def _answer(folder: Path) -> str:
         return ""
     try:
         found = pd.read_json(path, orient="records")
-        return answer_table.answer_page(found, behind=OVERVIEW) if len(found) else ""
+        return answer_table.answer_page(found, behind=BEHIND) if len(found) else ""
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         text = f"{path} is not the table of answers that 00_overview writes ({error})"
         raise ForgetError(f"{text}; delete it and run the overview again.") from error

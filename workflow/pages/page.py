@@ -75,7 +75,8 @@ def output_markdown2html(source: str) -> str:
 
 def arrange(cells: list[Any]) -> list[Any]:
     """The cells of a notebook as its page shows them: first those that come before all sections, then the sections
-    whose heading has a tag `page-1`, `page-2` and so on, then all others, each folded under its heading.
+    whose heading has a tag `page-1`, `page-2` and so on, then all others, each folded under its heading. A section with
+    the tag `if-shown` is left out where its cells show nothing.
 
     A notebook without such a tag keeps its order, and nothing is folded.
     """
@@ -88,19 +89,29 @@ def arrange(cells: list[Any]) -> list[Any]:
     places = {id(section): _place(section[0]) for section in rest}
     if not any(places.values()):
         return cells
+    rest = [section for section in rest if "if-shown" not in _tags(section[0]) or any(map(_outputs, section))]
     rest.sort(key=lambda section: places[id(section)] or "page-9")
     for section in rest:
         if not places[id(section)]:
             heading, _, text = section[0].source.partition("\n")
             title = MarkdownWithMath(renderer=MathRenderer(escape=False, exclude_anchor_links=True)).render(heading)
             section[0].source = text
-            section[0].metadata["opens"] = f'<details class="part"><summary>{title}</summary>'
+            kind = "part" if text.strip() or any(map(_outputs, section)) else "part bare"
+            section[0].metadata["opens"] = f'<details class="{kind}"><summary>{title}</summary>'
             section[-1].metadata["closes"] = "</details>"
     return [cell for section in [start, *rest] for cell in section]
 
 
+def _tags(cell: Any) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
 def _place(heading: Any) -> str:
-    return next((tag for tag in heading.metadata.get("tags", []) if tag.startswith("page-")), "")
+    return next((tag for tag in _tags(heading) if tag.startswith("page-")), "")
+
+
+def _outputs(cell: Any) -> list[Any]:
+    return cell.get("outputs", [])
 
 
 def plain_table(table: str) -> str:
