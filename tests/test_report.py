@@ -183,7 +183,11 @@ def tagged(text, *tags):
 
 def test_the_sections_that_say_it_all_stand_first_and_the_others_are_folded(tmp_path):
     cells = [new_markdown_cell("# Title"), new_markdown_cell("## Setup\n\nImports."), new_code_cell("1")]
-    cells += [tagged("## The figure", "page-2"), new_markdown_cell("Still open."), new_markdown_cell("## Rest *more*\n\nText.")]
+    cells += [
+        tagged("## The figure", "page-2"),
+        new_markdown_cell("Still open."),
+        new_markdown_cell("## Rest *more*\n\nText."),
+    ]
     cells += [tagged("## Findings", "page-1")]
     page = export_html(write(tmp_path / "a.ipynb", *cells), tmp_path / "a.html").read_text()
     places = [
