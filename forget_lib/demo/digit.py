@@ -19,6 +19,8 @@ Stroke = list[tuple[float, float]]
 PAD, PEN, BOX, SIDE = 280, 22, 20, 28
 """In pixels: the pad, the pen, the box that MNIST scales a digit into, and MNIST's field around that."""
 NOTHING = -1
+FAINTEST = 24
+"""Grey levels by which ink differs from the ground at least."""
 
 
 def example(digit: int) -> list[Stroke]:
@@ -39,6 +41,18 @@ def rasterise(strokes: Sequence[Stroke]) -> np.ndarray:
     return np.asarray(image)
 
 
+def as_ink(picture: Image.Image) -> np.ndarray:
+    """A picture of one digit as white ink on black, uint8 [h, w]: what differs from its ground is ink.
+
+    The ground is what the edge of the picture shows; ink may be brighter or darker.
+    """
+    grey = np.asarray(picture.convert("L"), np.float64)
+    ground = np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]))
+    ink = np.abs(grey - ground)
+    ink[ink < max(FAINTEST, ink.max() / 3)] = 0
+    return (ink * 255 / max(1, ink.max())).astype(np.uint8)
+
+
 def as_mnist(ink: np.ndarray) -> Tensor:
     """White ink on black, uint8 [h, w], as MNIST would store it: uint8 [1, 28, 28].
 
@@ -48,7 +62,7 @@ def as_mnist(ink: np.ndarray) -> Tensor:
     """
     rows, columns = np.nonzero(ink)
     if len(rows) == 0:
-        raise ForgetError("Nothing is drawn yet. Draw a digit on the pad, or let one be drawn.")
+        raise ForgetError("Nothing is drawn here. Draw a digit on the pad, or take a picture of one on a plain ground.")
     part = Image.fromarray(ink[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1])
     scale = BOX / max(part.size)
     width, height = (max(1, round(side * scale)) for side in part.size)

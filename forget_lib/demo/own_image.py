@@ -7,12 +7,15 @@ import anywidget
 import ipywidgets
 import traitlets
 from PIL import Image
+from torch import Tensor
 
 from forget_lib.demo import parts
+from forget_lib.demo.digit import as_ink, as_mnist
 from forget_lib.demo.images import MOST_BYTES, Box, crop_face, find_faces, read_picture, to_tensor, with_frames
 from forget_lib.demo.parts import html
-from forget_lib.demo.studies import Bench
+from forget_lib.demo.studies import DIGITS, Bench
 
+UNLIKE = "Take care: it is unlike the pictures that the models were trained on; what they say of it means little."
 WAITING = "The camera is on. Nothing leaves this page before you press Take the picture."
 
 
@@ -41,11 +44,13 @@ class PictureInput(anywidget.AnyWidget):
 
 
 class OwnImage(parts.ImagePanel):
-    """Upload a JPEG or PNG, or take a picture; `picture` is what was read, `faces` where its faces are."""
+    """Upload a JPEG or PNG, or take a picture; `picture` is what was read, `image` what the models see of it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.picture: Image.Image | None = None
+        self.image: Tensor | None = None
+        self.about = ""
         self.faces: list[Box] = []
         self.input = PictureInput(self.read, lambda text, problem: self.say(text, error=problem))
         self.face = parts.dropdown("Face")
@@ -64,19 +69,28 @@ class OwnImage(parts.ImagePanel):
     @parts.guarded
     def read(self, content: bytes) -> None:
         """Reads the bytes of an upload; what is wrong with them is said in the status line."""
-        self.picture, self.faces = None, []
+        self.picture, self.image, self.faces = None, None, []
         self.seen.value = self.result.value = ""
         self.face.layout.display = "none"
         self.take(read_picture(content))
+
+    @property
+    def reads_digits(self) -> bool:
+        return self.bench.entry.dataset == DIGITS and not self.bench.shows_faces
 
     def take(self, picture: Image.Image) -> None:
         self.picture = picture
         self.faces = find_faces(picture) if self.bench.shows_faces else []
         parts.set_options(self.face, [(f"face {number}", number - 1) for number in range(1, len(self.faces) + 1)])
         self.face.layout.display = "" if len(self.faces) > 1 else "none"
-        known = f"the models of {self.bench.data.title} see the middle square of it."
-        words = html.faces_found(len(self.faces)) if self.bench.shows_faces else known
-        self.say(f"{picture.width}×{picture.height} pixels read; {words}")
+        if self.bench.shows_faces:
+            words = html.faces_found(len(self.faces))
+        elif self.reads_digits:
+            words = "the digit was cut out, made white on black and centred, as MNIST's are."
+        else:
+            words = f"the models of {self.bench.data.title} see the middle square of it."
+        self.about = f"{picture.width}×{picture.height} pixels read; {words}"
+        self.say(self.about)
         self.show_result()
 
     @parts.guarded
@@ -90,8 +104,12 @@ class OwnImage(parts.ImagePanel):
         if self.faces:
             chosen = int(self.face.value or 0)
             shown, part = with_frames(shown, self.faces, chosen), crop_face(shown, self.faces[chosen])
-        image = to_tensor(part, tuple(self.bench.data.images.shape[1:]))
+        if self.reads_digits:
+            self.image = as_mnist(as_ink(part))
+        else:
+            self.image = to_tensor(part, tuple(self.bench.data.images.shape[1:]))
         alt = "Your picture, faces framed" if self.faces else "Your picture"
-        seen = html.picture(image, "What the models see of it", 120, "What the models see")
+        seen = html.picture(self.image, "What the models see of it", 120, "What the models see")
         self.seen.value = html.row([html.picture(shown, alt, 320, "Your picture"), seen])
-        self.result.value = self.bars(image)
+        self.result.value = self.bars(self.image)
+        self.say(f"{self.about} {UNLIKE}" if self.bench.likeness.unlike(self.image) else self.about)

@@ -18,11 +18,10 @@ from forget_lib.demo.live import LiveResult
 from forget_lib.demo.opening import Opening
 from forget_lib.demo.own_image import OwnImage
 from forget_lib.demo.parts import html
-from forget_lib.demo.studies import Bench, Entry, find_entries, open_bench
+from forget_lib.demo.studies import DIGITS, Bench, Entry, find_entries, open_bench
 from forget_lib.study.run import provenance_table
 from forget_lib.unlearning import list_methods
 
-DIGITS = "mnist"
 CLOSER = {
     "gallery": ("Other pictures", "Pick a picture and see what three models say of it."),
     "own image": ("Your own picture", "From a file or the camera. The models answer for any picture."),

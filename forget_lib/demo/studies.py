@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
 
 from forget_lib.core.errors import ForgetError
 from forget_lib.core.paths import samples_folder
@@ -31,10 +32,13 @@ ASSETS = Path(__file__).resolve().parent / "assets"
 TITLES: dict[str, dict[str, Any]] = json.loads((ASSETS / "titles.json").read_text(encoding="utf-8"))
 """What people read of a data set, in the order of the studies; others follow under their own names. picture: place in
 studies.png, which shows embedded samples. one, many: what its classes are."""
+DIGITS = "mnist"
 PLURAL = {"class": "classes", "person": "people", "family": "families"}
 WORDS = {tuple("0123456789"): "digit {}", AGES: "{} years old"}
 SEXES = (("woman", "girl"), ("man", "boy"), ("", ""))
 ADULT = 18
+MOST_COMPARED, UNUSUAL = 2000, 0.05
+"""Pictures of pool and test set that `Likeness` looks at, and the share of test pictures that are unusual."""
 CONTROLS = ("original", "retrain", "second_retrain")
 """Models that every study has: they are no methods to choose from."""
 
@@ -106,6 +110,27 @@ def _with_model(folder: Path) -> dict[str, Any] | None:
     return record if done and (folder / "model.safetensors").is_file() else None
 
 
+class Likeness:
+    """How much a picture is like the likeliest of the training pool (correlation), and how much test pictures are."""
+
+    def __init__(self, data: ImageData) -> None:
+        self.pool = _small(data.images[:MOST_COMPARED])
+        self.usual = float(self._most(data.test_images[:MOST_COMPARED]).quantile(UNUSUAL))
+
+    def _most(self, images: Tensor) -> Tensor:
+        return (_small(images) @ self.pool.T).max(1).values
+
+    def unlike(self, image: Tensor) -> bool:
+        """Whether an image, uint8 [C, H, W], is less like them than 95 % of test pictures are."""
+        return float(self._most(image[None])) < self.usual
+
+
+def _small(images: Tensor) -> Tensor:
+    """Images of 14 pixels a side without brightness and contrast, float32 [N, C·14·14]."""
+    small = functional.adaptive_avg_pool2d(images.cpu().float(), 14).flatten(1)
+    return functional.normalize(small - small.mean(1, keepdim=True))
+
+
 @dataclass
 class Bench:
     """The models of one study: "original", "retrain", the recorded methods, and what is added later.
@@ -125,6 +150,10 @@ class Bench:
     @property
     def data(self) -> ImageData:
         return self.scenario.data
+
+    @cached_property
+    def likeness(self) -> Likeness:
+        return Likeness(self.data)
 
     @cached_property
     def words(self) -> tuple[str, ...]:

@@ -6,13 +6,14 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from forget_lib.core.errors import ForgetError
 from forget_lib.demo import Demo, parts, studies
-from forget_lib.demo.digit import example
+from forget_lib.demo.digit import as_mnist, example, rasterise
 from forget_lib.demo.images import Box
 from tests.demo.test_images import BAD, encoded
 
@@ -139,11 +140,41 @@ def test_an_upload_is_read_shown_and_dropped(demo):
     panel = demo.panels["own image"]
     panel.input._handle_custom_msg({"picture": True}, [memoryview(BAD["text"])])
     assert "not a JPEG or PNG" in panel.status.value
-    panel.read(encoded(Image.new("RGB", (50, 50), "red")))
+    panel.read(encoded(Image.linear_gradient("L")))
     assert "What the models see" in panel.seen.value
     panel.read(BAD["cut off"])
     assert panel.picture is None
     assert panel.result.value == ""
+
+
+def written(digit: int, *, ink: int, ground: int) -> Image.Image:
+    """A digit on a sheet, off its centre. ink, ground: their grey levels."""
+    pen = Image.fromarray(rasterise(example(digit))).resize((150, 150))
+    sheet = Image.new("L", (400, 300), ground)
+    sheet.paste(ink, (20, 10), pen)
+    return sheet
+
+
+@pytest.mark.parametrize(("ink", "ground"), [(0, 255), (60, 200), (255, 0)])
+def test_a_digit_on_a_sheet_is_read_as_the_pad_reads_it(demo, ink, ground):
+    panel = demo.panels["own image"]
+    panel.read(encoded(written(5, ink=ink, ground=ground)))
+    drawn = as_mnist(rasterise(example(5)))
+    seen = panel.image.float()
+    assert torch.corrcoef(torch.stack([seen.flatten(), drawn.float().flatten()]))[0, 1] > 0.85
+    answers = panel.answers(panel.image)
+    assert answers["original"].argmax() == 5
+    assert answers[panel.method.value][5] < 0.5, "it forgot this digit"
+    assert "unlike" not in panel.status.value
+
+
+def test_a_picture_unlike_the_training_data_gets_a_warning(demo):
+    panel = demo.panels["own image"]
+    noise = np.random.default_rng(0).integers(0, 256, (90, 90), dtype=np.uint8)
+    panel.read(encoded(Image.fromarray(noise)))
+    assert "unlike the pictures that the models were trained on" in panel.status.value
+    panel.read(encoded(Image.new("L", (90, 90), 200)))
+    assert "Nothing is drawn" in panel.status.value
 
 
 @pytest.mark.parametrize(
@@ -172,7 +203,7 @@ def test_a_picture_of_the_camera_is_read_like_an_upload_and_not_kept_in_the_widg
     panel = demo.panels["own image"]
     panel.input._handle_custom_msg({"ready": True}, [])
     assert "camera is on" in panel.status.value
-    photo = encoded(Image.new("RGB", (64, 48), "red"), "JPEG")
+    photo = encoded(Image.linear_gradient("L").resize((64, 48)), "JPEG")
     panel.input._handle_custom_msg({"picture": True}, [memoryview(photo)])
     assert "64×48 pixels read" in panel.status.value
     assert not [value for value in panel.input.get_state().values() if isinstance(value, bytes | memoryview)]
