@@ -5,7 +5,9 @@ each method once.
 """
 
 import contextlib
+import dataclasses
 import io
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,9 +57,17 @@ def cost_study(
     for pair in range(draws):
         with contextlib.redirect_stdout(io.StringIO()):  # every original would print its epochs
             scenario = make_scenario(Path(root) / FOLDER, recipe, (ATTACK,), draw=pair, seed=pair, **fields)
+            _take_original(dataclasses.replace(scenario, root=Path(root)), scenario)
             _run_pair(scenario, methods, budgets)
         print(f"pair {pair + 1} of {draws}: {len(methods) + 1} methods", flush=True)
     return records.scenarios_and_pools(records.load(Path(root) / FOLDER))[0]
+
+
+def _take_original(study: Scenario, scenario: Scenario) -> None:
+    """Copies the record of the study's original, where it has one: it is the same training."""
+    source, target = (each.folder("original", request=each.parsed.original_name) for each in (study, scenario))
+    if source.is_dir() and not target.is_dir():
+        shutil.copytree(source, target)
 
 
 def _run_pair(scenario: Scenario, methods: Sequence[str], budgets: Sequence[float]) -> None:
