@@ -52,6 +52,12 @@ class Claims(Settings):
     seeds: list[Seed] = Field(default=[], description="each claim is tried with each; none: no such page")
 
 
+class Notices(Settings):
+    """The page about which measure notices what."""
+
+    draws: int = Field(default=0, ge=0, description="forget sets, with four seeds each, 3 at least; 0: no such page")
+
+
 class Resources(Settings):
     """What a cluster must give each job of a scenario."""
 
@@ -130,6 +136,7 @@ class Config(Settings):
     scenarios: dict[ScenarioName, Scenario] = Field(description="scenarios by name")
     datasets: list[Text] = Field(default=[], description="data sets that the page about data shows")
     claims: Claims = Claims()
+    notices: Notices = Notices()
     deletion: list[Text] = Field(default=[], description="files of deletion requests to answer")
     results: str = Field(default="results", pattern=r"^[\w ./+-]+$", description="folder of the results")
     plugins: list[Text] = Field(default=[], description="files with methods and attacks of your own")

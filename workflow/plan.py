@@ -25,7 +25,7 @@ from workflow import commands
 from workflow.config_check import Config, Resources, Scenario, read_config
 
 DATA, BASELINE, FIGURES, OVERVIEW = "01_data", "02_train_baseline", "08_figures", "00_overview"
-CLAIMS = "11_published_claims"
+CLAIMS, NOTICES = "11_published_claims", "08a_notices"
 DELETION = "10_deletion_request"
 POOLS, SHARD = "07b_reference_models", "07a_train_references"
 READY = ("references", "retrained", "methods")
@@ -90,7 +90,7 @@ def plan(config: Config) -> dict[str, Job]:
     # Pages about all: side by side, and with what is no part of the figures beside them, for each is a minute in which
     # the other cores would have nothing left to do.
     every = tuple(jobs)
-    measured = tuple(key for key in every if jobs[key].notebook not in (DATA, DELETION))
+    measured = tuple(key for key in every if jobs[key].notebook not in (DATA, DELETION, NOTICES))
     last = [
         Job(FIGURES, "figures", common, measured),
         Job(OVERVIEW, "overview", common, every),
@@ -113,6 +113,10 @@ def _jobs(config: Config, common: Mapping[str, Any]) -> Iterator[Job]:
     if config.claims.seeds:
         tried = {"start": config.start, "seeds": config.claims.seeds}
         yield Job(CLAIMS, "claims", common | tried, part="claims")
+    if config.notices.draws:
+        # Its nets are its own: it only has to be done before the overview.
+        about = {key: common[key] for key in ("profile", "results")} | {"draws": config.notices.draws}
+        yield Job(NOTICES, "notices", about, part="notices")
 
 
 def _records(job: Job) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:

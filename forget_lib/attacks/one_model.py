@@ -1,6 +1,7 @@
 """One model: a sample against images that were never trained on, under the same model; no pool is needed."""
 
 import numpy as np
+import sklearn
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -33,8 +34,9 @@ def one_model(inputs: AttackInput) -> np.ndarray:
     train, asked = known[0], np.concatenate(known[1:])
     margin = scores.phi(as_array(sides[0].logits), as_array(sides[0].labels))
     mean, spread = (make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 4, 11))) for _ in range(2))
-    # Residuals of images that the fit has seen would be too small.
-    apart = np.log(np.abs(margin - cross_val_predict(mean, train, margin, cv=5)) + SMALLEST)
-    expected = mean.fit(train, margin).predict(asked)
-    deviation = np.exp(np.clip(spread.fit(train, apart).predict(asked), apart.min(), apart.max()))
+    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):  # inputs were checked
+        # Residuals of images that the fit has seen would be too small.
+        apart = np.log(np.abs(margin - cross_val_predict(mean, train, margin, cv=5)) + SMALLEST)
+        expected = mean.fit(train, margin).predict(asked)
+        deviation = np.exp(np.clip(spread.fit(train, apart).predict(asked), apart.min(), apart.max()))
     return (scores.phi(inputs.logits, inputs.labels) - expected) / deviation
