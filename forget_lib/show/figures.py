@@ -188,7 +188,7 @@ def before_after(
 
     images: uint8 [n, C, H, W]. labels: long [n]. logits: float [n, classes] by model: original, unlearned, retrained.
     """
-    size = (1.4 * len(images) + 2, 1.7 + 0.28 * len(logits))
+    size = (1.4 * len(images) + 2, 2.0 + 0.3 * len(logits))
     figure, axes = plt.subplots(1, len(images), figsize=size, squeeze=False, layout="constrained")
     for number, axis in enumerate(axes.flat):
         axis.imshow(picture(images[number]), cmap="gray", vmin=0, vmax=255)
