@@ -134,6 +134,7 @@ class Opening(parts.Panel):
     def next_picture(self) -> None:
         self.place += 1
         self.draw()
+        self.say(f"Picture {self.place % len(self._order) + 1} of {len(self._order)}.")
 
     @property
     def _shown(self) -> tuple[Tensor, int]:
