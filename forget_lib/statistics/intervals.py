@@ -139,8 +139,10 @@ def auc(members: Values, non_members: Values) -> float:
     """Area under the ROC curve: P(member scores higher) + P(tie) / 2, in [0, 1]; 0.5 is chance."""
     positive = _array(members, 1, "AUC, members")
     negative = _array(non_members, 1, "AUC, non-members")
-    ranks = stats.rankdata(np.concatenate([positive, negative]))[: len(positive)]
-    return float((ranks.sum() / len(positive) - (len(positive) + 1) / 2) / len(negative))
+    ordered = np.sort(negative)
+    twice = sum(np.searchsorted(ordered, positive, side).sum() for side in ("left", "right"))  # a tie counts once
+    ranks = twice / 2 + len(positive) * (len(positive) + 1) / 2  # of the members among all
+    return float((ranks / len(positive) - (len(positive) + 1) / 2) / len(negative))
 
 
 def auc_interval(members: Values, non_members: Values, level: float = 0.95) -> Interval:
