@@ -74,6 +74,7 @@ def t_interval(values: Values, level: float = 0.95) -> Interval:
 def bootstrap_interval(values: Values, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
     """Mean with a bootstrap-t interval, for 10 seeds or more: it follows skewed values and keeps its coverage at 10.
 
+    Where values are so alike that too many resamples have no spread, an end is not known, and it is Student's interval.
     Source: Efron & Tibshirani 1993, chapter 12.
     """
     array = _array(values, BOOTSTRAP_FROM, "A bootstrap interval")
@@ -83,6 +84,8 @@ def bootstrap_interval(values: Values, level: float = 0.95, resamples: int = 200
     drawn = array[np.random.default_rng(seed).integers(0, size, (resamples, size))]
     errors = drawn.std(axis=1, ddof=1) / math.sqrt(size)
     usable = errors > error * 1e-6
+    if (~usable).mean() > (1 - level) / 2:
+        return t_interval(array, level)
     pivots = (drawn.mean(axis=1)[usable] - mean) / errors[usable]
     low, high = np.quantile(pivots, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(mean), float(mean - high * error), float(mean - low * error), size)

@@ -296,11 +296,16 @@ def test_the_bootstrap_t_interval_by_its_definition():
     assert intervals.bootstrap_interval([2.0] * 12) == (2.0, 2.0, 2.0, 12)
 
 
-def test_two_draws_alike_do_not_make_a_bootstrap_interval_infinite():
-    """A resample of equal values has no error of its own, and is left out."""
-    found = intervals.bootstrap_interval([0.0] * 9 + [1.0])
-    assert np.isfinite(found[:3]).all()
-    assert found.low < 0.1
+@pytest.mark.fault("Intervals outside what is possible; sides by sign alone")
+def test_an_end_that_resamples_without_spread_hide_is_students():
+    """Nine zeros and a one: a third of all resamples are zeros alone, and without them the mean would be an end."""
+    values = [0.0] * 9 + [1.0]
+    assert intervals.bootstrap_interval(values) == intervals.t_interval(values)
+    few = [0.0] * 5 + [1.0, 2.0, 3.0, 4.0, 5.0]  # a thousandth of the resamples: these are left out
+    assert intervals.bootstrap_interval(few) != intervals.t_interval(few)
+    assert np.isfinite(intervals.bootstrap_interval(few)[:3]).all()
+    draws = np.random.default_rng(0).binomial(1, 0.2, (200, 10))
+    assert np.mean([covered(intervals.bootstrap_interval(row), 0.2) for row in draws]) > 0.85  # once 0.63
 
 
 def test_the_expanded_percentile_interval_of_people_by_its_definition():
