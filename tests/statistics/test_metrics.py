@@ -129,3 +129,4 @@ def test_margin_divergence_against_the_closed_form():
 
 def test_a_row_that_another_beats_everywhere_is_dominated():
     assert metrics.dominated(np.array([[0, 0, 1.0], [1, 0, 0.5], [1, 1, 1.0]])).tolist() == [False, False, True]
+    assert metrics.dominated(np.array([[0, 1], [1, 0], [1, 1], [0, 1]])).tolist() == [False, False, True, False]
