@@ -310,10 +310,10 @@ def test_an_end_that_resamples_without_spread_hide_is_students():
 
 def test_the_expanded_percentile_interval_of_people_by_its_definition():
     clusters, values = np.repeat(np.arange(10), 3), np.random.default_rng(4).normal(size=30)
-    means = values.reshape(10, 3).mean(1)
-    drawn = means[np.random.default_rng(5).integers(0, 10, (1000, 10))].mean(1)
+    of_people = values.reshape(10, 3).sum(1)
+    drawn = of_people[np.random.default_rng(5).integers(0, 10, (1000, 10))].sum(1) / 30
     tail = stats.norm.cdf(stats.t.ppf(0.05, 9) * math.sqrt(10 / 9))
-    found = intervals.cluster_bootstrap(clusters, lambda rows: values[rows].mean(), level=0.9, seed=5)
+    found = intervals.cluster_bootstrap(clusters, lambda often: often @ of_people / 30, level=0.9, seed=5)
     assert found == pytest.approx((values.mean(), *np.quantile(drawn, [tail, 1 - tail]), 10))
 
 
@@ -323,7 +323,7 @@ def test_fewest_values_are_enough():
     assert intervals.bootstrap_interval(range(10)).n == 10
     assert intervals.tpr_at_fpr([1.0], range(1000), 0.01).threshold == 989
     assert intervals.auc([1.0], [0.0]) == 1
-    assert intervals.cluster_bootstrap(range(10), len).n == 10
+    assert intervals.cluster_bootstrap(range(10), lambda often: often.sum(axis=1)) == (10, 10, 10, 10)
     assert set(intervals.nested_variance_components(np.eye(2)[..., None], 2)) == {"draw", "original"}
     with pytest.raises(TooFewError, match="2 originals each, got 3, 1"):
         intervals.nested_variance_components(np.ones((3, 1, 2)))

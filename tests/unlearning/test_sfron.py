@@ -84,5 +84,5 @@ def test_sfron_climbs_every_few_steps_with_a_clipped_gradient_and_fades(monkeypa
             hand.move([g * min(1.0, 1e-3 / (norms[-1] + 1e-6)) for g in gradient])
         hand.step(cross_entropy(training(expected)(images), labels))
     found = unlearn("sfron", tiny_frozen_net(), task, learning_rate=0.1, epochs=2, forget_weight=3.0)
-    assert max(norms) > 0.01
+    assert max(norms) > 2e-3  # so that it was clipped
     assert same_state(found, expected, 1e-7)
