@@ -382,9 +382,9 @@ main() {
         test) run_tests "$@" ;;
         lab)
             use_environment requirements.txt
-            # The demo takes pictures of more than the 10 MB that a message may have by default.
-            exec "$PYTHON" -m jupyter lab $(as_root) --ServerApp.root_dir="$PWD" \
-                --ServerApp.tornado_settings="{'websocket_max_message_size': 100000000}" notebooks/00_overview.ipynb "$@"
+            # There are the settings: the first page, no question about news, and pictures of over 10 MB for the demo.
+            export JUPYTER_CONFIG_PATH="$PWD/workflow/page${JUPYTER_CONFIG_PATH:+:$JUPYTER_CONFIG_PATH}"
+            exec "$PYTHON" -m jupyter lab $(as_root) --ServerApp.root_dir="$PWD" "$@"
             ;;
         demo)
             need_notebook 09_face_demo "The demo"

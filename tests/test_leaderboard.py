@@ -1,6 +1,7 @@
 """The leaderboard: the same for all, made from records alone, and anyone can repeat a part of it."""
 
 import copy
+import io
 import json
 import time
 
@@ -119,6 +120,33 @@ def test_doing_nothing_ranks_last_and_hiding_the_output_is_not_retraining(record
 
 
 # --- submit -----------------------------------------------------------------------------------------------------------
+
+
+def test_progress_is_one_line_with_problem_seed_and_time_left(monkeypatch, capsys):
+    clock = iter([0.0, 60.0, 60.0, 300.0])
+    monkeypatch.setattr(leaderboard.time, "monotonic", lambda: next(clock))
+    progress = leaderboard.Progress(3, 5)
+    progress.show(0, None)
+    progress.show(0, 0)
+    progress.show(0, 1)
+    progress.show(1, 1)
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == [
+        "problem 1 of 3, tuning",
+        "problem 1 of 3, seed 1 of 5, about 10 min left",
+        "problem 1 of 3, seed 2 of 5, about 6 min left",
+        "problem 2 of 3, seed 2 of 5, about 6 min left",
+    ]
+
+
+def test_lines_of_trainings_go_to_the_log_and_not_to_the_terminal(blobs, tmp_path, capsys):
+    log = io.StringIO()
+    leaderboard.submit("do_nothing", tmp_path, problems=TOY, seeds=2, log=log)
+    assert [line.strip().split(",")[1] for line in capsys.readouterr().out.splitlines()] == [
+        " tuning",
+        " seed 1 of 2",
+        " seed 2 of 2",
+    ]
+    assert "worst gap" in log.getvalue()
 
 
 def test_every_method_gets_as_many_trials():

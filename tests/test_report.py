@@ -200,6 +200,35 @@ def test_the_sections_that_say_it_all_stand_first_and_the_others_are_folded(tmp_
     assert '<h2 id="Rest-more">' in page
 
 
+SCROLLS = """() => [...document.querySelectorAll('main *')].filter((each) => {
+    const style = getComputedStyle(each);
+    const may = (name) => ['auto', 'scroll'].includes(style[name]);
+    return (may('overflowY') && each.scrollHeight > each.clientHeight + 1)
+        || (may('overflowX') && each.scrollWidth > each.clientWidth + 1);
+}).map((each) => each.className + ' ' + each.tagName)"""
+
+
+@pytest.mark.browser
+def test_nothing_scrolls_inside_a_page_and_folded_sections_are_printed(browser, tmp_path):
+    frame = pd.DataFrame({f"a column of numbers {number}": range(60) for number in range(6)})
+    table = new_output("display_data", {"text/html": frame.to_html()})
+    lines = new_output("stream", name="stdout", text="one line\n" * 80)
+    code = new_code_cell("x = " + "1 + " * 60 + "1", outputs=[table, lines])
+    cells = [new_markdown_cell("# Title"), tagged("## Findings", "page-1"), new_markdown_cell("## Rest"), code]
+    page = export_html(write(tmp_path / "a.ipynb", *cells), tmp_path / "a.html")
+    shown = browser.new_page(viewport={"width": 1400, "height": 900})
+    shown.goto(page.as_uri())
+    assert not shown.locator("table").is_visible()
+    shown.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert shown.evaluate(SCROLLS) == []
+    assert shown.evaluate("document.documentElement.scrollWidth") == 1400
+    shown.reload()
+    shown.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    shown.emulate_media(media="print")
+    assert shown.locator("table").is_visible()
+    shown.close()
+
+
 def test_a_section_about_what_is_not_there_is_left_out(tmp_path):
     shown = new_code_cell("2", outputs=[new_output("stream", name="stdout", text="said")])
     cells = [new_markdown_cell("# Title"), tagged("## Findings", "page-1"), tagged("## Costs", "if-shown")]

@@ -1,6 +1,7 @@
 """The one entry: what it says, what it refuses, and that the oldest Bash in use can read it."""
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -451,3 +452,11 @@ def test_progress_keeps_errors_and_drops_noise(monkeypatch, capsys):
     assert out[0] == "03 mnist: 2 s"
     assert out[1].startswith("  1 of 4 done, about ")
     assert out[2] == "Error in rule notebook:"
+
+
+def test_jupyterlab_opens_the_first_page_and_asks_nothing_about_news():
+    folder = REPOSITORY / "workflow" / "page"
+    lab = json.loads((folder / "jupyter_lab_config.json").read_text())["LabApp"]
+    assert (REPOSITORY / lab["default_url"].removeprefix("/lab/tree/")).is_file()
+    off = json.loads((folder / "labconfig" / "page_config.json").read_text())["disabledExtensions"]
+    assert off == {"@jupyterlab/apputils-extension:announcements": True}

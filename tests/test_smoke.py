@@ -92,6 +92,18 @@ def test_pages_load_nothing_from_elsewhere_and_describe_their_pictures(study):
     assert sum(Page(path).pictures for path in pages()) > 10
 
 
+def test_text_in_figures_can_be_read_and_tables_have_no_leftovers_of_pandas(study):
+    for path in sorted(ROOT.glob("notebooks/*/*.ipynb")):
+        for cell in json.loads(path.read_text())["cells"]:
+            for output in cell.get("outputs", []):
+                about = output.get("metadata", {}).get("image/png", {})
+                assert about.get("smallest_text", 12) >= 12, f"{path}, cell {cell['id']}: in pixels, at 1,400"
+    for path in pages():
+        text = path.read_text()
+        assert re.findall(r"<td>(NaN|None|True|False)</td>", text) == [], path
+        assert all(head.count("<tr") == 1 for head in re.findall(r"<thead>.*?</thead>", text, re.DOTALL)), path
+
+
 def test_pages_show_text_and_no_entities(study):
     for path in [ROOT / "index.html", *pages()]:
         assert re.findall(r"&(?:#\d+|[a-z]+);", Page(path).text) == [], path

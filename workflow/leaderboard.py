@@ -10,16 +10,18 @@ and for a class whether its logit still singles it out. Each is compared with th
 same seed; the score of a run is the largest of these gaps, so that what looks well in one respect alone does not win.
 """
 
+import contextlib
 import dataclasses
 import json
 import random
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import numpy as np
 import torch
@@ -41,6 +43,7 @@ from forget_lib.unlearning import get_method, unlearn
 from forget_lib.unlearning.registry import check_settings, why_not_applicable
 from workflow import commands
 from workflow import leaderboard_table as tables
+from workflow.progress import left
 
 LEADERBOARD_VERSION = 1
 """Raised when the problems or the score give other numbers; runs of before are then made again."""
@@ -188,6 +191,28 @@ def tuned(name: str, problem: Problem, root: Path) -> dict[str, Any]:
 
 # --- submit -----------------------------------------------------------------------------------------------------------
 
+TUNING = 2
+"""The tuning of a problem takes about as long as this many seeds."""
+
+
+class Progress:
+    """One line on the terminal, written over again; a line each where the output is no terminal."""
+
+    def __init__(self, problems: int, seeds: int) -> None:
+        self.problems, self.seeds = problems, seeds
+        self.screen, self.begun = sys.stdout, time.monotonic()
+
+    def show(self, problem: int, seed: int | None) -> None:
+        """Says that a seed of a problem begins, both counted from 0, or its tuning (None), and what is left."""
+        done = problem * (self.seeds + TUNING) + (0 if seed is None else seed + TUNING)
+        step = "tuning" if seed is None else f"seed {seed + 1} of {self.seeds}"
+        text = f"problem {problem + 1} of {self.problems}, {step}"
+        if done:
+            total = self.problems * (self.seeds + TUNING)
+            text += f", about {left(done, total, time.monotonic() - self.begun)} left"
+        ends = ("\r", "") if self.screen.isatty() else ("", "\n")
+        print(f"{ends[0]}{text:<70}", end=ends[1], file=self.screen, flush=True)
+
 
 def resolve(method: str) -> tuple[str, dict[str, Any]]:
     """The method's name, and what its record says of its code; a plugin is loaded.
@@ -206,35 +231,53 @@ def resolve(method: str) -> tuple[str, dict[str, Any]]:
 
 
 def submit(
-    method: str, root: Path = ROOT, *, problems: Mapping[str, Problem] = PROBLEMS, seeds: int = SEEDS
+    method: str,
+    root: Path = ROOT,
+    *,
+    problems: Mapping[str, Problem] = PROBLEMS,
+    seeds: int = SEEDS,
+    log: TextIO | None = None,
 ) -> dict[str, Any]:
     """Tunes, runs and measures a method on all problems; returns its record, which is also written.
 
-    Args: method: a name, or a plugin's path.
+    Args: method: a name, or a plugin's path. log: gets the lines of trainings and trials, so that the terminal has one
+        line of progress; None: they are printed.
     Raises: ForgetError and its kinds for what cannot be submitted at all.
     """
     name, code = resolve(method)
     entry, begun = get_method(name), time.process_time()
     found: dict[str, Any] = {}
-    for title, problem in problems.items():
-        chosen = tuned(name, problem, root)
-        print(f"{title}: {name} with {chosen['settings'] or 'its defaults'}", flush=True)
-        runs = []
-        for seed in range(seeds):
-            scenario = problem.scenario(root, seed, seed)
-            one = run_once(scenario, name, chosen["settings"], RUN)
-            reference = [run_once(scenario, "retrain", {}, run)["measured"] for run in (0, study.SECOND_RETRAIN)]
-            gaps = tables.gaps_of(one["measured"], reference, one["status"])
-            runs.append({"draw": seed, "seed": seed, "run": RUN} | one | {"reference": reference, "gaps": gaps})
-            worst = max(gaps, key=gaps.__getitem__)
-            print(f"  seed {seed}: {one['status']}, worst gap {gaps[worst]:.3f} ({worst})", flush=True)
-        data = {"data_checksum": scenario.data.checksum, "source": scenario.data.source}
-        found[title] = dataclasses.asdict(problem) | data | chosen | {"runs": runs}
+    progress = Progress(len(problems), seeds)
+    with contextlib.redirect_stdout(log or sys.stdout):
+        for number, (title, problem) in enumerate(problems.items()):
+            print(f"{title}:", flush=True)
+            found[title] = _on_problem(name, problem, root, seeds, partial(progress.show, number))
     record = {"schema": tables.SCHEMA, "method": name, "title": entry.title, "paper": entry.paper, "code": code}
     record |= {"library": library_hash(), "problems": found, "cpu_seconds": round(time.process_time() - begun, 1)}
     record |= records.provenance()
     write_text(root / "records" / f"{name}.json", json.dumps(record, separators=(",", ":")) + "\n")
     return record
+
+
+def _on_problem(
+    name: str, problem: Problem, root: Path, seeds: int, show: Callable[[int | None], None]
+) -> dict[str, Any]:
+    """What a record says of one problem. show: is told what begins, see `Progress`."""
+    show(None)
+    chosen = tuned(name, problem, root)
+    print(f"  {name} with {chosen['settings'] or 'its defaults'}", flush=True)
+    runs = []
+    for seed in range(seeds):
+        show(seed)
+        scenario = problem.scenario(root, seed, seed)
+        one = run_once(scenario, name, chosen["settings"], RUN)
+        reference = [run_once(scenario, "retrain", {}, run)["measured"] for run in (0, study.SECOND_RETRAIN)]
+        gaps = tables.gaps_of(one["measured"], reference, one["status"])
+        runs.append({"draw": seed, "seed": seed, "run": RUN} | one | {"reference": reference, "gaps": gaps})
+        worst = max(gaps, key=gaps.__getitem__)
+        print(f"  seed {seed}: {one['status']}, worst gap {gaps[worst]:.3f} ({worst})", flush=True)
+    data = {"data_checksum": scenario.data.checksum, "source": scenario.data.source}
+    return dataclasses.asdict(problem) | data | chosen | {"runs": runs}
 
 
 def place(record: Mapping[str, Any], root: Path = ROOT) -> str:
@@ -300,8 +343,10 @@ def drawn(entries: Sequence[Mapping[str, Any]], by: str) -> tuple[Mapping[str, A
 
 def _submit(method: Annotated[str, "a name, or a plugin's path"]) -> None:
     """Rank a method on the fixed problems."""
-    record = submit(method)
-    print(place(record))
+    ROOT.mkdir(parents=True, exist_ok=True)
+    with (ROOT / f"{Path(method).stem}.log").open("w", encoding="utf-8") as log:
+        record = submit(method, log=log)
+    print(f"\n{place(record)}")
     print(f"Record: {ROOT}/records/{record['method']}.json; table: {ROOT}/leaderboard.csv and .tex")
 
 
