@@ -41,6 +41,16 @@ class Guessing:
         return clopper_pearson(named, len(self.forget)), clopper_pearson(wrongly, len(self.unseen))
 
 
+def scores(bench: Bench, name: str, part: str) -> np.ndarray:
+    """How much surer of the label a model is than the retrained one, float [n] of a set; the retrained one by itself.
+
+    What every model finds easy says nothing of training. Source: difficulty calibration, Watson et al., ICLR 2022.
+    """
+    labels = bench.samples(part).labels.cpu().numpy()
+    sure = phi(bench.logits(name, part).numpy(), labels)
+    return sure if name == "retrain" else sure - phi(bench.logits("retrain", part).numpy(), labels)
+
+
 class AttackPanel(parts.Panel):
     """`guessing` holds the scores of the chosen model; `one` shows one image under a pool of nets."""
 
@@ -78,8 +88,7 @@ class AttackPanel(parts.Panel):
             return
         bench, name = self.bench, self.model.value
         self.guessing, self.picture.value, self.result.value = None, "", ""
-        labels = {part: bench.samples(part).labels.cpu().numpy() for part in ("forget", "unseen")}
-        self.guessing = Guessing(*(phi(bench.logits(name, part).numpy(), each) for part, each in labels.items()))
+        self.guessing = Guessing(*(scores(bench, name, part) for part in ("forget", "unseen")))
         low, high = self.guessing.range
         self._quiet = True
         # A slider refuses max < min, so that its ends are first moved apart, then set.
@@ -113,12 +122,16 @@ class AttackPanel(parts.Panel):
     def _found(self, scores: np.ndarray, threshold: float) -> str:
         samples, classes = self.bench.samples("forget"), self.bench.words
         order = np.argsort(-scores, kind="stable")
-        shown = order[scores[order] >= threshold][:SHOWN].tolist()
-        words = [f"{classes[int(samples.labels[index])]}, score {scores[index]:.1f}" for index in shown]
-        items = [(samples.images[index], text) for index, text in zip(shown, words, strict=True)]
-        none = "No forgotten image is above the threshold."
-        heading = "Forgotten images above the threshold, the surest first:" if shown else none
-        return html.note(heading) + html.pictures(items, "Forgotten image found: ")
+        groups = {"found": order[scores[order] >= threshold], "missed": order[scores[order] < threshold]}
+        columns = []
+        for name, group in groups.items():
+            items = [
+                (samples.images[index], f"{classes[int(samples.labels[index])]}, score {scores[index]:.1f}")
+                for index in group[:SHOWN].tolist()
+            ]
+            heading = html.note(f"{len(group)} forgotten images {name}, the highest scores first:")
+            columns.append(heading + html.pictures(items, f"Forgotten image {name}: "))
+        return html.sorted_pictures(columns)
 
 
 class OneImage(parts.Panel):

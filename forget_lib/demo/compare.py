@@ -1,5 +1,6 @@
 """Compare two models: by class, by prediction, on a map of their features, layer by layer."""
 
+import functools
 from dataclasses import dataclass
 
 import ipywidgets
@@ -23,7 +24,8 @@ MAP_POINTS, CKA_IMAGES = 400, 500
 MOST_CLASSES = 20
 SIDE, EDGE, DOT, NEAR = 320, 14, 4, 8
 """In pixels: a map, its margin, a point, and how near to a point a click selects it."""
-SHOWN = 12
+SHOWN, RING, NOTHING = 12, 9, -1
+PALETTE = seaborn.color_palette("colorblind").as_hex()
 
 
 def prediction_shares(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -89,11 +91,13 @@ class ComparePanel(parts.Panel):
         super().__init__()
         self.map: FeatureMap | None = None
         self.chosen = np.zeros(0, dtype=bool)
+        self.forgotten: set[int] = set()
         self._quiet = False
         self._corner: tuple[float, float] | None = None
         self.first, self.second = parts.dropdown("First model"), parts.dropdown("Second model")
         self.select = parts.dropdown("Select on the maps")
-        self.found = ipywidgets.HTML()
+        self.found, self.key, self.near = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
+        self.hovered = NOTHING
         self.titles = [ipywidgets.HTML() for _ in range(2)]
         self.canvases = [Canvas(width=SIDE, height=SIDE, layout={"width": f"{SIDE}px"}) for _ in range(2)]
         for canvas in self.canvases:
@@ -101,11 +105,13 @@ class ComparePanel(parts.Panel):
             canvas.on_client_ready(self.paint)
             canvas.on_mouse_down(self._press)
             canvas.on_mouse_up(self._release)
+        for place, canvas in enumerate(self.canvases):
+            canvas.on_mouse_move(functools.partial(self.hover, place))
         parts.follow(self.compute, self.first, self.second)
         parts.follow(self.select_by, self.select)
         maps = parts.wrapping(*(ipywidgets.VBox(pair) for pair in zip(self.titles, self.canvases, strict=True)))
         controls = parts.wrapping(self.first, self.second)
-        self.widget.children = [controls, self.status, self.result, self.select, maps, self.found]
+        self.widget.children = [controls, self.status, self.result, self.select, self.key, maps, self.near, self.found]
 
     @parts.guarded
     def show(self, bench: Bench) -> None:
@@ -144,8 +150,35 @@ class ComparePanel(parts.Panel):
         self.result.value = tables + html.bars(layers, ["Similarity"], [parts.OTHER], caption) + about_maps
         for heading, title in zip(self.titles, titles, strict=True):
             heading.value = html.note(f"Features of {title}")
+        self.hovered, self.near.value = (
+            NOTHING,
+            html.note("Point at a dot to see its picture and what both models say."),
+        )
+        self.forgotten = forgotten_classes(bench)
+        names_of = [
+            f"{name} (forgotten, ringed)" if index in self.forgotten else name for index, name in enumerate(classes)
+        ]
+        shown = range(len(classes)) if len(classes) <= len(PALETTE) else sorted(self.forgotten)
+        self.key.value = html.legend([names_of[i] for i in shown], [PALETTE[i % len(PALETTE)] for i in shown])
         self.select_by()
         self.say(f"{titles[0]} and {titles[1]}, on the test set of {bench.data.label}.")
+
+    @parts.guarded
+    def hover(self, place: int, x: float, y: float) -> None:
+        """Shows the image nearest to the mouse on a map, with both models' answers, and rings it in both maps."""
+        if self.map is None:
+            return
+        away = np.abs(_pixels(self.map.places[place]) - (x, y)).max(1)
+        nearest = int(away.argmin())
+        if away[nearest] > NEAR or nearest == self.hovered:
+            return
+        self.hovered = nearest
+        names = (self.first.value, self.second.value)
+        image, label = self.map.images[nearest], self.bench.words[self.map.labels[nearest]]
+        answers = {self.bench.titles[name]: self.bench.probabilities(name, image[None])[0] for name in names}
+        bars = parts.probability_bars(answers, self.bench.words, [parts.ORIGINAL, parts.UNLEARNED])
+        self.near.value = html.row([html.picture(image, f"Test image labelled {label}", 96, label), bars])
+        self.paint()
 
     def _press(self, x: float, y: float) -> None:
         self._corner = (x, y)
@@ -194,12 +227,24 @@ class ComparePanel(parts.Panel):
         order = np.argsort(bright, kind="stable")
         palette = np.array(seaborn.color_palette("colorblind")) * 255
         colours = palette[self.map.labels[order] % len(palette)]
+        ringed = np.flatnonzero(np.isin(self.map.labels[order], list(self.forgotten)))
         sizes, strengths = np.where(bright, DOT, DOT - 1)[order], np.where(bright, 0.9, 0.15)[order]
         for canvas, places in zip(self.canvases, self.map.places, strict=True):
             x, y = _pixels(places)[order].T
             with hold_canvas():
                 canvas.clear()
                 canvas.fill_styled_circles(x, y, sizes, colours, strengths)
+                canvas.stroke_style, canvas.line_width = "#888", 1
+                canvas.stroke_circles(x[ringed], y[ringed], DOT + 1)
+                if self.hovered != NOTHING:
+                    canvas.stroke_style, canvas.line_width = parts.OTHER, 3
+                    canvas.stroke_circle(*_pixels(places)[self.hovered], RING)
+
+
+def forgotten_classes(bench: Bench) -> set[int]:
+    """The classes of which no image is kept."""
+    labels = {part: bench.samples(part).labels.unique().tolist() for part in ("forget", "retain")}
+    return set(labels["forget"]) - set(labels["retain"])
 
 
 def _pixels(places: np.ndarray) -> np.ndarray:

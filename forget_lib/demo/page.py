@@ -35,7 +35,10 @@ CLOSER = {
     ),
     "attack": (
         "Attack it",
-        "Was the model trained on an image? An attacker guesses from how sure it is of the label.",
+        (
+            "Was the model trained on an image? An attacker guesses from how much surer of the label it is than one "
+            "that never saw the image. Move the threshold to sort the pictures."
+        ),
     ),
 }
 """Title of each panel below the opening, and what is said of it."""

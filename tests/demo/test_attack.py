@@ -5,6 +5,7 @@ import pytest
 
 from forget_lib.core.errors import TooFewError
 from forget_lib.demo import attack, parts
+from forget_lib.statistics.scores import phi
 
 
 def sentences(guess: tuple) -> str:
@@ -39,3 +40,15 @@ def test_the_attack_panel_follows_model_and_threshold(bench):
     panel.model.value = "retrain"
     assert "Retrained" in panel.status.value
     assert low <= high
+
+
+def test_the_default_attack_finds_what_the_original_was_trained_on_and_pictures_are_sorted(bench):
+    panel = attack.AttackPanel()
+    panel.show(bench)
+    assert panel.model.value == "original"
+    found, _ = panel.guessing.at(panel.threshold.value)
+    assert f"{round(found.value * found.n)} forgotten images found" in panel.result.value
+    assert f"{found.n - round(found.value * found.n)} forgotten images missed" in panel.result.value
+    own = attack.scores(bench, "original", "forget") + attack.scores(bench, "retrain", "forget")
+    samples = bench.samples("forget")
+    assert own == pytest.approx(phi(bench.logits("original", "forget").numpy(), samples.labels.numpy()), abs=1e-3)

@@ -30,6 +30,13 @@ NAMELESS = """() => [...document.querySelectorAll('.fd-page :is(button, select, 
     .map(e => e.outerHTML.slice(0, 120))"""
 
 
+PAINTED = """() => {
+    const pad = document.querySelector('canvas.fd-pad, .fd-pad canvas');
+    return pad.getContext('2d').getImageData(0, 0, pad.width, pad.height).data.some((v, i) => i % 4 < 3 && v > 200);
+}"""
+"""Whether anything white is on the pad that people see."""
+
+
 FOCUS = """() => {
     const here = document.activeElement, style = getComputedStyle(here);
     if (!here.closest('.fd-page')) return [null, ''];
@@ -174,6 +181,7 @@ def go_through(visitor: Visitor) -> None:
     visitor.look("Draw a digit")
     draw_a_one(page)
     visitor.status("Original 1")
+    page.wait_for_function(PAINTED)
     forget_live(visitor)
 
 

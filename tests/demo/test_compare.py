@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from forget_lib.demo.compare import aligned_projection, class_accuracies, prediction_shares
+from forget_lib.demo.compare import EDGE, SIDE, aligned_projection, class_accuracies, prediction_shares
 
 
 def test_a_turned_copy_has_the_same_layout():
@@ -36,3 +36,17 @@ def test_points_are_selected_in_both_maps(demo):
     panel.first.value = panel.second.value
     panel.select.value = "disagree"
     assert not panel.chosen.any()
+
+
+def test_pointing_at_a_dot_shows_its_picture_and_what_both_models_say(demo):
+    panel = demo.panels["compare"]
+    assert panel.forgotten == {5}
+    assert "digit 5 (forgotten, ringed)" in panel.key.value
+    x, y = EDGE + panel.map.places[1][7] * (SIDE - 2 * EDGE)
+    panel.hover(1, x, y)
+    nearest = panel.bench.words[panel.map.labels[panel.hovered]]
+    assert f"Test image labelled {nearest}" in panel.near.value
+    assert "Original" in panel.near.value
+    before = panel.near.value
+    panel.hover(1, -50, -50)
+    assert panel.near.value == before, "nothing is near"

@@ -22,10 +22,11 @@ from pathlib import Path
 from forget_lib.core.errors import ForgetError
 from workflow.pages.run import prepare_environment
 
+# ipycanvas is not among them: as it is imported, it makes a widget, which needs the kernel.
 LIBRARIES = (
     *("ipykernel.kernelapp", "IPython.display", "ipywidgets", "matplotlib.pyplot", "pandas", "seaborn", "yaml"),
     *("scipy.stats", "sklearn.linear_model", "sklearn.model_selection", "torch"),
-    *("anywidget", "cv2", "ipycanvas", "jinja2"),
+    *("anywidget", "cv2", "jinja2"),
 )
 
 
