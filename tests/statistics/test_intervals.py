@@ -266,6 +266,7 @@ def test_seeds_needed_is_the_smallest_number():
 
     assert half(number) <= 0.01 < half(number - 1)
     assert intervals.seeds_needed(0, 0.01) == 2
+    assert intervals.seeds_needed(1.0, stats.t.ppf(0.975, 4) / math.sqrt(5)) == 5  # exactly the margin is enough
     with pytest.raises(ForgetError):
         intervals.seeds_needed(0.1, 0)
 

@@ -12,6 +12,7 @@ from scipy.special import softmax
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from forget_lib.core.errors import ForgetError
+from forget_lib.datasets.samples import normalise
 from forget_lib.models.nets import build
 from forget_lib.statistics import metrics, scores
 
@@ -112,8 +113,20 @@ def test_cka_by_layer_of_a_model_with_itself_is_one():
     assert not model.body[1]._forward_hooks
 
 
+def test_activations_of_convolutions_are_their_means_over_space():
+    images = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8)
+    model = build("small_cnn", (1, 8, 8), 3, seed=0).eval()
+    found = metrics.layer_activations(model, images)
+    first = next(name for name, part in model.named_modules() if isinstance(part, torch.nn.Conv2d))
+    by_hand = model.get_submodule(first)(normalise(images)).mean((2, 3)).detach().numpy()
+    assert next(iter(found)) == first
+    assert found[first] == pytest.approx(by_hand, abs=1e-6)
+    assert all(values.shape == (5, len(model.get_submodule(name).weight)) for name, values in found.items())
+
+
 def test_anamnesis_index_needs_a_retrained_model_that_relearns():
     assert metrics.anamnesis_index(5, 150) == pytest.approx(1 / 30)
+    assert metrics.anamnesis_index(5, 1) == 5
     with pytest.raises(ForgetError):
         metrics.anamnesis_index(5, 0)
 

@@ -228,6 +228,8 @@ def test_a_pool_in_which_the_attack_misses_the_original_tells_nothing():
 def test_nulls_that_do_not_hold_are_counted():
     assert verdict.broken_nulls(pool({"leaks": 0.1})) == (2, 2)
     assert verdict.broken_nulls(pool({}).assign(low=0.4)) == (0, 2)
+    assert verdict.broken_nulls(pool({}).assign(low=0.5)) == (0, 2)
+    assert verdict.broken_nulls(pool({}).assign(low=0.3, high=0.5)) == (0, 2)
 
 
 def test_several_scenarios_agree_or_differ_and_a_blind_one_never_counts():

@@ -43,6 +43,13 @@ def test_class_means_of_two_axes_lie_on_the_diagonal():
     assert torch.allclose(cmf.cosines(features, means, centre)[:, 0], torch.tensor([1.0, 1.0, -1.0, -1.0]))
 
 
+def test_a_class_of_one_sample_has_that_sample_as_its_mean():
+    features = torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 2.0]])
+    means, centre = cmf.class_means(features, torch.tensor([0, 1, 1]), 2)
+    assert torch.allclose(centre, torch.tensor([1 / 3, 2 / 3]))
+    assert torch.allclose(means[0], torch.tensor([1.0, -1.0]) / math.sqrt(2))
+
+
 def means_by_hand(net: nn.Module, task) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     images, labels = whole(concatenate(task.retain, task.forget))
     features = net.eval().features(images).detach()
