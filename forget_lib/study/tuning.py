@@ -46,6 +46,8 @@ TRIALS = 1 + sum(DRAWS)
 """Trials of each method: the authors' settings, then those drawn."""
 EDGE = 1 / 8
 """Outer part of a range, on its logarithmic scale, in which a best value asks for a wider range."""
+NEAR_ONE = 0.99
+"""Above this, as a weight of two losses, a value is told apart by its distance to 1."""
 WIDER, WIDER_WHOLE = 10.0, 2
 """Factors by which a range is extended, once: of decimals, and of whole numbers."""
 BUDGET = 0.2
@@ -99,6 +101,7 @@ class Space:
     """What is tried for a method and a kind of request: the authors' settings, and ranges of some of them.
 
     A range is [low, high], drawn log-uniformly (whole numbers where both ends are), or a list of words, drawn evenly.
+    One that comes nearer to 1 than `NEAR_ONE` is drawn log-uniformly in its distance to 1.
     """
 
     authors: Mapping[str, Any]
@@ -118,7 +121,7 @@ class Space:
         for key, ends in self.ranges.items():
             if not _numeric(ends) or settings.get(key, 0) <= 0:
                 continue
-            place = math.log(settings[key] / ends[0]) / math.log(ends[1] / ends[0])
+            place = _place(settings[key], ends)
             if not EDGE < place < 1 - EDGE:
                 found.append((key, int(place > 0.5)))
         return found
@@ -132,6 +135,8 @@ class Space:
             whole = all(isinstance(value, int) for value in ranges[key])
             factor = WIDER_WHOLE if whole else WIDER
             value = ranges[key][end] * factor if end else ranges[key][end] / factor
+            if end and _near_one(ranges[key]):
+                value = 1 - (1 - ranges[key][end]) / factor
             value = int(value) if whole else float(f"{value:.6g}")
             if value > 0 and not setting_faults(name, {key: value}):
                 ranges[key][end] = value
@@ -142,11 +147,25 @@ def _numeric(values: Sequence[Any]) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
+def _near_one(ends: Sequence[Any]) -> bool:
+    return NEAR_ONE < ends[1] < 1
+
+
+def _place(value: float, ends: Sequence[float]) -> float:
+    """Where a value lies in a range, from 0 to 1, on the scale on which it is drawn."""
+    low, high = ends
+    if _near_one(ends):
+        return math.log((1 - value) / (1 - low)) / math.log((1 - high) / (1 - low))
+    return math.log(value / low) / math.log(high / low)
+
+
 def _at(values: Sequence[Any], u: float) -> Any:
     """The value at u, from 0 to 1, of a range or a list of words."""
     if not _numeric(values):
         return values[int(u * len(values))]
     low, high = values
+    if _near_one(values):
+        return float(f"{1 - (1 - low) * ((1 - high) / (1 - low)) ** u:.4g}")
     if isinstance(low, int) and isinstance(high, int):  # each whole number is the middle of its own part
         low, high = low - 0.5, high + 0.5
         return round(low * (high / low) ** u)

@@ -60,6 +60,17 @@ def test_draws_lie_within_their_ranges_and_spread_over_their_logarithms():
     assert trials != tuning.trials_of("salun", space)[1:]
 
 
+def test_a_range_that_ends_close_to_one_is_drawn_by_its_distance_to_one():
+    space = tuning.Space({"alpha": 0.95}, {"alpha": [0.7, 0.9995]})
+    distances = sorted(math.log10(1 - settings["alpha"]) for settings in space.draws("negative_gradient_plus", 0))
+    low, high = math.log10(1 - 0.9995), math.log10(1 - 0.7)
+    assert [int((place - low) / (high - low) * 8) for place in distances] == list(range(8)), "one draw in each eighth"
+    assert space.edges({"alpha": 0.95}) == []
+    assert space.edges({"alpha": 0.9994}) == [("alpha", 1)]
+    assert space.edges({"alpha": 0.71}) == [("alpha", 0)]
+    assert space.extended("negative_gradient_plus", [("alpha", 1)]).ranges["alpha"] == [0.7, 0.99995]
+
+
 def test_a_range_is_extended_where_the_best_lies_at_its_edge_as_far_as_the_method_allows():
     ranges = {"learning_rate": [1e-3, 0.1], "epochs": [1, 10], "share": [0.1, 0.9], "labels": ["any", "other"]}
     space = tuning.Space({}, ranges)
