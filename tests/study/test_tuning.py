@@ -19,6 +19,7 @@ from tests.conftest import write_folder
 from workflow import tuning as command
 
 SETTINGS = sorted((chosen.FOLDER).glob("*.yaml"))
+CONFIG = {"profile": "mine", "start": "sample", "device": "cpu"}
 
 
 def blobs_scenario(folder, request="class:c1", **recipe):
@@ -317,7 +318,7 @@ def test_a_scenario_of_a_config_can_be_named_in_place_of_its_parts(blobs, tmp_pa
     config, out = tmp_path / "config.yaml", tmp_path / "settings.yaml"
     scenario = {"dataset": "blobs", "model": "mlp", "recipe": {"epochs": 10, "batch_size": 16, "learning_rate": 0.05}}
     scenario["methods"] = {"ssd": {}, "do_nothing": {}}
-    config.write_text(yaml.safe_dump({"start": "sample", "scenarios": {"toy": scenario}}))
+    config.write_text(yaml.safe_dump(CONFIG | {"scenarios": {"toy": scenario | {"notebook": "03_unlearn_mnist"}}}))
     arguments = ["--config", str(config), "--request", "class:c1", "--results", str(tmp_path / "r")]
     arguments += ["--out", str(out), "--repeats", "1"]
     assert command.main([*arguments, "--scenario", "toy"]) == 0
@@ -460,7 +461,7 @@ def test_the_default_of_own_data_is_tried_and_its_rates_go_with_the_recipe(blobs
     scenario = {"dataset": f"own:{images}", "model": "mlp", "requests": ["class:c1", "class:c2"]}
     scenario |= {"recipe": {"epochs": 5, "batch_size": 16, "learning_rate": 0.002}}
     scenario["methods"] = {"finetune": {}, "do_nothing": {}, "dp_sgd": {}}
-    config.write_text(yaml.safe_dump({"start": "sample", "scenarios": {"mine": scenario}}))
+    config.write_text(yaml.safe_dump(CONFIG | {"scenarios": {"mine": scenario | {"notebook": "03_unlearn_mnist"}}}))
     assert command.main(["--config", str(config), "--results", str(tmp_path / "r")]) == 0
     (path,) = (tmp_path / "settings").iterdir()
     written = yaml.safe_load(path.read_text())
