@@ -40,6 +40,13 @@ RIDDLES = [
     r"\bbe found out\b",
     r"\btakes it for\b",
     r"\bit is known what\b",
+    r"\bhad it been\b",
+    r"\btakes images for\b",
+    r"\bgives it away\b",
+    r"\bless what is\b",
+    r"\bwhich tuning chose\b",
+    r"\bimages to go\b",
+    r"\bif any, are within\b",
 ]
 """Old phrases, as patterns; each was rewritten in plain words and must not come back."""
 

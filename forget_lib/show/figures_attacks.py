@@ -23,7 +23,7 @@ def weak_against_strong(table: pd.DataFrame, title: str) -> Figure:
         height = height + (number - (len(attacks) - 1) / 2) * 0.17
         _errorbar(axis, rows["value"], height, rows, attack, label=attack, horizontal=True)
     axis.axvline(0.5, color=BLACK, linestyle="--", linewidth=1)
-    axis.set_xlabel("AUC (0.5: nothing to be told; below: over-forgotten)")
+    axis.set_xlabel("AUC (0.5: nothing to find; below: forgotten too much)")
     label_models(axis, names)
     behind = f"mean over {int(areas['targets'].max())} targets, 95 % interval"
     axis.set_title(f"Weak and strong attacks: {title}\n{behind}", fontsize=10)
