@@ -76,8 +76,8 @@ def show(figure: Figure, alt: str) -> None:
     if not picture:
         raise ForgetError(f"There is nothing to see in the figure: {alt}")
     width = int.from_bytes(picture[16:20], "big")  # of a PNG, in pixels
-    sizes = [text.get_fontsize() for text in figure.findobj(Text) if text.get_text().strip()]
-    smallest = min(sizes, default=0) * figure.dpi / 72 * min(1, PAGE_WIDTH / width)
+    sizes = [float(text.get_fontsize()) for text in figure.findobj(Text) if text.get_text().strip()]
+    smallest = min(sizes, default=0.0) * figure.dpi / 72 * min(1, PAGE_WIDTH / width)
     about = {"image/png": {"alt": alt, "smallest_text": round(smallest, 1)}}
     bundle = {"image/png": b64encode(picture).decode("ascii"), "text/plain": repr(figure)}
     display(bundle, raw=True, metadata=about)
@@ -193,7 +193,7 @@ def before_after(
     for number, axis in enumerate(axes.flat):
         axis.imshow(picture(images[number]), cmap="gray", vmin=0, vmax=255)
         axis.axis("off")
-        axis.set_title(f"label: {classes[labels[number]]}", fontsize=10)
+        axis.set_title(f"label: {classes[int(labels[number])]}", fontsize=10)
         for line, (name, values) in enumerate(logits.items()):
             place = {"transform": axis.transAxes, "va": "top", "fontsize": 10, "color": colour_of(name)}
             shares = special.softmax(values[number].astype(float))
