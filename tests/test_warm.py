@@ -109,7 +109,7 @@ figures.show(figure, "a line")
 def test_libraries_that_were_imported_before_work_as_if_imported_now(server, tmp_path, monkeypatch):
     drawn = outputs(tmp_path, PICTURE)
     assert "image/png" in drawn[1]["data"]
-    assert drawn[1]["metadata"]["image/png"] == {"alt": "a line"}
+    assert drawn[1]["metadata"]["image/png"]["alt"] == "a line"
     monkeypatch.delenv("FORGET_WARM")
     assert outputs(tmp_path, PICTURE) == drawn
 

@@ -35,7 +35,7 @@ def test_each_budget_is_a_record_with_its_share_and_its_cost(blobs, tmp_path):
     assert cost_curve.against_short(found).empty, "two pairs are too few for a sentence"
     assert cost_curve.sentence(cost_curve.against_short(found)) == ""
     figure = figures.cost_curves(found, "Blobs")
-    assert {line.get_label() for line in figure.axes[0].get_lines()} >= {"short_retrain", "finetune"}
+    assert {text.get_text().strip() for text in figure.axes[0].texts} >= {"short_retrain", "finetune"}
 
 
 def made(methods, pairs=4):

@@ -260,7 +260,7 @@ def test_a_built_in_method_that_raises_on_someones_net_is_a_failed_record_that_i
     assert status.loc["boundary_shrink", "reason"] == words
     assert figures.comparison(table).loc["boundary_shrink"].unique().tolist() == ["failed"]
     assert findings.gaps_shown(table).loc["boundary_shrink", "note"] == f"failed ({words.rstrip('.')})"
-    assert "failed: boundary_shrink" in figures.attack_strength(table).axes[0].get_title()
+    assert "failed: boundary_shrink" in figures.scenario_of(table)
     found = overview.answers(table)
     assert found.set_index("method").loc["boundary_shrink", ["verdict", "failed", "runs"]].tolist() == ["failed", 1, 1]
     assert "✕ failed" in answer_table.answer_page(overview.by_kind(found))
