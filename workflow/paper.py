@@ -10,7 +10,7 @@ from forget_lib.show import catalogue, overview
 from forget_lib.statistics import verdict
 from forget_lib.statistics.rules import PAIRS_FOR_DIFFERENCE
 
-CONTROLS = ("short_retrain", "second_retrain", "original", "mask_logit")
+CONTROLS = [name for name in overview.CORE if not overview.is_method(name)]
 """Rows below the methods: what costs as much, what is reachable, and what has forgotten nothing."""
 
 

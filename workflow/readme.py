@@ -3,8 +3,10 @@
 The result at the top of the README is a figure and three sentences, from the committed reference records alone.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -59,11 +61,8 @@ def guarantees_text(path: Path = RESULTS / "reference" / "benchmarks" / "guarant
     return catalogue.table(heads, rows)
 
 
-def paper_parts(reference: Path = REFERENCE) -> dict[str, str]:
-    """The parts of docs/paper.md that follow from the same records as `result`."""
-    chosen = tuned_reference(reference)
-    found = overview.answers(chosen[1]) if chosen else overview.answers(pd.DataFrame(columns=overview.SCENARIO))
-    said = questions.sentences()
+def paper_parts(found: pd.DataFrame, said: Mapping[str, str]) -> dict[str, str]:
+    """The parts of docs/paper.md, from the answers behind `result` and the sentences of docs/questions.md."""
     repeated = {name: said[name] for name in ("seeds", "copies", "measures", "masked", "doses")}
     made = {"answer": paper.answer(found), "states": paper.states(found), "equal cost": paper.beaten(found)}
     return {f"paper on {name}": text for name, text in (made | repeated).items()}
@@ -72,10 +71,11 @@ def paper_parts(reference: Path = REFERENCE) -> dict[str, str]:
 @cache
 def parts() -> dict[str, str]:
     """Every generated part, by the name in its two comment lines."""
-    made = {"error rates": error_rates_text(), "templates": templates(), "result": result()}
-    made["guarantees"] = guarantees_text()
-    made |= {f"answer on {name}": sentence for name, sentence in questions.sentences().items()}
-    made |= paper_parts()
+    chosen, said = tuned_reference(REFERENCE), questions.sentences()
+    made = {"error rates": error_rates_text(), "templates": templates(), "guarantees": guarantees_text()}
+    made |= {f"answer on {name}": sentence for name, sentence in said.items()}
+    made["result"] = "" if chosen is None else result_of(chosen)
+    made |= {} if chosen is None else paper_parts(chosen.found, said)
     made |= {"methods": catalogue.methods_table(idea=False), "formulas": catalogue.formulas_table()}
     return made | {"attacks": catalogue.attacks_table()}
 
@@ -90,23 +90,34 @@ def filled(text: str) -> str:
     return text
 
 
-def tuned_reference(reference: Path) -> tuple[Path, pd.DataFrame, pd.DataFrame] | None:
-    """Folder, scenarios and pools of the first of `PROFILES` whose methods were tuned on its data."""
+class Reference(NamedTuple):
+    """A folder of results/reference: its scenarios, its pools, and `overview.answers` of the scenarios."""
+
+    folder: Path
+    table: pd.DataFrame
+    strong: pd.DataFrame
+    found: pd.DataFrame
+
+
+def tuned_reference(reference: Path) -> Reference | None:
+    """The first of `PROFILES` whose methods were tuned on its data."""
     for folder in (reference / name for name in PROFILES if (reference / name / "runs.csv.gz").is_file()):
         table, strong = scenarios_and_pools(read_runs(folder / "runs.csv.gz"))
         if "tuned" in table and (table["tuned"] == TUNED).any():
-            return folder, table, strong
+            return Reference(folder, table, strong, overview.answers(table))
     return None
 
 
-def result(reference: Path = REFERENCE) -> str:
-    """Figure, three sentences and what they are from, with paths as seen from the README; empty where no reference has
-    tuned methods."""
+def result(reference: Path) -> str:
+    """`result_of` the first profile with tuned methods; empty where there is none."""
     chosen = tuned_reference(reference)
-    if chosen is None:
-        return ""
-    folder, table, strong = chosen
-    found, pools = overview.answers(table), overview.pools_table(tables_of(strong))
+    return "" if chosen is None else result_of(chosen)
+
+
+def result_of(chosen: Reference) -> str:
+    """Figure, three sentences and what they are from, with paths as seen from the README."""
+    folder, table, strong, found = chosen
+    pools = overview.pools_table(tables_of(strong))
     stand, _ = overview.standing_claims(found, pools, overview.without_each_pair(table))
     name = folder.name
     place = f"results/reference/{name}"
