@@ -40,15 +40,16 @@ def write_page(outcome: str, method: str, work: Path, output: Path) -> Path:
     return Path(shutil.copy(folder / "report.html", output / f"{outcome}.html"))
 
 
-def print_pages(pages: list[Path]) -> None:
-    """PDF of each page, and a picture of the first screen of the last."""
+def print_pages(pages: list[Path], pictured: str = "") -> None:
+    """PDF of each page, and with `pictured`, a selector, a picture of that part of the last."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
         tab = browser.new_page(viewport={"width": 900, "height": 700})
         for page in pages:
             tab.goto(page.resolve().as_uri())
             tab.pdf(path=str(page.with_suffix(".pdf")), prefer_css_page_size=True)
-        tab.locator(".answer").screenshot(path=str(pages[-1].with_suffix(".png")))
+        if pictured:
+            tab.locator(pictured).screenshot(path=str(pages[-1].with_suffix(".png")))
         browser.close()
 
 
@@ -64,7 +65,7 @@ def main() -> int:
         except ForgetError as error:
             print(error, file=sys.stderr)
             return 1
-    print_pages(pages)
+    print_pages(pages, ".answer")
     return 0
 
 

@@ -8,12 +8,11 @@ import sys
 from pathlib import Path
 
 import mistune
-from playwright.sync_api import sync_playwright
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
-from tests.browser import ARGUMENTS, chromium  # noqa: E402
+from benchmarks.deletion_pages import print_pages  # noqa: E402
 
 SOURCE = REPOSITORY / "docs" / "paper.md"
 OUTPUT = REPOSITORY / "results" / "reference" / "paper.html"
@@ -61,12 +60,7 @@ def page(text: str) -> str:
 def main() -> None:
     """Writes both files."""
     OUTPUT.write_text(page(SOURCE.read_text(encoding="utf-8")), encoding="utf-8")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
-        tab = browser.new_page(viewport={"width": 1000, "height": 800})
-        tab.goto(OUTPUT.as_uri())
-        tab.pdf(path=str(OUTPUT.with_suffix(".pdf")), prefer_css_page_size=True)
-        browser.close()
+    print_pages([OUTPUT])
 
 
 if __name__ == "__main__":
